@@ -1,0 +1,350 @@
+"""One question about one patient: the snapshot, the policy and the moment, with what every rule asks for worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from functools import cached_property
+
+from msgspec import Struct
+
+from service.alerts.counts import Series, anc_series, judged_value, series_of
+from service.alerts.course import Course, course_of, is_live
+from service.alerts.drugs import has_class
+from service.alerts.facts import (
+    CodedResult,
+    Measurement,
+    Medication,
+    PatientSnapshot,
+    Problem,
+    TestOrder,
+    UnusableResult,
+)
+from service.alerts.finding import Evidence
+from service.alerts.interval import Interval, interval_today
+from service.alerts.policy import Band, Policy, Population
+
+CLOZAPINE = "clozapine"
+ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
+_INACTIVE = frozenset({"resolved", "inactive", "remission"})
+_NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
+_NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
+
+
+class BenignEthnicNeutropenia(Struct, frozen=True):
+    """What the record says of benign ethnic neutropenia / Duffy-null associated neutrophil count (clinical.md 3.3)."""
+
+    confirmed: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    #: Hints that do not suffice to relax a threshold.
+    unconfirmed: tuple[Evidence, ...] = ()
+
+
+class Case:
+    """Snapshot, policy and moment. Everything derived is computed at most once and only when a rule asks for it."""
+
+    def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
+        self.snapshot = snapshot
+        self.policy = policy
+        self.as_of = as_of.astimezone(snapshot.zone)
+        self.hook = snapshot.hook
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def today(self) -> date:
+        """Date of the question in the site's time zone."""
+        return self.as_of.date()
+
+    def days_since(self, at: datetime) -> int:
+        """Whole calendar days from ``at`` to today, in the site's time zone."""
+        return (self.today - self.snapshot.day(at)).days
+
+    def hours_since(self, at: datetime) -> float:
+        """Hours from ``at`` to the moment of the question."""
+        return (self.as_of - at).total_seconds() / 3600
+
+    @cached_property
+    def is_order_hook(self) -> bool:
+        """Orders are being selected, signed, verified or refilled."""
+        return self.hook in ORDER_HOOKS
+
+    # -- medications ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def drafts(self) -> tuple[Medication, ...]:
+        """Orders of this call that the question is about (order-select: the selected ones)."""
+        return tuple(d for d in self.snapshot.drafts if d.selected)
+
+    @cached_property
+    def clozapine_drafts(self) -> tuple[Medication, ...]:
+        """Selected orders that start or continue clozapine."""
+        return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and not d.stops)
+
+    @cached_property
+    def stop_drafts(self) -> tuple[Medication, ...]:
+        """Selected orders that stop clozapine."""
+        return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and d.stops)
+
+    @cached_property
+    def clozapine_records(self) -> tuple[Medication, ...]:
+        """Every record of clozapine but the drafts of this call."""
+        return tuple(m for m in self.snapshot.medications if CLOZAPINE in m.drugs)
+
+    @cached_property
+    def course(self) -> Course:
+        """The present or last course of clozapine."""
+        return course_of(self.clozapine_records, self.as_of, self.policy.interruption.new_course.value)
+
+    @cached_property
+    def restarting(self) -> bool:
+        """Clozapine is drafted after a break as long as the policy's restart limit."""
+        last = self.course.last_exposure
+        if not self.clozapine_drafts or last is None or self._continues_unseen:
+            return False
+        return self.policy.interruption.new_course.reached((self.as_of - last).total_seconds() / 86400)
+
+    @cached_property
+    def _continues_unseen(self) -> bool:
+        """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing."""
+        if self.course.last_exposure is not None:
+            return False
+        return self.hook == "medication-refill" or any(d.replaces for d in self.clozapine_drafts)
+
+    @cached_property
+    def starting(self) -> bool:
+        """Clozapine is drafted and none was taken within the restart limit (clinical.md 2)."""
+        if not self.clozapine_drafts or self._continues_unseen:
+            return False
+        return self.course.last_exposure is None or self.restarting
+
+    @cached_property
+    def on_clozapine(self) -> bool:
+        """An order, dispense, statement or administration covers today, or treatment is only interrupted."""
+        if self._continues_unseen and self.clozapine_drafts:
+            return True
+        return self.course.active
+
+    @cached_property
+    def continuing(self) -> bool:
+        """On clozapine, or clozapine is drafted within the restart limit after the last dose."""
+        return self.on_clozapine or (bool(self.clozapine_drafts) and not self.starting)
+
+    @cached_property
+    def relevant(self) -> bool:
+        """The question concerns clozapine at all."""
+        return bool(self.clozapine_drafts or self.stop_drafts) or self.on_clozapine
+
+    @cached_property
+    def course_day(self) -> int | None:
+        """Day of the course, 0 = first day; None when the start is unknown or there is no course."""
+        if self.starting:
+            return 0
+        return self.days_since(self.course.start) if self.course.start is not None else None
+
+    @cached_property
+    def in_titration(self) -> bool:
+        """The first weeks of the course (policy ``interactions.titration_days``), or a start."""
+        day = self.course_day
+        return self.starting or (day is not None and day < self.policy.interactions.titration_days.value)
+
+    @cached_property
+    def current_clozapine(self) -> tuple[Medication, ...]:
+        """Records that say clozapine is taken now, orders first."""
+        live = [m for m in self.clozapine_records if is_live(m, self.as_of)]
+        rank = {"order": 0, "statement": 1, "dispense": 2, "administration": 3}
+        return tuple(sorted(live, key=lambda m: rank.get(m.role, 9)))
+
+    @cached_property
+    def drafted_mg_per_day(self) -> float | None:
+        """Daily dose of all clozapine drafts of the call together, mg; None when any is unreadable or there is none."""
+        return _summed(self.clozapine_drafts)
+
+    @cached_property
+    def established_regimen(self) -> Medication | None:
+        """The clozapine record that tells the dose the patient was on before this call."""
+        dosed = [m for m in self.clozapine_records if m.dose is not None and m.dose.mg_per_day]
+        if not dosed:
+            return None
+        live = [m for m in dosed if m.role in ("order", "statement") and is_live(m, self.as_of)]
+        pool = live or [m for m in dosed if m.role in ("order", "statement")] or dosed
+        return max(pool, key=lambda m: (m.start or m.authored or datetime.min.replace(tzinfo=self.as_of.tzinfo)))
+
+    @cached_property
+    def established_mg_per_day(self) -> float | None:
+        """Daily dose the patient was on, mg: live orders together, else the last known regimen."""
+        live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
+        total = _summed(live)
+        if total is not None:
+            return total
+        regimen = self.established_regimen
+        return regimen.dose.mg_per_day if regimen is not None and regimen.dose is not None else None
+
+    @cached_property
+    def current_mg_per_day(self) -> float | None:
+        """Daily dose that applies after this call: the drafts', else the established one."""
+        return self.drafted_mg_per_day if self.clozapine_drafts else self.established_mg_per_day
+
+    @cached_property
+    def other_drafts(self) -> tuple[Medication, ...]:
+        """Selected orders of other drugs that start or continue them."""
+        return tuple(d for d in self.drafts if CLOZAPINE not in d.drugs and not d.stops)
+
+    @cached_property
+    def other_current(self) -> tuple[Medication, ...]:
+        """Other drugs the record says are taken now, and unselected drafts of this session."""
+        live = [m for m in self.snapshot.medications if CLOZAPINE not in m.drugs and is_live(m, self.as_of)]
+        unselected = [d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops]
+        return (*live, *unselected)
+
+    @cached_property
+    def other_medications(self) -> tuple[Medication, ...]:
+        """Other drugs, drafted or taken now."""
+        return (*self.other_drafts, *self.other_current)
+
+    def taken_now(self, class_id: str) -> tuple[Medication, ...]:
+        """Other medications (drafted or current) with a drug of the class."""
+        return tuple(m for m in self.other_medications if any(has_class(d, class_id) for d in m.drugs))
+
+    def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
+        """Other drugs whose record ended within the last so many days and which nothing else says are still taken."""
+        current = {d for m in self.other_medications for d in m.drugs}
+        since = self.as_of - timedelta(days=within_days)
+        stopped = []
+        for m in self.snapshot.medications:
+            if CLOZAPINE in m.drugs or m.end is None or m.not_taken or set(m.drugs) & current or not m.drugs:
+                continue
+            if since <= m.end <= self.as_of and not is_live(m, self.as_of):
+                stopped.append(m)
+        return tuple(stopped)
+
+    # -- results ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def anc(self) -> Series:
+        """The ANC series, direct and calculated."""
+        return anc_series(self.snapshot.measurements, self.as_of, self.snapshot.unusable)
+
+    @cached_property
+    def _series(self) -> dict[str, Series]:
+        return {}
+
+    def results(self, kind: str) -> Series:
+        """The series of one kind (the ANC with the calculated values)."""
+        if kind == "anc":
+            return self.anc
+        series = self._series.get(kind)
+        if series is None:
+            unusable = [u for u in self.snapshot.unusable if u.kind == kind]
+            series = self._series[kind] = series_of(self.snapshot.measurements.get(kind, ()), self.as_of, unusable)
+        return series
+
+    def series(self, kind: str) -> tuple[Measurement, ...]:
+        """Settled results of one kind, newest first."""
+        return self.results(kind).settled
+
+    def newest(self, kind: str) -> Measurement | None:
+        """The settled result of one kind that counts."""
+        return self.results(kind).newest
+
+    def worst_new(self, kind: str) -> Measurement | None:
+        """The newest result that decides: a newer preliminary one if it is lower than the settled one (clinical.md 3.1)."""
+        results = self.results(kind)
+        newest = results.newest
+        for m in results.preliminary:
+            if newest is None:
+                return m
+            if m.at is not None and newest.at is not None and m.at >= newest.at and m.value < newest.value:
+                return m
+        return newest
+
+    def age_days(self, measurement: Measurement) -> int:
+        """Age of a dated result in calendar days."""
+        assert measurement.at is not None, "series hold dated results only"
+        return self.days_since(measurement.at)
+
+    def coded(self, kind: str) -> tuple[CodedResult, ...]:
+        """Coded observations of one kind, newest first, undated ones last."""
+        found = [c for c in self.snapshot.coded if c.kind == kind]
+        floor = datetime.min.replace(tzinfo=self.as_of.tzinfo)
+        return tuple(sorted(found, key=lambda c: c.at or floor, reverse=True))
+
+    def unusable(self, kind: str) -> tuple[UnusableResult, ...]:
+        """Results of one kind that exist but cannot be used."""
+        return self.results(kind).unusable
+
+    def test_ordered(self, *tests: str) -> TestOrder | None:
+        """An order for one of the tests, drafted in this session or active."""
+        return next((o for o in self.snapshot.test_orders if any(t in o.tests for t in tests)), None)
+
+    # -- patient ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def age_years(self) -> int | None:
+        """Age in completed years; None when the birth date is unknown."""
+        born = self.snapshot.birth_date
+        if born is None:
+            return None
+        return self.today.year - born.year - ((self.today.month, self.today.day) < (born.month, born.day))
+
+    def problems_of(self, *kinds: str, history: bool = False) -> tuple[Problem, ...]:
+        """Problems of the kinds: active ones (also provisional), with ``history`` resolved ones too. Refuted ones never."""
+        return tuple(
+            p
+            for p in self.snapshot.problems
+            if any(k in p.kinds for k in kinds)
+            and p.verification not in _NEVER_TRUE
+            and (history or p.clinical_status not in _INACTIVE)
+        )
+
+    @cached_property
+    def ben(self) -> BenignEthnicNeutropenia:
+        """Evidence for benign ethnic neutropenia; only confirmed evidence relaxes a threshold."""
+        evidence: list[Evidence] = []
+        hints: list[Evidence] = []
+        for p in self.snapshot.problems:
+            if "benign-ethnic-neutropenia" not in p.kinds or p.verification in _NEVER_TRUE:
+                continue
+            fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
+            named = p.matched_by.startswith("text")
+            if named and p.clinical_status not in _INACTIVE and p.verification not in _NOT_CONFIRMED:
+                evidence.append(fact)
+            else:
+                hints.append(fact)
+        for c in self.coded("duffy-null"):
+            evidence.append(Evidence(ref=c.ref, text=c.raw, at=c.at, date_only=c.date_only))
+        return BenignEthnicNeutropenia(bool(evidence), tuple(evidence), tuple(hints))
+
+    @cached_property
+    def population(self) -> Population:
+        """Which ANC thresholds apply."""
+        return "ben" if self.ben.confirmed else "general"
+
+    # -- monitoring interval ------------------------------------------------------------------------------------
+
+    def band_of(self, measurement: Measurement) -> Band | None:
+        """Band of an ANC or WBC in the patient's population."""
+        analyte = "wbc" if measurement.kind == "wbc" else "anc"
+        return self.policy.band(self.population, analyte, judged_value(measurement))
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The sampling interval that applies today (clinical.md 1.8)."""
+        return interval_today(self)
+
+    @property
+    def interval_days(self) -> int:
+        """Days at most between two blood counts, today."""
+        return self.interval.days
+
+
+def _summed(orders: Iterable[Medication]) -> float | None:
+    """Doses together in mg per day; None without orders or when one is unreadable."""
+    total = 0.0
+    some = False
+    for order in orders:
+        if order.dose is None or order.dose.mg_per_day is None:
+            return None
+        some = True
+        total += order.dose.mg_per_day
+    return total if some else None

@@ -1,0 +1,222 @@
+"""Which result counts (clinical.md 3.1): one usable, ordered series per kind out of everything a record holds.
+
+A blood count may be reported twice, corrected, calculated, dated in the future or contradict the white cell count of the
+same sample. The functions here decide, and say why a result was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from service.alerts.facts import Measurement, UnusableResult
+
+#: A result dated later than this after ``as_of`` is a mistake (clinical.md 3.1: more than 1 day).
+_FUTURE_TOLERANCE = timedelta(days=1)
+#: Results taken within this time of each other are of one sample (clinical.md 3.1: ± 1 h).
+_SAME_SAMPLE = timedelta(hours=1)
+#: ANC may exceed the WBC of its sample by rounding only (clinical.md 3.1).
+_ANC_OVER_WBC = 1.05
+_STATUS_RANK = {"corrected": 0, "final": 1, "preliminary": 2}
+#: A value with "<" lies below its bound; this factor puts it there for comparisons.
+_JUST_BELOW = 1 - 1e-9
+
+
+class Series(Struct, frozen=True):
+    """Results of one kind, the one that counts first."""
+
+    #: Final and corrected results, newest first; of one day the one that counts comes first.
+    settled: tuple[Measurement, ...] = ()
+    #: Preliminary results that no settled result of the same time replaces, newest first.
+    preliminary: tuple[Measurement, ...] = ()
+    unusable: tuple[UnusableResult, ...] = ()
+
+    @property
+    def newest(self) -> Measurement | None:
+        """The settled result that counts; None without any."""
+        return self.settled[0] if self.settled else None
+
+
+def judged_value(measurement: Measurement) -> float:
+    """The value to compare with thresholds: an upper bound counts as just below itself."""
+    return measurement.value * _JUST_BELOW if measurement.bound == "<" else measurement.value
+
+
+def same_sample(one: Measurement, other: Measurement) -> bool:
+    """True when two results are of one specimen, panel or report, or were taken within an hour of each other."""
+    if one.specimen and one.specimen == other.specimen:
+        return True
+    if one.at is None or other.at is None:
+        return False
+    if one.date_only or other.date_only:
+        return one.date_only and other.date_only and one.at == other.at
+    return abs(one.at - other.at) <= _SAME_SAMPLE
+
+
+class Samples:
+    """Results of one kind, found by sample: same specimen key, or taken within the hour (same day when only days are known)."""
+
+    def __init__(self, measurements: Iterable[Measurement]) -> None:
+        self._by_specimen: dict[str, list[Measurement]] = {}
+        self._by_hour: dict[int, list[Measurement]] = {}
+        for m in measurements:
+            if m.specimen:
+                self._by_specimen.setdefault(m.specimen, []).append(m)
+            if m.at is not None:
+                self._by_hour.setdefault(int(m.at.timestamp() // 3600), []).append(m)
+
+    def matching(self, sample: Measurement) -> Measurement | None:
+        """The result of the same sample, or None."""
+        for candidate in self._by_specimen.get(sample.specimen, ()) if sample.specimen else ():
+            return candidate
+        if sample.at is None:
+            return None
+        hour = int(sample.at.timestamp() // 3600)
+        for near in (hour, hour - 1, hour + 1):
+            for candidate in self._by_hour.get(near, ()):
+                if same_sample(candidate, sample):
+                    return candidate
+        return None
+
+
+def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Newest first; of one moment, corrected before final before preliminary, then the lowest.
+
+    A result whose clock time is unknown makes its whole day a single moment.
+    """
+    dated = [m for m in measurements if m.at is not None]
+    vague_days = {m.at.date() for m in dated if m.date_only and m.at is not None}
+    if not vague_days:
+        dated.sort(key=lambda m: (_STATUS_RANK[m.status], m.value))
+        dated.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
+        return dated
+
+    def moment(m: Measurement) -> datetime:
+        assert m.at is not None
+        local = m.at if m.date_only else m.at.astimezone(_zone_of(dated))
+        if local.date() in vague_days:
+            return local.replace(hour=0, minute=0, second=0, microsecond=0)
+        return m.at
+
+    dated.sort(key=lambda m: (_STATUS_RANK[m.status], m.value))
+    dated.sort(key=moment, reverse=True)
+    return dated
+
+
+def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
+    """Zone of the date-only results: the site's, since the reader placed them at the start of the site's day."""
+    return next(m.at.tzinfo for m in measurements if m.date_only and m.at is not None)
+
+
+def _distinct(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Drop duplicates: the same resource, or the same time and value."""
+    seen: set[object] = set()
+    distinct: list[Measurement] = []
+    for m in measurements:
+        # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
+        key = (m.at, m.value, m.bound, m.status, m.date_only)
+        if m.ref in seen and m.ref:
+            continue
+        if key in seen:
+            continue
+        seen.add(key)
+        seen.add(m.ref)
+        distinct.append(m)
+    return distinct
+
+
+def series_of(
+    measurements: Iterable[Measurement], as_of: datetime, unusable: Iterable[UnusableResult] = ()
+) -> Series:
+    """Order the results of one kind and set aside what cannot be used."""
+    refused = list(unusable)
+    usable: list[Measurement] = []
+    limit = as_of + _FUTURE_TOLERANCE
+    for m in measurements:
+        if m.at is None:
+            refused.append(UnusableResult(kind=m.kind, raw=m.raw, reason="it has no date", ref=m.ref))
+        elif m.at > limit:
+            refused.append(
+                UnusableResult(
+                    kind=m.kind, raw=m.raw, reason="its date lies in the future", ref=m.ref, at=m.at, date_only=m.date_only
+                )
+            )
+        else:
+            usable.append(m)
+    ordered = in_order(_distinct(usable))
+    settled = tuple(m for m in ordered if m.status != "preliminary")
+    preliminary: tuple[Measurement, ...] = ()
+    if len(settled) != len(ordered):
+        settled_times = {m.at for m in settled}
+        preliminary = tuple(m for m in ordered if m.status == "preliminary" and m.at not in settled_times)
+    return Series(settled=settled, preliminary=preliminary, unusable=tuple(refused))
+
+
+def calculated_anc(measurements: dict[str, tuple[Measurement, ...]]) -> list[Measurement]:
+    """ANC = WBC × neutrophils % for every sample that has both and no direct ANC (clinical.md 1.1, 3.1)."""
+    white_cells = measurements.get("wbc", ())
+    segs = Samples(measurements.get("segs-percent", ()))
+    bands = Samples(measurements.get("bands-percent", ()))
+    total = Samples(measurements.get("neutrophils-percent", ()))
+    direct = Samples(measurements.get("anc", ()))
+    results: list[Measurement] = []
+    for wbc in white_cells:
+        if wbc.bound or direct.matching(wbc) is not None:
+            continue
+        used, remark = _neutrophil_share(wbc, segs, bands, total)
+        percent = sum(m.value for m in used)
+        if not used or not 0 <= percent <= 100 or any(m.bound for m in used):
+            continue
+        parts = " + ".join(m.raw for m in used)
+        results.append(
+            replace(
+                wbc,
+                kind="anc",
+                value=wbc.value * percent / 100,
+                raw=f"{wbc.raw} × {parts}{remark}",
+                status=max((wbc.status, *(m.status for m in used)), key=_STATUS_RANK.__getitem__),
+                upper_limit=None,
+                calculated=True,
+            )
+        )
+    return results
+
+
+def _neutrophil_share(
+    wbc: Measurement, segs: Samples, bands: Samples, total: Samples
+) -> tuple[list[Measurement], str]:
+    """Percentages that make up the neutrophils of a sample (segs + bands, or all neutrophils), with a remark."""
+    segmented = segs.matching(wbc)
+    if segmented is not None:
+        banded = bands.matching(wbc)
+        if banded is not None:
+            return [segmented, banded], ""
+        return [segmented], " (segmented neutrophils only: the true ANC may be a little higher)"
+    whole = total.matching(wbc)
+    return ([whole], "") if whole is not None else ([], "")
+
+
+def anc_series(
+    measurements: dict[str, tuple[Measurement, ...]], as_of: datetime, unusable: Iterable[UnusableResult] = ()
+) -> Series:
+    """The ANC that counts: direct before calculated of the same sample, results that contradict their WBC set aside."""
+    direct = measurements.get("anc", ())
+    refused = [u for u in unusable if u.kind == "anc"]
+    white_cells = measurements.get("wbc", ())
+    if not white_cells:
+        return series_of(direct, as_of, refused)
+    samples = Samples(w for w in white_cells if not w.bound)
+    kept: list[Measurement] = []
+    for anc in direct:
+        wbc = samples.matching(anc)
+        if wbc is not None and anc.value > wbc.value * _ANC_OVER_WBC:
+            reason = f"it is higher than the white cell count of the same sample ({wbc.raw})"
+            refused.append(
+                UnusableResult(kind="anc", raw=anc.raw, reason=reason, ref=anc.ref, at=anc.at, date_only=anc.date_only)
+            )
+        else:
+            kept.append(anc)
+    return series_of(kept + calculated_anc(measurements), as_of, refused)

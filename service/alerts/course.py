@@ -1,0 +1,271 @@
+"""The course of clozapine treatment, reconstructed from orders, dispenses, administrations and statements (clinical.md 1.8, 2.2, 3.6).
+
+No single record tells when a patient started or took the last dose, so the records are laid over each other as spans
+of exposure; a break as long as the policy's restart limit ends a course.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+
+from service.alerts.facts import Medication
+
+Basis = Literal["administration", "statement", "stop", "supply", ""]
+
+#: How long one administration is taken to cover: until the next day's dose.
+_ADMINISTRATION_COVERS = timedelta(days=1)
+_ORDER_NOT_GIVEN = frozenset({"cancelled", "entered-in-error", "draft", "unknown"})
+_ORDER_LIVE = frozenset({"active", ""})
+_STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
+_DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
+_NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown"})
+
+
+class Span(Struct, frozen=True):
+    """Time during which the patient is taken to have had clozapine, according to one record."""
+
+    start: datetime | None
+    end: datetime
+    ref: str
+
+
+class Break(Struct, frozen=True):
+    """Time without clozapine inside or before the present course."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def hours(self) -> float:
+        """Length in hours."""
+        return (self.end - self.start).total_seconds() / 3600
+
+
+class Course(Struct, frozen=True):
+    """The present (or last) course. ``start`` None: no record tells when it began."""
+
+    start: datetime | None = None
+    #: Last dose known or estimated to be taken; None when nothing tells.
+    last_dose: datetime | None = None
+    last_dose_date_only: bool = False
+    last_dose_basis: Basis = ""
+    last_dose_ref: str = ""
+    #: Clozapine is taken now, as far as the record tells.
+    active: bool = False
+    #: The treatment ended at this time (stopped order, statement's end) and nothing has followed.
+    stopped_at: datetime | None = None
+    stop_reason: str = ""
+    #: End of the last exposure of any kind (never after ``as_of``); None = no exposure on record.
+    last_exposure: datetime | None = None
+    #: Breaks inside the course shorter than the restart limit, oldest first.
+    breaks: tuple[Break, ...] = ()
+    #: A break as long as the restart limit lies just before this course.
+    restarted_after: Break | None = None
+    #: When dispensed supply runs out; None without dispenses.
+    supply_until: datetime | None = None
+    supply_ref: str = ""
+    refs: tuple[str, ...] = ()
+    #: First record of clozapine of all (any course).
+    first_ever: datetime | None = None
+
+    @property
+    def start_known(self) -> bool:
+        """False when no record tells when the course began."""
+        return self.start is not None
+
+
+def is_live(medication: Medication, as_of: datetime) -> bool:
+    """True when a record says that the drug is taken now: active order or statement, unexhausted supply, a dose in the last day."""
+    if medication.not_taken or medication.stops:
+        return False
+    start, end = medication.start, medication.end
+    if start is not None and start > as_of:
+        return False
+    if end is not None:
+        # A date-only end means "to the end of that day".
+        limit = end + timedelta(days=1) if medication.end_date_only else end
+        if limit < as_of:
+            return False
+    match medication.role:
+        case "order":
+            return medication.status in _ORDER_LIVE
+        case "statement":
+            return medication.status in _STATEMENT_LIVE
+        case "dispense":
+            if medication.status not in _DISPENSE_GIVEN or start is None:
+                return False
+            return start + timedelta(days=medication.days_supply or 0) >= as_of
+        case "administration":
+            return (
+                medication.status not in _NOT_ADMINISTERED
+                and start is not None
+                and as_of - start <= _ADMINISTRATION_COVERS
+            )
+    return False
+
+
+def _span(medication: Medication, as_of: datetime) -> Span | None:
+    """Exposure that one record stands for, cut off at ``as_of``."""
+    start, end = medication.start, medication.end
+    if medication.not_taken or (start is not None and start > as_of):
+        return None
+    match medication.role:
+        case "administration":
+            if start is None or medication.status in _NOT_ADMINISTERED:
+                return None
+            return Span(start, min(start + _ADMINISTRATION_COVERS, as_of), medication.ref)
+        case "dispense":
+            if start is None or medication.status not in _DISPENSE_GIVEN:
+                return None
+            return Span(start, min(start + timedelta(days=medication.days_supply or 1), as_of), medication.ref)
+        case "order":
+            if medication.status in _ORDER_NOT_GIVEN or (medication.stops and end is None):
+                # A stopped order without a date shows that clozapine was given, but not until when.
+                return Span(start, start, medication.ref) if medication.stops and start is not None else None
+            if end is None and medication.status not in _ORDER_LIVE:
+                return Span(start, start, medication.ref) if start is not None else None
+        case "statement":
+            if end is None and medication.status not in _STATEMENT_LIVE:
+                return Span(start, start, medication.ref) if start is not None else None
+        case _:
+            return None
+    return Span(start, min(end, as_of) if end is not None else as_of, medication.ref)
+
+
+def _breaks(spans: list[Span]) -> tuple[Break, ...]:
+    """Gaps between spans ordered by start."""
+    breaks: list[Break] = []
+    covered_until: datetime | None = None
+    for span in spans:
+        if covered_until is not None and span.start is not None and span.start > covered_until:
+            breaks.append(Break(covered_until, span.start))
+        covered_until = span.end if covered_until is None else max(covered_until, span.end)
+    return tuple(breaks)
+
+
+def _last_dose(
+    records: list[Medication], as_of: datetime
+) -> tuple[datetime | None, bool, Basis, str, datetime | None, str]:
+    """(last dose, date only, basis, ref, supply runs out, ref of the supply)."""
+    given = [
+        r
+        for r in records
+        if r.role == "administration" and r.start is not None and r.start <= as_of and r.status not in _NOT_ADMINISTERED and not r.not_taken
+    ]
+    charted = [r for r in records if r.role == "administration" and r.start is not None and r.start <= as_of]
+    supplies = [
+        r
+        for r in records
+        if r.role == "dispense" and r.start is not None and r.start <= as_of and r.status in _DISPENSE_GIVEN and r.days_supply
+    ]
+    last_supply = max(supplies, key=lambda r: r.start + timedelta(days=r.days_supply or 0), default=None)  # type: ignore[operator]
+    supply_until = (
+        last_supply.start + timedelta(days=last_supply.days_supply or 0)
+        if last_supply is not None and last_supply.start is not None
+        else None
+    )
+    supply_ref = last_supply.ref if last_supply is not None else ""
+    last_given = max(given, key=lambda r: r.start, default=None)  # type: ignore[arg-type,return-value]
+    last_charted = max((r.start for r in charted if r.start is not None), default=None)
+    taking = [r for r in records if r.role == "statement" and is_live(r, as_of)]
+
+    # A chart kept after the last supply was handed over is the better witness: it records what was given and what was not.
+    # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge).
+    superseded = [last_supply.start] if last_supply is not None and last_supply.start is not None else []
+    superseded += [
+        r.start for r in records if r.role in ("order", "statement") and r.start is not None and is_live(r, as_of)
+    ]
+    if last_charted is not None and all(began <= last_charted for began in superseded):
+        if last_given is not None:
+            return last_given.start, last_given.start_date_only, "administration", last_given.ref, supply_until, supply_ref
+    elif supply_until is not None and not taking:
+        if supply_until < as_of:
+            return supply_until, True, "supply", supply_ref, supply_until, supply_ref
+        return None, False, "", "", supply_until, supply_ref
+    ended = [
+        r
+        for r in records
+        if r.role in ("order", "statement") and r.end is not None and r.end <= as_of and r.status not in _ORDER_NOT_GIVEN
+    ]
+    not_taken = [r for r in records if r.role == "statement" and r.not_taken and r.start is not None and r.start <= as_of]
+    live = any(is_live(r, as_of) and r.role in ("order", "statement") for r in records)
+    if not_taken and not taking:
+        witness = max(not_taken, key=lambda r: r.start)  # type: ignore[arg-type,return-value]
+        return witness.start, witness.start_date_only, "statement", witness.ref, supply_until, supply_ref
+    if ended and not live:
+        witness = max(ended, key=lambda r: r.end)  # type: ignore[arg-type,return-value]
+        basis: Basis = "stop" if witness.role == "order" else "statement"
+        return witness.end, witness.end_date_only, basis, witness.ref, supply_until, supply_ref
+    return None, False, "", "", supply_until, supply_ref
+
+
+def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days: float) -> Course:
+    """Lay the clozapine records over each other.
+
+    Args:
+        records: every record of clozapine but the drafts of this call.
+        as_of: the moment of the question (timezone-aware).
+        restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
+    """
+    records = [r for r in records if r.status != "entered-in-error"]
+    spans = [span for r in records if (span := _span(r, as_of)) is not None]
+    last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
+    if not spans:
+        return Course(
+            last_dose=last_dose,
+            last_dose_date_only=date_only,
+            last_dose_basis=basis,
+            last_dose_ref=dose_ref,
+            supply_until=supply_until,
+            supply_ref=supply_ref,
+        )
+    open_left = [s for s in spans if s.start is None]
+    dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))  # type: ignore[arg-type,return-value]
+    limit = timedelta(days=restart_after_days)
+    # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
+    exposure_end = max(s.end for s in spans)
+    if last_dose is not None:
+        exposure_end = min(exposure_end, last_dose)
+    breaks = _breaks(dated)
+    long_breaks = [b for b in breaks if b.end - b.start >= limit]
+    restarted = long_breaks[-1] if long_breaks else None
+    start: datetime | None
+    if restarted is not None:
+        start = restarted.end
+    else:
+        start = None if open_left or not dated else dated[0].start
+    known_refs = {r.ref for r in records}
+    if start is not None and restarted is None:
+        first = next((r for r in records if r.start == start), None)
+        # A renewal whose predecessor is not in the record began earlier than what we see.
+        if first is not None and first.role == "order" and first.replaces and not known_refs & set(first.replaces):
+            start = None
+    live = [r for r in records if is_live(r, as_of)]
+    active = bool(live) and not (last_dose is not None and as_of - last_dose >= limit)
+    stop = max(
+        (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
+        key=lambda r: r.end,  # type: ignore[arg-type,return-value]
+        default=None,
+    )
+    stopped_at = None if active else (last_dose or (stop.end if stop is not None else exposure_end))
+    return Course(
+        start=start,
+        last_dose=last_dose,
+        last_dose_date_only=date_only,
+        last_dose_basis=basis,
+        last_dose_ref=dose_ref,
+        active=active,
+        stopped_at=stopped_at,
+        stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
+        last_exposure=exposure_end,
+        breaks=tuple(b for b in breaks if b.end - b.start < limit and (start is None or b.start >= start)),
+        restarted_after=restarted,
+        supply_until=supply_until,
+        supply_ref=supply_ref,
+        refs=tuple(dict.fromkeys(r.ref for r in records)),
+        first_ever=dated[0].start if dated else None,
+    )

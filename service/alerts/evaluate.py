@@ -1,0 +1,56 @@
+"""The question this service exists for: what is unsafe, due or unknown for this patient, now?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from service.alerts.case import Case
+from service.alerts.facts import PatientSnapshot
+from service.alerts.finding import SEVERITY_RANK, Citation, Finding
+from service.alerts.policy import Policy
+from service.alerts.rules import RULES
+
+#: Called with the rule's name and the exception when a rule fails; the shell counts it, the core only reports it.
+FaultObserver = Callable[[str, Exception], None]
+
+
+def evaluate(
+    snapshot: PatientSnapshot, policy: Policy, as_of: datetime, *, on_fault: FaultObserver | None = None
+) -> list[Finding]:
+    """Findings for a patient under a policy at a moment, most severe first.
+
+    Args:
+        snapshot: the facts; see ``service.alerts.facts``.
+        policy: the monitoring protocol that applies.
+        as_of: timezone-aware moment of the question; the site's zone (``snapshot.zone``) decides the date.
+        on_fault: told of rules that failed.
+
+    A rule that fails does not silence the others: it is replaced by a ``data-unavailable`` finding that names it.
+    """
+    case = Case(snapshot, policy, as_of)
+    findings: list[Finding] = []
+    for rule in RULES:
+        try:
+            findings.extend(rule(case))
+        except Exception as fault:
+            if on_fault is not None:
+                on_fault(rule.__name__, fault)
+            findings.append(_could_not_run(rule.__name__))
+    findings.sort(key=lambda f: (-SEVERITY_RANK[f.severity], f.code, f.subject))
+    return findings
+
+
+def _could_not_run(rule: str) -> Finding:
+    name = rule.replace("_", " ")
+    return Finding(
+        code="data-unavailable",
+        severity="warning",
+        subject=f"rule:{rule}",
+        summary=f"Clozapine check incomplete: the check “{name}” failed and must be done by hand.",
+        why=(f"The check “{name}” of this service failed on this patient's data; the other checks were done.",),
+        suggested=("Do this check by hand before relying on the other cards.", "Tell the service's operators."),
+        missing=(f"result of the check “{name}”",),
+        citation=Citation("This service", "internal fault"),
+        overrides="data",
+    )

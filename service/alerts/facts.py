@@ -1,0 +1,227 @@
+"""What the rules know about a patient: frozen, typed facts, each carrying where it came from.
+
+A :class:`PatientSnapshot` is built by ``service.fhir.snapshot`` (or by a test, or from the registry) and is
+all that the clinical core ever sees. Units are canonical (see each field), times are timezone-aware, and
+*missing* is a value of its own: ``sources`` tells "looked and found none" from "could not look".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, tzinfo
+from typing import Literal
+
+from msgspec import Struct
+
+#: Where facts come from: the prefetch keys of the service, plus the orders in the hook's context.
+SourceName = Literal[
+    "patient",
+    "medications",
+    "statements",
+    "dispenses",
+    "administrations",
+    "counts",
+    "labs",
+    "vitals",
+    "conditions",
+    "allergies",
+    "smoking",
+]
+#: ``complete``: everything was read. ``incomplete``: a page or a resource is missing. ``unavailable``: could not be
+#: read at all (absent without FHIR access, or the query failed).
+SourceState = Literal["complete", "incomplete", "unavailable"]
+
+ResultStatus = Literal["final", "corrected", "preliminary"]
+MedicationRole = Literal["draft", "order", "statement", "dispense", "administration"]
+MatchedBy = Literal["code", "name", "none"]
+
+
+class Measurement(Struct, frozen=True, gc=False):
+    """One usable laboratory or vital-sign value (clinical.md 3.1, 3.2).
+
+    ``value`` is in the canonical unit of ``kind`` (``service/alerts/knowledge/codes.toml``): counts in cells/µL, percentages in %,
+    drug levels in ng/mL, CRP in mg/L, temperature in °C. ``bound`` is ``"<"`` (value is an upper bound), ``">"``
+    (a lower bound) or ``""``. ``at`` is None when the record gives no time; ``date_only`` says that only the day
+    is known (``at`` is then the start of that day in the site's time zone).
+    """
+
+    kind: str
+    value: float
+    at: datetime | None
+    ref: str
+    raw: str
+    date_only: bool = False
+    bound: Literal["", "<", ">"] = ""
+    status: ResultStatus = "final"
+    #: Upper limit of normal in the same unit, from the result's own reference range.
+    upper_limit: float | None = None
+    #: True when the service computed the value (ANC from WBC and percentages); ``raw`` then shows the sum.
+    calculated: bool = False
+    #: Key shared by results of one specimen, panel or report.
+    specimen: str = ""
+    #: Posture ("standing", "lying", ...), fasting state or similar qualifier, when the record says it.
+    qualifier: str = ""
+
+
+class UnusableResult(Struct, frozen=True):
+    """A result that exists but cannot be used, and why (clinical.md 3.1, 3.2): it is shown, never guessed."""
+
+    kind: str
+    raw: str
+    reason: str
+    ref: str
+    at: datetime | None = None
+    date_only: bool = False
+
+
+class CodedResult(Struct, frozen=True):
+    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation."""
+
+    kind: str
+    value: str
+    at: datetime | None
+    ref: str
+    raw: str
+    date_only: bool = False
+
+
+class DoseStep(Struct, frozen=True, gc=False):
+    """One step of a titration: mg per day from ``first_day`` (0 = the first day of the order) for ``days`` days."""
+
+    first_day: int
+    days: int | None
+    mg_per_day: float
+
+
+class Dose(Struct, frozen=True):
+    """What an order says of the dose (clinical.md 3.5). ``mg_per_day`` None = unreadable, with ``unreadable`` saying why.
+
+    For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1.
+    """
+
+    mg_per_day: float | None
+    first_mg_per_day: float | None = None
+    #: Largest single dose in mg.
+    largest_single_mg: float | None = None
+    doses_per_day: float | None = None
+    steps: tuple[DoseStep, ...] = ()
+    as_needed: bool = False
+    #: The only daily dose is at bedtime / in the evening.
+    bedtime: bool = False
+    #: How the dose was written, as sent (shown to the clinician, escaped).
+    text: str = ""
+    unreadable: str = ""
+    #: Assumptions made while reading ("strength from the product name"), shown on the card.
+    notes: tuple[str, ...] = ()
+
+
+class Medication(Struct, frozen=True):
+    """One medication record: a draft, an order, a statement, a dispense or an administration.
+
+    ``drugs`` are ids of ``knowledge/drugs*.toml`` (every ingredient that was recognised); empty = not recognised.
+    ``start``/``end`` bound the time it is (to be) taken; for an administration ``start`` is the time of the dose.
+    """
+
+    ref: str
+    role: MedicationRole
+    drugs: tuple[str, ...]
+    label: str
+    matched_by: MatchedBy = "code"
+    #: FHIR status as sent (active, completed, stopped, not-done, ...).
+    status: str = "active"
+    intent: str = "order"
+    systemic: bool = True
+    route: str = ""
+    parenteral: bool = False
+    long_acting: bool = False
+    start: datetime | None = None
+    start_date_only: bool = False
+    end: datetime | None = None
+    end_date_only: bool = False
+    authored: datetime | None = None
+    dose: Dose | None = None
+    #: Days of supply ordered or dispensed.
+    days_supply: float | None = None
+    #: The drug was *not* taken (administration not-done, statement not-taken).
+    not_taken: bool = False
+    #: ``stopped`` by this record: the draft cancels or stops the drug, or the order was stopped.
+    stops: bool = False
+    stop_reason: str = ""
+    #: references of earlier orders that this one replaces (priorPrescription, basedOn, replaces).
+    replaces: tuple[str, ...] = ()
+    #: order-select: the clinician has just selected this draft. Always True on other hooks.
+    selected: bool = True
+    #: "inpatient", "outpatient", "community", "discharge" when the order's category says so.
+    setting: str = ""
+
+
+class TestOrder(Struct, frozen=True):
+    """An order for a test (drafted in this session, or active): satisfies the suggestion to order it (cds-hooks.md R5a)."""
+
+    ref: str
+    tests: tuple[str, ...]
+    label: str
+    draft: bool = True
+
+
+class Problem(Struct, frozen=True):
+    """A Condition, classified by ``knowledge/conditions.toml`` into ``kinds``."""
+
+    ref: str
+    kinds: tuple[str, ...]
+    label: str
+    clinical_status: str = ""
+    verification: str = ""
+    onset: datetime | None = None
+    onset_date_only: bool = False
+    #: How it was recognised, shown on the card ("ICD-10-CM D70.8", "text").
+    matched_by: str = ""
+
+
+class Allergy(Struct, frozen=True):
+    """An AllergyIntolerance with the drugs it names."""
+
+    ref: str
+    drugs: tuple[str, ...]
+    label: str
+    clinical_status: str = ""
+    verification: str = ""
+    reaction: str = ""
+
+
+class ReadProblem(Struct, frozen=True):
+    """A resource (or a part of one) that could not be read, or was left out, and why. Never contains patient data beyond the reference."""
+
+    source: str
+    ref: str
+    reason: str
+    #: True if what is missing could have changed the answer (a count, a clozapine order), False for noise.
+    matters: bool = True
+
+
+class PatientSnapshot(Struct, frozen=True, kw_only=True):
+    """Everything the rules may know about one patient at one moment."""
+
+    patient_id: str
+    hook: str
+    zone: tzinfo = UTC
+    sex: str = ""
+    birth_date: date | None = None
+    drafts: tuple[Medication, ...] = ()
+    medications: tuple[Medication, ...] = ()
+    test_orders: tuple[TestOrder, ...] = ()
+    #: kind -> values in any order; usable ones only.
+    measurements: dict[str, tuple[Measurement, ...]] = {}
+    unusable: tuple[UnusableResult, ...] = ()
+    coded: tuple[CodedResult, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    allergies: tuple[Allergy, ...] = ()
+    sources: dict[str, SourceState] = {}
+    read_problems: tuple[ReadProblem, ...] = ()
+
+    def state(self, source: SourceName) -> SourceState:
+        """State of one source; a source nobody mentions was not looked at, hence unavailable."""
+        return self.sources.get(source, "unavailable")
+
+    def day(self, moment: datetime) -> date:
+        """Calendar day of a moment in the site's time zone (clinical.md 1.8: the site's zone decides the date)."""
+        return moment.astimezone(self.zone).date()

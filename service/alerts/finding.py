@@ -1,0 +1,115 @@
+"""What a rule says: a finding with its facts, its source and what may be done about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITY_RANK: dict[str, int] = {"info": 0, "warning": 1, "critical": 2}
+
+
+def worst(*severities: Severity) -> Severity:
+    """The most severe of several severities."""
+    return max(severities, key=SEVERITY_RANK.__getitem__)
+
+
+class Citation(Struct, frozen=True):
+    """Where a rule or a number comes from: document, section, address, and whether a primary text confirmed it."""
+
+    label: str
+    section: str = ""
+    url: str = ""
+    confirmed: bool = True
+
+    def __str__(self) -> str:
+        text = f"{self.label} {self.section}".strip()
+        return text if self.confirmed else f"{text} (not confirmed against the primary text)"
+
+
+class Evidence(Struct, frozen=True):
+    """One fact behind a finding: the resource, what it says (Markdown-safe) and when."""
+
+    ref: str
+    text: str
+    at: datetime | None = None
+    date_only: bool = False
+
+
+# What may be offered. An offer names the intention; ``service.fhir.build`` turns it into a FHIR resource.
+
+
+class OrderTest(Struct, frozen=True, tag=True):
+    """Order a test; ``test`` is an id of ``knowledge/tests.toml`` (``cbc-with-differential``, ``troponin``, ...)."""
+
+    test: str
+    #: ``routine`` | ``urgent`` | ``asap`` | ``stat`` (FHIR request-priority).
+    priority: str = "routine"
+    reason: str = ""
+
+
+class RemoveDraft(Struct, frozen=True, tag=True):
+    """Delete a draft order of this session."""
+
+    ref: str
+    label: str
+
+
+class ChangeDose(Struct, frozen=True, tag=True):
+    """Replace the dose of a draft order by ``mg_per_day`` mg, in ``doses_per_day`` doses (1 when None)."""
+
+    ref: str
+    label: str
+    mg_per_day: float
+    doses_per_day: int = 1
+
+
+class ReferTo(Struct, frozen=True, tag=True):
+    """Refer to (consult) a service; ``specialty`` is an id of ``knowledge/tests.toml`` ``[referral]``."""
+
+    specialty: str
+    priority: str = "urgent"
+    reason: str = ""
+
+
+class NotifyTeam(Struct, frozen=True, tag=True):
+    """A Task for the monitoring team."""
+
+    task: str
+    reason: str = ""
+
+
+Offer = OrderTest | RemoveDraft | ChangeDose | ReferTo | NotifyTeam
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that is unsafe, due, or unknown.
+
+    All text is already safe: record text in it went through ``wording.safe`` (Markdown) or ``wording.plain`` (summary).
+    """
+
+    code: str
+    severity: Severity
+    #: What the finding is about, for grouping and for "one card per subject": ``anc``, ``drug:fluvoxamine``, ``order:MedicationRequest/1``, ``monitoring``, ...
+    subject: str
+    #: One plain sentence, < 140 characters: what, number with unit, date.
+    summary: str
+    #: Facts, one line each (Markdown), the "Why".
+    why: tuple[str, ...] = ()
+    #: What the policy or the document says, in our words (Markdown).
+    policy_says: tuple[str, ...] = ()
+    #: Steps for the clinician, most urgent first (Markdown).
+    suggested: tuple[str, ...] = ()
+    #: What could not be checked in this context.
+    unchecked: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    #: What is missing, when there is no fact to show (every finding has evidence or names what is missing).
+    missing: tuple[str, ...] = ()
+    citation: Citation
+    offers: tuple[Offer, ...] = ()
+    #: id of an override-reason set in ``knowledge/overrides.toml``.
+    overrides: str = "general"
+    #: Further codes folded into this finding (an interacting drug in several classes).
+    also: tuple[str, ...] = ()

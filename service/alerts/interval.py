@@ -1,0 +1,186 @@
+"""How often a blood count is due today (clinical.md 1.8): schedule, bands, recovery, interruptions."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from service.alerts.facts import Measurement
+from service.alerts.policy import Band, Recovery, SchedulePhase
+
+if TYPE_CHECKING:
+    from service.alerts.case import Case
+
+
+class Interval(Struct, frozen=True):
+    """The sampling interval that applies today, and why."""
+
+    days: int
+    label: str
+    why: str
+    phase: SchedulePhase | None = None
+    #: The band that shortens the interval, if one does.
+    band: Band | None = None
+    #: Extra counts after recovery that are still missing, out of ``recovery.counts``.
+    recovery_counts_left: int = 0
+    recovery: Recovery | None = None
+    start_known: bool = True
+
+    @property
+    def due_soon_days(self) -> int:
+        """Days before the due date from which it is mentioned."""
+        return self.phase.due_soon_days if self.phase is not None else 0
+
+
+class Episode(Struct, frozen=True):
+    """The latest run of abnormal counts of the course that has ended: its worst band and the counts after it."""
+
+    band: Band
+    #: Normal counts since, oldest first.
+    recovered: tuple[Measurement, ...]
+
+
+def worst_band(case: Case) -> tuple[Band, Measurement] | None:
+    """The band that decides today: the worse of ANC and WBC (where the policy judges the WBC), with its count."""
+    decided: list[tuple[Band, Measurement]] = []
+    for kind in ("anc", "wbc") if case.policy.uses_wbc else ("anc",):
+        newest = case.worst_new(kind)
+        if newest is not None and (band := case.band_of(newest)) is not None:
+            decided.append((band, newest))
+    if not decided:
+        return None
+    return min(decided, key=lambda d: (d[0].every_days or 9999, d[0].finding is None, d[0].at_least))
+
+
+def course_counts(case: Case) -> tuple[Measurement, ...]:
+    """Settled ANC values of the present course, newest first; all of them when the start is unknown."""
+    start = case.course.start
+    if start is None:
+        return case.series("anc")
+    first = case.snapshot.day(start)
+    return tuple(m for m in case.series("anc") if m.at is not None and case.snapshot.day(m.at) >= first)
+
+
+def last_episode(case: Case) -> Episode | None:
+    """The latest episode of abnormal counts that is over; None while one goes on or when there was none."""
+    recovered: list[Measurement] = []
+    worst: Band | None = None
+    for count in course_counts(case):
+        band = case.band_of(count)
+        if band is None or band.finding is None:
+            if worst is not None:
+                break
+            recovered.append(count)
+        elif worst is None or band.at_least < worst.at_least:
+            worst = band
+    if worst is None or not recovered:
+        return None
+    return Episode(worst, tuple(reversed(recovered)))
+
+
+def had_neutropenia(case: Case) -> bool:
+    """True when any count of the course lay below the normal band."""
+    return any((band := case.band_of(m)) is not None and band.finding is not None for m in course_counts(case))
+
+
+def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
+    """Extra counts that are still missing after the first normal one; counts much closer than asked do not add up."""
+    done = 0
+    last: date | None = None
+    for count in episode.recovered:
+        assert count.at is not None
+        day = case.snapshot.day(count.at)
+        if last is None:
+            last = day  # the count that showed recovery
+        elif (day - last).days * 2 > recovery.every_days:
+            done += 1
+            last = day
+    return max(0, recovery.counts - done)
+
+
+def _phase(case: Case, day: int) -> SchedulePhase:
+    """Phase of the schedule for a day of the course."""
+    chosen = case.policy.schedule[0]
+    neutropenic: bool | None = None
+    for phase in case.policy.schedule:
+        if phase.needs_no_neutropenia:
+            neutropenic = had_neutropenia(case) if neutropenic is None else neutropenic
+            if neutropenic:
+                break
+        chosen = phase
+        if phase.until_day is None or day < phase.until_day:
+            break
+    return chosen
+
+
+def interval_today(case: Case) -> Interval:
+    """The interval that applies today; the shortest of schedule, band, recovery and interruption rules."""
+    decided = worst_band(case)
+    if decided is not None and decided[0].every_days is not None:
+        band = decided[0]
+        return Interval(
+            days=band.every_days or 1,
+            label=band.every_label or f"every {band.every_days} days",
+            why=f"the last count is in the band “{band.title}”",
+            band=band,
+            start_known=case.course_day is not None,
+        )
+    episode = last_episode(case)
+    recovery = episode.band.recovery if episode is not None else None
+    day = case.course_day
+    if episode is not None and recovery is not None and recovery.kind == "new-patient" and not case.starting:
+        first_normal = episode.recovered[0].at
+        assert first_normal is not None
+        day = case.days_since(first_normal)
+    if day is None:
+        weekly = case.policy.unknown_start_every_days
+        scheduled = Interval(
+            days=weekly,
+            label="weekly",
+            why="the start of treatment is not known, so the shortest interval is used",
+            phase=case.policy.schedule[0],
+            start_known=False,
+        )
+    else:
+        phase = _phase(case, day)
+        scheduled = Interval(
+            days=phase.every_days, label=phase.label, why=f"day {day} of treatment", phase=phase, start_known=True
+        )
+    if episode is not None and recovery is not None and recovery.every_days:
+        left = _extra_counts_left(case, episode, recovery) if recovery.kind == "extra-counts" else 0
+        if (left or recovery.kind == "lifelong") and recovery.every_days < scheduled.days:
+            return Interval(
+                days=recovery.every_days,
+                label="weekly" if recovery.every_days == 7 else f"every {recovery.every_days} days",
+                why=f"counts recovered from {episode.band.title}",
+                phase=scheduled.phase,
+                recovery_counts_left=left,
+                recovery=recovery,
+                start_known=scheduled.start_known,
+            )
+        if left:
+            return Interval(
+                days=scheduled.days,
+                label=scheduled.label,
+                why=scheduled.why,
+                phase=scheduled.phase,
+                recovery_counts_left=left,
+                recovery=recovery,
+                start_known=scheduled.start_known,
+            )
+    extra = case.policy.interruption.extra
+    if extra is not None and extra.every_days.value < scheduled.days and case.course.start is not None:
+        for gap in case.course.breaks:
+            after = (case.snapshot.day(gap.start) - case.snapshot.day(case.course.start)).days
+            watched_until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
+            if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
+                return Interval(
+                    days=int(extra.every_days.value),
+                    label="weekly",
+                    why=f"a break in treatment until {case.snapshot.day(gap.end).isoformat()}",
+                    phase=case.policy.schedule[0],
+                    start_known=True,
+                )
+    return scheduled

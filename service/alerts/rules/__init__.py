@@ -1,0 +1,19 @@
+"""The rules, one module per section of the clinical specification; each exports ``RULES``.
+
+A rule is a pure function ``(Case) -> Iterable[Finding]``. Its name is what a ``data-unavailable`` card shows when it fails.
+"""
+
+from collections.abc import Callable, Iterable
+
+from service.alerts.case import Case
+from service.alerts.finding import Finding
+from service.alerts.rules import blood_counts, data_quality, infection, missed_doses
+
+Rule = Callable[[Case], Iterable[Finding]]
+
+RULES: tuple[Rule, ...] = (
+    *data_quality.RULES,
+    *blood_counts.RULES,
+    *infection.RULES,
+    *missed_doses.RULES,
+)
