@@ -1,0 +1,56 @@
+# Everything a newcomer, CI and the service's developers need. `make help` lists it.
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := cds_hooks service tests tools bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test bench check format lock generated clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv with the pinned dependencies and the project
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@tools/setup-venv $(VENV)
+	@touch $(STAMP)
+
+run: setup ## serve on http://127.0.0.1:8000 (PORT= changes it)
+	@$(BIN)/clozapine-cds db upgrade
+	@$(BIN)/clozapine-cds serve --port $(PORT)
+
+demo: setup ## play a small day in a clinic against the service and print the cards
+	@$(BIN)/clozapine-cds demo
+
+test: setup ## the whole test suite
+	@tools/ensure-chromium
+	@$(BIN)/python -m pytest -n 2
+
+bench: setup ## the benchmarks; writes bench/latest.json
+	@$(BIN)/python -m bench
+
+check: setup ## formatter, linter, types, import rules, Dockerfile, generated files
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "formatting: run 'make format'"; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES) && echo "format and lint: fine"
+	@$(BIN)/mypy --no-error-summary && echo "types: fine"
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@echo "import rules: fine"
+	@$(BIN)/hadolint Dockerfile && echo "Dockerfile: fine"
+	@$(BIN)/python -m tools.generated --check
+
+generated: setup ## write openapi/openapi.json and the generated documentation pages
+	@$(BIN)/python -m tools.generated --write
+
+format: setup ## format and fix what can be fixed
+	@$(BIN)/ruff format --quiet $(SOURCES)
+	@$(BIN)/ruff check --fix --quiet $(SOURCES)
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --extra postgres pyproject.toml -o requirements/runtime.lock
+	echo "hatchling>=1.27" | uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet - -o requirements/build.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --extra postgres --group dev pyproject.toml -o requirements/dev.lock
+
+clean: ## remove what the commands above made
+	rm -rf $(VENV) var build dist

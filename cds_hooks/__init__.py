@@ -1,0 +1,36 @@
+"""CDS Hooks 3.0 for a service, readable by 2.0 clients: discovery, requests, prefetch, cards, feedback, errors.
+
+The package knows the protocol and no medicine; it can be used on its own (see README.md beside it).
+"""
+
+from cds_hooks.card import Action, Card, Coding, Link, Response, Source, Suggestion
+from cds_hooks.context import HOOKS, Context, Hook
+from cds_hooks.discovery import VERSION, Service
+from cds_hooks.errors import BadRequest, PreconditionFailed, ProtocolError, operation_outcome
+from cds_hooks.feedback import Feedback, OverrideReason
+from cds_hooks.request import FhirAuthorization, HookRequest
+from cds_hooks.router import cds_routes
+
+__all__ = [
+    "HOOKS",
+    "VERSION",
+    "Action",
+    "BadRequest",
+    "Card",
+    "Coding",
+    "Context",
+    "Feedback",
+    "FhirAuthorization",
+    "Hook",
+    "HookRequest",
+    "Link",
+    "OverrideReason",
+    "PreconditionFailed",
+    "ProtocolError",
+    "Response",
+    "Service",
+    "Source",
+    "Suggestion",
+    "cds_routes",
+    "operation_outcome",
+]

@@ -1,0 +1,119 @@
+"""What became of a card (cds-hooks checklist F1–F5)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from cds_hooks.errors import BadRequest
+
+
+class OverrideReason(Struct, frozen=True):
+    """Why a card was overridden. ``comment`` is free text and may hold patient data: store it, never log it."""
+
+    system: str = ""
+    code: str = ""
+    display: str = ""
+    comment: str = ""
+
+
+class Feedback(Struct, frozen=True):
+    """Outcome of one card."""
+
+    card: str
+    outcome: Literal["accepted", "overridden"]
+    at: datetime
+    accepted_suggestions: tuple[str, ...] = ()
+    reason: OverrideReason | None = None
+
+
+class _Coding(Struct):
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class _Reason(Struct):
+    reason: _Coding | None = None
+    userComment: str | None = None
+    # Drafts of the specification put the coding's members directly here; clients still do.
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class _Accepted(Struct):
+    id: str
+
+
+class _Item(Struct):
+    card: str
+    outcome: str
+    outcomeTimestamp: str
+    acceptedSuggestions: list[_Accepted] | None = None
+    overrideReason: _Reason | None = None
+
+
+class _Body(Struct):
+    feedback: list[Raw]
+
+
+_body = msgspec.json.Decoder(_Body)
+_item = msgspec.json.Decoder(_Item)
+
+
+def _instant(text: str, name: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or "T" not in text.upper():
+        raise BadRequest(f'{name} must be an RFC 3339 instant with a zone, such as "2026-03-02T09:15:00Z".', name)
+    return at
+
+
+def _reason(found: _Reason | None) -> OverrideReason | None:
+    if found is None:
+        return None
+    coding: Any = found.reason or found
+    return OverrideReason(coding.system or "", coding.code or "", coding.display or "", found.userComment or "")
+
+
+def read_feedback(body: bytes) -> list[Feedback]:
+    """Read a feedback call. Raises BadRequest naming the item and member at fault; nothing of the call is kept then."""
+    try:
+        items = _body.decode(body).feedback
+    except msgspec.ValidationError:
+        raise BadRequest("feedback is required: an array with one object per card.", "feedback", "required") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise BadRequest("The body is not valid JSON in UTF-8.", code="structure") from None
+    read: list[Feedback] = []
+    for index, raw in enumerate(items):
+        name = f"feedback[{index}]"
+        try:
+            item = _item.decode(raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            where = str(error).partition("`$")[2].rstrip("`")
+            what = str(error).partition(" - at")[0]
+            raise BadRequest(f"{name}{where}: {what}.", name + where) from None
+        if not item.card:
+            raise BadRequest(f"{name}.card must be the uuid of a card.", f"{name}.card", "required")
+        if item.outcome not in ("accepted", "overridden"):
+            raise BadRequest(f'{name}.outcome must be "accepted" or "overridden".', f"{name}.outcome")
+        accepted = tuple(s.id for s in item.acceptedSuggestions or ())
+        if item.outcome == "accepted" and not accepted:
+            where = f"{name}.acceptedSuggestions"
+            raise BadRequest(f"{where} is required when the outcome is accepted: the ids of the suggestions.", where)
+        read.append(
+            Feedback(
+                card=item.card,
+                outcome="accepted" if item.outcome == "accepted" else "overridden",
+                at=_instant(item.outcomeTimestamp, f"{name}.outcomeTimestamp"),
+                accepted_suggestions=accepted,
+                reason=_reason(item.overrideReason),
+            )
+        )
+    return read

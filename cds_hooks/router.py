@@ -1,0 +1,264 @@
+"""HTTP of the protocol: discovery, services, feedback, CORS, errors (cds-hooks checklist; contract "HTTP").
+
+The endpoints are plain ASGI: they read bytes and write bytes, so that the protocol costs microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from cds_hooks.card import encode
+from cds_hooks.discovery import Service, discovery_document
+from cds_hooks.errors import ProtocolError, operation_outcome
+from cds_hooks.feedback import Feedback, read_feedback
+from cds_hooks.request import HookRequest, read_request
+
+log = logging.getLogger("cds_hooks")
+
+#: Told of every call: route kind (service id, ``discovery``, ``feedback``), status, seconds, the request when it was readable.
+Observer = Callable[[str, int, float, HookRequest | None], None]
+#: Given the request's scope; returns who calls, or raises ProtocolError 401.
+Authenticate = Callable[[Scope], Awaitable[Any]]
+OnFeedback = Callable[[str, list[Feedback], Any], Awaitable[None]]
+
+_JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
+_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+class TooLarge(ProtocolError):
+    """413."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            413, f"The body is larger than {limit} bytes. Send fewer resources in prefetch; the service asks for what it needs.",
+            code="too-long",
+        )
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request body. Raises ProtocolError for other media types, encodings and sizes."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type, _, parameters = value.decode("latin-1").lower().partition(";")
+            charset = parameters.partition("charset=")[2].split(";")[0].strip(' "')
+            if media_type.strip() not in _JSON_TYPES or (charset and charset not in _UTF8):
+                raise ProtocolError(
+                    415, "Send the body as application/json in UTF-8.", code="not-supported", expression="Content-Type"
+                )
+        elif name == b"content-encoding" and value.lower() not in (b"identity", b""):
+            raise ProtocolError(
+                415, "Compressed bodies are not accepted; send the body uncompressed.", code="not-supported",
+                expression="Content-Encoding",
+            )
+        elif name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise TooLarge(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise TooLarge(limit)
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ProtocolError(400, "The client closed the connection before the body was complete.", code="incomplete")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise TooLarge(limit)
+    return b"".join(parts)
+
+
+class Endpoint:
+    """One ASGI endpoint: authenticate, answer, turn errors into OperationOutcomes, add CORS headers, report."""
+
+    def __init__(
+        self,
+        kind: str,
+        method: str,
+        *,
+        authenticate: Authenticate | None,
+        allowed_origins: Sequence[str],
+        observer: Observer | None,
+    ) -> None:
+        self.kind = kind
+        self.method = method
+        self.authenticate = authenticate
+        self.any_origin = "*" in allowed_origins
+        self.origins = frozenset(o.encode("latin-1") for o in allowed_origins)
+        self.observer = observer
+
+    async def answer(
+        self, scope: Scope, receive: Receive, principal: Any
+    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+        """Status, body, request and what to do afterwards."""
+        raise NotImplementedError(type(self).__name__)
+
+    def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        if not self.origins:
+            return []
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        if origin is None or not (self.any_origin or origin in self.origins):
+            return []
+        allowed = b"*" if self.any_origin else origin
+        return [(b"access-control-allow-origin", allowed), (b"vary", b"Origin")]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        cors = self._cors(scope)
+        request: HookRequest | None = None
+        after: Callable[[], None] | None = None
+        headers: list[tuple[bytes, bytes]] = []
+        try:
+            if scope["method"] == "OPTIONS":
+                status, body = 204, b""
+                headers = self._preflight(cors)
+            elif scope["method"] != self.method and not (self.method == "GET" and scope["method"] == "HEAD"):
+                raise ProtocolError(
+                    405, f"Use {self.method} on this address.", code="not-supported", headers={"Allow": f"{self.method}, OPTIONS"}
+                )
+            else:
+                principal = await self.authenticate(scope) if self.authenticate is not None else None
+                status, body, request, after = await self.answer(scope, receive, principal)
+        except ProtocolError as error:
+            status, body = error.status, error.outcome()
+            headers = [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            incident = uuid.uuid4()
+            log.error("call to %s failed: %s (incident %s)", self.kind, type(error).__name__, incident)
+            log.debug("incident %s", incident, exc_info=error)
+            message = f"The service failed; nothing was checked. Report incident {incident} to its operators."
+            status, body = 500, operation_outcome(message, code="exception")
+        if body:
+            headers.append((b"content-type", b"application/json"))
+            headers.append((b"content-length", str(len(body)).encode()))
+        headers.append((b"cache-control", b"no-store"))
+        await send({"type": "http.response.start", "status": status, "headers": headers + cors})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        self._finish(status, perf_counter() - started, request, after)
+
+    def _preflight(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        allow = [(b"allow", f"{self.method}, OPTIONS".encode())]
+        if not cors:
+            return allow
+        return [
+            *allow,
+            (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+            (b"access-control-allow-headers", b"Authorization, Content-Type, Accept"),
+            (b"access-control-max-age", b"600"),
+        ]
+
+    def _finish(
+        self, status: int, seconds: float, request: HookRequest | None, after: Callable[[], None] | None
+    ) -> None:
+        """Everything that happens once the answer is out: it must not be able to spoil it."""
+        try:
+            if self.observer is not None:
+                self.observer(self.kind, status, seconds, request)
+            if after is not None:
+                after()
+        except Exception as error:
+            log.error("after the call to %s: %s", self.kind, type(error).__name__)
+
+
+class Discovery(Endpoint):
+    """``GET /cds-services``."""
+
+    def __init__(self, services: Sequence[Service], **options: Any) -> None:
+        super().__init__("discovery", "GET", **options)
+        self.document = discovery_document(services)
+
+    async def answer(self, scope: Scope, receive: Receive, principal: Any) -> tuple[int, bytes, None, None]:
+        return 200, self.document, None, None
+
+
+class ServiceCall(Endpoint):
+    """``POST /cds-services/{id}``."""
+
+    def __init__(self, service: Service, max_body_bytes: int, **options: Any) -> None:
+        super().__init__(service.id, "POST", **options)
+        self.service = service
+        self.limit = max_body_bytes
+
+    async def answer(
+        self, scope: Scope, receive: Receive, principal: Any
+    ) -> tuple[int, bytes, HookRequest, Callable[[], None] | None]:
+        body = await read_body(scope, receive, self.limit)
+        request = read_request(body, self.service.id, self.service.definition, principal)
+        response = await self.service.handler(request)
+        return 200, encode(response), request, response.after
+
+
+class FeedbackCall(Endpoint):
+    """``POST /cds-services/{id}/feedback``."""
+
+    def __init__(self, service: Service, on_feedback: OnFeedback, max_body_bytes: int, **options: Any) -> None:
+        super().__init__("feedback", "POST", **options)
+        self.service = service
+        self.on_feedback = on_feedback
+        self.limit = max_body_bytes
+
+    async def answer(self, scope: Scope, receive: Receive, principal: Any) -> tuple[int, bytes, None, None]:
+        items = read_feedback(await read_body(scope, receive, self.limit))
+        await self.on_feedback(self.service.id, items, principal)
+        return 204, b"", None, None
+
+
+class Unknown(Endpoint):
+    """Any other id below ``/cds-services``."""
+
+    def __init__(self, known: Sequence[str], **options: Any) -> None:
+        super().__init__("unknown", "POST", **options)
+        self.known = ", ".join(known)
+
+    async def answer(self, scope: Scope, receive: Receive, principal: Any) -> tuple[int, bytes, None, None]:
+        raise ProtocolError(404, f"There is no such CDS service. Known: {self.known}.", code="not-found")
+
+
+def cds_routes(
+    services: Sequence[Service],
+    *,
+    on_feedback: OnFeedback,
+    authenticate: Authenticate | None = None,
+    allowed_origins: Sequence[str] = (),
+    max_body_bytes: int = 5_000_000,
+    observer: Observer | None = None,
+) -> list[BaseRoute]:
+    """The routes of the protocol, for a Starlette or FastAPI application.
+
+    Args:
+        services: what is offered.
+        on_feedback: stores feedback; the 204 is sent when it returns.
+        authenticate: checks the client's JWT; None leaves the service open.
+        allowed_origins: browser clients (D9); ``*`` allows every origin.
+        max_body_bytes: larger bodies are refused with 413.
+        observer: told of every call.
+    """
+    options: dict[str, Any] = {
+        "authenticate": authenticate,
+        "allowed_origins": allowed_origins,
+        "observer": observer,
+    }
+    routes: list[BaseRoute] = [_route("/cds-services", Discovery(services, **options))]
+    for service in services:
+        path = f"/cds-services/{service.id}"
+        routes.append(_route(path, ServiceCall(service, max_body_bytes, **options)))
+        routes.append(_route(f"{path}/feedback", FeedbackCall(service, on_feedback, max_body_bytes, **options)))
+    routes.append(_route("/cds-services/{rest:path}", Unknown([s.id for s in services], **options)))
+    return routes
+
+
+def _route(path: str, endpoint: Endpoint) -> Route:
+    # An ASGI instance as endpoint gets every method, so that 405 is answered with an OperationOutcome too.
+    return Route(path, endpoint=endpoint)

@@ -1,0 +1,78 @@
+"""What cards offer: orderable tests, referrals and override reasons (``knowledge/tests.toml``, ``knowledge/overrides.toml``)."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from msgspec import Struct
+
+
+class OrderableTest(Struct, frozen=True):
+    """A test that can be ordered: by LOINC code, or by text where no single code fits."""
+
+    title: str
+    code: str = ""
+    display: str = ""
+    text: str = ""
+
+
+class Referral(Struct, frozen=True):
+    """A service to consult."""
+
+    title: str
+
+
+class OverrideReason(Struct, frozen=True):
+    """A reason for not following a card."""
+
+    system: str
+    code: str
+    display: str
+
+
+class _Tests(Struct):
+    test: dict[str, OrderableTest]
+    referral: dict[str, Referral]
+
+
+class _Reason(Struct):
+    system: str
+    display: str
+
+
+class _Overrides(Struct):
+    system: dict[str, str]
+    reason: dict[str, _Reason]
+    set: dict[str, tuple[str, ...]]
+
+
+def _load(name: str) -> object:
+    return tomllib.loads((files("service.alerts") / "knowledge" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _tests() -> _Tests:
+    return msgspec.convert(_load("tests.toml"), _Tests)
+
+
+def test(test_id: str) -> OrderableTest:
+    """An orderable test by id. Raises KeyError for an unknown one (a fault of the data)."""
+    return _tests().test[test_id]
+
+
+def referral(specialty: str) -> Referral:
+    """A service to consult by id."""
+    return _tests().referral[specialty]
+
+
+@cache
+def override_reasons(set_id: str) -> tuple[OverrideReason, ...]:
+    """The override reasons of a set, in the order they are shown."""
+    data = msgspec.convert(_load("overrides.toml"), _Overrides)
+    return tuple(
+        OverrideReason(data.system[data.reason[code].system], code, data.reason[code].display)
+        for code in data.set[set_id]
+    )

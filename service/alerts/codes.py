@@ -1,0 +1,96 @@
+"""Result kinds, their codes and units (``knowledge/codes.toml``)."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from msgspec import Struct
+
+LOINC = "http://loinc.org"
+
+
+class Kind(Struct, frozen=True):
+    """One kind of result. ``unit`` is canonical; ``dimension`` names the unit spellings that convert to it."""
+
+    title: str
+    unit: str
+    dimension: str
+    loinc: tuple[str, ...]
+    plausible_max: float | None = None
+    confirmed: bool = True
+    id: str = ""
+
+
+class CodedKind(Struct, frozen=True):
+    """An Observation whose answer is a code: LOINC codes of the question, answer code -> value, or texts that say it."""
+
+    loinc: tuple[str, ...] = ()
+    answers: dict[str, str] = {}
+    text: tuple[str, ...] = ()
+
+
+class Linear(Struct, frozen=True):
+    """``canonical = value × factor + offset``."""
+
+    factor: float
+    offset: float = 0.0
+
+
+class _Codes(Struct):
+    kind: dict[str, Kind]
+    coded: dict[str, CodedKind]
+    orders: dict[str, tuple[str, ...]]
+    units: dict[str, dict[str, float]]
+    offset_units: dict[str, dict[str, Linear]]
+
+
+@cache
+def _codes() -> _Codes:
+    text = (files("service.alerts") / "knowledge" / "codes.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Codes)
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """Every kind by id."""
+    return {key: msgspec.structs.replace(kind, id=key) for key, kind in _codes().kind.items()}
+
+
+@cache
+def kinds_by_loinc() -> dict[str, Kind]:
+    """LOINC code -> kind."""
+    return {code: kind for kind in kinds().values() for code in kind.loinc}
+
+
+@cache
+def coded_by_loinc() -> dict[str, tuple[str, CodedKind]]:
+    """LOINC code -> (id, coded kind)."""
+    return {code: (key, kind) for key, kind in _codes().coded.items() for code in kind.loinc}
+
+
+@cache
+def coded_kinds() -> dict[str, CodedKind]:
+    """Every coded kind by id."""
+    return _codes().coded
+
+
+@cache
+def tests_by_code() -> dict[str, tuple[str, ...]]:
+    """LOINC code of an order -> ids of ``tests.toml``."""
+    return _codes().orders
+
+
+def title(kind_id: str) -> str:
+    """What clinicians call a kind."""
+    kind = kinds().get(kind_id)
+    return kind.title if kind is not None else kind_id
+
+
+@cache
+def conversions(dimension: str) -> dict[str, Linear]:
+    """Unit spelling (normalised, see ``service.fhir.units``) -> conversion to the canonical unit of the dimension."""
+    found = {unit: Linear(float(factor)) for unit, factor in _codes().units.get(dimension, {}).items()}
+    return found | _codes().offset_units.get(dimension, {})

@@ -1,0 +1,180 @@
+"""Drugs: their names, codes and interaction classes (``knowledge/drugs.toml``, ``knowledge/interactions.toml``)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from service.alerts.finding import Severity
+
+Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
+
+
+class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
+    """A group of drugs that act alike on clozapine (clinical.md 2.4). Without ``finding`` it is only asked for by other rules."""
+
+    id: str
+    title: str
+    source: str
+    drugs: tuple[str, ...]
+    finding: str = ""
+    effect: str = ""
+    headline: str = ""
+    mechanism: str = ""
+    says: str = ""
+    steps: tuple[str, ...] = ()
+    severity: dict[Condition, Severity] = {}
+    #: Severity for single drugs, instead of ``severity["default"]``.
+    severity_of: dict[str, Severity] = {}
+    #: Finding code when a drug of the class was stopped.
+    stopped: str = ""
+    reduce_to_one_third: bool = False
+    #: The class applies to long-acting injections only.
+    long_acting_only: bool = False
+    #: No finding while a drug of this class is taken.
+    unless_taking: str = ""
+    #: Drugs that are critical when given by injection.
+    parenteral_critical: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    section: str = ""
+    confirmed: bool = True
+    unconfirmed: tuple[str, ...] = ()
+
+
+class Product(Struct, frozen=True):
+    """What a medication code stands for. ``mg``: strength of one unit of the (single) ingredient, when a source gives it."""
+
+    drugs: tuple[str, ...]
+    label: str
+    mg: float | None = None
+    confirmed: bool = True
+
+
+class _ProductRow(Struct, forbid_unknown_fields=True):
+    system: str
+    drugs: tuple[str, ...]
+    label: str
+    source: str
+    code: str = ""
+    codes: tuple[str, ...] = ()
+    mg: float | None = None
+    confirmed: bool = True
+
+
+class _LongActing(Struct):
+    words: tuple[str, ...]
+
+
+class _Drugs(Struct, forbid_unknown_fields=True):
+    names: dict[str, tuple[str, ...]]
+    combinations: dict[str, tuple[str, ...]]
+    long_acting: _LongActing
+    product: tuple[_ProductRow, ...]
+
+
+class _Interactions(Struct, forbid_unknown_fields=True, rename={"classes": "class"}):
+    classes: tuple[InteractionClass, ...]
+
+
+def _load(name: str) -> object:
+    return tomllib.loads((files("service.alerts") / "knowledge" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def classes() -> dict[str, InteractionClass]:
+    """Every class by id, in the order of the data file."""
+    return {c.id: c for c in msgspec.convert(_load("interactions.toml"), _Interactions).classes}
+
+
+@cache
+def _drugs() -> _Drugs:
+    return msgspec.convert(_load("drugs.toml"), _Drugs)
+
+
+@cache
+def _classes_of() -> dict[str, tuple[InteractionClass, ...]]:
+    found: dict[str, tuple[InteractionClass, ...]] = {}
+    for group in classes().values():
+        for drug_id in group.drugs:
+            found[drug_id] = (*found.get(drug_id, ()), group)
+    return found
+
+
+@cache
+def drug_ids() -> tuple[str, ...]:
+    """Every drug the service knows by name, in alphabetical order."""
+    return tuple(sorted({"clozapine", *_classes_of(), *_drugs().names}))
+
+
+def names_of(drug_id: str) -> tuple[str, ...]:
+    """The names a drug is recognised by, the generic one first."""
+    generic = drug_id.replace("-", " ")
+    return (generic, *_drugs().names.get(drug_id, ()))
+
+
+def classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
+    """Classes a drug belongs to."""
+    return _classes_of().get(drug_id, ())
+
+
+def has_class(drug_id: str, class_id: str) -> bool:
+    """True when the drug belongs to the class."""
+    return any(c.id == class_id for c in classes_of(drug_id))
+
+
+@cache
+def _products() -> dict[tuple[str, str], Product]:
+    found = {}
+    for row in _drugs().product:
+        product = Product(row.drugs, row.label, row.mg, row.confirmed)
+        for code in (row.code, *row.codes):
+            if code:
+                found[row.system, code] = product
+    return found
+
+
+def product_by_code(system: str, code: str) -> Product | None:
+    """What a code of a medication stands for; None when the code is not known."""
+    return _products().get((system, code))
+
+
+@cache
+def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
+    index: dict[str, tuple[str, ...]] = {}
+    for drug_id in drug_ids():
+        for name in {drug_id, *names_of(drug_id)}:
+            index[name.lower()] = (drug_id,)
+    for name, parts in _drugs().combinations.items():
+        index[name.lower()] = parts
+    longest_first = sorted(index, key=len, reverse=True)
+    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    # Whole words: "promazine" is not found in "chlorpromazine".
+    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE), index
+
+
+@lru_cache(maxsize=4096)
+def drugs_by_name(text: str) -> tuple[str, ...]:
+    """Ids of every drug named in a text, in order of appearance; empty when none is."""
+    pattern, index = _names()
+    found: list[str] = []
+    for match in pattern.finditer(text.replace("’", "'")):
+        found += index[" ".join(match.group().lower().split())]
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _long_acting() -> re.Pattern[str]:
+    words = "|".join(re.escape(w) for w in _drugs().long_acting.words)
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def is_long_acting(text: str) -> bool:
+    """True when a product's name says that it is a long-acting injection."""
+    return _long_acting().search(text) is not None
