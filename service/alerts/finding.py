@@ -111,5 +111,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     offers: tuple[Offer, ...] = ()
     #: id of an override-reason set in ``knowledge/overrides.toml``.
     overrides: str = "general"
+    #: An ``info`` finding that bears on the order of this call; others are kept for the visit (alert economy).
+    changes_order: bool = False
     #: Further codes folded into this finding (an interacting drug in several classes).
     also: tuple[str, ...] = ()

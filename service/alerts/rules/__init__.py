@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable
 
 from service.alerts.case import Case
 from service.alerts.finding import Finding
-from service.alerts.rules import blood_counts, data_quality, infection, missed_doses
+from service.alerts.rules import (
+    blood_counts,
+    data_quality,
+    dose,
+    infection,
+    interactions,
+    missed_doses,
+    monitoring,
+    smoking,
+)
 
 Rule = Callable[[Case], Iterable[Finding]]
 
@@ -16,4 +25,8 @@ RULES: tuple[Rule, ...] = (
     *blood_counts.RULES,
     *infection.RULES,
     *missed_doses.RULES,
+    *dose.RULES,
+    *interactions.RULES,
+    *smoking.RULES,
+    *monitoring.RULES,
 )

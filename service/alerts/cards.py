@@ -1,0 +1,116 @@
+"""Findings become card texts: ordered, economical, in Markdown that explains itself (contract "Cards")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from service.alerts import wording as w
+from service.alerts.case import ORDER_HOOKS
+from service.alerts.finding import SEVERITY_RANK, Citation, Finding, Offer, Severity
+
+CARD_LIMIT = 10
+
+
+class CardText(Struct, frozen=True):
+    """One card, without the envelope of the protocol."""
+
+    code: str
+    title: str
+    severity: Severity
+    summary: str
+    detail: str
+    citation: Citation
+    subject: str
+    offers: tuple[Offer, ...] = ()
+    overrides: str = "general"
+    evidence_refs: tuple[str, ...] = ()
+
+
+def title_of(code: str) -> str:
+    """A finding code in words."""
+    words = code.replace("-", " ")
+    for short in ("anc", "qt", "cyp1a2", "cyp2d6", "cns"):
+        words = " ".join(part.upper() if part == short else part for part in words.split(" "))
+    return words[0].upper() + words[1:]
+
+
+def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
+    """Findings for this hook, most severe first: ``info`` interrupts an order only when it bears on it; nothing twice."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        if finding.severity == "info" and hook in ORDER_HOOKS and not finding.changes_order:
+            continue
+        key = (finding.code, finding.subject)
+        known = kept.get(key)
+        if known is None or SEVERITY_RANK[finding.severity] > SEVERITY_RANK[known.severity]:
+            kept[key] = finding
+    return sorted(kept.values(), key=lambda f: (-SEVERITY_RANK[f.severity], f.subject.startswith("drug:"), f.code, f.subject))
+
+
+def detail_of(finding: Finding) -> str:
+    """The Markdown body of a card."""
+    parts: list[str] = []
+    if finding.why:
+        parts.append("**Why**\n\n" + "\n".join(f"- {line}" for line in finding.why))
+    says = [*finding.policy_says, f"Source: {citation_text(finding.citation)}"]
+    parts.append("**What the policy says**\n\n" + "\n".join(f"- {line}" for line in says if line))
+    if finding.suggested:
+        parts.append("**Suggested**\n\n" + "\n".join(f"{n}. {step}" for n, step in enumerate(finding.suggested, 1)))
+    if finding.unchecked:
+        parts.append("**What could not be checked**\n\n" + "\n".join(f"- {line}" for line in finding.unchecked))
+    refs = [e.ref for e in finding.evidence if e.ref]
+    if refs:
+        parts.append("**Evidence**\n\n" + "\n".join(f"- {w.safe(ref)}" for ref in dict.fromkeys(refs)))
+    elif finding.missing:
+        parts.append(f"**Evidence**\n\n- Missing: {w.listed(finding.missing)}.")
+    return "\n\n".join(parts)
+
+
+def citation_text(citation: Citation) -> str:
+    """A citation in words, with a warning when the number was not confirmed against the primary text."""
+    text = ", ".join(part for part in (citation.label, f"section {citation.section}" if citation.section else "") if part)
+    return text if citation.confirmed else f"{text} (number not yet confirmed against the primary text)"
+
+
+def card_of(finding: Finding) -> CardText:
+    """One finding as a card."""
+    return CardText(
+        code=finding.code,
+        title=title_of(finding.code),
+        severity=finding.severity,
+        summary=w.summary(finding.summary),
+        detail=detail_of(finding),
+        citation=finding.citation,
+        subject=finding.subject,
+        offers=finding.offers,
+        overrides=finding.overrides,
+        evidence_refs=tuple(dict.fromkeys(e.ref for e in finding.evidence if e.ref)),
+    )
+
+
+def cards_of(findings: Sequence[Finding], hook: str, limit: int = CARD_LIMIT) -> list[CardText]:
+    """Cards for a hook, most severe first, at most ``limit``; what goes beyond is listed on the last one."""
+    chosen = shown(findings, hook)
+    if len(chosen) <= limit:
+        return [card_of(f) for f in chosen]
+    cards = [card_of(f) for f in chosen[: limit - 1]]
+    rest = chosen[limit - 1 :]
+    last = card_of(rest[0])
+    more = "\n".join(f"- {w.safe(f.summary)} ({f.severity})" for f in rest[1:])
+    cards.append(
+        CardText(
+            code=last.code,
+            title=last.title,
+            severity=last.severity,
+            summary=w.summary(f"{last.summary.rstrip('.')} – and {len(rest) - 1} more."),
+            detail=f"{last.detail}\n\n**Further findings**\n\n{more}",
+            citation=last.citation,
+            subject=last.subject,
+            offers=last.offers,
+            overrides=last.overrides,
+            evidence_refs=last.evidence_refs,
+        )
+    )
+    return cards

@@ -1,0 +1,101 @@
+"""Missing is not normal (clinical.md 3.6): what could not be read or recognised is said, never taken for fine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.drugs import classes_of
+from service.alerts.facts import SourceName
+from service.alerts.finding import Citation, Evidence, Finding
+
+_THIS_SERVICE = Citation("This service", "what could not be checked")
+#: Sources a clozapine answer rests on, and what is not checked without them.
+_NEEDED: dict[SourceName, str] = {
+    "counts": "blood counts (ANC)",
+    "medications": "current medication orders (interactions, duplicate orders, start of treatment)",
+}
+#: Sources that add checks; named on the card, but not worth a card of their own.
+_HELPFUL: dict[SourceName, str] = {
+    "statements": "what the patient reports taking",
+    "dispenses": "dispensed supply (missed doses)",
+    "administrations": "administered doses (missed doses)",
+    "labs": "other laboratory results",
+    "vitals": "vital signs",
+    "conditions": "problem list",
+    "allergies": "allergies",
+    "smoking": "smoking status",
+    "patient": "age and sex",
+}
+
+
+def data_unavailable(case: Case) -> Iterator[Finding]:
+    """A source the answer needs could not be read, wholly or in part."""
+    if not case.relevant and not case.other_drafts:
+        return
+    if not case.relevant and case.snapshot.state("medications") == "complete":
+        return  # not on clozapine, and we know it
+    if not case.relevant and not _may_matter(case):
+        return
+    missing: list[str] = []
+    for source, what in _NEEDED.items():
+        state = case.snapshot.state(source)
+        if state == "unavailable":
+            missing.append(what)
+        elif state == "incomplete":
+            missing.append(f"part of the {what}")
+    lost = [p for p in case.snapshot.read_problems if p.matters]
+    if not missing and not lost:
+        return
+    also = [what for source, what in _HELPFUL.items() if case.snapshot.state(source) == "unavailable"]
+    what = w.listed([m.split(" (")[0] for m in missing]) or "some records"
+    reasons = [f"{w.safe(p.ref or p.source)}: {w.safe(p.reason)}" for p in case.snapshot.read_problems[:8]]
+    yield Finding(
+        code="data-unavailable",
+        severity="warning",
+        subject="data",
+        summary=w.summary(f"Clozapine check incomplete: {what} could not be read. Check by hand before relying on this."),
+        why=(*(f"Could not be read: {m}." for m in missing), *reasons),
+        policy_says=("An order is never presented as checked when the data for the check are missing.",),
+        suggested=("Look the missing data up in the record.", "Do not read the absence of other cards as safety."),
+        unchecked=(*missing, *also),
+        evidence=tuple(Evidence(p.ref, w.safe(p.reason)) for p in lost[:8] if p.ref),
+        missing=tuple(missing) or ("records that could not be read",),
+        citation=_THIS_SERVICE,
+        overrides="data",
+    )
+
+
+def _may_matter(case: Case) -> bool:
+    """An order for another drug matters here only if it interacts with clozapine, which the patient may be taking."""
+    return any(c.finding for d in case.other_drafts for drug in d.drugs for c in classes_of(drug))
+
+
+def medication_unrecognized(case: Case) -> Iterator[Finding]:
+    """Medications that cannot be identified: named, so that they are checked by eye."""
+    if not case.relevant:
+        return
+    drafted = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
+    current = [m for m in case.other_current if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")]
+    shown = drafted if case.is_order_hook else [*drafted, *current]
+    if not shown:
+        return
+    names = [w.plain(m.label, 40) or "a medication without a name" for m in shown]
+    yield Finding(
+        code="medication-unrecognized",
+        severity="info",
+        subject="unrecognized",
+        summary=w.summary(f"Not checked against clozapine, medication not recognised: {w.listed(names[:3])}."),
+        why=tuple(f"{w.safe(m.label) or 'Medication without a name'} ({w.safe(m.ref)})" for m in shown[:10]),
+        policy_says=("Interactions are checked for the drugs this service knows by code or name.",),
+        suggested=("Check these medications for interactions with clozapine by hand.",),
+        evidence=tuple(Evidence(m.ref, w.safe(m.label)) for m in shown[:10]),
+        changes_order=True,
+        missing=() if all(m.ref for m in shown) else ("the identity of a medication",),
+        citation=_THIS_SERVICE,
+        overrides="data",
+    )
+
+
+RULES = (data_unavailable, medication_unrecognized)

@@ -1,0 +1,236 @@
+"""Interactions with clozapine (clinical.md 2.4), in both directions, and the stop of an inhibitor or inducer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.drugs import InteractionClass, classes_of
+from service.alerts.facts import Medication
+from service.alerts.finding import SEVERITY_RANK, ChangeDose, Citation, Evidence, Finding, Offer, OrderTest, RemoveDraft, Severity
+
+_DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
+
+
+class _Match:
+    """One class that applies to one drug of the patient, with the severity it has here."""
+
+    def __init__(self, group: InteractionClass, severity: Severity) -> None:
+        self.group = group
+        self.severity = severity
+
+
+def _new_together(case: Case, medication: Medication) -> bool:
+    """True unless both drugs have been taken together for longer than the policy calls long-standing."""
+    if medication.role == "draft" or case.starting:
+        return True
+    limit = case.policy.interactions.long_standing_days.value
+    both_since = [at for at in (medication.start or medication.authored, case.course.start) if at is not None]
+    if medication.start is None and medication.authored is None:
+        return True
+    return case.days_since(max(both_since)) <= limit
+
+
+def _qt_is_critical(case: Case, medication: Medication) -> bool:
+    qtc = case.newest("qtc")
+    if qtc is not None and qtc.value >= case.policy.results.qtc_critical.value:
+        return True
+    others = {d for m in case.taken_now("qt") for d in m.drugs if any(c.id == "qt" for c in classes_of(d))}
+    return len(others - {"clozapine"}) >= case.policy.interactions.qt_drugs_critical.value
+
+
+def _severity(case: Case, group: InteractionClass, drug_id: str, medication: Medication) -> Severity:
+    """Severity of a class for one drug here: the worst of what applies; long-standing quietens only what nothing raised."""
+    table = group.severity
+    base: Severity = group.severity_of.get(drug_id, table["default"])
+    raised: list[Severity] = []
+    if case.policy.interactions.severity_region == "eu" and "eu" in table:
+        raised.append(table["eu"])
+    if "titration" in table and case.in_titration:
+        raised.append(table["titration"])
+    if "qt_critical" in table and _qt_is_critical(case, medication):
+        raised.append(table["qt_critical"])
+    if drug_id in group.parenteral_critical and medication.parenteral:
+        raised.append("critical")
+    if raised:
+        return max([base, *raised], key=SEVERITY_RANK.__getitem__)
+    if "long_standing" in table and drug_id not in group.severity_of and not _new_together(case, medication):
+        return table["long_standing"]
+    return base
+
+
+def _dose_already_reduced(case: Case, medication: Medication) -> bool:
+    """The clozapine dose is at most a third of the dose before the inhibitor (clinical.md 2.4)."""
+    now = case.current_mg_per_day
+    if now is None:
+        return False
+    earlier = [
+        m.dose.mg_per_day
+        for m in case.clozapine_records
+        if m.dose is not None and m.dose.mg_per_day and (medication.start is None or m.start is None or m.start < medication.start or case.clozapine_drafts)
+    ]
+    return bool(earlier) and now <= max(earlier) * case.policy.dosing.strong_inhibitor_factor.value * 1.001
+
+
+def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
+    found: list[_Match] = []
+    for group in classes_of(drug_id):
+        if not group.finding or (group.long_acting_only and not medication.long_acting):
+            continue
+        if group.unless_taking and case.taken_now(group.unless_taking):
+            continue
+        severity = _severity(case, group, drug_id, medication)
+        if group.reduce_to_one_third and _dose_already_reduced(case, medication):
+            severity = "info"
+        found.append(_Match(group, severity))
+    found.sort(key=lambda m: -SEVERITY_RANK[m.severity])
+    return found
+
+
+def _cite(case: Case, group: InteractionClass, drug_id: str) -> Citation:
+    cited = case.policy.cite(group)
+    if drug_id in group.unconfirmed:
+        return Citation(cited.label, cited.section, cited.url, confirmed=False)
+    return cited
+
+
+def _reduced_dose(case: Case) -> float | None:
+    """One third of the dose before the inhibitor, rounded down to a dose step, mg per day."""
+    dose = case.established_mg_per_day or case.drafted_mg_per_day
+    if dose is None:
+        return None
+    third = dose * case.policy.dosing.strong_inhibitor_factor.value
+    return max(_DOSE_STEP_MG, (third + 0.5) // _DOSE_STEP_MG * _DOSE_STEP_MG)
+
+
+def _name(drug_id: str) -> str:
+    return drug_id.replace("-", " ").capitalize() if drug_id != "st-johns-wort" else "St John's wort"
+
+
+def _finding(case: Case, drug_id: str, medication: Medication, matches: list[_Match]) -> Finding:
+    lead = matches[0].group
+    severity = matches[0].severity
+    others = [m for m in matches[1:] if m.group.finding != lead.finding]
+    drug = _name(drug_id)
+    state = "is being ordered" if medication.role == "draft" else "is on the medication list"
+    since = f" since {w.day(case.snapshot, medication.start)}" if medication.start and medication.role != "draft" else ""
+    clozapine = "is being ordered" if case.clozapine_drafts else "is taken"
+    dose = case.current_mg_per_day
+    why = [
+        f"{w.safe(medication.label)} {state}{since}; clozapine {clozapine}{f' ({w.mg(dose)}/day)' if dose else ''}.",
+        lead.mechanism,
+        *(f"Also: {m.group.title} – {m.group.headline} ({m.severity})." for m in others),
+    ]
+    if medication.matched_by == "name":
+        why.append(f"{drug} was recognised by name, not by code.")
+    offers: list[Offer] = []
+    summary = f"{drug} with clozapine: {lead.headline}."
+    steps = list(lead.steps)
+    if lead.reduce_to_one_third:
+        target = _reduced_dose(case)
+        if severity == "info":
+            summary = f"{drug} with clozapine: dose is already one third or less; check the level, raise again when it stops."
+            steps = ["Check the clozapine level.", "Return to the original dose when the inhibitor stops."]
+        elif target is not None:
+            base = case.established_mg_per_day or case.drafted_mg_per_day or 0
+            summary = f"{drug} with clozapine: level can rise several-fold; give one third of the dose ({w.mg(base)} → {w.mg(target)}/day)."
+            steps.insert(1, f"One third of {w.mg(base)}/day, rounded down to a dose that tablets can make: {w.mg(target)}/day.")
+            drafts = case.clozapine_drafts
+            if len(drafts) == 1 and drafts[0].ref:
+                offers.append(ChangeDose(drafts[0].ref, w.plain(drafts[0].label), target))
+    if medication.role == "draft" and medication.ref and severity != "info" and case.hook in ("order-select", "order-sign"):
+        offers.append(RemoveDraft(medication.ref, w.plain(medication.label)))
+    for test_id in dict.fromkeys(t for m in matches for t in m.group.orders):
+        if case.test_ordered(test_id) is None:
+            offers.append(OrderTest(test_id, "routine", f"{drug} with clozapine"))
+    steps += [s for m in others for s in m.group.steps[:1] if s not in steps]
+    return Finding(
+        code=lead.finding,
+        severity=severity,
+        subject=f"drug:{drug_id}",
+        summary=w.summary(summary),
+        why=tuple(why),
+        policy_says=(lead.says,),
+        suggested=tuple(steps),
+        evidence=(
+            Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),
+            *(Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in (case.clozapine_drafts or case.current_clozapine)[:2]),
+        ),
+        citation=_cite(case, lead, drug_id),
+        offers=tuple(offers),
+        overrides="interaction",
+        changes_order=medication.role == "draft" or case.starting,
+        also=tuple(dict.fromkeys(m.group.finding for m in others)),
+    )
+
+
+def interacting_drugs(case: Case) -> Iterator[Finding]:
+    """One finding per interacting drug; its most severe class leads."""
+    if not case.clozapine_drafts and not case.on_clozapine:
+        return
+    # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
+    pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
+    best: dict[str, tuple[Medication, list[_Match]]] = {}
+    for medication in pool:
+        if not medication.systemic:
+            continue
+        for drug_id in medication.drugs:
+            matches = _matches(case, drug_id, medication)
+            if not matches:
+                continue
+            known = best.get(drug_id)
+            if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
+                best[drug_id] = (medication, matches)
+    for drug_id, (medication, matches) in best.items():
+        yield _finding(case, drug_id, medication, matches)
+
+
+def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Finding]:
+    """An inhibitor or inducer ended lately, or its stop is drafted: the clozapine level will fall or rise."""
+    if not case.clozapine_drafts and not case.on_clozapine:
+        return
+    days = case.policy.interactions.stopped_within_days
+    ended = list(case.stopped_medications(days.value)) if not case.is_order_hook or case.clozapine_drafts else []
+    ended += [d for d in case.drafts if d.stops and "clozapine" not in d.drugs]
+    seen: set[str] = set()
+    for medication in ended:
+        if not medication.systemic:
+            continue
+        for drug_id in medication.drugs:
+            group = next((c for c in classes_of(drug_id) if c.stopped), None)
+            if group is None or drug_id in seen:
+                continue
+            seen.add(drug_id)
+            yield _stopped_finding(case, drug_id, medication, group)
+
+
+def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: InteractionClass) -> Finding:
+    drug = _name(drug_id)
+    falls = group.effect == "raises"
+    when = f" on {w.day(case.snapshot, medication.end)}" if medication.end is not None else ""
+    if medication.role == "draft":
+        when = " with this order"
+    change = "fall" if falls else "rise"
+    watch = "loss of response" if falls else "sedation, hypotension and seizures"
+    ordered = case.test_ordered("clozapine-level") is not None
+    return Finding(
+        code=group.stopped,
+        severity="warning",
+        subject=f"drug:{drug_id}",
+        summary=w.summary(f"{drug} stopped{when}: the clozapine level will {change} over the next days to weeks."),
+        why=(f"{w.safe(medication.label)} ended{when}; it is a {group.title}.",),
+        policy_says=(group.says,),
+        suggested=(
+            f"Watch for {watch}.",
+            "Check a clozapine level now and again in one to two weeks.",
+            "Return to the dose before the inhibitor." if falls else "Consider a lower clozapine dose.",
+        ),
+        evidence=(Evidence(medication.ref, w.safe(medication.label), medication.end, medication.end_date_only),),
+        citation=_cite(case, group, drug_id),
+        offers=() if ordered else (OrderTest("clozapine-level", "routine", f"{drug} stopped"),),
+        overrides="interaction",
+    )
+
+
+RULES = (interacting_drugs, stopped_inhibitor_or_inducer)

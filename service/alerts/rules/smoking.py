@@ -1,0 +1,72 @@
+"""Smoking and clozapine (clinical.md 2.4): tobacco smoke induces CYP1A2, so a change of habit changes the level within days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.finding import Evidence, Finding, OrderTest, Severity
+
+
+def smoking_changed(case: Case) -> Iterator[Finding]:
+    """The smoking status changed lately."""
+    if not case.continuing:
+        return
+    rule = case.policy.interactions
+    known = [c for c in case.coded("smoking") if c.at is not None and c.value in ("current", "former", "never")]
+    if len(known) < 2:
+        return
+    newest, before = known[0], next((c for c in known[1:] if c.value != known[0].value), None)
+    if before is None or newest.at is None:
+        return
+    # The change lies between the last answer of the old kind and the first of the new kind.
+    changed = next(c for c in reversed(known) if before.at is not None and c.at is not None and c.at > before.at)
+    assert changed.at is not None
+    if not 0 <= case.days_since(changed.at) <= rule.smoking_within_days.value:
+        return
+    stopped = newest.value != "current"
+    if stopped and before.value != "current":
+        return
+    dose = case.current_mg_per_day
+    level = case.newest("clozapine-level")
+    severe = (dose is not None and dose >= rule.smoking_critical_dose.value) or (
+        level is not None and level.value >= rule.smoking_critical_level.value
+    )
+    severity: Severity = "critical" if stopped and severe else "warning"
+    factor = w.number(case.policy.dosing.smoking_stop_factor.value * 100)
+    day = w.day(case.snapshot, changed.at)
+    why = [f"Smoking status: {w.safe(changed.raw)} on {day}; before: {w.safe(before.raw)}."]
+    if dose is not None:
+        why.append(f"Clozapine dose: {w.mg(dose)}/day.")
+    if level is not None:
+        why.append(f"Last clozapine level: {w.number(level.value)} ng/mL on {w.day(case.snapshot, level.at)}.")
+    yield Finding(
+        code="smoking-stopped" if stopped else "smoking-started",
+        severity=severity,
+        subject="smoking",
+        summary=(
+            f"Smoking stopped ({day}): the clozapine level can rise 50–70 % within a week."
+            if stopped
+            else f"Smoking started ({day}): the clozapine level will fall."
+        ),
+        why=tuple(why),
+        policy_says=(
+            "Tobacco smoke, not nicotine, speeds up clozapine's clearance; nicotine replacement and vaping do not keep it up.",
+        ),
+        suggested=(
+            ("Check a clozapine level now and after a week.", f"Consider about {factor} % of the dose.", "Watch for sedation, hypotension and seizures.")
+            if stopped
+            else ("Check a clozapine level in one to two weeks.", "Watch for loss of response.")
+        ),
+        evidence=(
+            Evidence(changed.ref, w.safe(changed.raw), changed.at, changed.date_only),
+            Evidence(before.ref, w.safe(before.raw), before.at, before.date_only),
+        ),
+        citation=case.policy.cite(case.policy.dosing.smoking_stop_factor),
+        offers=() if case.test_ordered("clozapine-level") else (OrderTest("clozapine-level", "urgent", "Smoking status changed"),),
+        overrides="interaction",
+    )
+
+
+RULES = (smoking_changed,)

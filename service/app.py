@@ -1,0 +1,230 @@
+"""The application: builds everything and holds no rule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+from cds_hooks import Feedback, HookRequest, ProtocolError, cds_routes, operation_outcome
+from service import openapi, pages
+from service.alerts.drugs import drugs_by_name
+from service.alerts.policy import policy_by_id, policy_ids
+from service.fhir.client import new_client
+from service.hooks.pipeline import Pipeline
+from service.hooks.services import services
+from service.ops.health import Check, Health
+from service.ops.metrics import Metrics
+from service.registry import feedback as feedback_store
+from service.registry.database import engine_for, not_ready
+from service.registry.recorder import Recorder
+from service.settings import Settings
+
+Clock = Callable[[], datetime]
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
+}
+log = structlog.get_logger("clozapine-cds")
+
+
+def utc_now() -> datetime:
+    """The clock of production; tests hand in their own."""
+    return datetime.now(UTC)
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+    """Build the application.
+
+    Args:
+        settings: checked settings.
+        clock: gives the moment of every question.
+    """
+    site = settings.site()
+    metrics = Metrics()
+    engine = engine_for(settings.database_url)
+    recorder = Recorder(engine, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set)
+    client = new_client()
+    pipeline = Pipeline(site, clock=clock, client=client, recorder=recorder, metrics=metrics)
+    health = Health(
+        version("clozapine-cds"),
+        [
+            Check("database", lambda: not_ready(engine)),
+            Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
+            Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
+        ],
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await client.aclose()
+        await asyncio.to_thread(recorder.close)
+        engine.dispose()
+
+    def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
+        metrics.request(service, status, seconds)
+        if request is None:
+            log.info("call", service=service, status=status, ms=round(seconds * 1000, 2))
+        else:
+            log.info(
+                "call", service=service, status=status, ms=round(seconds * 1000, 2), hookInstance=request.hook_instance[:64]
+            )
+
+    async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:
+        rows = [
+            feedback_store.FeedbackItem(
+                card=item.card,
+                outcome=item.outcome,
+                outcome_at=item.at,
+                suggestions=item.accepted_suggestions,
+                reason_system=item.reason.system if item.reason else "",
+                reason_code=item.reason.code if item.reason else "",
+                reason_display=item.reason.display if item.reason else "",
+                comment=item.reason.comment if item.reason else "",
+            )
+            for item in items
+        ]
+        try:
+            # Cards of a moment ago may still wait in the queue.
+            await asyncio.to_thread(recorder.flush, 1.0)
+            known = await asyncio.to_thread(feedback_store.store, engine, service, rows, clock())
+        except SQLAlchemyError:
+            raise ProtocolError(
+                503, "The feedback could not be stored: the database is away. Send it again.", code="transient",
+                headers={"Retry-After": "30"},
+            ) from None
+        for item, is_known in zip(items, known, strict=True):
+            metrics.feedback(item.outcome, known=is_known)
+
+    app = FastAPI(title="Clozapine safety service", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.recorder = recorder
+    app.state.engine = engine
+    # The calls of EHRs are plain ASGI routes and come first: they pass no framework machinery.
+    app.router.routes[:0] = cds_routes(
+        services(pipeline),
+        on_feedback=keep_feedback,
+        allowed_origins=settings.origins,
+        max_body_bytes=settings.max_body_bytes,
+        observer=observe,
+    )
+    _add_operations(app, health, metrics)
+    _add_pages(app, settings)
+    _add_errors(app)
+    return app
+
+
+def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
+    async def live(_: Request) -> Response:
+        body = orjson.dumps({"status": "pass", "version": health.version})
+        return Response(body, media_type="application/health+json", headers={"Cache-Control": "no-store"})
+
+    async def ready(_: Request) -> Response:
+        status, document = await asyncio.to_thread(health.report)
+        return Response(
+            orjson.dumps(document),
+            status_code=503 if status == "fail" else 200,
+            media_type="application/health+json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def exposition(request: Request) -> Response:
+        body, content_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+
+    app.router.routes += [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/health", ready),
+        Route("/metrics", exposition),
+    ]
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _page(content: str) -> HTMLResponse:
+    return HTMLResponse(content, headers=_SECURITY_HEADERS)
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
+    configured = settings.load_policy()
+    document = orjson.dumps(openapi.document())
+
+    async def entrance(_: Request) -> Response:
+        return _page(pages.entrance(configured, settings.base_url))
+
+    async def policies(request: Request) -> Response:
+        found = pages.policy_list()
+        if _wants_page(request):
+            return _page(pages.policies_page(found))
+        return Response(orjson.dumps({"policies": found}), media_type="application/json")
+
+    async def policy(request: Request) -> Response:
+        policy_id = request.path_params["id"]
+        if policy_id == configured.id:
+            found = configured
+        elif policy_id in policy_ids():
+            found = policy_by_id(policy_id)
+        else:
+            raise HTTPException(404, f"There is no such policy. Known: {', '.join(policy_ids())}.")
+        if _wants_page(request):
+            return _page(pages.policy_page(found))
+        return Response(pages.policy_json(found), media_type="application/json")
+
+    async def openapi_document(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs(_: Request) -> Response:
+        page = get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Clozapine safety service: API",
+            swagger_js_url="/static/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger-ui.css",
+            swagger_favicon_url="data:,",
+        )
+        page.headers.update(_SECURITY_HEADERS)
+        return page
+
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    app.router.routes += [
+        Route("/", entrance),
+        Route("/policies", policies),
+        Route("/policies/{id}", policy),
+        Route("/openapi.json", openapi_document),
+        Route("/docs", docs),
+    ]
+    app.mount("/static", assets)
+
+
+def _add_errors(app: FastAPI) -> None:
+    async def sentence(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        text = str(error.detail) if isinstance(error, HTTPException) else "The service failed."
+        if status == 404 and text == "Not Found":
+            text = "There is nothing at this address. See /cds-services, /docs, /policies and /health."
+        code = {404: "not-found", 405: "not-supported"}.get(status, "exception")
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return Response(
+            operation_outcome(text, code=code), status_code=status, media_type="application/json", headers=headers
+        )
+
+    app.add_exception_handler(HTTPException, sentence)
+    app.add_exception_handler(Exception, sentence)

@@ -1,0 +1,67 @@
+"""Reading from the EHR's FHIR server: allow-listed, without redirects, with the call's own token (cds-hooks checklist R3, T5)."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+from msgspec import Struct
+
+#: A page larger than this is not read.
+_MAX_PAGE_BYTES = 5_000_000
+
+
+class FetchFailed(Exception):
+    """A query that could not be answered; the message says why without any content of the answer."""
+
+
+class FhirServer(Struct, frozen=True):
+    """One FHIR server for the time of one call. Its text form never shows the token."""
+
+    base_url: str
+    client: httpx.AsyncClient
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"FhirServer({self.base_url!r})"
+
+    def address(self, query: str) -> str:
+        """Absolute URL of a query (``Observation?…``) or of a link the server sent. Raises FetchFailed for foreign addresses."""
+        base = self.base_url.rstrip("/") + "/"
+        url = urljoin(base, query)
+        here, there = urlsplit(base), urlsplit(url)
+        inside = there.path.startswith(here.path) or there.path == here.path.rstrip("/")
+        if (there.scheme, there.netloc) != (here.scheme, here.netloc) or not inside or ".." in there.path:
+            raise FetchFailed("the link leads to another server")
+        return url
+
+    async def get(self, query: str) -> bytes:
+        """The body of one read or one page of a search. Raises FetchFailed."""
+        headers = {"Accept": "application/fhir+json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        try:
+            async with self.client.stream("GET", self.address(query), headers=headers) as response:
+                if response.status_code != 200:
+                    raise FetchFailed(f"the FHIR server answered {response.status_code}")
+                parts: list[bytes] = []
+                size = 0
+                async for part in response.aiter_bytes():
+                    size += len(part)
+                    if size > _MAX_PAGE_BYTES:
+                        raise FetchFailed("the FHIR server's answer is too large")
+                    parts.append(part)
+                return b"".join(parts)
+        except httpx.HTTPError as error:
+            raise FetchFailed(f"the FHIR server could not be reached ({type(error).__name__})") from None
+
+
+def allowed_server(url: str, allow_list: tuple[str, ...]) -> str | None:
+    """The allow-listed base URL that ``url`` names, or None: nothing is ever sent to another."""
+    wanted = url.rstrip("/")
+    return next((known for known in allow_list if known.rstrip("/") == wanted), None)
+
+
+def new_client() -> httpx.AsyncClient:
+    """The shared client: no redirects, no proxies or credentials from the environment."""
+    return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=httpx.Timeout(10.0))

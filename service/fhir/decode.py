@@ -1,0 +1,142 @@
+"""Bytes to resources: a whole Bundle at once when it is sound, entry by entry when it is not."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+from service.alerts.facts import ReadProblem
+from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, Resource
+
+_bundle = msgspec.json.Decoder(Bundle)
+_raw_bundle = msgspec.json.Decoder(RawBundle)
+_resource = msgspec.json.Decoder(AnyResource)
+_peek = msgspec.json.Decoder(Peek)
+_KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)  # type: ignore[attr-defined]
+_ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
+_BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
+class Decoded(Struct):
+    """What a prefetch value or a page held."""
+
+    resources: list[Resource]
+    problems: list[ReadProblem]
+    next_link: str = ""
+    #: An OperationOutcome took the place of the data: the query failed (P3).
+    failed: bool = False
+    #: Something inside could not be read, or an outcome inside reports an error.
+    partial: bool = False
+
+
+def reference_of(type_name: object, resource_id: object) -> str:
+    """``Type/id`` if both are well formed; what a client sends in their place is never repeated."""
+    if not isinstance(type_name, str) or not _ID.match(type_name):
+        return ""
+    return f"{type_name}/{resource_id}" if isinstance(resource_id, str) and _ID.match(resource_id) else type_name
+
+
+def _at_fault(error: Exception) -> str:
+    """The element a decoder complained about, without values."""
+    match = re.search(r"`\$\.?([A-Za-z0-9_.\[\]]*)`$", str(error))
+    where = re.sub(r"\[\.\.\.\]|\[\d*\]", "", match.group(1)) if match else ""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return f"the element {where} has the wrong type" if where else "it is not a FHIR resource in JSON"
+
+
+def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProblem | None]:
+    """One resource; (None, None) for a type the service does not use, (None, problem) for one it cannot read."""
+    try:
+        return _resource.decode(raw), None
+    except _BAD_JSON as error:
+        try:
+            peek = _peek.decode(raw)
+        except _BAD_JSON:
+            return None, ReadProblem(source, "", "an entry is not a JSON object")
+        if isinstance(peek.resourceType, str) and peek.resourceType not in _KNOWN:
+            return None, None
+        reference = reference_of(peek.resourceType, peek.id)
+        return None, ReadProblem(source, reference, f"left out: {_at_fault(error)}")
+
+
+def _outcome_failed(outcome: OperationOutcome) -> bool:
+    issues = outcome.issue if isinstance(outcome.issue, list) else []
+    severities = {i.get("severity") for i in issues if isinstance(i, dict)}
+    return not severities or bool(severities & {"error", "fatal"})
+
+
+def read_value(raw: Raw | bytes, source: str) -> Decoded:
+    """A prefetch value or a page of a search: a Bundle, one resource, or an OperationOutcome."""
+    try:
+        bundle = _bundle.decode(raw)
+    except _BAD_JSON:
+        return _read_carefully(raw, source)
+    decoded = Decoded([], [])
+    resources = decoded.resources
+    for entry in bundle.entry or ():
+        resource = entry.resource
+        if resource is None:
+            continue
+        if type(resource) is OperationOutcome:
+            decoded.partial = decoded.partial or _outcome_failed(resource)
+        else:
+            resources.append(resource)
+    _note_next(decoded, bundle)
+    return decoded
+
+
+def _note_next(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
+    for link in bundle.link or ():
+        if link.relation == "next" and link.url:
+            decoded.next_link = link.url
+
+
+def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
+    decoded = Decoded([], [])
+    try:
+        bundle = _raw_bundle.decode(raw)
+    except _BAD_JSON as error:
+        return _read_single(raw, source, error)
+    _note_next(decoded, bundle)
+    for entry in bundle.entry or ():
+        if not len(entry.resource):
+            continue
+        resource, problem = read_one(entry.resource, source)
+        if problem is not None:
+            decoded.problems.append(problem)
+            decoded.partial = True
+        elif isinstance(resource, OperationOutcome):
+            decoded.partial = decoded.partial or _outcome_failed(resource)
+        elif resource is not None:
+            decoded.resources.append(resource)
+    return decoded
+
+
+def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
+    """Not a readable Bundle: one resource, an outcome, or something that is not FHIR."""
+    decoded = Decoded([], [])
+    try:
+        type_name = _peek.decode(raw).resourceType
+    except _BAD_JSON:
+        type_name = None
+    if type_name is None or type_name == "Bundle":
+        what = f"its Bundle cannot be read: {_at_fault(error)}" if type_name else "it is neither a resource nor a Bundle"
+        decoded.failed = True
+        decoded.problems.append(ReadProblem(source, "", what))
+        return decoded
+    resource, problem = read_one(raw, source)
+    if isinstance(resource, OperationOutcome):
+        decoded.failed = True
+        decoded.problems.append(ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False))
+    elif resource is not None:
+        decoded.resources.append(resource)
+    elif problem is not None:
+        decoded.problems.append(problem)
+        decoded.partial = True
+    else:
+        decoded.failed = True
+        decoded.problems.append(ReadProblem(source, "", "it holds another type of resource than was asked for"))
+    return decoded

@@ -1,0 +1,266 @@
+"""Daily dose from dosage instructions (clinical.md 3.5): structured, coded or as text; unreadable rather than guessed."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from typing import Any
+
+from msgspec import Struct
+
+from service.alerts.facts import Dose, DoseStep
+from service.fhir.dosage_text import read_text
+from service.fhir.strength import VOLUME_ML, Strength, mass_mg
+from service.fhir.times import read_date
+
+#: Units that count tablets, capsules or the like (after removing braces and plural marks).
+_COUNTED = frozenset(
+    "tablet tab tbl tabs tablets pill pills capsule cap capsules caps each unit units dose 1 odt orodispersible_tablet".split()
+)
+_HOURS = {"s": 1 / 3600, "min": 1 / 60, "h": 1.0, "d": 24.0, "wk": 168.0, "mo": 730.0, "a": 8766.0}
+_DAYS = {"h": 1 / 24, "d": 1.0, "day": 1.0, "days": 1.0, "wk": 7.0, "week": 7.0, "weeks": 7.0, "mo": 30.0, "month": 30.0, "months": 30.0}
+#: Coded timings (HL7 GTSAbbreviation and what EHRs write): doses per day.
+_TIMING_CODES = {
+    "QD": 1.0, "DAILY": 1.0, "OD": 1.0, "Q24H": 1.0, "ONCE DAILY": 1.0, "QAM": 1.0, "AM": 1.0, "QPM": 1.0, "PM": 1.0, "QHS": 1.0, "HS": 1.0,
+    "NIGHTLY": 1.0, "BED": 1.0, "AT BEDTIME": 1.0, "BID": 2.0, "BD": 2.0, "Q12H": 2.0, "TWICE DAILY": 2.0, "TID": 3.0, "TDS": 3.0, "Q8H": 3.0,
+    "QID": 4.0, "QDS": 4.0, "Q6H": 4.0, "Q4H": 6.0, "QOD": 0.5,
+}  # fmt: skip
+_BEDTIME = frozenset({"HS", "QHS", "NIGHTLY", "BED", "AT BEDTIME", "PM", "QPM", "EVE", "NIGHT"})
+#: A single dose above this is a mistake in the record, not a dose (mg).
+_ABSURD_MG = 100_000.0
+
+
+class _Line(Struct):
+    """One dosage instruction, read."""
+
+    mg: float
+    per_day: float
+    bedtime: bool = False
+    as_needed: bool = False
+    sequence: int | None = None
+    days: float | None = None
+    start: date | None = None
+    end: date | None = None
+    mg_per_day_max: float | None = None
+    note: str = ""
+
+    @property
+    def mg_per_day(self) -> float:
+        total = self.mg * self.per_day
+        return min(total, self.mg_per_day_max) if self.mg_per_day_max is not None else total
+
+
+class Unreadable(Exception):
+    """A dosage instruction that cannot be turned into mg per day; the message says why."""
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _amount_mg(quantity: dict[str, Any], strength: Strength) -> tuple[float, str]:
+    """mg of one dose quantity and a note on how it was read. Raises Unreadable."""
+    value = _number(quantity.get("value"))
+    if value is None:
+        raise Unreadable("doseQuantity has no number")
+    if value < 0:
+        raise Unreadable("the dose is negative")
+    if value == 0:
+        raise Unreadable("the dose is zero")
+    unit = str(quantity.get("code") or quantity.get("unit") or "")
+    names = [str(quantity.get(k) or "") for k in ("code", "unit")]
+    for name in names:
+        mass = mass_mg(name)
+        if mass is not None:
+            return value * mass, ""
+    for name in names:
+        plain = name.strip().lower().strip("{}[]").replace("(s)", "").replace(" ", "_")
+        if plain in VOLUME_ML:
+            if strength.mg_per_ml is None:
+                raise Unreadable(f"the dose is in {unit}, and the concentration of the product is not known")
+            return value * VOLUME_ML[plain] * strength.mg_per_ml, f"concentration from {strength.read_from}"
+        if plain in _COUNTED or plain.startswith(("tablet", "capsule")):
+            if strength.mg_per_unit is None:
+                raise Unreadable(f"the dose is in {unit or 'units'}, and the strength of the product is not known")
+            return value * strength.mg_per_unit, f"strength from {strength.read_from}"
+    raise Unreadable(f"the dose has the unit “{unit[:20]}”, not a mass" if unit else "the dose has no unit")
+
+
+def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str] | None:
+    """mg of one dose; the high end of a range; None when the line has no structured dose."""
+    rates = line.get("doseAndRate")
+    candidates = rates if isinstance(rates, list) else [rates] if isinstance(rates, dict) else []
+    for holder in [*map(_dict, candidates), line]:
+        if isinstance(holder.get("doseQuantity"), dict):
+            return _amount_mg(holder["doseQuantity"], strength)
+        dose_range = holder.get("doseRange")
+        if isinstance(dose_range, dict):
+            end = _dict(dose_range.get("high")) or _dict(dose_range.get("low"))
+            mg, note = _amount_mg(end, strength)
+            return mg, "; ".join(n for n in (note, "upper end of the dose range") if n)
+    return None
+
+
+def _codes_of(timing: dict[str, Any]) -> list[str]:
+    code = _dict(timing.get("code"))
+    codings = code.get("coding")
+    found = [str(_dict(c).get("code") or "") for c in codings] if isinstance(codings, list) else []
+    return [c.upper() for c in [*found, str(code.get("text") or "")] if c]
+
+
+def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
+    """(doses per day, only at bedtime) of a structured or coded timing; None when there is none."""
+    repeat = _dict(timing.get("repeat"))
+    times = repeat.get("timeOfDay")
+    when = repeat.get("when")
+    codes = _codes_of(timing)
+    bedtime = bool(set(codes) & _BEDTIME) or (isinstance(when, list) and len(when) > 0 and all(str(x).upper() in _BEDTIME for x in when))
+    if isinstance(times, list) and times:
+        return float(len(times)), bedtime
+    period = _number(repeat.get("period"))
+    frequency = _number(repeat.get("frequencyMax")) or _number(repeat.get("frequency"))
+    unit = repeat.get("periodUnit")
+    if period is not None and isinstance(unit, str):
+        hours = period * _HOURS.get(unit, 0.0)
+        if hours <= 0:
+            raise Unreadable("timing.repeat.period is not a length of time")
+        each = frequency if frequency is not None else float(len(when)) if isinstance(when, list) and when else 1.0
+        if isinstance(when, list) and len(when) > 1 and frequency in (None, 1.0):
+            each = float(len(when))
+        return each * 24.0 / hours, bedtime
+    if isinstance(when, list) and when:
+        return float(len(when)), bedtime
+    for code in codes:
+        if code in _TIMING_CODES:
+            return _TIMING_CODES[code], bedtime
+    if frequency is not None and period is None and unit is None and repeat:
+        raise Unreadable("timing.repeat has a frequency but no period")
+    return None
+
+
+def _bounds(timing: dict[str, Any]) -> tuple[float | None, date | None, date | None]:
+    repeat = _dict(timing.get("repeat"))
+    duration = _dict(repeat.get("boundsDuration"))
+    length = _number(duration.get("value"))
+    unit = str(duration.get("code") or duration.get("unit") or "").lower()
+    period = _dict(repeat.get("boundsPeriod"))
+    days = length * _DAYS[unit] if length is not None and unit in _DAYS else None
+    return days, read_date(period.get("start")), read_date(period.get("end"))
+
+
+def _daily_maximum(line: dict[str, Any], strength: Strength) -> float | None:
+    limit = line.get("maxDosePerPeriod")
+    limit = _dict(limit[0]) if isinstance(limit, list) and limit else _dict(limit)
+    numerator, denominator = _dict(limit.get("numerator")), _dict(limit.get("denominator"))
+    days = (_number(denominator.get("value")) or 0.0) * _DAYS.get(str(denominator.get("code") or denominator.get("unit") or "").lower(), 0.0)
+    if not numerator or days <= 0:
+        return None
+    try:
+        return _amount_mg(numerator, strength)[0] / days
+    except Unreadable:
+        return None
+
+
+def _read_line(line: dict[str, Any], strength: Strength) -> list[_Line]:
+    """One instruction; several when its text names several doses. Raises Unreadable."""
+    timing = _dict(line.get("timing"))
+    as_needed = line.get("asNeededBoolean") is True or isinstance(line.get("asNeededCodeableConcept"), dict)
+    days, start, end = _bounds(timing)
+    sequence = line.get("sequence") if isinstance(line.get("sequence"), int) else None
+    maximum = _daily_maximum(line, strength)
+    text = str(line.get("text") or line.get("patientInstruction") or "")
+    dose = _dose_of(line, strength)
+    per_day = _per_day(timing)
+    common: dict[str, Any] = {
+        "as_needed": as_needed, "sequence": sequence, "days": days, "start": start, "end": end, "mg_per_day_max": maximum,
+    }  # fmt: skip
+    written = read_text(text, strength) if text and (dose is None or per_day is None) else None
+    if dose is not None:
+        mg, note = dose
+        if mg > _ABSURD_MG:
+            raise Unreadable("the dose is absurdly large")
+        if per_day is None and written is not None and len(written) == 1:
+            per_day = written[0].per_day, written[0].bedtime
+            note = "; ".join(n for n in (note, "timing from the text") if n)
+        if per_day is None:
+            if maximum is None:
+                raise Unreadable("the timing of the dose is missing")
+            return [_Line(mg=mg, per_day=maximum / mg, note="at most, from maxDosePerPeriod", **common)]
+        return [_Line(mg=mg, per_day=per_day[0], bedtime=per_day[1], note=note, **common)]
+    if written:
+        return [
+            _Line(mg=part.mg, per_day=part.per_day, bedtime=part.bedtime, note="read from the text", **common) for part in written
+        ]
+    if text:
+        raise Unreadable("the text of the dosage instruction is not one the service can read")
+    raise Unreadable("dosageInstruction has neither a dose nor a text")
+
+
+def _steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
+    """Steps of a titration: instructions that follow each other; empty when they run together."""
+    if len(lines) < 2 or not any(line.days is not None or line.start is not None for line in lines):
+        return ()
+    groups: dict[tuple[int, date | None], list[_Line]] = {}
+    for index, line in enumerate(lines):
+        key = (line.sequence if line.sequence is not None else (0 if line.start is not None else index), line.start)
+        groups.setdefault(key, []).append(line)
+    if len(groups) < 2:
+        return ()
+    ordered = [groups[key] for key in sorted(groups, key=lambda k: (k[1] or date.min, k[0]))]
+    first_start = next((g[0].start for g in ordered if g[0].start is not None), None)
+    steps: list[DoseStep] = []
+    day = 0
+    for group in ordered:
+        head = group[0]
+        if head.start is not None and first_start is not None:
+            day = (head.start - first_start).days
+        length: int | None = None
+        if head.days is not None:
+            length = max(1, round(head.days))
+        elif head.start is not None and head.end is not None:
+            length = (head.end - head.start).days + 1
+        steps.append(DoseStep(day, length, sum(line.mg_per_day for line in group)))
+        day += length or 0
+    return tuple(steps)
+
+
+def read_dose(dosage: Any, strength: Strength) -> Dose:
+    """The dose of an order, statement or dispense from its dosage elements. Never raises."""
+    lines_raw = dosage if isinstance(dosage, list) else [dosage] if isinstance(dosage, dict) else []
+    texts = [str(line["text"]) for line in lines_raw if isinstance(line, dict) and isinstance(line.get("text"), str)]
+    text = "; ".join(texts)
+    if not lines_raw:
+        return Dose(mg_per_day=None, unreadable="the order has no dosage instruction")
+    lines: list[_Line] = []
+    try:
+        for line in lines_raw:
+            if not isinstance(line, dict):
+                raise Unreadable("dosageInstruction is not an object")
+            lines += _read_line(line, strength)
+    except Unreadable as why:
+        return Dose(mg_per_day=None, text=text, unreadable=str(why))
+    steps = _steps(lines)
+    together = sum(line.mg_per_day for line in lines)
+    daily = max(s.mg_per_day for s in steps) if steps else together
+    if daily > _ABSURD_MG:
+        return Dose(mg_per_day=None, text=text, unreadable="the dose is absurdly large")
+    notes = list(dict.fromkeys(line.note for line in lines if line.note))
+    if any(line.as_needed for line in lines):
+        notes.append("as needed: counted as if always taken")
+    return Dose(
+        mg_per_day=round(daily, 3),
+        first_mg_per_day=round(steps[0].mg_per_day, 3) if steps else round(together, 3),
+        largest_single_mg=max(line.mg for line in lines),
+        doses_per_day=lines[0].per_day if len(lines) == 1 or steps else sum(line.per_day for line in lines),
+        steps=steps,
+        as_needed=any(line.as_needed for line in lines),
+        bedtime=all(line.bedtime for line in lines),
+        text=text,
+        notes=tuple(notes),
+    )

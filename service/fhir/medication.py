@@ -1,0 +1,347 @@
+"""Medication records to facts (clinical.md 3.4): which drug, by code, by resource, by name, and when it was taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from service.alerts.drugs import drugs_by_name, is_long_acting, product_by_code
+from service.alerts.facts import MatchedBy, Medication, ReadProblem
+from service.fhir.dosage import read_dose
+from service.fhir.resources import (
+    CodeableConcept,
+    MedicationAdministration,
+    MedicationDispense,
+    MedicationRequest,
+    MedicationStatement,
+    Quantity,
+    Reference,
+)
+from service.fhir.resources import Medication as MedicationResource
+from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
+from service.fhir.times import Moment, read_moment
+
+#: Code systems whose codes identify a product, even one this service has no rule for.
+_DRUG_SYSTEMS = frozenset(
+    {
+        "http://www.nlm.nih.gov/research/umls/rxnorm",
+        "http://www.whocc.no/atc",
+        "http://snomed.info/sct",
+        "http://hl7.org/fhir/sid/ndc",
+        "https://dmd.nhs.uk",
+    }
+)
+#: Words of a route or form that keep a drug out of the circulation (clinical.md 2.4: eye, ear, nose, skin, inhaled).
+_LOCAL = (
+    "ophthalmic", "eye", "otic", "ear ", "auricular", "nasal", "topical", "cutaneous", "dermal", "cream", "ointment", "shampoo",
+    "inhal", "gel", "lotion", "mouthwash", "vaginal", "eardrop", "nebul",
+)  # fmt: skip
+#: ... unless they are made to reach the circulation.
+_SYSTEMIC = ("transdermal", "patch", "suppository")
+_PARENTERAL = ("intravenous", "intramuscular", "subcutaneous", "parenteral", "injection", "injectable", "infusion", " iv", " im", "iv ", "im ")
+_INPATIENT = {"inpatient": "inpatient", "outpatient": "outpatient", "community": "community", "discharge": "discharge"}
+_STOPPING = frozenset({"stopped", "cancelled", "ended"})
+_DAYS = {"d": 1.0, "day": 1.0, "days": 1.0, "wk": 7.0, "week": 7.0, "weeks": 7.0, "mo": 30.0, "month": 30.0, "months": 30.0, "h": 1 / 24}
+
+
+class Identified(Struct, frozen=True):
+    """What a medication turned out to be."""
+
+    drugs: tuple[str, ...]
+    label: str
+    matched_by: MatchedBy
+    strength: Strength
+    words: str
+
+
+class MedicationReader:
+    """Reads medication records of one patient.
+
+    Args:
+        zone: the site's time zone.
+        products: Medication resources by reference (``Medication/1``), from the Bundles or fetched.
+        local_codes: (system, code) -> drug id, from the site's configuration.
+    """
+
+    def __init__(
+        self,
+        zone: tzinfo,
+        products: Mapping[str, MedicationResource] | None = None,
+        local_codes: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
+        self.zone = zone
+        self.products = dict(products or {})
+        self.local_codes = local_codes or {}
+        self.problems: list[ReadProblem] = []
+        #: References to Medication resources that are nowhere to be found.
+        self.unresolved: set[str] = set()
+
+    # -- which drug ---------------------------------------------------------------------------------------------
+
+    def identify(
+        self, concept: CodeableConcept | None, reference: Reference | None, contained: list[Any] | None
+    ) -> Identified:
+        """The drug of a record: codes first, then names; every ingredient."""
+        concepts = [concept] if concept is not None else []
+        names: list[str] = []
+        strength = Strength()
+        if reference is not None:
+            if reference.display:
+                names.append(reference.display)
+            product = self._product(reference.reference, contained)
+            if product is not None:
+                if product.code is not None:
+                    concepts.append(product.code)
+                if product.form is not None:
+                    names += [t for t in (product.form.text, *(c.display for c in product.form.coding or ())) if t]
+                for ingredient in product.ingredient or ():
+                    if ingredient.itemCodeableConcept is not None:
+                        concepts.append(ingredient.itemCodeableConcept)
+                if len(product.ingredient or ()) == 1:
+                    strength = strength_of_ratio((product.ingredient or [])[0].strength)
+        drugs: list[str] = []
+        coded = False
+        by_code = False
+        for found in concepts:
+            for coding in found.coding or ():
+                if coding.code:
+                    known = product_by_code(coding.system or "", coding.code)
+                    local = self.local_codes.get((coding.system or "", coding.code))
+                    if known is not None:
+                        drugs += known.drugs
+                        by_code = True
+                        if known.mg is not None and strength == Strength():
+                            strength = Strength(mg_per_unit=known.mg, read_from="the product code")
+                    elif local is not None:
+                        drugs.append(local)
+                        by_code = True
+                    elif coding.system in _DRUG_SYSTEMS and coding.display:
+                        coded = True
+                if coding.display:
+                    names.append(coding.display)
+            if found.text:
+                names.append(found.text)
+        named = [d for name in names for d in drugs_by_name(name)]
+        new_by_name = [d for d in named if d not in drugs]
+        drugs += new_by_name
+        if strength == Strength():
+            strength = next((s for s in map(strength_in_name, names) if s != Strength()), strength)
+        matched: MatchedBy = "code" if by_code or (coded and not drugs) else "name" if drugs else "none"
+        label = next((f.text for f in concepts if f.text), None) or next(iter(names), "") or ""
+        return Identified(tuple(dict.fromkeys(drugs)), label, matched, strength, " ".join(names))
+
+    def _product(self, reference: str | None, contained: list[Any] | None) -> MedicationResource | None:
+        if not reference:
+            return None
+        if reference.startswith("#"):
+            for item in contained or ():
+                if isinstance(item, dict) and item.get("id") == reference[1:] and item.get("resourceType") == "Medication":
+                    try:
+                        return msgspec.convert(item, MedicationResource)
+                    except msgspec.ValidationError:
+                        return None
+            return None
+        key = "/".join(reference.split("/")[-2:])
+        product = self.products.get(key)
+        if product is None:
+            self.unresolved.add(key)
+        return product
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def request(self, r: MedicationRequest, source: str, *, draft: bool = False, selected: bool = True) -> Medication:
+        """A MedicationRequest, as an order or as a draft of this call."""
+        found = self.identify(r.medicationCodeableConcept, r.medicationReference, r.contained)
+        ref = f"MedicationRequest/{r.id}" if r.id else ""
+        dosage = r.dosageInstruction
+        start, end = self._order_period(r, ref, source)
+        route = _route(dosage)
+        words = f" {route} {found.words} ".lower()
+        return Medication(
+            ref=ref,
+            role="draft" if draft else "order",
+            drugs=found.drugs,
+            label=found.label,
+            matched_by=found.matched_by,
+            status=r.status or ("draft" if draft else ""),
+            intent=r.intent or "order",
+            systemic=_is_systemic(words),
+            route=route,
+            parenteral=any(p in words for p in _PARENTERAL),
+            long_acting=is_long_acting(found.words),
+            start=start.at if start else None,
+            start_date_only=start.date_only if start else False,
+            end=end.at if end else None,
+            end_date_only=end.date_only if end else False,
+            authored=start.at if start else None,
+            dose=read_dose(dosage, found.strength),
+            days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
+            stops=r.status in _STOPPING or r.doNotPerform is True,
+            stop_reason=_text(r.statusReason),
+            replaces=tuple(_tail(x.reference) for x in (r.priorPrescription,) if x is not None and x.reference),
+            selected=selected,
+            setting=_setting(r.category),
+        )
+
+    def statement(self, s: MedicationStatement, source: str) -> Medication:
+        """A MedicationStatement."""
+        found = self.identify(s.medicationCodeableConcept, s.medicationReference, s.contained)
+        ref = f"MedicationStatement/{s.id}" if s.id else ""
+        period = s.effectivePeriod
+        start = self._read(period.start if period else s.effectiveDateTime, ref, "effective", source)
+        end = self._read(period.end, ref, "effectivePeriod.end", source) if period else None
+        words = f" {_route(s.dosage)} {found.words} ".lower()
+        return Medication(
+            ref=ref,
+            role="statement",
+            drugs=found.drugs,
+            label=found.label,
+            matched_by=found.matched_by,
+            status=s.status or "",
+            systemic=_is_systemic(words),
+            parenteral=any(p in words for p in _PARENTERAL),
+            long_acting=is_long_acting(found.words),
+            start=start.at if start else None,
+            start_date_only=start.date_only if start else False,
+            end=end.at if end else None,
+            end_date_only=end.date_only if end else False,
+            dose=read_dose(s.dosage, found.strength) if s.dosage else None,
+            not_taken=s.status == "not-taken",
+            stops=s.status == "stopped" and end is None,
+        )
+
+    def dispense(self, d: MedicationDispense, source: str) -> Medication:
+        """A MedicationDispense."""
+        found = self.identify(d.medicationCodeableConcept, d.medicationReference, d.contained)
+        ref = f"MedicationDispense/{d.id}" if d.id else ""
+        start = self._read(d.whenHandedOver or d.whenPrepared, ref, "whenHandedOver", source)
+        dose = read_dose(d.dosageInstruction, found.strength) if d.dosageInstruction else None
+        words = f" {_route(d.dosageInstruction)} {found.words} ".lower()
+        supply = _days(d.daysSupply)
+        if supply is None and dose is not None and dose.mg_per_day and found.strength.mg_per_unit and d.quantity is not None:
+            amount = d.quantity.value
+            if isinstance(amount, int | float) and amount > 0:
+                supply = amount * found.strength.mg_per_unit / dose.mg_per_day
+        return Medication(
+            ref=ref,
+            role="dispense",
+            drugs=found.drugs,
+            label=found.label,
+            matched_by=found.matched_by,
+            status=d.status or "",
+            systemic=_is_systemic(words),
+            long_acting=is_long_acting(found.words),
+            start=start.at if start else None,
+            start_date_only=start.date_only if start else False,
+            dose=dose,
+            days_supply=supply,
+        )
+
+    def administration(self, a: MedicationAdministration, source: str) -> Medication:
+        """A MedicationAdministration."""
+        found = self.identify(a.medicationCodeableConcept, a.medicationReference, a.contained)
+        ref = f"MedicationAdministration/{a.id}" if a.id else ""
+        text = a.effectiveDateTime or (a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None)
+        start = self._read(text, ref, "effective", source)
+        words = f" {_route(a.dosage)} {found.words} ".lower()
+        return Medication(
+            ref=ref,
+            role="administration",
+            drugs=found.drugs,
+            label=found.label,
+            matched_by=found.matched_by,
+            status=a.status or "",
+            systemic=_is_systemic(words),
+            parenteral=any(p in words for p in _PARENTERAL),
+            long_acting=is_long_acting(found.words),
+            start=start.at if start else None,
+            start_date_only=start.date_only if start else False,
+            not_taken=a.status == "not-done",
+        )
+
+    def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:
+        """A date; one that does not exist is reported."""
+        moment = read_moment(text, self.zone)
+        if moment is None and text is not None:
+            self.problems.append(ReadProblem(source, ref, f"{element} is not a date that exists"))
+        return moment
+
+    def _order_period(self, r: MedicationRequest, ref: str, source: str) -> tuple[Moment | None, Moment | None]:
+        """When an order runs: bounds of its timing, else from its authoring to its validity's end."""
+        starts: list[Moment] = []
+        ends: list[Moment | None] = []
+        lines = r.dosageInstruction if isinstance(r.dosageInstruction, list) else []
+        for line in lines:
+            bounds = _get(_get(_get(line, "timing"), "repeat"), "boundsPeriod")
+            if isinstance(bounds, dict):
+                if (start := read_moment(bounds.get("start"), self.zone)) is not None:
+                    starts.append(start)
+                ends.append(read_moment(bounds.get("end"), self.zone))
+            else:
+                ends.append(None)
+        authored = self._read(r.authoredOn, ref, "authoredOn", source)
+        begin = min(starts) if starts else authored
+        known_ends = [e for e in ends if e is not None]
+        # One open-ended instruction keeps the order open.
+        end = max(known_ends) if known_ends and len(known_ends) == len(ends) else None
+        return begin, end
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _tail(reference: str | None) -> str:
+    return "/".join((reference or "").split("/")[-2:])
+
+
+def _text(concept: CodeableConcept | None) -> str:
+    if concept is None:
+        return ""
+    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+
+
+def _days(duration: Any) -> float | None:
+    """Days of a Duration or Quantity, as a Struct or as decoded JSON."""
+    if isinstance(duration, Quantity):
+        value, unit = duration.value, duration.code or duration.unit
+    elif isinstance(duration, dict):
+        value, unit = duration.get("value"), duration.get("code") or duration.get("unit")
+    else:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        return None
+    factor = _DAYS.get(str(unit or "d").lower())
+    return value * factor if factor is not None else None
+
+
+def _route(dosage: Any) -> str:
+    """Route as text, from the first dosage that names one."""
+    for line in dosage if isinstance(dosage, list) else [dosage]:
+        route = _get(line, "route")
+        if isinstance(route, dict):
+            codings = route.get("coding")
+            displays = [str(c.get("display") or c.get("code") or "") for c in codings if isinstance(c, dict)] if isinstance(codings, list) else []
+            return " ".join([str(route.get("text") or ""), *displays]).strip()
+    return ""
+
+
+def _is_systemic(words: str) -> bool:
+    return any(s in words for s in _SYSTEMIC) or not any(local in words for local in _LOCAL)
+
+
+def _setting(category: Any) -> str:
+    for concept in category if isinstance(category, list) else [category]:
+        codings = _get(concept, "coding")
+        for coding in codings if isinstance(codings, list) else ():
+            code = _get(coding, "code")
+            if isinstance(code, str) and code in _INPATIENT:
+                return code
+    return ""
+
+

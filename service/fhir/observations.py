@@ -1,0 +1,314 @@
+"""Observations to facts (clinical.md 3.1–3.3): classified by code first, so that what no rule asks for costs next to nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import tzinfo
+from functools import lru_cache
+
+from service.alerts.codes import LOINC, Kind, coded_by_loinc, coded_kinds, kinds, kinds_by_loinc
+from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
+from service.fhir.resources import CodeableConcept, Component, DiagnosticReport, Observation, Quantity, Resource
+from service.fhir.times import Moment, read_moment
+from service.fhir.units import agreed_conversion, split_text
+
+_LOINC_SYSTEMS = frozenset({LOINC, "urn:oid:2.16.840.1.113883.6.1"})
+_STATUS: dict[str, ResultStatus] = {
+    "final": "final",
+    "amended": "corrected",
+    "corrected": "corrected",
+    "preliminary": "preliminary",
+}
+_COMPARATORS = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
+#: Kinds whose own reference range is asked for.
+_RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
+
+
+@lru_cache(maxsize=4096)
+def _duffy_null(text: str) -> bool:
+    folded = text.lower().replace(" ", "").replace("−", "-")
+    wanted = (t.lower().replace(" ", "").replace("−", "-") for t in coded_kinds()["duffy-null"].text)
+    return any(t in folded for t in wanted)
+
+
+@lru_cache(maxsize=4096)
+def _names_duffy(text: str) -> bool:
+    folded = text.lower()
+    return "duffy" in folded or "fy(" in folded.replace(" ", "") or "ackr1" in folded or "rs2814778" in folded
+
+
+class ObservationReader:
+    """Reads Observations of one patient into measurements, unusable results and coded results.
+
+    Args:
+        zone: the site's time zone, for dates without a time.
+        local_codes: (system, code) -> kind id, from the site's configuration.
+        local_units: (system, code) -> unit of a laboratory that sends none.
+    """
+
+    def __init__(
+        self,
+        zone: tzinfo,
+        local_codes: Mapping[tuple[str, str], str] | None = None,
+        local_units: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
+        self.zone = zone
+        self.local_codes = local_codes or {}
+        self.local_units = local_units or {}
+        self.measurements: dict[str, list[Measurement]] = {}
+        self.unusable: list[UnusableResult] = []
+        self.coded: list[CodedResult] = []
+        self.problems: list[ReadProblem] = []
+        self._groups: dict[str, str] = {}
+        self._by_loinc = kinds_by_loinc()
+        self._coded_by_loinc = coded_by_loinc()
+
+    def read(self, resources: Iterable[Resource], source: str) -> None:
+        """Read every Observation among the resources."""
+        observations: list[Observation] = []
+        for resource in resources:
+            if type(resource) is Observation:
+                observations.append(resource)
+                if resource.hasMember:
+                    for member in resource.hasMember:
+                        self._groups[_tail(member.reference)] = f"Observation/{resource.id}"
+            elif type(resource) is DiagnosticReport and resource.result:
+                for member in resource.result:
+                    self._groups[_tail(member.reference)] = f"DiagnosticReport/{resource.id}"
+        for observation in observations:
+            self._read(observation, source)
+
+    def _kind(self, code: CodeableConcept | None) -> tuple[Kind | None, str]:
+        """Kind of a coded element, and the unit the site names for its code."""
+        if code is None or code.coding is None:
+            return None, ""
+        for coding in code.coding:
+            value = coding.code
+            if value is None:
+                continue
+            if coding.system in _LOINC_SYSTEMS:
+                kind = self._by_loinc.get(value)
+                if kind is not None:
+                    unit = self.local_units.get((LOINC, value), "") if self.local_units else ""
+                    return kind, unit
+            elif self.local_codes:
+                local = self.local_codes.get((coding.system or "", value))
+                if local is not None and local in kinds():
+                    return kinds()[local], self.local_units.get((coding.system or "", value), "")
+        return None, ""
+
+    def _read(self, o: Observation, source: str) -> None:
+        kind, unit = self._kind(o.code)
+        if kind is None:
+            if o.component:
+                self._read_components(o, source)
+            if not o.component or o.valueCodeableConcept is not None:
+                self._read_coded(o)
+            return
+        status = _STATUS.get(o.status or "")
+        if status is None:
+            if o.status is None:
+                self._refuse(kind, o, "it has no status", None)
+            return
+        moment = self._moment(o)
+        reference = f"Observation/{o.id}" if o.id else ""
+        group = self._groups.get(reference) if self._groups else None
+        specimen = group or (o.specimen.reference or "" if o.specimen is not None else "")
+        self._add(kind, o, o.valueQuantity, o.valueString, unit, status, moment, reference, specimen)
+        if o.component:
+            self._read_components(o, source)
+
+    def _read_components(self, o: Observation, source: str) -> None:
+        status = _STATUS.get(o.status or "")
+        if status is None:
+            return
+        moment = self._moment(o)
+        reference = f"Observation/{o.id}" if o.id else ""
+        for component in o.component or ():
+            kind, unit = self._kind(component.code)
+            if kind is not None:
+                self._add(
+                    kind, component, component.valueQuantity, component.valueString, unit, status, moment, reference,
+                    self._groups.get(reference, reference),
+                )
+
+    def _moment(self, o: Observation) -> Moment | None:
+        text = o.effectiveDateTime or o.effectiveInstant
+        if text is None:
+            text = (o.effectivePeriod.end or o.effectivePeriod.start) if o.effectivePeriod is not None else o.issued
+        if text is None:
+            text = o.issued
+        return read_moment(text, self.zone)
+
+    def _refuse(self, kind: Kind, o: Observation | Component, reason: str, moment: Moment | None, raw: str = "", ref: str = "") -> None:
+        self.unusable.append(
+            UnusableResult(
+                kind=kind.id,
+                raw=raw or _as_sent(o),
+                reason=reason,
+                ref=ref or (f"Observation/{o.id}" if isinstance(o, Observation) and o.id else ""),
+                at=moment.at if moment is not None else None,
+                date_only=moment.date_only if moment is not None else False,
+            )
+        )
+
+    def _add(
+        self,
+        kind: Kind,
+        o: Observation | Component,
+        quantity: Quantity | None,
+        text: str | None,
+        site_unit: str,
+        status: ResultStatus,
+        moment: Moment | None,
+        reference: str,
+        specimen: str,
+    ) -> None:
+        """Convert one value and keep it, or keep why it cannot be used."""
+        if kind.dimension == "own-range" and kind.id == "ecg":
+            if moment is not None:
+                self._keep(kind, 1.0, moment, reference, "ECG", "", status, None, specimen)
+            return
+        unit, code, bound = "", "", ""
+        if quantity is not None and quantity.value is not None:
+            value = quantity.value
+            if isinstance(value, str):
+                self._refuse(kind, o, "its value is a text, not a number", moment, ref=reference)
+                return
+            if quantity.comparator:
+                bound = _COMPARATORS.get(quantity.comparator, "?")
+            unit = quantity.unit or ""
+            code = quantity.code or ""
+            raw = f"{quantity.comparator or ''}{value:g} {unit or code}"
+        elif text is not None:
+            parts = split_text(text)
+            if parts is None:
+                self._refuse(kind, o, "its text is not one number with a unit", moment, raw=text, ref=reference)
+                return
+            bound, value, unit = _COMPARATORS.get(parts[0], ""), parts[1], parts[2]
+            raw = text
+        else:
+            if not (isinstance(o, Observation) and o.component):
+                self._refuse(kind, o, "it has no value", moment, raw="no value", ref=reference)
+            return
+        if kind.dimension == "own-range":
+            converted = float(value)
+        else:
+            conversion = agreed_conversion(kind.dimension, code, unit)
+            if isinstance(conversion, str) and not unit and not code and site_unit:
+                conversion = agreed_conversion(kind.dimension, "", site_unit)
+            if isinstance(conversion, str):
+                self._refuse(kind, o, conversion, moment, raw=raw, ref=reference)
+                return
+            converted = value * conversion.factor + conversion.offset
+        if not math.isfinite(converted) or (converted < 0 and kind.dimension != "temperature"):
+            self._refuse(kind, o, "its value is not possible", moment, raw=raw, ref=reference)
+            return
+        if bound == "?":
+            self._refuse(kind, o, "its comparator is not known", moment, raw=raw, ref=reference)
+            return
+        if kind.plausible_max is not None and converted > kind.plausible_max:
+            self._refuse(kind, o, "its value is not possible in this unit", moment, raw=raw, ref=reference)
+            return
+        if moment is None:
+            stated = isinstance(o, Observation) and (o.effectiveDateTime or o.effectivePeriod or o.issued)
+            self._refuse(kind, o, "its date does not exist" if stated else "it has no date", None, raw=raw, ref=reference)
+            return
+        limit = self._upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
+        # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
+        self._keep(kind, round(converted, 6), moment, reference, raw, bound, status, limit, specimen)
+
+    def _keep(
+        self,
+        kind: Kind,
+        value: float,
+        moment: Moment,
+        reference: str,
+        raw: str,
+        bound: str,
+        status: ResultStatus,
+        limit: float | None,
+        specimen: str,
+    ) -> None:
+        kept = self.measurements.get(kind.id)
+        if kept is None:
+            kept = self.measurements[kind.id] = []
+        kept.append(
+            Measurement(kind.id, value, moment.at, reference, raw, moment.date_only, bound, status, limit, False, specimen)  # type: ignore[arg-type]
+        )
+
+    def _upper_limit(self, kind: Kind, o: Observation | Component, unit: str, code: str) -> float | None:
+        for reference_range in o.referenceRange or ():
+            high = reference_range.high
+            if high is None or high.value is None or isinstance(high.value, str):
+                continue
+            own_unit = high.unit or high.code or unit
+            if kind.dimension == "own-range":
+                return float(high.value) if own_unit == unit or own_unit == code else None
+            conversion = agreed_conversion(kind.dimension, "", own_unit)
+            if not isinstance(conversion, str):
+                return high.value * conversion.factor + conversion.offset
+        return None
+
+    def _read_coded(self, o: Observation) -> None:
+        """Smoking status, Duffy phenotype: the answer is a code or a text."""
+        if o.status not in ("final", "amended", "corrected"):
+            return
+        code = o.code
+        if code is None:
+            return
+        for coding in code.coding or ():
+            known = self._coded_by_loinc.get(coding.code or "") if coding.system in _LOINC_SYSTEMS else None
+            if known is not None:
+                self._keep_answer(o, known[0], known[1].answers)
+                return
+        title = code.text or next((c.display for c in code.coding or () if c.display), "") or ""
+        if not _names_duffy(title):
+            return
+        answer = o.valueString or _text(o.valueCodeableConcept)
+        if _duffy_null(answer) or _duffy_null(f"{title} {answer}"):
+            moment = self._moment(o)
+            self.coded.append(
+                CodedResult(
+                    kind="duffy-null",
+                    value="yes",
+                    at=moment.at if moment else None,
+                    ref=f"Observation/{o.id}",
+                    raw=f"{title}: {answer}",
+                    date_only=moment.date_only if moment else False,
+                )
+            )
+
+    def _keep_answer(self, o: Observation, kind: str, answers: Mapping[str, str]) -> None:
+        concept = o.valueCodeableConcept
+        value = next((answers[c.code] for c in (concept.coding or () if concept else ()) if c.code in answers), "unknown")
+        moment = self._moment(o)
+        self.coded.append(
+            CodedResult(
+                kind=kind,
+                value=value,
+                at=moment.at if moment else None,
+                ref=f"Observation/{o.id}",
+                raw=_text(concept) or o.valueString or value,
+                date_only=moment.date_only if moment else False,
+            )
+        )
+
+
+def _tail(reference: str | None) -> str:
+    """``Type/id`` of a relative or absolute reference."""
+    return "/".join((reference or "").split("/")[-2:])
+
+
+def _text(concept: CodeableConcept | None) -> str:
+    if concept is None:
+        return ""
+    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+
+
+def _as_sent(o: Observation | Component) -> str:
+    quantity = o.valueQuantity
+    if quantity is not None and quantity.value is not None:
+        return f"{quantity.comparator or ''}{quantity.value} {quantity.unit or quantity.code or ''}".strip()
+    return o.valueString or "no value"

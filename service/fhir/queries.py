@@ -1,0 +1,44 @@
+"""What the service asks for: prefetch key -> FHIR query (contract; cds-hooks checklist D6–D8).
+
+Reads and type-level searches with token equality only; no date token, no repeated parameter, no _include: what widely used clients fill.
+"""
+
+from __future__ import annotations
+
+from service.alerts.codes import coded_by_loinc, kinds
+
+_PATIENT = "patient={{context.patientId}}"
+_COUNT_KINDS = ("anc", "wbc", "neutrophils-percent", "segs-percent", "bands-percent", "eosinophils", "platelets")
+_LAB_KINDS = (
+    "troponin", "crp", "clozapine-level", "norclozapine-level", "glucose", "glucose-fasting", "hba1c", "cholesterol", "ldl", "hdl",
+    "triglycerides", "alt", "ast", "bilirubin", "potassium", "magnesium", "qtc", "ecg",
+)  # fmt: skip
+_VITAL_KINDS = ("heart-rate", "temperature", "weight", "bmi", "systolic", "diastolic")
+
+
+def _codes(names: tuple[str, ...], *more: str) -> str:
+    loinc = [code for name in names for code in kinds()[name].loinc]
+    return ",".join(f"http://loinc.org|{code}" for code in (*loinc, *more))
+
+
+def _observations(codes: str, count: int) -> str:
+    return f"Observation?{_PATIENT}&code={codes}&_sort=-date&_count={count}"
+
+
+#: Panels that hold counts in ``component``: CBC with differential.
+_CBC_PANELS = ("57021-8", "69742-5", "57782-5")
+_BLOOD_PRESSURE_PANELS = ("85354-9", "55284-4")
+
+QUERIES: dict[str, str] = {
+    "patient": "Patient/{{context.patientId}}",
+    "medications": f"MedicationRequest?{_PATIENT}&_sort=-date&_count=100",
+    "statements": f"MedicationStatement?{_PATIENT}&_count=100",
+    "dispenses": f"MedicationDispense?{_PATIENT}&_count=100",
+    "administrations": f"MedicationAdministration?{_PATIENT}&_count=100",
+    "counts": _observations(_codes(_COUNT_KINDS, *_CBC_PANELS), 100),
+    "labs": _observations(_codes(_LAB_KINDS), 100),
+    "vitals": _observations(_codes(_VITAL_KINDS, *_BLOOD_PRESSURE_PANELS), 50),
+    "conditions": f"Condition?{_PATIENT}&_count=100",
+    "allergies": f"AllergyIntolerance?{_PATIENT}&_count=50",
+    "smoking": _observations(",".join(f"http://loinc.org|{code}" for code in coded_by_loinc()), 10),
+}

@@ -1,0 +1,287 @@
+"""Inbound FHIR R4, leniently: Structs that name only the elements the rules need.
+
+Elements that clients are known to send in odd shapes are typed ``Any`` and read with care where they are used, so that one odd
+element costs itself and not the resource.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+
+class Coding(Struct, gc=False):
+    """FHIR Coding."""
+
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class CodeableConcept(Struct):
+    """FHIR CodeableConcept."""
+
+    coding: list[Coding] | None = None
+    text: str | None = None
+
+
+class Reference(Struct, gc=False):
+    """FHIR Reference."""
+
+    reference: str | None = None
+    display: str | None = None
+
+
+class Quantity(Struct, gc=False):
+    """FHIR Quantity; a value sent as a string stays one and is not believed."""
+
+    value: float | int | str | None = None
+    comparator: str | None = None
+    unit: str | None = None
+    system: str | None = None
+    code: str | None = None
+
+
+class Period(Struct, gc=False):
+    """FHIR Period."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Range(Struct):
+    """FHIR Range, as used in reference ranges and doses."""
+
+    low: Quantity | None = None
+    high: Quantity | None = None
+
+
+class Component(Struct):
+    """Observation.component."""
+
+    code: CodeableConcept | None = None
+    valueQuantity: Quantity | None = None
+    valueString: str | None = None
+    valueCodeableConcept: CodeableConcept | None = None
+    referenceRange: list[Range] | None = None
+
+
+class Resource(Struct, tag_field="resourceType"):
+    """Base of everything read."""
+
+    id: str | None = None
+
+
+class Observation(Resource, tag="Observation"):
+    """A result."""
+
+    status: str | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    effectiveDateTime: str | None = None
+    effectiveInstant: str | None = None
+    effectivePeriod: Period | None = None
+    issued: str | None = None
+    valueQuantity: Quantity | None = None
+    valueString: str | None = None
+    valueCodeableConcept: CodeableConcept | None = None
+    valueInteger: int | None = None
+    referenceRange: list[Range] | None = None
+    component: list[Component] | None = None
+    hasMember: list[Reference] | None = None
+    specimen: Reference | None = None
+    basedOn: list[Reference] | None = None
+    bodySite: CodeableConcept | None = None
+    category: Any = None
+
+
+class DiagnosticReport(Resource, tag="DiagnosticReport"):
+    """A report: says which results belong together."""
+
+    subject: Reference | None = None
+    result: list[Reference] | None = None
+
+
+class Patient(Resource, tag="Patient"):
+    """Who."""
+
+    gender: str | None = None
+    birthDate: str | None = None
+
+
+class Condition(Resource, tag="Condition"):
+    """A problem."""
+
+    subject: Reference | None = None
+    code: CodeableConcept | None = None
+    clinicalStatus: CodeableConcept | None = None
+    verificationStatus: CodeableConcept | None = None
+    onsetDateTime: str | None = None
+    recordedDate: str | None = None
+
+
+class AllergyIntolerance(Resource, tag="AllergyIntolerance"):
+    """An allergy."""
+
+    patient: Reference | None = None
+    code: CodeableConcept | None = None
+    clinicalStatus: CodeableConcept | None = None
+    verificationStatus: CodeableConcept | None = None
+
+
+class ServiceRequest(Resource, tag="ServiceRequest"):
+    """An order for a test."""
+
+    status: str | None = None
+    subject: Reference | None = None
+    code: CodeableConcept | None = None
+
+
+class MedicationIngredient(Struct):
+    """Medication.ingredient."""
+
+    itemCodeableConcept: CodeableConcept | None = None
+    strength: Any = None
+
+
+class Medication(Resource, tag="Medication"):
+    """A product."""
+
+    code: CodeableConcept | None = None
+    form: CodeableConcept | None = None
+    ingredient: list[MedicationIngredient] | None = None
+
+
+class MedicationRequest(Resource, tag="MedicationRequest"):
+    """An order for a drug."""
+
+    status: str | None = None
+    intent: str | None = None
+    subject: Reference | None = None
+    medicationCodeableConcept: CodeableConcept | None = None
+    medicationReference: Reference | None = None
+    contained: list[Any] | None = None
+    authoredOn: str | None = None
+    statusReason: CodeableConcept | None = None
+    dosageInstruction: Any = None
+    dispenseRequest: Any = None
+    priorPrescription: Reference | None = None
+    basedOn: list[Reference] | None = None
+    category: Any = None
+    doNotPerform: bool | None = None
+
+
+class MedicationStatement(Resource, tag="MedicationStatement"):
+    """What the patient is said to take."""
+
+    status: str | None = None
+    subject: Reference | None = None
+    medicationCodeableConcept: CodeableConcept | None = None
+    medicationReference: Reference | None = None
+    contained: list[Any] | None = None
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    dateAsserted: str | None = None
+    dosage: Any = None
+    statusReason: Any = None
+
+
+class MedicationDispense(Resource, tag="MedicationDispense"):
+    """A drug handed over."""
+
+    status: str | None = None
+    subject: Reference | None = None
+    medicationCodeableConcept: CodeableConcept | None = None
+    medicationReference: Reference | None = None
+    contained: list[Any] | None = None
+    whenHandedOver: str | None = None
+    whenPrepared: str | None = None
+    daysSupply: Quantity | None = None
+    quantity: Quantity | None = None
+    dosageInstruction: Any = None
+
+
+class MedicationAdministration(Resource, tag="MedicationAdministration"):
+    """A dose given, or not given."""
+
+    status: str | None = None
+    subject: Reference | None = None
+    medicationCodeableConcept: CodeableConcept | None = None
+    medicationReference: Reference | None = None
+    contained: list[Any] | None = None
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    dosage: Any = None
+
+
+class OperationOutcome(Resource, tag="OperationOutcome"):
+    """A failed or partial query."""
+
+    issue: list[Any] | None = None
+
+
+AnyResource = (
+    Observation
+    | DiagnosticReport
+    | Patient
+    | Condition
+    | AllergyIntolerance
+    | ServiceRequest
+    | Medication
+    | MedicationRequest
+    | MedicationStatement
+    | MedicationDispense
+    | MedicationAdministration
+    | OperationOutcome
+)
+
+
+class Link(Struct):
+    """Bundle.link."""
+
+    relation: str | None = None
+    url: str | None = None
+
+
+class Search(Struct):
+    """Bundle.entry.search."""
+
+    mode: str | None = None
+
+
+class Entry(Struct):
+    """Bundle.entry with its resource decoded."""
+
+    resource: AnyResource | None = None
+    search: Search | None = None
+
+
+class Bundle(Struct, tag_field="resourceType", tag="Bundle"):
+    """A Bundle whose entries are all sound: the fast way."""
+
+    entry: list[Entry] | None = None
+    link: list[Link] | None = None
+
+
+class RawEntry(Struct):
+    """Bundle.entry with its resource as a slice of the body."""
+
+    resource: Raw = Raw(b"")
+    search: Search | None = None
+
+
+class RawBundle(Struct, tag_field="resourceType", tag="Bundle"):
+    """A Bundle read entry by entry, so that a rotten one spoils only itself."""
+
+    entry: list[RawEntry] | None = None
+    link: list[Link] | None = None
+
+
+class Peek(Struct):
+    """Type and id of a resource that could not be read otherwise."""
+
+    resourceType: Any = None
+    id: Any = None
+    subject: Any = None
+    patient: Any = None

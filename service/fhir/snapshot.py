@@ -1,0 +1,257 @@
+"""Resources to a PatientSnapshot: only of the patient in context, each fact with where it came from (cds-hooks checklist R5, R6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
+
+from msgspec import Raw, Struct
+
+from service.alerts.codes import LOINC, tests_by_code
+from service.alerts.conditions import kinds_by_code, kinds_by_text
+from service.alerts.drugs import drugs_by_name, product_by_code
+from service.alerts.facts import (
+    Allergy,
+    Medication,
+    PatientSnapshot,
+    Problem,
+    ReadProblem,
+    SourceState,
+    TestOrder,
+)
+from service.fhir.decode import Decoded, read_value
+from service.fhir.gather import Gathered
+from service.fhir.medication import MedicationReader
+from service.fhir.observations import ObservationReader
+from service.fhir.resources import (
+    AllergyIntolerance,
+    CodeableConcept,
+    Condition,
+    MedicationAdministration,
+    MedicationDispense,
+    MedicationRequest,
+    MedicationStatement,
+    Patient,
+    Reference,
+    Resource,
+    ServiceRequest,
+)
+from service.fhir.resources import Medication as MedicationResource
+from service.fhir.times import read_date, read_moment
+
+_LIVE_REQUEST = frozenset({"draft", "active", "on-hold"})
+DRAFTS = "draftOrders"
+
+
+class SiteMaps(Struct, frozen=True):
+    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one."""
+
+    codes: dict[tuple[str, str], str] = {}
+    units: dict[tuple[str, str], str] = {}
+
+
+NO_MAPS = SiteMaps()
+
+
+def _subject(resource: Resource) -> Reference | None:
+    return getattr(resource, "subject", None) or getattr(resource, "patient", None)
+
+
+def _is_other(reference: Reference | None, patient_id: str) -> bool:
+    """True when a reference names another patient. A resource that names nobody came with the patient's own data."""
+    if reference is None or not reference.reference:
+        return False
+    text = reference.reference
+    if text.startswith("urn:uuid:"):
+        return text.removeprefix("urn:uuid:") != patient_id
+    type_name, _, identifier = "/".join(text.split("/")[-2:]).partition("/")
+    return type_name != "Patient" or identifier != patient_id
+
+
+def of_patient(resources: Iterable[Resource], patient_id: str, source: str, problems: list[ReadProblem]) -> list[Resource]:
+    """Resources that may be believed; those of another patient are left out and reported (R6)."""
+    kept: list[Resource] = []
+    for resource in resources:
+        other = (
+            resource.id is not None and resource.id != patient_id
+            if type(resource) is Patient
+            else _is_other(_subject(resource), patient_id)
+        )
+        if other:
+            # The foreign resource's id is not repeated: it belongs to somebody else.
+            problems.append(ReadProblem(source, type(resource).__name__, "left out: it belongs to another patient"))
+        else:
+            kept.append(resource)
+    return kept
+
+
+class _Builder:
+    """Collects the facts of one call."""
+
+    def __init__(self, patient_id: str, zone: tzinfo, maps: SiteMaps) -> None:
+        self.patient_id = patient_id
+        self.zone = zone
+        self.observations = ObservationReader(zone, maps.codes, maps.units)
+        self.medication_reader = MedicationReader(zone, {}, maps.codes)
+        self.problems: list[ReadProblem] = []
+        self.medications: dict[str, Medication] = {}
+        self.drafts: list[Medication] = []
+        self.tests: list[TestOrder] = []
+        self.conditions: dict[str, Problem] = {}
+        self.allergies: dict[str, Allergy] = {}
+        self.patient: Patient | None = None
+
+    def take(self, source: str, resources: list[Resource]) -> None:
+        believed = of_patient(resources, self.patient_id, source, self.problems)
+        self.observations.read(believed, source)
+        for index, resource in enumerate(believed):
+            self._take_one(resource, source, index)
+
+    def _take_one(self, r: Resource, source: str, index: int) -> None:
+        reader = self.medication_reader
+        record: Medication | None = None
+        if type(r) is MedicationRequest:
+            record = reader.request(r, source) if r.status not in ("entered-in-error", "draft") else None
+        elif type(r) is MedicationStatement:
+            record = reader.statement(r, source) if r.status != "entered-in-error" else None
+        elif type(r) is MedicationDispense:
+            record = reader.dispense(r, source) if r.status not in ("entered-in-error", "cancelled", "declined") else None
+        elif type(r) is MedicationAdministration:
+            record = reader.administration(r, source) if r.status != "entered-in-error" else None
+        elif type(r) is Condition:
+            self._condition(r)
+        elif type(r) is AllergyIntolerance:
+            self._allergy(r)
+        elif type(r) is ServiceRequest:
+            self._test(r, draft=False)
+        elif type(r) is Patient:
+            self.patient = r
+        if record is not None:
+            self.medications[record.ref or f"{source}#{index}"] = record
+
+    def take_drafts(self, decoded: Decoded, selections: Sequence[str] | None) -> None:
+        self.problems += decoded.problems
+        wanted = {s.split("/")[-1] for s in selections} if selections is not None else None
+        for r in of_patient(decoded.resources, self.patient_id, DRAFTS, self.problems):
+            if type(r) is MedicationRequest:
+                if r.status == "entered-in-error":
+                    continue
+                selected = wanted is None or (r.id or "") in wanted
+                draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
+                self.drafts.append(draft)
+                # The draft of an order that the record holds already is the newer state of it.
+                self.medications.pop(draft.ref, None)
+            elif type(r) is ServiceRequest:
+                self._test(r, draft=True)
+
+    def _condition(self, c: Condition) -> None:
+        if c.code is None:
+            return
+        by_text: dict[str, None] = {}
+        by_code: dict[str, None] = {}
+        label = c.code.text or ""
+        for coding in c.code.coding or ():
+            label = label or coding.display or ""
+            by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code or ""))
+            by_text |= dict.fromkeys(kinds_by_text(coding.display or ""))
+        by_text |= dict.fromkeys(kinds_by_text(c.code.text or ""))
+        kinds = by_text | by_code
+        if not kinds:
+            return
+        onset = read_moment(c.onsetDateTime or c.recordedDate, self.zone)
+        ref = f"Condition/{c.id}"
+        self.conditions[ref] = Problem(
+            ref=ref,
+            kinds=tuple(kinds),
+            label=label,
+            clinical_status=_code(c.clinicalStatus),
+            verification=_code(c.verificationStatus),
+            onset=onset.at if onset else None,
+            onset_date_only=onset.date_only if onset else False,
+            matched_by="text" if by_text else "code",
+        )
+
+    def _allergy(self, a: AllergyIntolerance) -> None:
+        if a.code is None:
+            return
+        names = [t for t in (a.code.text, *(c.display for c in a.code.coding or ())) if t]
+        drugs = {d for name in names for d in drugs_by_name(name)}
+        for coding in a.code.coding or ():
+            product = product_by_code(coding.system or "", coding.code or "")
+            drugs |= set(product.drugs) if product is not None else set()
+        if drugs:
+            ref = f"AllergyIntolerance/{a.id}"
+            self.allergies[ref] = Allergy(
+                ref, tuple(sorted(drugs)), names[0] if names else "", _code(a.clinicalStatus), _code(a.verificationStatus)
+            )
+
+    def _test(self, s: ServiceRequest, *, draft: bool) -> None:
+        if s.code is None or s.status not in _LIVE_REQUEST:
+            return
+        tests = {
+            t for c in s.code.coding or () if c.system in (LOINC, None) and c.code for t in tests_by_code().get(c.code, ())
+        }
+        label = s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or ""
+        if tests:
+            self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
+
+
+def _code(concept: CodeableConcept | None) -> str:
+    if concept is None:
+        return ""
+    return next((c.code for c in concept.coding or () if c.code), concept.text or "") or ""
+
+
+def build(
+    *,
+    patient_id: str,
+    hook: str,
+    zone: tzinfo,
+    gathered: Gathered,
+    orders: Raw | None = None,
+    selections: Sequence[str] | None = None,
+    maps: SiteMaps = NO_MAPS,
+) -> PatientSnapshot:
+    """The snapshot of one call.
+
+    Args:
+        patient_id: the patient in context; nobody else's resources are believed.
+        hook: name of the hook.
+        zone: the site's time zone.
+        gathered: what prefetch and the FHIR server gave.
+        orders: the orders of the hook's context (Bundle or one MedicationRequest), as sent.
+        selections: order-select: the ids of the newly selected orders; None on other hooks.
+        maps: the site's own codes and units.
+    """
+    builder = _Builder(patient_id, zone, maps)
+    decoded_orders = read_value(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
+    products: Mapping[str, MedicationResource] = {
+        f"Medication/{r.id}": r
+        for resources in (decoded_orders.resources, *(d.resources for d in gathered.sources.values()))
+        for r in resources
+        if type(r) is MedicationResource
+    }
+    builder.medication_reader.products.update(products)
+    for source, data in gathered.sources.items():
+        builder.problems += data.problems
+        builder.take(source, data.resources)
+    builder.take_drafts(decoded_orders, selections)
+    states: dict[str, SourceState] = {source: data.state for source, data in gathered.sources.items()}
+    patient = builder.patient
+    return PatientSnapshot(
+        patient_id=patient_id,
+        hook=hook,
+        zone=zone,
+        sex=(patient.gender or "") if patient else "",
+        birth_date=read_date(patient.birthDate) if patient else None,
+        drafts=tuple(builder.drafts),
+        medications=tuple(builder.medications.values()),
+        test_orders=tuple(builder.tests),
+        measurements={kind: tuple(values) for kind, values in builder.observations.measurements.items()},
+        unusable=tuple(builder.observations.unusable),
+        coded=tuple(builder.observations.coded),
+        problems=tuple(builder.conditions.values()),
+        allergies=tuple(builder.allergies.values()),
+        sources=states,
+        read_problems=tuple([*builder.problems, *builder.medication_reader.problems, *builder.observations.problems]),
+    )

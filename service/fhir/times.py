@@ -1,0 +1,41 @@
+"""FHIR dates and times: partial dates, zones, and dates that do not exist."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, tzinfo
+from typing import NamedTuple
+
+
+class Moment(NamedTuple):
+    """A point in time, or a day when ``date_only`` (``at`` is then the start of the day in the site's zone)."""
+
+    at: datetime
+    date_only: bool
+
+
+def read_moment(text: object, zone: tzinfo) -> Moment | None:
+    """A FHIR date, dateTime or instant; None when it is absent or does not exist (2026-02-30).
+
+    ``2026`` and ``2026-03`` count from their first day. A time without a zone is taken in the site's zone.
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        if len(text) > 10:
+            at = datetime.fromisoformat(text)
+            return Moment(at if at.tzinfo is not None else at.replace(tzinfo=zone), False)
+        if len(text) == 10:
+            return Moment(datetime.fromisoformat(text).replace(tzinfo=zone), True)
+        if len(text) == 7:
+            return Moment(datetime.fromisoformat(text + "-01").replace(tzinfo=zone), True)
+        if len(text) == 4 and text.isdigit():
+            return Moment(datetime(int(text), 1, 1, tzinfo=zone), True)
+    except ValueError:
+        return None
+    return None
+
+
+def read_date(text: object) -> date | None:
+    """A FHIR date as a calendar day; partial dates count from their first day."""
+    moment = read_moment(text, UTC)
+    return moment.at.date() if moment is not None else None

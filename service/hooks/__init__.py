@@ -1,0 +1,1 @@
+"""What happens on a hook: gather, read, evaluate, write cards, record."""

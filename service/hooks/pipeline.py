@@ -1,0 +1,140 @@
+"""From a hook call to cards: gather → snapshot → evaluate → cards → response; recording comes after the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from time import perf_counter
+
+import httpx
+
+from cds_hooks import Card, HookRequest, PreconditionFailed, Response
+from cds_hooks.prefetch import fill
+from service.alerts.cards import cards_of
+from service.alerts.case import ORDER_HOOKS
+from service.alerts.drugs import classes_of
+from service.alerts.evaluate import evaluate
+from service.alerts.facts import PatientSnapshot
+from service.alerts.finding import Finding
+from service.fhir import snapshot as fhir_snapshot
+from service.fhir.client import FhirServer, allowed_server
+from service.fhir.gather import Gathered, from_prefetch, gather
+from service.fhir.queries import QUERIES
+from service.hooks.render import Drafts, render
+from service.hooks.site import Site
+from service.ops.metrics import Metrics
+from service.registry.recorder import Call, Recorder
+
+Clock = Callable[[], datetime]
+#: Without any of these the call cannot be answered (412); the patient resource alone does not help.
+_CLINICAL = tuple(key for key in QUERIES if key != "patient")
+_NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
+
+
+class Pipeline:
+    """Answers hook calls of one site.
+
+    Args:
+        site: the EHR that calls.
+        clock: gives the moment of the question; tests hand in a fixed one.
+        client: shared HTTP client for FHIR servers.
+        recorder: keeps the audit trail, after the answer.
+        metrics: counts.
+    """
+
+    def __init__(
+        self, site: Site, *, clock: Clock, client: httpx.AsyncClient, recorder: Recorder, metrics: Metrics
+    ) -> None:
+        self.site = site
+        self.clock = clock
+        self.client = client
+        self.recorder = recorder
+        self.metrics = metrics
+
+    async def __call__(self, request: HookRequest) -> Response:
+        """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
+        started = perf_counter()
+        as_of = self.clock().astimezone(self.site.zone)
+        gathered = await self._gather(request)
+        snapshot = fhir_snapshot.build(
+            patient_id=request.context.patient_id,
+            hook=request.hook,
+            zone=self.site.zone,
+            gathered=gathered,
+            orders=request.context.orders,
+            selections=request.context.selections if request.hook == "order-select" else None,
+            maps=self.site.maps,
+        )
+        self._require_data(gathered, snapshot)
+        findings = evaluate(snapshot, self.site.policy, as_of, on_fault=self.metrics.rule_fault)
+        cards: tuple[Card, ...] = ()
+        texts = cards_of(findings, request.hook, self.site.card_limit) if findings else []
+        if texts and not self.site.shadow:
+            drafts = Drafts(request.context.orders)
+            cards = tuple(render(text, self.site, request.context.patient_id, drafts) for text in texts)
+        return Response(cards, after=lambda: self._record(request, gathered, findings, cards, as_of, perf_counter() - started))
+
+    async def _gather(self, request: HookRequest) -> Gathered:
+        server = self._server(request)
+        if server is None:
+            gathered, left = from_prefetch(request.prefetch, _NO_QUERIES)
+            if not left:
+                return gathered
+            return await gather(request.prefetch, _NO_QUERIES, None, 0.0)
+        queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
+        return await gather(request.prefetch, queries, server, self.site.fhir_deadline_seconds)
+
+    def _server(self, request: HookRequest) -> FhirServer | None:
+        """The client's FHIR server, if it is on the site's list; nothing is ever sent to another (T5)."""
+        if not request.fhir_server:
+            return None
+        base_url = allowed_server(request.fhir_server, self.site.fhir_servers)
+        if base_url is None:
+            return None
+        token = request.fhir_authorization.access_token if request.fhir_authorization is not None else ""
+        return FhirServer(base_url, self.client, token)
+
+    def _require_data(self, gathered: Gathered, snapshot: PatientSnapshot) -> None:
+        """412 when nothing at all could be read and the call may concern clozapine (P5, clinical.md 3.6)."""
+        if any(gathered.state(key) != "unavailable" for key in _CLINICAL):
+            return
+        if snapshot.hook in ORDER_HOOKS and not any(_may_concern_clozapine(d.drugs) for d in snapshot.drafts):
+            return
+        raise PreconditionFailed(
+            _CLINICAL,
+            "Nothing could be read for the clozapine check: send the prefetch keys counts and medications (and the others of "
+            "the discovery document), or a fhirServer that this service is allowed to read. Nothing was checked.",
+        )
+
+    def _record(
+        self,
+        request: HookRequest,
+        gathered: Gathered,
+        findings: list[Finding],
+        cards: tuple[Card, ...],
+        as_of: datetime,
+        seconds: float,
+    ) -> None:
+        self.metrics.findings(findings)
+        self.recorder.record(
+            Call(
+                at=as_of,
+                site=self.site.name,
+                service=request.service_id,
+                hook=request.hook,
+                hook_instance=request.hook_instance,
+                user=request.context.user_id,
+                policy=self.site.policy.id,
+                seconds=seconds,
+                resources={key: len(data.resources) for key, data in gathered.sources.items() if data.resources},
+                findings=[(f.code, f.severity, f.subject) for f in findings],
+                cards=[
+                    (c.uuid, c.source.topic.code if c.source.topic else "", c.indicator, [s.uuid for s in c.suggestions])
+                    for c in cards
+                ],
+            )
+        )
+
+
+def _may_concern_clozapine(drugs: tuple[str, ...]) -> bool:
+    return "clozapine" in drugs or any(group.finding for drug in drugs for group in classes_of(drug))

@@ -1,0 +1,114 @@
+"""Card texts become CDS Hooks cards: source, topic, suggestions that work, override reasons, links."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from msgspec import Raw
+
+from cds_hooks import Action, Card, Coding, Link, Source, Suggestion
+from service.alerts import wording as w
+from service.alerts.cards import CardText
+from service.alerts.catalogue import override_reasons, referral, test
+from service.alerts.finding import ChangeDose, NotifyTeam, Offer, OrderTest, ReferTo, RemoveDraft
+from service.fhir import build
+from service.hooks.site import Site
+
+
+class Drafts:
+    """The draft orders as sent, found by reference; parsed only when a card offers to change one."""
+
+    def __init__(self, orders: Raw) -> None:
+        self._orders = orders
+        self._parsed: dict[str, dict[str, Any]] | None = None
+
+    def __getitem__(self, reference: str) -> dict[str, Any] | None:
+        if self._parsed is None:
+            self._parsed = {}
+            content = orjson.loads(bytes(self._orders)) if len(self._orders) else {}
+            resources = [content]
+            if content.get("resourceType") == "Bundle":
+                entries = content.get("entry")
+                resources = [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+            for resource in resources:
+                if isinstance(resource, dict):
+                    self._parsed[f"{resource.get('resourceType')}/{resource.get('id')}"] = resource
+        return self._parsed.get(reference)
+
+
+def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action] | None:
+    """Label and action of an offer; None when the draft it would change is not there."""
+    match offer:
+        case OrderTest():
+            title = test(offer.test).title
+            resource = build.test_order(offer.test, patient_id, offer.priority, offer.reason)
+            return f"Order {title}", Action(type="create", description=f"Order {title}", resource=resource)
+        case ReferTo():
+            title = referral(offer.specialty).title
+            resource = build.referral_order(offer.specialty, patient_id, offer.priority, offer.reason)
+            return f"Order {title.lower()}", Action(type="create", description=f"Order {title.lower()}", resource=resource)
+        case NotifyTeam():
+            label = "Ask the monitoring team to follow up"
+            return label, Action(type="create", description=label, resource=build.team_task(offer.task, patient_id, offer.reason))
+        case RemoveDraft():
+            label = w.one_line(f"Remove the draft order {offer.label}", 120)
+            return label, Action(type="delete", description=label, resourceId=offer.ref)
+        case ChangeDose():
+            draft = drafts[offer.ref]
+            if draft is None:
+                return None
+            per_day = offer.doses_per_day
+            label = w.one_line(f"Change the dose of {offer.label} to {w.mg(offer.mg_per_day)}/day", 120)
+            description = f"{label}; check tablet strength and quantity"
+            return label, Action(
+                type="update", description=description, resource=build.changed_dose(draft, offer.mg_per_day, per_day)
+            )
+
+
+@lru_cache(maxsize=64)
+def _reasons(set_id: str) -> tuple[Coding, ...]:
+    return tuple(Coding(system=r.system, code=r.code, display=r.display) for r in override_reasons(set_id))
+
+
+@lru_cache(maxsize=64)
+def _policy_link(base_url: str, policy_id: str, title: str) -> tuple[Link, ...]:
+    return (Link(label=f"Monitoring policy: {title}", url=f"{base_url}/policies/{policy_id}", type="absolute"),)
+
+
+_sources: dict[tuple[str, str, str, str], Source] = {}
+
+
+def _cached_source(site: Site, label: str, url: str, code: str, title: str) -> Source:
+    # A Site is not hashable (it holds a policy); its finding system is what matters here.
+    key = (site.finding_system, label, url, code)
+    source = _sources.get(key)
+    if source is None:
+        topic = Coding(system=site.finding_system, code=code, display=title)
+        source = _sources[key] = Source(label=label, url=url, topic=topic)
+    return source
+
+
+def render(text: CardText, site: Site, patient_id: str, drafts: Drafts) -> Card:
+    """One card of the protocol."""
+    suggestions: list[Suggestion] = []
+    for offer in text.offers:
+        action = _action(offer, patient_id, drafts)
+        if action is not None:
+            # One action per suggestion: some clients apply only the first (C7a).
+            suggestions.append(Suggestion(label=action[0], uuid=str(uuid4()), actions=(action[1],)))
+    policy = site.policy
+    label = text.citation.label
+    return Card(
+        uuid=str(uuid4()),
+        summary=text.summary,
+        indicator=text.severity,
+        source=_cached_source(site, label, text.citation.url, text.code, text.title),
+        detail=text.detail,
+        suggestions=tuple(suggestions),
+        selectionBehavior=site.selection_behavior if suggestions else None,
+        overrideReasons=_reasons(text.overrides) if text.severity != "info" else (),
+        links=_policy_link(site.base_url, policy.id, policy.title),
+    )

@@ -1,0 +1,34 @@
+"""One EHR that calls the service, and how it wants to be answered."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import Literal
+
+from msgspec import Struct
+
+from service.alerts.policy import Policy
+from service.fhir.snapshot import NO_MAPS, SiteMaps
+
+Profile = Literal["generic", "epic", "oracle", "athena", "sandbox"]
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Settings of one EHR, resolved: the policy is loaded, the zone is a zone."""
+
+    name: str
+    policy: Policy
+    zone: tzinfo
+    base_url: str
+    finding_system: str
+    fhir_servers: tuple[str, ...] = ()
+    fhir_deadline_seconds: float = 0.4
+    profile: Profile = "generic"
+    card_limit: int = 10
+    shadow: bool = False
+    maps: SiteMaps = NO_MAPS
+
+    @property
+    def selection_behavior(self) -> Literal["any", "at-most-one"]:
+        """Epic knows ``any`` alone; everybody else understands ``at-most-one`` (cds-hooks checklist C7b)."""
+        return "any" if self.profile == "epic" else "at-most-one"

@@ -1,0 +1,75 @@
+"""Counts and times for operators (Prometheus). No label is free text, none names a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from service.alerts.finding import Finding
+
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """All metrics of one application, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "clozapine_cds_requests", "Calls by service and HTTP status.", ["service", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "clozapine_cds_request_seconds", "Time to answer, by service.", ["service"], buckets=_BUCKETS, registry=self.registry
+        )
+        self._findings = Counter(
+            "clozapine_cds_findings", "Findings by code and severity.", ["code", "severity"], registry=self.registry
+        )
+        self._faults = Counter(
+            "clozapine_cds_rule_faults", "Rules that failed, by rule and exception.", ["rule", "exception"], registry=self.registry
+        )
+        self._feedback = Counter(
+            "clozapine_cds_feedback", "Feedback by outcome, and whether the card was known.", ["outcome", "card"], registry=self.registry
+        )
+        self.queued = Gauge("clozapine_cds_record_queue", "Calls waiting to be recorded.", registry=self.registry)
+        self.dropped = Counter(
+            "clozapine_cds_records_dropped", "Calls that could not be recorded.", registry=self.registry
+        )
+        self._request_children: dict[tuple[str, int], Counter] = {}
+        self._seconds_children: dict[str, Histogram] = {}
+        self._finding_children: dict[tuple[str, str], Counter] = {}
+
+    def request(self, service: str, status: int, seconds: float) -> None:
+        """Count one call."""
+        key = (service, status)
+        counter = self._request_children.get(key)
+        if counter is None:
+            counter = self._request_children[key] = self._requests.labels(service, str(status))
+        counter.inc()
+        histogram = self._seconds_children.get(service)
+        if histogram is None:
+            histogram = self._seconds_children[service] = self._seconds.labels(service)
+        histogram.observe(seconds)
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """Count findings."""
+        for finding in findings:
+            key = (finding.code, finding.severity)
+            counter = self._finding_children.get(key)
+            if counter is None:
+                counter = self._finding_children[key] = self._findings.labels(*key)
+            counter.inc()
+
+    def rule_fault(self, rule: str, fault: Exception) -> None:
+        """Count a rule that failed."""
+        self._faults.labels(rule, type(fault).__name__).inc()
+
+    def feedback(self, outcome: str, *, known: bool) -> None:
+        """Count one feedback item."""
+        self._feedback.labels(outcome, "known" if known else "unknown").inc()
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Body and content type: OpenMetrics where asked for, else the Prometheus text format."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self.registry), content_type

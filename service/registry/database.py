@@ -1,0 +1,70 @@
+"""The database: embedded SQLite by default, PostgreSQL in production; schema by Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def engine_for(url: str) -> Engine:
+    """An engine; SQLite in write-ahead mode, so that readers never wait for the writer."""
+    address = make_url(url)
+    if address.get_backend_name() == "postgresql" and address.drivername == "postgresql":
+        address = address.set(drivername="postgresql+psycopg")
+    if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
+        Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
+    if address.get_backend_name() == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: object, _: object) -> None:
+            cursor = connection.cursor()  # type: ignore[attr-defined]
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute("PRAGMA busy_timeout=5000")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.close()
+
+    return engine
+
+
+def _config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> str:
+    """Bring the schema up to date; returns the revision."""
+    command.upgrade(_config(url), "head")
+    return head()
+
+
+def head() -> str:
+    """The newest revision this version of the service knows."""
+    found = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    assert found is not None
+    return found
+
+
+def not_ready(engine: Engine) -> str:
+    """Why the database cannot be used; empty when it can."""
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+            revision = MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        return f"the database cannot be reached ({type(error).__name__})"
+    if revision != head():
+        return f"the database schema is at {revision or 'nothing'}, this version needs {head()}: run clozapine-cds db upgrade"
+    return ""

@@ -1,0 +1,65 @@
+"""Storing feedback: what is acknowledged is stored (cds-hooks checklist F4, F5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from msgspec import Struct
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from service.registry.tables import CardFeedback, CardShown
+
+
+class FeedbackItem(Struct, frozen=True):
+    """One outcome, as it is stored."""
+
+    card: str
+    outcome: str
+    outcome_at: datetime
+    suggestions: tuple[str, ...] = ()
+    reason_system: str = ""
+    reason_code: str = ""
+    reason_display: str = ""
+    comment: str = ""
+
+
+def store(engine: Engine, service: str, items: Sequence[FeedbackItem], received_at: datetime) -> list[bool]:
+    """Append feedback; a repeated report is kept once. Returns, per item, whether its card is known to this database."""
+    known: list[bool] = []
+    for item in items:
+        with Session(engine) as session:
+            known.append(session.get(CardShown, item.card) is not None if len(item.card) <= 36 else False)
+            session.add(
+                CardFeedback(
+                    received_at=received_at.astimezone(UTC),
+                    service=service,
+                    card=item.card[:200],
+                    outcome=item.outcome,
+                    outcome_at=item.outcome_at.astimezone(UTC),
+                    suggestions=list(item.suggestions),
+                    reason_system=item.reason_system[:300],
+                    reason_code=item.reason_code[:100],
+                    reason_display=item.reason_display[:300],
+                    comment=item.comment,
+                )
+            )
+            try:
+                session.commit()
+            except IntegrityError:
+                session.rollback()  # the same report once more
+    return known
+
+
+def latest(engine: Engine, card: str) -> CardFeedback | None:
+    """The outcome that counts: the one with the newest timestamp."""
+    with Session(engine) as session:
+        statement = (
+            select(CardFeedback)
+            .where(CardFeedback.card == card)  # type: ignore[arg-type]
+            .order_by(CardFeedback.outcome_at.desc(), CardFeedback.id.desc())  # type: ignore[attr-defined,union-attr]
+            .limit(1)
+        )
+        return session.execute(statement).scalars().first()

@@ -1,0 +1,141 @@
+"""Keeping the audit trail without ever delaying or failing a call: a bounded queue and one writing thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+from sqlalchemy import Engine, insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.registry.tables import CardShown, HookCall
+
+log = logging.getLogger("service.registry")
+
+#: Calls kept in memory while the database is slow or away; beyond that new ones are dropped and counted.
+_CAPACITY = 50_000
+_BATCH = 500
+_PAUSE_SECONDS = 0.2
+
+
+class Call(Struct, frozen=True):
+    """What is kept of one hook call."""
+
+    at: datetime
+    site: str
+    service: str
+    hook: str
+    hook_instance: str
+    user: str
+    policy: str
+    seconds: float
+    resources: dict[str, int]
+    #: (code, severity, subject)
+    findings: list[tuple[str, str, str]]
+    #: (uuid, code, severity, suggestion uuids)
+    cards: list[tuple[str, str, str, list[str]]]
+
+
+class Recorder:
+    """Writes calls in batches in a thread of its own.
+
+    Args:
+        engine: where to.
+        on_drop: told how many records were lost because the queue was full.
+        on_queue: told how many are waiting.
+    """
+
+    def __init__(
+        self, engine: Engine, *, on_drop: Callable[[int], None] = lambda n: None, on_queue: Callable[[int], None] = lambda n: None
+    ) -> None:
+        self._engine = engine
+        self._on_drop = on_drop
+        self._on_queue = on_queue
+        self._queue: deque[Call] = deque()
+        self._closing = threading.Event()
+        self._written = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def record(self, call: Call) -> None:
+        """Queue one call; never waits, never raises."""
+        if len(self._queue) >= _CAPACITY:
+            self._on_drop(1)
+            return
+        self._queue.append(call)
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything queued so far is written; False when it takes longer than ``timeout`` seconds."""
+        with self._written:
+            return self._written.wait_for(lambda: not self._queue, timeout)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Write what is queued and stop."""
+        self._closing.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            closing = self._closing.wait(_PAUSE_SECONDS)
+            while self._queue:
+                if not self._write() and closing:
+                    log.error("the database is away at shutdown: %d records are lost", len(self._queue))
+                    return
+            if closing:
+                return
+
+    def _write(self) -> bool:
+        """Write one batch; the queue keeps it until the database has it."""
+        size = min(len(self._queue), _BATCH)
+        batch = [self._queue[i] for i in range(size)]
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(HookCall), [_call_row(c) for c in batch])
+                cards = [row for c in batch for row in _card_rows(c)]
+                if cards:
+                    connection.execute(insert(CardShown), cards)
+        except SQLAlchemyError as error:
+            log.error("calls could not be recorded, trying again: %s", type(error).__name__)
+            self._on_queue(len(self._queue))
+            self._closing.wait(1.0)
+            return False
+        with self._written:
+            for _ in range(size):
+                self._queue.popleft()
+            self._written.notify_all()
+        self._on_queue(len(self._queue))
+        return True
+
+
+def _call_row(c: Call) -> dict[str, object]:
+    return {
+        "at": c.at.astimezone(UTC),
+        "site": c.site,
+        "service": c.service,
+        "hook": c.hook,
+        "hook_instance": c.hook_instance[:200],
+        "user_reference": c.user[:200],
+        "policy": c.policy,
+        "milliseconds": round(c.seconds * 1000, 3),
+        "resources": c.resources,
+        "findings": [[code, severity] for code, severity, _ in c.findings],
+    }
+
+
+def _card_rows(c: Call) -> list[dict[str, object]]:
+    return [
+        {
+            "uuid": uuid,
+            "hook_instance": c.hook_instance[:200],
+            "at": c.at.astimezone(UTC),
+            "site": c.site,
+            "code": code,
+            "severity": severity,
+            "suggestions": suggestions,
+        }
+        for uuid, code, severity, suggestions in c.cards
+    ]
