@@ -40,10 +40,12 @@ class HookRequest(Struct, frozen=True, kw_only=True):
 
 
 class _Envelope(Struct):
+    """A call whose prefetch is an object, as it should be: sliced in one pass over the body."""
+
     hook: Raw = NO_RESOURCE
     hookInstance: Raw = NO_RESOURCE
     context: Raw = NO_RESOURCE
-    prefetch: Raw = NO_RESOURCE
+    prefetch: dict[str, Raw] | None = None
     fhirServer: Raw = NO_RESOURCE
     fhirAuthorization: Raw = NO_RESOURCE
     extension: Raw = NO_RESOURCE
@@ -60,7 +62,6 @@ class _Authorization(Struct):
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _authorization = msgspec.json.Decoder(_Authorization)
-_prefetch = msgspec.json.Decoder(dict[str, Raw])
 _string = msgspec.json.Decoder(str)
 
 
@@ -107,7 +108,9 @@ def read_envelope(body: bytes) -> _Envelope:
     """The members of a call, undecoded. Raises BadRequest for anything that is not a JSON object."""
     try:
         return _envelope.decode(body)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if "prefetch" in str(error):
+            raise BadRequest("prefetch must be a JSON object: key to resource, Bundle or null.", "prefetch") from None
         raise BadRequest("The body must be a JSON object with hook, hookInstance and context.", code="structure") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply to be a CDS Hooks request.", code="too-costly") from None
@@ -132,12 +135,6 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
         context = read_context(envelope.context, hook)
     except RecursionError:
         raise BadRequest("context is nested too deeply to be read.", "context", "too-costly") from None
-    prefetch: dict[str, Raw] = {}
-    if _given(envelope.prefetch):
-        try:
-            prefetch = _prefetch.decode(envelope.prefetch)
-        except msgspec.ValidationError:
-            raise BadRequest("prefetch must be a JSON object: key to resource, Bundle or null.", "prefetch") from None
     server = _text(envelope.fhirServer, "fhirServer") if _given(envelope.fhirServer) else ""
     authorization = None
     if _given(envelope.fhirAuthorization):
@@ -149,7 +146,7 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
         hook=name,
         hook_instance=instance,
         context=context,
-        prefetch=prefetch,
+        prefetch=envelope.prefetch or {},
         fhir_server=server,
         fhir_authorization=authorization,
         extension=envelope.extension,

@@ -27,6 +27,7 @@ from service.alerts.policy import policy_by_id, policy_ids
 from service.fhir.client import new_client
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
+from service.ops import memory
 from service.ops.health import Check, Health
 from service.ops.metrics import Metrics
 from service.registry import feedback as feedback_store
@@ -73,6 +74,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        memory.tune()
         yield
         await client.aclose()
         await asyncio.to_thread(recorder.close)

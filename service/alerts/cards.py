@@ -70,7 +70,8 @@ def detail_of(finding: Finding) -> str:
 
 def citation_text(citation: Citation) -> str:
     """A citation in words, with a warning when the number was not confirmed against the primary text."""
-    text = ", ".join(part for part in (citation.label, f"section {citation.section}" if citation.section else "") if part)
+    section = f"section {citation.section}" if citation.section[:1].isdigit() else citation.section
+    text = ", ".join(part for part in (citation.label, section) if part)
     return text if citation.confirmed else f"{text} (number not yet confirmed against the primary text)"
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from functools import cached_property
 
 from msgspec import Struct
 
-from service.alerts.counts import Series, anc_series, judged_value, series_of
+from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
 from service.alerts.course import Course, course_of, is_live
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
@@ -22,6 +21,7 @@ from service.alerts.facts import (
 )
 from service.alerts.finding import Evidence
 from service.alerts.interval import Interval, interval_today
+from service.alerts.lazy import lazy
 from service.alerts.policy import Band, Policy, Population
 
 CLOZAPINE = "clozapine"
@@ -51,7 +51,7 @@ class Case:
 
     # -- time -----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def today(self) -> date:
         """Date of the question in the site's time zone."""
         return self.as_of.date()
@@ -64,39 +64,39 @@ class Case:
         """Hours from ``at`` to the moment of the question."""
         return (self.as_of - at).total_seconds() / 3600
 
-    @cached_property
+    @lazy
     def is_order_hook(self) -> bool:
         """Orders are being selected, signed, verified or refilled."""
         return self.hook in ORDER_HOOKS
 
     # -- medications ------------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def drafts(self) -> tuple[Medication, ...]:
         """Orders of this call that the question is about (order-select: the selected ones)."""
         return tuple(d for d in self.snapshot.drafts if d.selected)
 
-    @cached_property
+    @lazy
     def clozapine_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that start or continue clozapine."""
         return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and not d.stops)
 
-    @cached_property
+    @lazy
     def stop_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that stop clozapine."""
         return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and d.stops)
 
-    @cached_property
+    @lazy
     def clozapine_records(self) -> tuple[Medication, ...]:
         """Every record of clozapine but the drafts of this call."""
         return tuple(m for m in self.snapshot.medications if CLOZAPINE in m.drugs)
 
-    @cached_property
+    @lazy
     def course(self) -> Course:
         """The present or last course of clozapine."""
         return course_of(self.clozapine_records, self.as_of, self.policy.interruption.new_course.value)
 
-    @cached_property
+    @lazy
     def restarting(self) -> bool:
         """Clozapine is drafted after a break as long as the policy's restart limit."""
         last = self.course.last_exposure
@@ -104,63 +104,63 @@ class Case:
             return False
         return self.policy.interruption.new_course.reached((self.as_of - last).total_seconds() / 86400)
 
-    @cached_property
+    @lazy
     def _continues_unseen(self) -> bool:
         """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing."""
         if self.course.last_exposure is not None:
             return False
         return self.hook == "medication-refill" or any(d.replaces for d in self.clozapine_drafts)
 
-    @cached_property
+    @lazy
     def starting(self) -> bool:
         """Clozapine is drafted and none was taken within the restart limit (clinical.md 2)."""
         if not self.clozapine_drafts or self._continues_unseen:
             return False
         return self.course.last_exposure is None or self.restarting
 
-    @cached_property
+    @lazy
     def on_clozapine(self) -> bool:
         """An order, dispense, statement or administration covers today, or treatment is only interrupted."""
         if self._continues_unseen and self.clozapine_drafts:
             return True
         return self.course.active
 
-    @cached_property
+    @lazy
     def continuing(self) -> bool:
         """On clozapine, or clozapine is drafted within the restart limit after the last dose."""
         return self.on_clozapine or (bool(self.clozapine_drafts) and not self.starting)
 
-    @cached_property
+    @lazy
     def relevant(self) -> bool:
         """The question concerns clozapine at all."""
         return bool(self.clozapine_drafts or self.stop_drafts) or self.on_clozapine
 
-    @cached_property
+    @lazy
     def course_day(self) -> int | None:
         """Day of the course, 0 = first day; None when the start is unknown or there is no course."""
         if self.starting:
             return 0
         return self.days_since(self.course.start) if self.course.start is not None else None
 
-    @cached_property
+    @lazy
     def in_titration(self) -> bool:
         """The first weeks of the course (policy ``interactions.titration_days``), or a start."""
         day = self.course_day
         return self.starting or (day is not None and day < self.policy.interactions.titration_days.value)
 
-    @cached_property
+    @lazy
     def current_clozapine(self) -> tuple[Medication, ...]:
         """Records that say clozapine is taken now, orders first."""
         live = [m for m in self.clozapine_records if is_live(m, self.as_of)]
         rank = {"order": 0, "statement": 1, "dispense": 2, "administration": 3}
         return tuple(sorted(live, key=lambda m: rank.get(m.role, 9)))
 
-    @cached_property
+    @lazy
     def drafted_mg_per_day(self) -> float | None:
         """Daily dose of all clozapine drafts of the call together, mg; None when any is unreadable or there is none."""
         return _summed(self.clozapine_drafts)
 
-    @cached_property
+    @lazy
     def established_regimen(self) -> Medication | None:
         """The clozapine record that tells the dose the patient was on before this call."""
         dosed = [m for m in self.clozapine_records if m.dose is not None and m.dose.mg_per_day]
@@ -170,7 +170,7 @@ class Case:
         pool = live or [m for m in dosed if m.role in ("order", "statement")] or dosed
         return max(pool, key=lambda m: (m.start or m.authored or datetime.min.replace(tzinfo=self.as_of.tzinfo)))
 
-    @cached_property
+    @lazy
     def established_mg_per_day(self) -> float | None:
         """Daily dose the patient was on, mg: live orders together, else the last known regimen."""
         live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
@@ -180,24 +180,24 @@ class Case:
         regimen = self.established_regimen
         return regimen.dose.mg_per_day if regimen is not None and regimen.dose is not None else None
 
-    @cached_property
+    @lazy
     def current_mg_per_day(self) -> float | None:
         """Daily dose that applies after this call: the drafts', else the established one."""
         return self.drafted_mg_per_day if self.clozapine_drafts else self.established_mg_per_day
 
-    @cached_property
+    @lazy
     def other_drafts(self) -> tuple[Medication, ...]:
         """Selected orders of other drugs that start or continue them."""
         return tuple(d for d in self.drafts if CLOZAPINE not in d.drugs and not d.stops)
 
-    @cached_property
+    @lazy
     def other_current(self) -> tuple[Medication, ...]:
         """Other drugs the record says are taken now, and unselected drafts of this session."""
         live = [m for m in self.snapshot.medications if CLOZAPINE not in m.drugs and is_live(m, self.as_of)]
         unselected = [d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops]
         return (*live, *unselected)
 
-    @cached_property
+    @lazy
     def other_medications(self) -> tuple[Medication, ...]:
         """Other drugs, drafted or taken now."""
         return (*self.other_drafts, *self.other_current)
@@ -220,12 +220,12 @@ class Case:
 
     # -- results ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def anc(self) -> Series:
         """The ANC series, direct and calculated."""
         return anc_series(self.snapshot.measurements, self.as_of, self.snapshot.unusable)
 
-    @cached_property
+    @lazy
     def _series(self) -> dict[str, Series]:
         return {}
 
@@ -235,8 +235,10 @@ class Case:
             return self.anc
         series = self._series.get(kind)
         if series is None:
+            found = self.snapshot.measurements.get(kind, ())
             unusable = [u for u in self.snapshot.unusable if u.kind == kind]
-            series = self._series[kind] = series_of(self.snapshot.measurements.get(kind, ()), self.as_of, unusable)
+            series = series_of(found, self.as_of, unusable) if found or unusable else NO_RESULTS
+            self._series[kind] = series
         return series
 
     def series(self, kind: str) -> tuple[Measurement, ...]:
@@ -279,7 +281,7 @@ class Case:
 
     # -- patient ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def age_years(self) -> int | None:
         """Age in completed years; None when the birth date is unknown."""
         born = self.snapshot.birth_date
@@ -297,7 +299,7 @@ class Case:
             and (history or p.clinical_status not in _INACTIVE)
         )
 
-    @cached_property
+    @lazy
     def ben(self) -> BenignEthnicNeutropenia:
         """Evidence for benign ethnic neutropenia; only confirmed evidence relaxes a threshold."""
         evidence: list[Evidence] = []
@@ -315,7 +317,7 @@ class Case:
             evidence.append(Evidence(ref=c.ref, text=c.raw, at=c.at, date_only=c.date_only))
         return BenignEthnicNeutropenia(bool(evidence), tuple(evidence), tuple(hints))
 
-    @cached_property
+    @lazy
     def population(self) -> Population:
         """Which ANC thresholds apply."""
         return "ben" if self.ben.confirmed else "general"
@@ -324,10 +326,21 @@ class Case:
 
     def band_of(self, measurement: Measurement) -> Band | None:
         """Band of an ANC or WBC in the patient's population."""
-        analyte = "wbc" if measurement.kind == "wbc" else "anc"
-        return self.policy.band(self.population, analyte, judged_value(measurement))
+        value = judged_value(measurement)
+        for band in self._wbc_bands if measurement.kind == "wbc" else self._anc_bands:
+            if value >= band.at_least:
+                return band if band.below is None or value < band.below else None
+        return None
 
-    @cached_property
+    @lazy
+    def _anc_bands(self) -> tuple[Band, ...]:
+        return self.policy.bands_of(self.population, "anc")[::-1]  # highest first: most counts are normal
+
+    @lazy
+    def _wbc_bands(self) -> tuple[Band, ...]:
+        return self.policy.bands_of(self.population, "wbc")[::-1]
+
+    @lazy
     def interval(self) -> Interval:
         """The sampling interval that applies today (clinical.md 1.8)."""
         return interval_today(self)

@@ -40,6 +40,9 @@ class Series(Struct, frozen=True):
         return self.settled[0] if self.settled else None
 
 
+NO_RESULTS = Series()
+
+
 def judged_value(measurement: Measurement) -> float:
     """The value to compare with thresholds: an upper bound counts as just below itself."""
     return measurement.value * _JUST_BELOW if measurement.bound == "<" else measurement.value
@@ -113,19 +116,10 @@ def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
 
 def _distinct(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Drop duplicates: the same resource, or the same time and value."""
-    seen: set[object] = set()
-    distinct: list[Measurement] = []
-    for m in measurements:
-        # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
-        key = (m.at, m.value, m.bound, m.status, m.date_only)
-        if m.ref in seen and m.ref:
-            continue
-        if key in seen:
-            continue
-        seen.add(key)
-        seen.add(m.ref)
-        distinct.append(m)
-    return distinct
+    # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
+    by_content = {(m.at, m.value, m.bound, m.status): m for m in measurements}
+    by_reference = {m.ref or id(m): m for m in by_content.values()}
+    return list(by_reference.values())
 
 
 def series_of(

@@ -59,8 +59,8 @@ def course_counts(case: Case) -> tuple[Measurement, ...]:
     start = case.course.start
     if start is None:
         return case.series("anc")
-    first = case.snapshot.day(start)
-    return tuple(m for m in case.series("anc") if m.at is not None and case.snapshot.day(m.at) >= first)
+    first = start.astimezone(case.snapshot.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return tuple(m for m in case.series("anc") if m.at is not None and m.at >= first)
 
 
 def last_episode(case: Case) -> Episode | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import lru_cache
 
 from service.alerts.facts import Measurement, PatientSnapshot
 
@@ -22,6 +23,7 @@ def one_line(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+@lru_cache(maxsize=4096)
 def safe(text: str, limit: int = 200) -> str:
     """Record text for GitHub-flavoured Markdown: no markup, no HTML, no automatic link survives."""
     text = one_line(text, limit)
@@ -31,6 +33,7 @@ def safe(text: str, limit: int = 200) -> str:
     return re.sub(r"://", r"\\://", text).replace("www.", "www\\.").replace("WWW.", "WWW\\.")
 
 
+@lru_cache(maxsize=4096)
 def plain(text: str, limit: int = 60) -> str:
     """Record text for a summary (plain text): one line, no angle brackets, short."""
     return one_line(text, limit).replace("<", "‹").replace(">", "›")
@@ -38,7 +41,8 @@ def plain(text: str, limit: int = 60) -> str:
 
 def summary(text: str) -> str:
     """A summary cut to what CDS Hooks allows, at a word if possible."""
-    text = one_line(text, 10_000)
+    if len(text) > SUMMARY_LIMIT:
+        text = one_line(text, 10_000)
     if len(text) <= SUMMARY_LIMIT:
         return text
     cut = text[: SUMMARY_LIMIT - 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import tzinfo
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -45,8 +46,13 @@ _LOCAL = (
 _SYSTEMIC = ("transdermal", "patch", "suppository")
 _PARENTERAL = ("intravenous", "intramuscular", "subcutaneous", "parenteral", "injection", "injectable", "infusion", " iv", " im", "iv ", "im ")
 _INPATIENT = {"inpatient": "inpatient", "outpatient": "outpatient", "community": "community", "discharge": "discharge"}
+CLOZAPINE = "clozapine"
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
 _DAYS = {"d": 1.0, "day": 1.0, "days": 1.0, "wk": 7.0, "week": 7.0, "weeks": 7.0, "mo": 30.0, "month": 30.0, "months": 30.0, "h": 1 / 24}
+
+
+#: Codings (system, code, display) and text of each CodeableConcept of a medication.
+_Concepts = tuple[tuple[tuple[tuple[str, str, str], ...], str], ...]
 
 
 class Identified(Struct, frozen=True):
@@ -56,7 +62,47 @@ class Identified(Struct, frozen=True):
     label: str
     matched_by: MatchedBy
     strength: Strength
-    words: str
+    systemic: bool
+    parenteral: bool
+    long_acting: bool
+
+
+@lru_cache(maxsize=4096)
+def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+    """Codes first, then names; every ingredient. The same product comes in call after call, hence the cache."""
+    drugs: list[str] = []
+    coded = by_code = False
+    all_names = list(names)
+    for codings, text in concepts:
+        for system, code, display in codings:
+            known = product_by_code(system, code) if code else None
+            if known is not None:
+                drugs += known.drugs
+                by_code = True
+                if known.mg is not None and strength == Strength():
+                    strength = Strength(mg_per_unit=known.mg, read_from="the product code")
+            elif code and system in _DRUG_SYSTEMS and display:
+                coded = True
+            if display:
+                all_names.append(display)
+        if text:
+            all_names.append(text)
+    drugs += [d for name in all_names for d in drugs_by_name(name) if d not in drugs]
+    if strength == Strength():
+        strength = next((s for s in map(strength_in_name, all_names) if s != Strength()), strength)
+    matched: MatchedBy = "code" if by_code or (coded and not drugs) else "name" if drugs else "none"
+    label = next((text for _, text in concepts if text), None) or next(iter(all_names), "")
+    words = " ".join(all_names)
+    systemic, parenteral = route_facts(words)
+    return Identified(tuple(dict.fromkeys(drugs)), label, matched, strength, systemic, parenteral, is_long_acting(words))
+
+
+@lru_cache(maxsize=4096)
+def route_facts(words: str) -> tuple[bool, bool]:
+    """(reaches the circulation, by injection) as far as a route or product name tells."""
+    folded = f" {words} ".lower()
+    systemic = any(s in folded for s in _SYSTEMIC) or not any(local in folded for local in _LOCAL)
+    return systemic, any(p in folded for p in _PARENTERAL)
 
 
 class MedicationReader:
@@ -104,36 +150,21 @@ class MedicationReader:
                         concepts.append(ingredient.itemCodeableConcept)
                 if len(product.ingredient or ()) == 1:
                     strength = strength_of_ratio((product.ingredient or [])[0].strength)
-        drugs: list[str] = []
-        coded = False
-        by_code = False
-        for found in concepts:
-            for coding in found.coding or ():
-                if coding.code:
-                    known = product_by_code(coding.system or "", coding.code)
-                    local = self.local_codes.get((coding.system or "", coding.code))
-                    if known is not None:
-                        drugs += known.drugs
-                        by_code = True
-                        if known.mg is not None and strength == Strength():
-                            strength = Strength(mg_per_unit=known.mg, read_from="the product code")
-                    elif local is not None:
-                        drugs.append(local)
-                        by_code = True
-                    elif coding.system in _DRUG_SYSTEMS and coding.display:
-                        coded = True
-                if coding.display:
-                    names.append(coding.display)
-            if found.text:
-                names.append(found.text)
-        named = [d for name in names for d in drugs_by_name(name)]
-        new_by_name = [d for d in named if d not in drugs]
-        drugs += new_by_name
-        if strength == Strength():
-            strength = next((s for s in map(strength_in_name, names) if s != Strength()), strength)
-        matched: MatchedBy = "code" if by_code or (coded and not drugs) else "name" if drugs else "none"
-        label = next((f.text for f in concepts if f.text), None) or next(iter(names), "") or ""
-        return Identified(tuple(dict.fromkeys(drugs)), label, matched, strength, " ".join(names))
+        key = tuple(
+            (tuple((c.system or "", c.code or "", c.display or "") for c in found.coding or ()), found.text or "")
+            for found in concepts
+        )
+        return self._identified(key, tuple(names), strength)
+
+    def _identified(self, concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+        if not self.local_codes:
+            return _identify(concepts, names, strength)
+        local = [drug for codings, _ in concepts for system, code, _ in codings if (drug := self.local_codes.get((system, code)))]
+        found = _identify(concepts, names, strength)
+        if not local:
+            return found
+        drugs = tuple(dict.fromkeys([*local, *found.drugs]))
+        return Identified(drugs, found.label, "code", found.strength, found.systemic, found.parenteral, found.long_acting)
 
     def _product(self, reference: str | None, contained: list[Any] | None) -> MedicationResource | None:
         if not reference:
@@ -161,7 +192,7 @@ class MedicationReader:
         dosage = r.dosageInstruction
         start, end = self._order_period(r, ref, source)
         route = _route(dosage)
-        words = f" {route} {found.words} ".lower()
+        systemic, parenteral = route_facts(route) if route else (True, False)
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -170,16 +201,17 @@ class MedicationReader:
             matched_by=found.matched_by,
             status=r.status or ("draft" if draft else ""),
             intent=r.intent or "order",
-            systemic=_is_systemic(words),
+            systemic=systemic and found.systemic,
             route=route,
-            parenteral=any(p in words for p in _PARENTERAL),
-            long_acting=is_long_acting(found.words),
+            parenteral=parenteral or found.parenteral,
+            long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
-            dose=read_dose(dosage, found.strength),
+            # Only the doses of clozapine are ever asked for.
+            dose=read_dose(dosage, found.strength) if draft or CLOZAPINE in found.drugs else None,
             days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
@@ -195,7 +227,7 @@ class MedicationReader:
         period = s.effectivePeriod
         start = self._read(period.start if period else s.effectiveDateTime, ref, "effective", source)
         end = self._read(period.end, ref, "effectivePeriod.end", source) if period else None
-        words = f" {_route(s.dosage)} {found.words} ".lower()
+        systemic, parenteral = route_facts(_route(s.dosage))
         return Medication(
             ref=ref,
             role="statement",
@@ -203,14 +235,14 @@ class MedicationReader:
             label=found.label,
             matched_by=found.matched_by,
             status=s.status or "",
-            systemic=_is_systemic(words),
-            parenteral=any(p in words for p in _PARENTERAL),
-            long_acting=is_long_acting(found.words),
+            systemic=systemic and found.systemic,
+            parenteral=parenteral or found.parenteral,
+            long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
-            dose=read_dose(s.dosage, found.strength) if s.dosage else None,
+            dose=read_dose(s.dosage, found.strength) if s.dosage and CLOZAPINE in found.drugs else None,
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
         )
@@ -220,8 +252,8 @@ class MedicationReader:
         found = self.identify(d.medicationCodeableConcept, d.medicationReference, d.contained)
         ref = f"MedicationDispense/{d.id}" if d.id else ""
         start = self._read(d.whenHandedOver or d.whenPrepared, ref, "whenHandedOver", source)
-        dose = read_dose(d.dosageInstruction, found.strength) if d.dosageInstruction else None
-        words = f" {_route(d.dosageInstruction)} {found.words} ".lower()
+        dose = read_dose(d.dosageInstruction, found.strength) if d.dosageInstruction and CLOZAPINE in found.drugs else None
+        systemic, _ = route_facts(_route(d.dosageInstruction))
         supply = _days(d.daysSupply)
         if supply is None and dose is not None and dose.mg_per_day and found.strength.mg_per_unit and d.quantity is not None:
             amount = d.quantity.value
@@ -234,8 +266,8 @@ class MedicationReader:
             label=found.label,
             matched_by=found.matched_by,
             status=d.status or "",
-            systemic=_is_systemic(words),
-            long_acting=is_long_acting(found.words),
+            systemic=systemic and found.systemic,
+            long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             dose=dose,
@@ -248,7 +280,7 @@ class MedicationReader:
         ref = f"MedicationAdministration/{a.id}" if a.id else ""
         text = a.effectiveDateTime or (a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None)
         start = self._read(text, ref, "effective", source)
-        words = f" {_route(a.dosage)} {found.words} ".lower()
+        systemic, parenteral = route_facts(_route(a.dosage))
         return Medication(
             ref=ref,
             role="administration",
@@ -256,9 +288,9 @@ class MedicationReader:
             label=found.label,
             matched_by=found.matched_by,
             status=a.status or "",
-            systemic=_is_systemic(words),
-            parenteral=any(p in words for p in _PARENTERAL),
-            long_acting=is_long_acting(found.words),
+            systemic=systemic and found.systemic,
+            parenteral=parenteral or found.parenteral,
+            long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             not_taken=a.status == "not-done",
@@ -329,10 +361,6 @@ def _route(dosage: Any) -> str:
             displays = [str(c.get("display") or c.get("code") or "") for c in codings if isinstance(c, dict)] if isinstance(codings, list) else []
             return " ".join([str(route.get("text") or ""), *displays]).strip()
     return ""
-
-
-def _is_systemic(words: str) -> bool:
-    return any(s in words for s in _SYSTEMIC) or not any(local in words for local in _LOCAL)
 
 
 def _setting(category: Any) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import lru_cache
+
+import msgspec
+from msgspec import Raw
 
 from service.alerts.codes import LOINC, Kind, coded_by_loinc, coded_kinds, kinds, kinds_by_loinc
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
-from service.fhir.resources import CodeableConcept, Component, DiagnosticReport, Observation, Quantity, Resource
+from service.fhir.resources import CodeableConcept, Component, DiagnosticReport, Observation, Quantity, Range, Resource
 from service.fhir.times import Moment, read_moment
 from service.fhir.units import agreed_conversion, split_text
 
@@ -21,6 +24,7 @@ _STATUS: dict[str, ResultStatus] = {
     "preliminary": "preliminary",
 }
 _COMPARATORS = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
+_NUMBERS = frozenset({int, float})
 #: Kinds whose own reference range is asked for.
 _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 
@@ -77,7 +81,48 @@ class ObservationReader:
                 for member in resource.result:
                     self._groups[_tail(member.reference)] = f"DiagnosticReport/{resource.id}"
         for observation in observations:
-            self._read(observation, source)
+            if not self._read_plain(observation):
+                self._read(observation, source)
+
+    def _read_plain(self, o: Observation) -> bool:
+        """The form nearly every result has, in one go: LOINC code first, a number with a known unit, an instant.
+
+        False, with nothing kept, for anything else: :meth:`_read` then decides with care.
+        """
+        concept, quantity, text = o.code, o.valueQuantity, o.effectiveDateTime
+        if concept is None or quantity is None or text is None or o.component is not None or not concept.coding:
+            return False
+        coding = concept.coding[0]
+        kind = self._by_loinc.get(coding.code) if coding.code is not None and coding.system == LOINC else None
+        if kind is None or kind.id in _RANGED or kind.plausible_max is None:
+            return False
+        value, status = quantity.value, _STATUS.get(o.status or "")
+        if status is None or quantity.comparator is not None or o.id is None or type(value) not in _NUMBERS or len(text) < 20:
+            return False
+        unit, code = quantity.unit or "", quantity.code or ""
+        conversion = agreed_conversion(kind.dimension, code, unit)
+        if type(conversion) is str:
+            return False
+        converted = value * conversion.factor + conversion.offset  # type: ignore[operator,union-attr]
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            return False
+        if not 0 <= converted <= kind.plausible_max or at.tzinfo is None:
+            return False
+        reference = "Observation/" + o.id
+        specimen = o.specimen.reference or "" if o.specimen is not None else ""
+        if self._groups:
+            specimen = self._groups.get(reference, specimen)
+        kept = self.measurements.get(kind.id)
+        if kept is None:
+            kept = self.measurements[kind.id] = []
+        kept.append(
+            Measurement(
+                kind.id, round(converted, 6), at, reference, f"{value:g} {unit or code}", False, "", status, None, False, specimen
+            )
+        )
+        return True
 
     def _kind(self, code: CodeableConcept | None) -> tuple[Kind | None, str]:
         """Kind of a coded element, and the unit the site names for its code."""
@@ -168,7 +213,8 @@ class ObservationReader:
         """Convert one value and keep it, or keep why it cannot be used."""
         if kind.dimension == "own-range" and kind.id == "ecg":
             if moment is not None:
-                self._keep(kind, 1.0, moment, reference, "ECG", "", status, None, specimen)
+                done = Measurement(kind.id, 1.0, moment.at, reference, "ECG", moment.date_only, "", status)
+                self.measurements.setdefault(kind.id, []).append(done)
             return
         unit, code, bound = "", "", ""
         if quantity is not None and quantity.value is not None:
@@ -217,29 +263,15 @@ class ObservationReader:
             return
         limit = self._upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
-        self._keep(kind, round(converted, 6), moment, reference, raw, bound, status, limit, specimen)
-
-    def _keep(
-        self,
-        kind: Kind,
-        value: float,
-        moment: Moment,
-        reference: str,
-        raw: str,
-        bound: str,
-        status: ResultStatus,
-        limit: float | None,
-        specimen: str,
-    ) -> None:
         kept = self.measurements.get(kind.id)
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
-            Measurement(kind.id, value, moment.at, reference, raw, moment.date_only, bound, status, limit, False, specimen)  # type: ignore[arg-type]
+            Measurement(kind.id, round(converted, 6), moment.at, reference, raw, moment.date_only, bound, status, limit, False, specimen)  # type: ignore[arg-type]
         )
 
     def _upper_limit(self, kind: Kind, o: Observation | Component, unit: str, code: str) -> float | None:
-        for reference_range in o.referenceRange or ():
+        for reference_range in _ranges(o.referenceRange):
             high = reference_range.high
             if high is None or high.value is None or isinstance(high.value, str):
                 continue
@@ -294,6 +326,17 @@ class ObservationReader:
                 date_only=moment.date_only if moment else False,
             )
         )
+
+
+_range_list = msgspec.json.Decoder(list[Range])
+
+
+def _ranges(raw: Raw) -> list[Range]:
+    """Reference ranges; one that cannot be read is no range."""
+    try:
+        return _range_list.decode(raw) if len(raw) else []
+    except msgspec.DecodeError:
+        return []
 
 
 def _tail(reference: str | None) -> str:

@@ -64,7 +64,7 @@ class Component(Struct):
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
-    referenceRange: list[Range] | None = None
+    referenceRange: Raw = Raw(b"")
 
 
 class Resource(Struct, tag_field="resourceType"):
@@ -86,14 +86,11 @@ class Observation(Resource, tag="Observation"):
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
-    valueInteger: int | None = None
-    referenceRange: list[Range] | None = None
+    #: Read later, and only for the few kinds that are judged by their own range.
+    referenceRange: Raw = Raw(b"")
     component: list[Component] | None = None
     hasMember: list[Reference] | None = None
     specimen: Reference | None = None
-    basedOn: list[Reference] | None = None
-    bodySite: CodeableConcept | None = None
-    category: Any = None
 
 
 class DiagnosticReport(Resource, tag="DiagnosticReport"):

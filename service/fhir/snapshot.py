@@ -31,6 +31,7 @@ from service.fhir.resources import (
     MedicationDispense,
     MedicationRequest,
     MedicationStatement,
+    Observation,
     Patient,
     Reference,
     Resource,
@@ -41,6 +42,7 @@ from service.fhir.times import read_date, read_moment
 
 _LIVE_REQUEST = frozenset({"draft", "active", "on-hold"})
 DRAFTS = "draftOrders"
+_RESULTS = frozenset({"counts", "labs", "vitals", "smoking"})
 
 
 class SiteMaps(Struct, frozen=True):
@@ -71,7 +73,12 @@ def _is_other(reference: Reference | None, patient_id: str) -> bool:
 def of_patient(resources: Iterable[Resource], patient_id: str, source: str, problems: list[ReadProblem]) -> list[Resource]:
     """Resources that may be believed; those of another patient are left out and reported (R6)."""
     kept: list[Resource] = []
+    own = f"Patient/{patient_id}"
     for resource in resources:
+        subject = getattr(resource, "subject", None)
+        if subject is not None and subject.reference == own:
+            kept.append(resource)
+            continue
         other = (
             resource.id is not None and resource.id != patient_id
             if type(resource) is Patient
@@ -105,7 +112,8 @@ class _Builder:
         believed = of_patient(resources, self.patient_id, source, self.problems)
         self.observations.read(believed, source)
         for index, resource in enumerate(believed):
-            self._take_one(resource, source, index)
+            if type(resource) is not Observation:
+                self._take_one(resource, source, index)
 
     def _take_one(self, r: Resource, source: str, index: int) -> None:
         reader = self.medication_reader
@@ -225,9 +233,10 @@ def build(
     """
     builder = _Builder(patient_id, zone, maps)
     decoded_orders = read_value(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
+    # Medication resources travel with the records that refer to them, never with results.
     products: Mapping[str, MedicationResource] = {
         f"Medication/{r.id}": r
-        for resources in (decoded_orders.resources, *(d.resources for d in gathered.sources.values()))
+        for resources in (decoded_orders.resources, *(d.resources for s, d in gathered.sources.items() if s not in _RESULTS))
         for r in resources
         if type(r) is MedicationResource
     }

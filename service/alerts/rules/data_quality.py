@@ -32,11 +32,8 @@ _HELPFUL: dict[SourceName, str] = {
 
 def data_unavailable(case: Case) -> Iterator[Finding]:
     """A source the answer needs could not be read, wholly or in part."""
-    if not case.relevant and not case.other_drafts:
-        return
-    if not case.relevant and case.snapshot.state("medications") == "complete":
-        return  # not on clozapine, and we know it
-    if not case.relevant and not _may_matter(case):
+    orders_lost = any(p.matters and p.source == "draftOrders" for p in case.snapshot.read_problems)
+    if not case.relevant and not orders_lost and not _may_matter(case):
         return
     missing: list[str] = []
     for source, what in _NEEDED.items():
@@ -46,29 +43,39 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         elif state == "incomplete":
             missing.append(f"part of the {what}")
     lost = [p for p in case.snapshot.read_problems if p.matters]
-    if not missing and not lost:
+    also = [what for source, what in _HELPFUL.items() if case.snapshot.state(source) != "complete"] if case.relevant else []
+    if not missing and not lost and not also:
         return
-    also = [what for source, what in _HELPFUL.items() if case.snapshot.state(source) == "unavailable"]
-    what = w.listed([m.split(" (")[0] for m in missing]) or "some records"
+    needed = bool(missing or lost)
+    subject = w.listed([m.split(" (")[0] for m in missing or also]) if missing or not lost else "some records"
     reasons = [f"{w.safe(p.ref or p.source)}: {w.safe(p.reason)}" for p in case.snapshot.read_problems[:8]]
     yield Finding(
         code="data-unavailable",
-        severity="warning",
+        severity="warning" if needed else "info",
+        changes_order=True,
         subject="data",
-        summary=w.summary(f"Clozapine check incomplete: {what} could not be read. Check by hand before relying on this."),
-        why=(*(f"Could not be read: {m}." for m in missing), *reasons),
+        summary=w.summary(
+            f"Clozapine check incomplete: {subject} could not be read. Check by hand before relying on this."
+            if needed
+            else f"Not checked for lack of data: {subject}."
+        ),
+        why=(*(f"Could not be read: {m}." for m in (*missing, *also)), *reasons),
         policy_says=("An order is never presented as checked when the data for the check are missing.",),
         suggested=("Look the missing data up in the record.", "Do not read the absence of other cards as safety."),
         unchecked=(*missing, *also),
         evidence=tuple(Evidence(p.ref, w.safe(p.reason)) for p in lost[:8] if p.ref),
-        missing=tuple(missing) or ("records that could not be read",),
+        missing=(*missing, *also) or ("records that could not be read",),
         citation=_THIS_SERVICE,
         overrides="data",
     )
 
 
 def _may_matter(case: Case) -> bool:
-    """An order for another drug matters here only if it interacts with clozapine, which the patient may be taking."""
+    """Whether the patient takes clozapine is not known, and an order of this call would interact with it."""
+    if case.snapshot.state("medications") == "complete":
+        return False
+    if not case.is_order_hook:
+        return True
     return any(c.finding for d in case.other_drafts for drug in d.drugs for c in classes_of(drug))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -24,6 +25,7 @@ class Overdue(Struct, frozen=True):
     last: Measurement | None
 
 
+@lru_cache(maxsize=256)
 def _source_of(test: MonitoringTest) -> SourceName:
     return "vitals" if set(test.kinds) & _VITAL_KINDS else "labs"
 
@@ -65,10 +67,10 @@ def overdue_tests(case: Case) -> list[Overdue]:
     first = case.snapshot.day(start)
     found: list[Overdue] = []
     for test in case.policy.monitoring:
-        if not _readable(case, test) or (test.until_day is not None and course_day >= test.until_day):
+        if test.until_day is not None and course_day >= test.until_day:
             continue
         passed = due_days(test, course_day)
-        if not passed:
+        if not passed or not _readable(case, test):
             continue
         last = last_done(case, test)
         done_on = case.snapshot.day(last.at) if last is not None and last.at is not None else None
@@ -118,6 +120,7 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
     )
 
 
+@lru_cache(maxsize=256)
 def _schedule(test: MonitoringTest) -> str:
     parts = ["baseline"] if test.baseline else []
     if test.days:

@@ -1,0 +1,158 @@
+"""``python -m bench``: this service against the same stack doing nothing, in one run, as ratios; and the core alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import orjson
+from msgspec import Raw
+from rich.console import Console
+from rich.table import Table
+
+from bench.data import NOW, order_sign
+from bench.load import latencies, request_bytes
+from cds_hooks.context import HOOKS
+from cds_hooks.request import read_request
+from service.alerts.evaluate import evaluate
+from service.alerts.policy import policy_by_id
+from service.fhir import snapshot
+from service.fhir.gather import from_prefetch
+from service.fhir.queries import QUERIES
+
+AIMS = {1: 0.35, 20: 0.6, 200: 1.0, 2000: 2.0}
+ROUNDS = 5
+SECONDS = 1.2
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _start(kind: str) -> tuple[subprocess.Popen[bytes], int]:
+    port = _free_port()
+    process = subprocess.Popen([sys.executable, "-m", "bench.servers", kind, str(port)], stdout=subprocess.DEVNULL)
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return process, port
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the {kind} server did not start")
+
+
+def _summary(taken: list[float]) -> dict[str, float]:
+    ordered = sorted(taken)
+    return {
+        "requests_per_second": len(taken) / sum(taken),
+        "p50_ms": ordered[len(ordered) // 2] * 1000,
+        "p99_ms": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
+    }
+
+
+def http() -> list[dict[str, Any]]:
+    """Both servers, in turn, for each size."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {1})
+    servers = {kind: _start(kind) for kind in ("baseline", "service")}
+    rows: list[dict[str, Any]] = []
+    try:
+        for size, aim in AIMS.items():
+            request = request_bytes(order_sign(size))
+            taken: dict[str, list[float]] = {kind: [] for kind in servers}
+            ratios: list[float] = []
+            for _ in range(ROUNDS):
+                speeds = {}
+                for kind, (_, port) in servers.items():
+                    round_taken = latencies(port, request, SECONDS)
+                    taken[kind] += round_taken
+                    speeds[kind] = len(round_taken) / sum(round_taken)
+                ratios.append(speeds["service"] / speeds["baseline"])
+            rows.append(
+                {"observations": size, "bytes": len(request), "aim": aim, "ratio": statistics.median(ratios)}
+                | {kind: _summary(values) for kind, values in taken.items()}
+            )
+    finally:
+        for process, _ in servers.values():
+            process.terminate()
+            process.wait(10)
+    return rows
+
+
+def core(observations: int = 200, medications: int = 30) -> dict[str, float]:
+    """The steps of one call in this process, ms (best of many)."""
+    body = order_sign(observations, medications)
+    policy = policy_by_id("us-label-2025")
+
+    def request() -> Any:
+        return read_request(body, "clozapine-order-sign", HOOKS["order-sign"])
+
+    read = request()
+
+    def gathered() -> Any:
+        return from_prefetch(read.prefetch, dict.fromkeys(QUERIES))[0]
+
+    data = gathered()
+
+    def built() -> Any:
+        return snapshot.build(
+            patient_id="clz-p1", hook="order-sign", zone=UTC, gathered=data, orders=Raw(bytes(read.context.orders))
+        )
+
+    facts = built()
+    steps = {
+        "orjson.loads of the body": lambda: orjson.loads(body),
+        "read request": request,
+        "decode prefetch": gathered,
+        "build snapshot": built,
+        "evaluate": lambda: evaluate(facts, policy, NOW),
+    }
+    return {name: _best(step) for name, step in steps.items()}
+
+
+def _best(step: Any) -> float:
+    times = []
+    for _ in range(60):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    return min(times) * 1000
+
+
+def main() -> int:
+    """Run everything, print tables, write ``bench/latest.json``."""
+    console = Console()
+    console.print("One client, one server core; service and baseline in turn, ratio = requests/s of the service over the baseline's.")
+    rows = http()
+    table = Table("Observations", "body kB", "service req/s", "p50 ms", "p99 ms", "baseline req/s", "p50 ms", "p99 ms", "ratio", "aim")
+    for row in rows:
+        s, b = row["service"], row["baseline"]
+        met = "[green]" if row["ratio"] >= row["aim"] else "[red]"
+        table.add_row(
+            str(row["observations"]), f"{row['bytes'] / 1000:.0f}", f"{s['requests_per_second']:.0f}", f"{s['p50_ms']:.2f}", f"{s['p99_ms']:.2f}",
+            f"{b['requests_per_second']:.0f}", f"{b['p50_ms']:.2f}", f"{b['p99_ms']:.2f}", f"{met}{row['ratio']:.2f}", f"{row['aim']}",
+        )  # fmt: skip
+    console.print(table)
+    parts = core()
+    steps = Table("step (200 Observations, 30 medications)", "ms")
+    for name, ms in parts.items():
+        steps.add_row(name, f"{ms:.3f}")
+    console.print(steps)
+    result = {"python": platform.python_version(), "machine": platform.machine(), "http": rows, "core_ms": parts}
+    Path(__file__).with_name("latest.json").write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
