@@ -108,11 +108,11 @@ def _name(drug_id: str) -> str:
     return drug_id.replace("-", " ").capitalize() if drug_id != "st-johns-wort" else "St John's wort"
 
 
-def _finding(case: Case, drug_id: str, medication: Medication, matches: list[_Match]) -> Finding:
+def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matches: list[_Match]) -> Finding:
     lead = matches[0].group
     severity = matches[0].severity
-    others = [m for m in matches[1:] if m.group.finding != lead.finding]
-    drug = _name(drug_id)
+    others = list({m.group.id: m for m in matches[1:] if m.group.finding != lead.finding}.values())
+    drug = w.listed([_name(drug_ids[0]), *(d.replace("-", " ") for d in drug_ids[1:])])
     state = "is being ordered" if medication.role == "draft" else "is on the medication list"
     since = f" since {w.day(case.snapshot, medication.start)}" if medication.start and medication.role != "draft" else ""
     clozapine = "is being ordered" if case.clozapine_drafts else "is taken"
@@ -148,7 +148,7 @@ def _finding(case: Case, drug_id: str, medication: Medication, matches: list[_Ma
     return Finding(
         code=lead.finding,
         severity=severity,
-        subject=f"drug:{drug_id}",
+        subject=f"drug:{'+'.join(drug_ids)}",
         summary=w.summary(summary),
         why=tuple(why),
         policy_says=(lead.says,),
@@ -157,7 +157,7 @@ def _finding(case: Case, drug_id: str, medication: Medication, matches: list[_Ma
             Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),
             *(Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in (case.clozapine_drafts or case.current_clozapine)[:2]),
         ),
-        citation=_cite(case, lead, drug_id),
+        citation=_cite(case, lead, next((d for d in drug_ids if d in lead.drugs), drug_ids[0])),
         offers=tuple(offers),
         overrides="interaction",
         changes_order=medication.role == "draft" or case.starting,
@@ -171,19 +171,21 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
         return
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
-    best: dict[str, tuple[Medication, list[_Match]]] = {}
+    best: dict[tuple[str, ...], tuple[Medication, list[_Match]]] = {}
     for medication in pool:
         if not medication.systemic:
             continue
-        for drug_id in medication.drugs:
-            matches = _matches(case, drug_id, medication)
-            if not matches:
-                continue
-            known = best.get(drug_id)
-            if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
-                best[drug_id] = (medication, matches)
-    for drug_id, (medication, matches) in best.items():
-        yield _finding(case, drug_id, medication, matches)
+        found = [(drug_id, m) for drug_id in medication.drugs for m in _matches(case, drug_id, medication)]
+        if not found:
+            continue
+        # A combination product is one order and gets one card, named after its interacting ingredients.
+        drug_ids = tuple(dict.fromkeys(drug_id for drug_id, _ in found))
+        matches = sorted((m for _, m in found), key=lambda m: -SEVERITY_RANK[m.severity])
+        known = best.get(drug_ids)
+        if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
+            best[drug_ids] = (medication, matches)
+    for drug_ids, (medication, matches) in best.items():
+        yield _finding(case, drug_ids, medication, matches)
 
 
 def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Finding]:

@@ -1,0 +1,103 @@
+"""Evaluating a request or a Bundle from a file, without a server: what ``clozapine-cds check`` does."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from msgspec import Raw, Struct
+
+from cds_hooks import HOOKS, Card, ProtocolError
+from cds_hooks.request import HookRequest, read_request
+from service.alerts.cards import cards_of
+from service.alerts.evaluate import evaluate
+from service.alerts.finding import Finding
+from service.fhir import snapshot as fhir_snapshot
+from service.fhir.gather import Gathered, SourceData, from_prefetch
+from service.fhir.decode import read_value
+from service.fhir.queries import QUERIES
+from service.hooks.render import Drafts, render
+from service.hooks.site import Site
+
+
+class CheckError(ValueError):
+    """A file that cannot be evaluated; the message says why."""
+
+
+class Checked(Struct, frozen=True):
+    """Result of one file."""
+
+    hook: str
+    cards: list[Card]
+    findings: list[Finding]
+
+
+def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Checked:
+    """Evaluate a CDS Hooks request, or with ``hook`` a FHIR Bundle. Raises CheckError."""
+    try:
+        body = path.read_bytes()
+        content = orjson.loads(body)
+    except OSError as error:
+        raise CheckError(f"{path}: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise CheckError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckError(f"{path}: a JSON object is expected: a CDS Hooks request or a FHIR Bundle")
+    if content.get("resourceType") == "Bundle":
+        if hook is None:
+            raise CheckError(f"{path}: this is a Bundle; say which hook to play with --hook (for example --hook patient-view)")
+        return _check_bundle(body, content, site, as_of, hook)
+    name = content.get("hook")
+    if not isinstance(name, str) or name not in HOOKS:
+        raise CheckError(f"{path}: hook must be one of {', '.join(HOOKS)}")
+    try:
+        request = read_request(body, f"clozapine-{name}", HOOKS[name])
+    except ProtocolError as error:
+        raise CheckError(f"{path}: {error.message}") from None
+    return _check_request(request, site, as_of)
+
+
+def _check_request(request: HookRequest, site: Site, as_of: datetime) -> Checked:
+    gathered, _ = from_prefetch(request.prefetch, dict.fromkeys(QUERIES))
+    return _cards(
+        gathered, site, as_of, request.hook, request.context.patient_id, request.context.orders,
+        request.context.selections if request.hook == "order-select" else None,
+    )  # fmt: skip
+
+
+def _check_bundle(body: bytes, content: dict[str, Any], site: Site, as_of: datetime, hook: str) -> Checked:
+    if hook not in HOOKS:
+        raise CheckError(f"--hook must be one of {', '.join(HOOKS)}")
+    decoded = read_value(body, "bundle")
+    if decoded.failed:
+        raise CheckError("the Bundle could not be read: " + "; ".join(p.reason for p in decoded.problems))
+    entries = content.get("entry")
+    resources = [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    patients = [r for r in resources if isinstance(r, dict) and r.get("resourceType") == "Patient"]
+    if len(patients) != 1:
+        raise CheckError(f"the Bundle must hold one Patient; it holds {len(patients)}")
+    patient_id = str(patients[0].get("id") or "")
+    drafts = [
+        {"resource": r}
+        for r in resources
+        if isinstance(r, dict) and r.get("resourceType") in ("MedicationRequest", "ServiceRequest") and r.get("status") == "draft"
+    ]
+    orders = Raw(orjson.dumps({"resourceType": "Bundle", "type": "collection", "entry": drafts}))
+    # A Bundle is the whole record: every source was looked at.
+    gathered = Gathered({key: SourceData("complete", [], []) for key in QUERIES})
+    gathered.sources["medications"] = SourceData("complete", decoded.resources, decoded.problems)
+    return _cards(gathered, site, as_of, hook, patient_id, orders, None)
+
+
+def _cards(
+    gathered: Gathered, site: Site, as_of: datetime, hook: str, patient_id: str, orders: Raw, selections: tuple[str, ...] | None
+) -> Checked:
+    snapshot = fhir_snapshot.build(
+        patient_id=patient_id, hook=hook, zone=site.zone, gathered=gathered, orders=orders, selections=selections, maps=site.maps
+    )
+    findings = evaluate(snapshot, site.policy, as_of)
+    drafts = Drafts(orders)
+    cards = [render(text, site, patient_id, drafts) for text in cards_of(findings, hook, site.card_limit)]
+    return Checked(hook, cards, findings)
