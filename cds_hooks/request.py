@@ -122,9 +122,9 @@ def read_envelope(body: bytes) -> _Envelope:
 def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None) -> HookRequest:
     """Read and check one call to a service of ``hook``. Raises BadRequest naming the field."""
     envelope = read_envelope(body)
-    for name in ("hook", "hookInstance"):
+    for name, what in (("hook", f'the name of the hook, here "{hook.name}"'), ("hookInstance", "a UUID for this call")):
         if not _given(getattr(envelope, name)):
-            raise BadRequest(f"{name} is required.", name, "required")
+            raise BadRequest(f"{name} is required: {what}.", name, "required")
     name = _text(envelope.hook, "hook")
     if name != hook.name:
         raise BadRequest(f"The service {service_id} answers the hook {hook.name}; this call is for another hook.", "hook")

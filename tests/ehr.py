@@ -1,0 +1,78 @@
+"""An EHR's FHIR server on loopback: searches, paging, tokens, slowness and faults on demand. It records what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+
+class Ehr:
+    """Resources by type; every request is kept with its Authorization header."""
+
+    def __init__(self, token: str = "secret-token") -> None:
+        self.token = token
+        self.resources: dict[str, list[dict[str, Any]]] = {}
+        self.asked: list[str] = []
+        self.authorizations: list[str | None] = []
+        self.delay_seconds = 0.0
+        self.status = 200
+        self.redirect_to = ""
+        self.page_size = 100
+        self.failing: set[str] = set()
+        self.next_link = ""
+        self.base_url = ""
+        self.app = Starlette(routes=[Route("/fhir/{type}", self.search), Route("/fhir/{type}/{id}", self.read)])
+
+    def add(self, *resources: dict[str, Any]) -> None:
+        """Put resources on file."""
+        for resource in resources:
+            self.resources.setdefault(resource["resourceType"], []).append(resource)
+
+    async def _refused(self, request: Request) -> Response | None:
+        self.asked.append(str(request.url.path) + ("?" + str(request.url.query) if request.url.query else ""))
+        self.authorizations.append(request.headers.get("authorization"))
+        await asyncio.sleep(self.delay_seconds)
+        if self.redirect_to:
+            return RedirectResponse(self.redirect_to)
+        if request.headers.get("authorization") != f"Bearer {self.token}":
+            return JSONResponse({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "login"}]}, 401)
+        if self.status != 200 or request.path_params["type"] in self.failing:
+            return JSONResponse({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}, 500)
+        return None
+
+    async def search(self, request: Request) -> Response:
+        """Token search on code, newest first, paged."""
+        refused = await self._refused(request)
+        if refused is not None:
+            return refused
+        wanted = {c.split("|")[-1] for c in request.query_params.get("code", "").split(",") if c}
+        found = [
+            r
+            for r in self.resources.get(request.path_params["type"], [])
+            if not wanted or any(c.get("code") in wanted for c in r["code"]["coding"])
+        ]
+        found.sort(key=lambda r: r.get("effectiveDateTime", ""), reverse=True)
+        offset = int(request.query_params.get("_offset", "0"))
+        page = found[offset : offset + self.page_size]
+        bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": r} for r in page]}
+        if self.next_link:
+            bundle["link"] = [{"relation": "next", "url": self.next_link}]
+        elif offset + self.page_size < len(found):
+            query = f"{request.url.remove_query_params('_offset').query}&_offset={offset + self.page_size}"
+            bundle["link"] = [{"relation": "next", "url": f"{self.base_url}/fhir/{request.path_params['type']}?{query}"}]
+        return JSONResponse(bundle, media_type="application/fhir+json")
+
+    async def read(self, request: Request) -> Response:
+        """Read by id."""
+        refused = await self._refused(request)
+        if refused is not None:
+            return refused
+        for resource in self.resources.get(request.path_params["type"], []):
+            if resource["id"] == request.path_params["id"]:
+                return JSONResponse(resource)
+        return JSONResponse({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "not-found"}]}, 404)

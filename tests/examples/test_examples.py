@@ -1,0 +1,56 @@
+"""Every example over real HTTP gives exactly its cards, and every resource it suggests is valid FHIR."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fhir.resources.R4B import get_fhir_model_class
+
+from tests.data import codes
+
+FOLDERS = sorted(p for p in (Path(__file__).parents[2] / "examples").iterdir() if p.is_dir())
+
+
+def _play(client: httpx.Client, folder: Path) -> dict[str, Any]:
+    body = (folder / "request.json").read_bytes()
+    hook = json.loads(body)["hook"]
+    response = client.post(f"/cds-services/clozapine-{hook}", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_there_are_enough_examples() -> None:
+    assert len(FOLDERS) >= 25
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_example_gives_its_cards(client: httpx.Client, folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    answer = _play(client, folder)
+    assert codes(answer) == [(c["code"], c["indicator"]) for c in expected["cards"]]
+    actions = [a for card in answer["cards"] for s in card.get("suggestions", []) for a in s["actions"]]
+    kinds = {a["type"] for a in actions} | {f"{a['type']} {a['resource']['resourceType']}" for a in actions if "resource" in a}
+    assert set(expected.get("suggestions", [])) <= kinds
+    for action in actions:
+        if "resource" in action:
+            resource = action["resource"]
+            get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_same_input_gives_same_cards_apart_from_uuids(client: httpx.Client, folder: Path) -> None:
+    def without_uuids(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without_uuids(v) for k, v in value.items() if k != "uuid"}
+        return [without_uuids(v) for v in value] if isinstance(value, list) else value
+
+    assert without_uuids(_play(client, folder)) == without_uuids(_play(client, folder))
+
+
+def test_table_of_examples_names_every_folder() -> None:
+    table = (Path(__file__).parents[2] / "examples" / "README.md").read_text()
+    assert [f.name for f in FOLDERS if f.name not in table] == []
