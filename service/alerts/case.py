@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from msgspec import Struct
 
@@ -209,12 +209,11 @@ class Case:
     def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
         """Other drugs whose record ended within the last so many days and which nothing else says are still taken."""
         current = {d for m in self.other_medications for d in m.drugs}
-        since = self.as_of - timedelta(days=within_days)
         stopped = []
         for m in self.snapshot.medications:
             if CLOZAPINE in m.drugs or m.end is None or m.not_taken or set(m.drugs) & current or not m.drugs:
                 continue
-            if since <= m.end <= self.as_of and not is_live(m, self.as_of):
+            if m.end <= self.as_of and self.days_since(m.end) <= within_days and not is_live(m, self.as_of):
                 stopped.append(m)
         return tuple(stopped)
 

@@ -42,11 +42,14 @@ class Episode(Struct, frozen=True):
     recovered: tuple[Measurement, ...]
 
 
-def worst_band(case: Case) -> tuple[Band, Measurement] | None:
-    """The band that decides today: the worse of ANC and WBC (where the policy judges the WBC), with its count."""
+def worst_band(case: Case, *, preliminary: bool) -> tuple[Band, Measurement] | None:
+    """The band that decides today: the worse of ANC and WBC (where the policy judges the WBC), with its count.
+
+    With ``preliminary`` a newer and lower preliminary count decides; without it only settled counts do.
+    """
     decided: list[tuple[Band, Measurement]] = []
     for kind in ("anc", "wbc") if case.policy.uses_wbc else ("anc",):
-        newest = case.worst_new(kind)
+        newest = case.worst_new(kind) if preliminary else case.newest(kind)
         if newest is not None and (band := case.band_of(newest)) is not None:
             decided.append((band, newest))
     if not decided:
@@ -117,7 +120,8 @@ def _phase(case: Case, day: int) -> SchedulePhase:
 
 def interval_today(case: Case) -> Interval:
     """The interval that applies today; the shortest of schedule, band, recovery and interruption rules."""
-    decided = worst_band(case)
+    # A preliminary count warns, but the clock of the next one runs from the settled counts.
+    decided = worst_band(case, preliminary=False)
     if decided is not None and decided[0].every_days is not None:
         band = decided[0]
         return Interval(

@@ -223,7 +223,7 @@ def count_band(case: Case) -> Iterator[Finding]:
     """The newest count lies in an abnormal band of the policy."""
     if not case.relevant:
         return
-    decided = worst_band(case)
+    decided = worst_band(case, preliminary=True)
     if decided is None:
         return
     band, deciding = decided

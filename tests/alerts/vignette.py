@@ -1,0 +1,131 @@
+"""Reading vignettes: compact rows to FHIR, FHIR to findings."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import orjson
+from msgspec import Raw
+
+from service.alerts.evaluate import evaluate
+from service.alerts.finding import Finding
+from service.alerts.policy import policy_by_id
+from service.fhir import snapshot
+from service.fhir.gather import from_prefetch
+from service.fhir.queries import QUERIES
+from tests.data import NOW, ago, bundle, call, clozapine, day_ago, observation, order
+
+FOLDER = Path(__file__).parent / "vignettes"
+_KINDS = {
+    "ANC": "751-8", "WBC": "6690-2", "eosinophils": "711-2", "platelets": "777-3", "neutrophils": "770-8", "temperature": "8310-5",
+    "troponin": "67151-1", "CRP": "1988-5", "HbA1c": "4548-4", "LDL": "13457-7", "ALT": "1742-6", "QTc": "8636-3", "weight": "29463-7",
+    "pulse": "8867-4", "systolic": "8480-6", "level": "6896-5",
+}  # fmt: skip
+_BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
+_VITAL = ("temperature", "weight", "pulse", "systolic")
+
+
+def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
+    """(id, about, row) of every vignette."""
+    found = []
+    for path in sorted(FOLDER.glob("*.toml")):
+        content = tomllib.loads(path.read_text())
+        for row in content["vignette"]:
+            found.append((f"{path.stem}: {row['name']}", content["about"], row))
+    return found
+
+
+def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
+    match = re.fullmatch(r"(\w+) ([<>]?)([\d.]+)(?: (\S+))? ([\d.]+) (d|h) ago(?: (preliminary|corrected))?", text)
+    assert match, f"not a result: {text}"
+    kind, comparator, value, unit, age, age_unit, status = match.groups()
+    result = observation(_KINDS[kind], float(value), unit, id=f"r-{index}")
+    result["effectiveDateTime"] = ago(float(age)) if age_unit == "d" else ago(0, float(age))
+    result["status"] = status or "final"
+    if comparator:
+        result["valueQuantity"]["comparator"] = comparator
+    source = "counts" if kind in _BLOOD else "vitals" if kind in _VITAL else "labs"
+    return source, result
+
+
+def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
+    match = re.fullmatch(r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: since (\d+) d| from (\d+) d to (\d+) d)?", text)
+    assert match, f"not an order: {text}"
+    name, mg, times, since, begin, end = match.groups()
+    identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
+    if name == "clozapine":
+        made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
+    else:
+        made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+    if since:
+        made["authoredOn"] = day_ago(int(since))
+    if begin and end:
+        made["status"] = "stopped"
+        made["authoredOn"] = day_ago(int(begin))
+        timing = made.setdefault("dosageInstruction", [{"timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}}])[0]["timing"]
+        timing["repeat"]["boundsPeriod"] = {"start": day_ago(int(begin)), "end": day_ago(int(end))}
+    return made
+
+
+def _given(text: str, index: int) -> dict[str, Any]:
+    hours, _, status = text.partition(" h")
+    return {
+        "resourceType": "MedicationAdministration",
+        "id": f"given-{index}",
+        "status": status.strip() or "completed",
+        "medicationCodeableConcept": {"text": "clozapine"},
+        "subject": {"reference": "Patient/clz-p1"},
+        "effectiveDateTime": ago(0, float(hours)),
+    }
+
+
+def _dispensed(text: str, index: int) -> dict[str, Any]:
+    match = re.fullmatch(r"(\d+) d supply ([\d.]+) d ago", text)
+    assert match, f"not a dispense: {text}"
+    return {
+        "resourceType": "MedicationDispense",
+        "id": f"dispense-{index}",
+        "status": "completed",
+        "medicationCodeableConcept": {"text": "clozapine 100 mg tablet"},
+        "subject": {"reference": "Patient/clz-p1"},
+        "whenHandedOver": ago(float(match.group(2))),
+        "daysSupply": {"value": int(match.group(1)), "unit": "days", "code": "d"},
+    }
+
+
+def _problem(text: str, index: int) -> dict[str, Any]:
+    name, _, verification = text.partition(" (")
+    return {
+        "resourceType": "Condition",
+        "id": f"problem-{index}",
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "verificationStatus": {"coding": [{"code": verification.rstrip(")") or "confirmed"}]},
+        "code": {"text": name},
+        "subject": {"reference": "Patient/clz-p1"},
+    }
+
+
+def findings(row: dict[str, Any]) -> list[Finding]:
+    """Evaluate one row."""
+    sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
+    sources["patient"].append({"resourceType": "Patient", "id": "clz-p1", "gender": "female", "birthDate": "1984-05-02"})
+    for index, text in enumerate(row.get("counts", [])):
+        source, result = _result(text, index)
+        sources[source].append(result)
+    sources["medications"] += [_order(t, i, draft=False) for i, t in enumerate(row.get("on", []))]
+    sources["administrations"] += [_given(t, i) for i, t in enumerate(row.get("given", []))]
+    sources["dispenses"] += [_dispensed(t, i) for i, t in enumerate(row.get("dispensed", []))]
+    sources["conditions"] += [_problem(t, i) for i, t in enumerate(row.get("problems", []))]
+    drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
+    hook = row.get("hook", "order-sign" if drafts else "patient-view")
+    prefetch = {key: Raw(orjson.dumps(bundle(*found))) for key, found in sources.items()}
+    gathered, _ = from_prefetch(prefetch, dict.fromkeys(QUERIES))
+    context = call(hook, None, *drafts)["context"]
+    orders = context.get("draftOrders") or context.get("medications") or context.get("medication") or {}
+    facts = snapshot.build(
+        patient_id="clz-p1", hook=hook, zone=NOW.tzinfo, gathered=gathered, orders=Raw(orjson.dumps(orders)) if orders else None
+    )
+    return evaluate(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW)
