@@ -42,7 +42,9 @@ def _free_port() -> int:
 
 def _start(kind: str) -> tuple[subprocess.Popen[bytes], int]:
     port = _free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.servers", kind, str(port)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.servers", kind, str(port)], stdout=subprocess.DEVNULL
+    )
     for _ in range(200):
         try:
             socket.create_connection(("127.0.0.1", port), 0.2).close()
@@ -107,7 +109,11 @@ def core(observations: int = 200, medications: int = 30) -> dict[str, float]:
 
     def built() -> Any:
         return snapshot.build(
-            patient_id="clz-p1", hook="order-sign", zone=UTC, gathered=data, orders=Raw(bytes(read.context.orders))
+            patient_id="clz-p1",
+            hook="order-sign",
+            zone=UTC,
+            gathered=data,
+            orders=Raw(bytes(read.context.orders)),
         )
 
     facts = built()
@@ -133,9 +139,22 @@ def _best(step: Any) -> float:
 def main() -> int:
     """Run everything, print tables, write ``bench/latest.json``."""
     console = Console()
-    console.print("One client, one server core; service and baseline in turn, ratio = requests/s of the service over the baseline's.")
+    console.print(
+        "One client, one server core; service and baseline in turn, ratio = requests/s of the service over the baseline's."
+    )
     rows = http()
-    table = Table("Observations", "body kB", "service req/s", "p50 ms", "p99 ms", "baseline req/s", "p50 ms", "p99 ms", "ratio", "aim")
+    table = Table(
+        "Observations",
+        "body kB",
+        "service req/s",
+        "p50 ms",
+        "p99 ms",
+        "baseline req/s",
+        "p50 ms",
+        "p99 ms",
+        "ratio",
+        "aim",
+    )
     for row in rows:
         s, b = row["service"], row["baseline"]
         met = "[green]" if row["ratio"] >= row["aim"] else "[red]"
@@ -149,7 +168,12 @@ def main() -> int:
     for name, ms in parts.items():
         steps.add_row(name, f"{ms:.3f}")
     console.print(steps)
-    result = {"python": platform.python_version(), "machine": platform.machine(), "http": rows, "core_ms": parts}
+    result = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "http": rows,
+        "core_ms": parts,
+    }
     Path(__file__).with_name("latest.json").write_text(json.dumps(result, indent=2) + "\n")
     return 0
 

@@ -27,9 +27,22 @@ def observation(index: int) -> dict[str, Any]:
         "id": f"obs-{index}",
         "meta": {"versionId": "1", "lastUpdated": stamp},
         "status": "final",
-        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory", "display": "Laboratory"}]}],
+        "category": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                        "code": "laboratory",
+                        "display": "Laboratory",
+                    }
+                ]
+            }
+        ],
         "code": {
-            "coding": [{"system": "http://loinc.org", "code": code, "display": display}, {"system": "urn:oid:1.2.3.4.5.6", "code": f"L{index % 4}", "display": display}],
+            "coding": [
+                {"system": "http://loinc.org", "code": code, "display": display},
+                {"system": "urn:oid:1.2.3.4.5.6", "code": f"L{index % 4}", "display": display},
+            ],
             "text": display,
         },
         "subject": {"reference": "Patient/clz-p1", "display": "Synthetic Patient"},
@@ -37,10 +50,31 @@ def observation(index: int) -> dict[str, Any]:
         "effectiveDateTime": stamp,
         "issued": stamp,
         "performer": [{"reference": "Organization/lab-1", "display": "Central Laboratory"}],
-        "valueQuantity": {"value": round(base * (1 + (index % 7) / 50), 2), "unit": unit, "system": "http://unitsofmeasure.org", "code": unit},
-        "interpretation": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "code": "N", "display": "Normal"}]}],
+        "valueQuantity": {
+            "value": round(base * (1 + (index % 7) / 50), 2),
+            "unit": unit,
+            "system": "http://unitsofmeasure.org",
+            "code": unit,
+        },
+        "interpretation": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation",
+                        "code": "N",
+                        "display": "Normal",
+                    }
+                ]
+            }
+        ],
         "specimen": {"reference": f"Specimen/s-{index // len(_CODES)}"},
-        "referenceRange": [{"low": {"value": base / 2, "unit": unit}, "high": {"value": base * 2, "unit": unit}, "text": f"{base / 2}-{base * 2}"}],
+        "referenceRange": [
+            {
+                "low": {"value": base / 2, "unit": unit},
+                "high": {"value": base * 2, "unit": unit},
+                "text": f"{base / 2}-{base * 2}",
+            }
+        ],
     }
 
 
@@ -51,14 +85,26 @@ def medication(index: int, label: str, system: str, code: str, status: str = "ac
         "id": f"mr-{index}",
         "status": status,
         "intent": "order",
-        "medicationCodeableConcept": {"coding": [{"system": system, "code": code, "display": label}], "text": label},
+        "medicationCodeableConcept": {
+            "coding": [{"system": system, "code": code, "display": label}],
+            "text": label,
+        },
         "subject": {"reference": "Patient/clz-p1"},
         "authoredOn": (NOW - timedelta(days=400)).strftime("%Y-%m-%d"),
         "dosageInstruction": [
             {
                 "text": "3 tablets at night",
                 "timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}},
-                "doseAndRate": [{"doseQuantity": {"value": 300, "unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg"}}],
+                "doseAndRate": [
+                    {
+                        "doseQuantity": {
+                            "value": 300,
+                            "unit": "mg",
+                            "system": "http://unitsofmeasure.org",
+                            "code": "mg",
+                        }
+                    }
+                ],
             }
         ],
     }
@@ -74,7 +120,11 @@ def searchset(resources: list[dict[str, Any]]) -> dict[str, Any]:
         "type": "searchset",
         "total": len(resources),
         "entry": [
-            {"fullUrl": f"https://ehr.example/fhir/{r['resourceType']}/{r['id']}", "resource": r, "search": {"mode": "match"}}
+            {
+                "fullUrl": f"https://ehr.example/fhir/{r['resourceType']}/{r['id']}",
+                "resource": r,
+                "search": {"mode": "match"},
+            }
             for r in resources
         ],
     }
@@ -82,7 +132,12 @@ def searchset(resources: list[dict[str, Any]]) -> dict[str, Any]:
 
 def order_sign(observations: int, medications: int = 4) -> bytes:
     """Body of an order-sign call that renews clozapine in a patient with so many results."""
-    others = ["lisinopril 10 MG Oral Tablet", "metformin 500 MG Oral Tablet", "sertraline 50 MG Oral Tablet", "senna 8.6 MG Oral Tablet"]
+    others = [
+        "lisinopril 10 MG Oral Tablet",
+        "metformin 500 MG Oral Tablet",
+        "sertraline 50 MG Oral Tablet",
+        "senna 8.6 MG Oral Tablet",
+    ]
     orders = [medication(0, "clozapine 100 MG Oral Tablet", RXNORM, "197535")]
     orders += [medication(i, others[i % len(others)], RXNORM, f"9{i:05d}") for i in range(1, medications)]
     draft = medication(99, "clozapine 100 MG Oral Tablet", RXNORM, "197535", "draft")
@@ -93,13 +148,33 @@ def order_sign(observations: int, medications: int = 4) -> bytes:
             "context": {
                 "userId": "Practitioner/dr-lee",
                 "patientId": "clz-p1",
-                "draftOrders": {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": draft}]},
+                "draftOrders": {
+                    "resourceType": "Bundle",
+                    "type": "collection",
+                    "entry": [{"resource": draft}],
+                },
             },
             "prefetch": {
-                "patient": {"resourceType": "Patient", "id": "clz-p1", "gender": "female", "birthDate": "1984-05-02"},
+                "patient": {
+                    "resourceType": "Patient",
+                    "id": "clz-p1",
+                    "gender": "female",
+                    "birthDate": "1984-05-02",
+                },
                 "medications": searchset(orders),
                 "counts": searchset([observation(i) for i in range(observations)]),
-                **dict.fromkeys(("statements", "dispenses", "administrations", "labs", "vitals", "conditions", "allergies", "smoking")),
+                **dict.fromkeys(
+                    (
+                        "statements",
+                        "dispenses",
+                        "administrations",
+                        "labs",
+                        "vitals",
+                        "conditions",
+                        "allergies",
+                        "smoking",
+                    )
+                ),
             },
         }
     )

@@ -20,7 +20,11 @@ class Connection:
         while b"\r\n\r\n" not in data:
             data += self.socket.recv(65536)
         head, _, body = data.partition(b"\r\n\r\n")
-        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
+        )
         while len(body) < length:
             body += self.socket.recv(65536)
         return int(head.split(b" ", 2)[1]), body

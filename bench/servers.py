@@ -18,7 +18,14 @@ from service.registry.database import upgrade
 from service.settings import Settings
 
 _CARD = {
-    "cards": [{"uuid": "b3a1f6d2-0c4e-4b7a-9e58-1f2d3c4b5a60", "summary": "A constant card", "indicator": "info", "source": {"label": "Nobody"}}]
+    "cards": [
+        {
+            "uuid": "b3a1f6d2-0c4e-4b7a-9e58-1f2d3c4b5a60",
+            "summary": "A constant card",
+            "indicator": "info",
+            "source": {"label": "Nobody"},
+        }
+    ]
 }
 
 
@@ -48,7 +55,9 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {0})  # one core; the load comes from the other
     app = service() if kind == "service" else baseline()
-    config = uvicorn.Config(app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False
+    )
     uvicorn.Server(config).run()
 
 

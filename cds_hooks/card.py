@@ -57,7 +57,9 @@ class Action(Struct, frozen=True, omit_defaults=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.description:
             raise ValueError("action.description is required")
-        if (self.type == "delete") != (self.resource is UNSET) or (self.type == "delete") != bool(self.resourceId):
+        if (self.type == "delete") != (self.resource is UNSET) or (self.type == "delete") != bool(
+            self.resourceId
+        ):
             raise ValueError("a delete names resourceId and no resource; create and update carry a resource")
 
 

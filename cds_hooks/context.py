@@ -90,7 +90,11 @@ def _resource(raw: Raw, member: str, expected: str) -> Raw:
     if found.resourceType is None and len(found.resource):
         return _resource(found.resource, f"{member}.resource", expected)
     if found.resourceType != expected:
-        kind = found.resourceType if isinstance(found.resourceType, str) and len(found.resourceType) < 40 else "nothing"
+        kind = (
+            found.resourceType
+            if isinstance(found.resourceType, str) and len(found.resourceType) < 40
+            else "nothing"
+        )
         raise BadRequest(
             f"{member} must be a FHIR {expected}; its resourceType says {kind!r}. Send the {expected} the hook defines.",
             member,
@@ -101,7 +105,9 @@ def _resource(raw: Raw, member: str, expected: str) -> Raw:
 def read_context(raw: Raw, hook: Hook) -> Context:
     """Check and read the context of a hook. Raises BadRequest naming the member, what was expected and what to do."""
     if _absent(raw):
-        raise BadRequest(f"context is required: an object with {', '.join(hook.required)}.", "context", "required")
+        raise BadRequest(
+            f"context is required: an object with {', '.join(hook.required)}.", "context", "required"
+        )
     try:
         members = _members.decode(raw)
     except msgspec.ValidationError:
@@ -111,7 +117,9 @@ def read_context(raw: Raw, hook: Hook) -> Context:
     values: dict[str, str] = {}
     for name in hook.required:
         if _absent(getattr(members, name)):
-            raise BadRequest(f"context.{name} is required for the hook {hook.name}.", f"context.{name}", "required")
+            raise BadRequest(
+                f"context.{name} is required for the hook {hook.name}.", f"context.{name}", "required"
+            )
     for name in _STRINGS:
         member: Raw = getattr(members, name)
         if _absent(member):
@@ -129,7 +137,8 @@ def read_context(raw: Raw, hook: Hook) -> Context:
             selections = tuple(_strings.decode(members.selections))
         except msgspec.ValidationError:
             raise BadRequest(
-                'context.selections must be an array of order ids such as "MedicationRequest/103".', "context.selections"
+                'context.selections must be an array of order ids such as "MedicationRequest/103".',
+                "context.selections",
             ) from None
     orders = NO_RESOURCE
     if hook.orders:

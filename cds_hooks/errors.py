@@ -50,7 +50,9 @@ class PreconditionFailed(ProtocolError):
     """412: data that is needed can be had neither from prefetch nor from the FHIR server (P5)."""
 
     def __init__(self, missing: Sequence[str], message: str) -> None:
-        super().__init__(412, message, code="required", expression=", ".join(f"prefetch.{key}" for key in missing))
+        super().__init__(
+            412, message, code="required", expression=", ".join(f"prefetch.{key}" for key in missing)
+        )
 
 
 def operation_outcome(

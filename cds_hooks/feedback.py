@@ -71,7 +71,9 @@ def _instant(text: str, name: str) -> datetime:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None or "T" not in text.upper():
-        raise BadRequest(f'{name} must be an RFC 3339 instant with a zone, such as "2026-03-02T09:15:00Z".', name)
+        raise BadRequest(
+            f'{name} must be an RFC 3339 instant with a zone, such as "2026-03-02T09:15:00Z".', name
+        )
     return at
 
 
@@ -79,7 +81,9 @@ def _reason(found: _Reason | None) -> OverrideReason | None:
     if found is None:
         return None
     coding: Any = found.reason or found
-    return OverrideReason(coding.system or "", coding.code or "", coding.display or "", found.userComment or "")
+    return OverrideReason(
+        coding.system or "", coding.code or "", coding.display or "", found.userComment or ""
+    )
 
 
 def read_feedback(body: bytes) -> list[Feedback]:
@@ -87,7 +91,9 @@ def read_feedback(body: bytes) -> list[Feedback]:
     try:
         items = _body.decode(body).feedback
     except msgspec.ValidationError:
-        raise BadRequest("feedback is required: an array with one object per card.", "feedback", "required") from None
+        raise BadRequest(
+            "feedback is required: an array with one object per card.", "feedback", "required"
+        ) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise BadRequest("The body is not valid JSON in UTF-8.", code="structure") from None
     read: list[Feedback] = []
@@ -106,7 +112,9 @@ def read_feedback(body: bytes) -> list[Feedback]:
         accepted = tuple(s.id for s in item.acceptedSuggestions or ())
         if item.outcome == "accepted" and not accepted:
             where = f"{name}.acceptedSuggestions"
-            raise BadRequest(f"{where} is required when the outcome is accepted: the ids of the suggestions.", where)
+            raise BadRequest(
+                f"{where} is required when the outcome is accepted: the ids of the suggestions.", where
+            )
         read.append(
             Feedback(
                 card=item.card,

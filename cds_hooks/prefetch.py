@@ -18,7 +18,9 @@ _SIMPLE_TOKEN = re.compile(
     r"^(context\.(patientId|userId|encounterId)|user(Practitioner|PractitionerRole|Patient|RelatedPerson)Id)$"
 )
 _MODIFIER = re.compile(r":(?!in$)")
-_DATE_PARAMETERS = frozenset({"date", "_lastUpdated", "authoredon", "effective", "whenhandedover", "effective-time"})
+_DATE_PARAMETERS = frozenset(
+    {"date", "_lastUpdated", "authoredon", "effective", "whenhandedover", "effective-time"}
+)
 _DATE_PREFIX = re.compile(r"^(eq|lt|gt|ge|le)?\d{4}")
 _RESULT_PARAMETERS = frozenset({"_count", "_maxresults", "_sort"})
 _PATH = re.compile(r"^[A-Z][A-Za-z]+(/[^/?]+)?$")
@@ -36,16 +38,22 @@ def check_template(template: str) -> None:
     """Refuse a template that widely used clients cannot fill. Raises ValueError with the part at fault."""
     for token in _TOKEN.findall(template):
         if not _SIMPLE_TOKEN.match(token):
-            raise ValueError(f"prefetch token {{{{{token}}}}}: only simple context fields and user ids are widely supported")
+            raise ValueError(
+                f"prefetch token {{{{{token}}}}}: only simple context fields and user ids are widely supported"
+            )
     path, _, query = template.partition("?")
     if not _PATH.match(path) or (query and "/" in path):
-        raise ValueError(f"prefetch template {template!r}: an instance read or a type-level search is expected")
+        raise ValueError(
+            f"prefetch template {template!r}: an instance read or a type-level search is expected"
+        )
     names = [name for name, _ in parse_qsl(query)]
     if len(names) != len(set(names)):
         raise ValueError(f"prefetch template {template!r}: a parameter is repeated, which some clients merge")
     for name, value in parse_qsl(query):
         if "." in name or _MODIFIER.search(name):
-            raise ValueError(f"prefetch parameter {name!r}: chains and modifiers other than :in are not supported")
+            raise ValueError(
+                f"prefetch parameter {name!r}: chains and modifiers other than :in are not supported"
+            )
         if name in _DATE_PARAMETERS and not _DATE_PREFIX.match(value):
             raise ValueError(f"prefetch parameter {name!r}: a date with eq, lt, gt, ge or le is expected")
         if name.startswith("_") and name not in _RESULT_PARAMETERS and name != "_lastUpdated":

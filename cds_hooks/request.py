@@ -84,7 +84,7 @@ def _authorized(raw: Raw, context: Context) -> FhirAuthorization:
     if not isinstance(found.access_token, str) or not found.access_token:
         name = "fhirAuthorization.access_token"
         raise BadRequest(f"{name} is required: the Bearer token for fhirServer, a string.", name, "required")
-    if found.token_type != "Bearer":
+    if found.token_type != "Bearer":  # noqa: S105 - the type, not the token
         name = "fhirAuthorization.token_type"
         raise BadRequest(f'{name} must be "Bearer".', name)
     patient = found.patient if isinstance(found.patient, str) else ""
@@ -110,10 +110,16 @@ def read_envelope(body: bytes) -> _Envelope:
         return _envelope.decode(body)
     except msgspec.ValidationError as error:
         if "prefetch" in str(error):
-            raise BadRequest("prefetch must be a JSON object: key to resource, Bundle or null.", "prefetch") from None
-        raise BadRequest("The body must be a JSON object with hook, hookInstance and context.", code="structure") from None
+            raise BadRequest(
+                "prefetch must be a JSON object: key to resource, Bundle or null.", "prefetch"
+            ) from None
+        raise BadRequest(
+            "The body must be a JSON object with hook, hookInstance and context.", code="structure"
+        ) from None
     except RecursionError:
-        raise BadRequest("The body is nested too deeply to be a CDS Hooks request.", code="too-costly") from None
+        raise BadRequest(
+            "The body is nested too deeply to be a CDS Hooks request.", code="too-costly"
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # msgspec's message names the byte position, never the content.
         raise BadRequest(f"The body is not valid JSON in UTF-8: {error}.", code="structure") from None
@@ -122,12 +128,17 @@ def read_envelope(body: bytes) -> _Envelope:
 def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None) -> HookRequest:
     """Read and check one call to a service of ``hook``. Raises BadRequest naming the field."""
     envelope = read_envelope(body)
-    for name, what in (("hook", f'the name of the hook, here "{hook.name}"'), ("hookInstance", "a UUID for this call")):
+    for name, what in (
+        ("hook", f'the name of the hook, here "{hook.name}"'),
+        ("hookInstance", "a UUID for this call"),
+    ):
         if not _given(getattr(envelope, name)):
             raise BadRequest(f"{name} is required: {what}.", name, "required")
     name = _text(envelope.hook, "hook")
     if name != hook.name:
-        raise BadRequest(f"The service {service_id} answers the hook {hook.name}; this call is for another hook.", "hook")
+        raise BadRequest(
+            f"The service {service_id} answers the hook {hook.name}; this call is for another hook.", "hook"
+        )
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
@@ -140,7 +151,9 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     if _given(envelope.fhirAuthorization):
         authorization = _authorized(envelope.fhirAuthorization, context)
         if not server:
-            raise BadRequest("fhirServer is required when fhirAuthorization is sent.", "fhirServer", "required")
+            raise BadRequest(
+                "fhirServer is required when fhirAuthorization is sent.", "fhirServer", "required"
+            )
     return HookRequest(
         service_id=service_id,
         hook=name,

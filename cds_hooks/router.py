@@ -38,7 +38,8 @@ class TooLarge(ProtocolError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            413, f"The body is larger than {limit} bytes. Send fewer resources in prefetch; the service asks for what it needs.",
+            413,
+            f"The body is larger than {limit} bytes. Send fewer resources in prefetch; the service asks for what it needs.",
             code="too-long",
         )
 
@@ -51,11 +52,16 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             charset = parameters.partition("charset=")[2].split(";")[0].strip(' "')
             if media_type.strip() not in _JSON_TYPES or (charset and charset not in _UTF8):
                 raise ProtocolError(
-                    415, "Send the body as application/json in UTF-8.", code="not-supported", expression="Content-Type"
+                    415,
+                    "Send the body as application/json in UTF-8.",
+                    code="not-supported",
+                    expression="Content-Type",
                 )
         elif name == b"content-encoding" and value.lower() not in (b"identity", b""):
             raise ProtocolError(
-                415, "Compressed bodies are not accepted; send the body uncompressed.", code="not-supported",
+                415,
+                "Compressed bodies are not accepted; send the body uncompressed.",
+                code="not-supported",
                 expression="Content-Encoding",
             )
         elif name == b"content-length" and value.isdigit() and int(value) > limit:
@@ -70,7 +76,9 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     while message.get("more_body", False):
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ProtocolError(400, "The client closed the connection before the body was complete.", code="incomplete")
+            raise ProtocolError(
+                400, "The client closed the connection before the body was complete.", code="incomplete"
+            )
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
@@ -124,7 +132,10 @@ class Endpoint:
                 headers = self._preflight(cors)
             elif scope["method"] != self.method and not (self.method == "GET" and scope["method"] == "HEAD"):
                 raise ProtocolError(
-                    405, f"Use {self.method} on this address.", code="not-supported", headers={"Allow": f"{self.method}, OPTIONS"}
+                    405,
+                    f"Use {self.method} on this address.",
+                    code="not-supported",
+                    headers={"Allow": f"{self.method}, OPTIONS"},
                 )
             else:
                 principal = await self.authenticate(scope) if self.authenticate is not None else None
@@ -203,7 +214,9 @@ class ServiceCall(Endpoint):
 class FeedbackCall(Endpoint):
     """``POST /cds-services/{id}/feedback``."""
 
-    def __init__(self, service: Service, on_feedback: OnFeedback, max_body_bytes: int, **options: Any) -> None:
+    def __init__(
+        self, service: Service, on_feedback: OnFeedback, max_body_bytes: int, **options: Any
+    ) -> None:
         super().__init__("feedback", "POST", **options)
         self.service = service
         self.on_feedback = on_feedback
@@ -254,7 +267,9 @@ def cds_routes(
     for service in services:
         path = f"/cds-services/{service.id}"
         routes.append(_route(path, ServiceCall(service, max_body_bytes, **options)))
-        routes.append(_route(f"{path}/feedback", FeedbackCall(service, on_feedback, max_body_bytes, **options)))
+        routes.append(
+            _route(f"{path}/feedback", FeedbackCall(service, on_feedback, max_body_bytes, **options))
+        )
     routes.append(_route("/cds-services/{rest:path}", Unknown([s.id for s in services], **options)))
     return routes
 

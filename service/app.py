@@ -68,7 +68,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         [
             Check("database", lambda: not_ready(engine)),
             Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
-            Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
+            Check(
+                "terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"
+            ),
         ],
     )
 
@@ -86,7 +88,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             log.info("call", service=service, status=status, ms=round(seconds * 1000, 2))
         else:
             log.info(
-                "call", service=service, status=status, ms=round(seconds * 1000, 2), hookInstance=request.hook_instance[:64]
+                "call",
+                service=service,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                hookInstance=request.hook_instance[:64],
             )
 
     async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:
@@ -109,13 +115,17 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             known = await asyncio.to_thread(feedback_store.store, engine, service, rows, clock())
         except SQLAlchemyError:
             raise ProtocolError(
-                503, "The feedback could not be stored: the database is away. Send it again.", code="transient",
+                503,
+                "The feedback could not be stored: the database is away. Send it again.",
+                code="transient",
                 headers={"Retry-After": "30"},
             ) from None
         for item, is_known in zip(items, known, strict=True):
             metrics.feedback(item.outcome, known=is_known)
 
-    app = FastAPI(title="Clozapine safety service", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Clozapine safety service", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
     app.state.recorder = recorder
     app.state.engine = engine
     # The calls of EHRs are plain ASGI routes and come first: they pass no framework machinery.
@@ -225,7 +235,10 @@ def _add_errors(app: FastAPI) -> None:
         code = {404: "not-found", 405: "not-supported"}.get(status, "exception")
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
         return Response(
-            operation_outcome(text, code=code), status_code=status, media_type="application/json", headers=headers
+            operation_outcome(text, code=code),
+            status_code=status,
+            media_type="application/json",
+            headers=headers,
         )
 
     app.add_exception_handler(HTTPException, sentence)

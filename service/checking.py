@@ -15,8 +15,8 @@ from service.alerts.cards import cards_of
 from service.alerts.evaluate import evaluate
 from service.alerts.finding import Finding
 from service.fhir import snapshot as fhir_snapshot
-from service.fhir.gather import Gathered, SourceData, from_prefetch
 from service.fhir.decode import read_value
+from service.fhir.gather import Gathered, SourceData, from_prefetch
 from service.fhir.queries import QUERIES
 from service.hooks.render import Drafts, render
 from service.hooks.site import Site
@@ -47,7 +47,9 @@ def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Che
         raise CheckError(f"{path}: a JSON object is expected: a CDS Hooks request or a FHIR Bundle")
     if content.get("resourceType") == "Bundle":
         if hook is None:
-            raise CheckError(f"{path}: this is a Bundle; say which hook to play with --hook (for example --hook patient-view)")
+            raise CheckError(
+                f"{path}: this is a Bundle; say which hook to play with --hook (for example --hook patient-view)"
+            )
         return _check_bundle(body, content, site, as_of, hook)
     name = content.get("hook")
     if not isinstance(name, str) or name not in HOOKS:
@@ -74,7 +76,9 @@ def _check_bundle(body: bytes, content: dict[str, Any], site: Site, as_of: datet
     if decoded.failed:
         raise CheckError("the Bundle could not be read: " + "; ".join(p.reason for p in decoded.problems))
     entries = content.get("entry")
-    resources = [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    resources = (
+        [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    )
     patients = [r for r in resources if isinstance(r, dict) and r.get("resourceType") == "Patient"]
     if len(patients) != 1:
         raise CheckError(f"the Bundle must hold one Patient; it holds {len(patients)}")
@@ -82,7 +86,9 @@ def _check_bundle(body: bytes, content: dict[str, Any], site: Site, as_of: datet
     drafts = [
         {"resource": r}
         for r in resources
-        if isinstance(r, dict) and r.get("resourceType") in ("MedicationRequest", "ServiceRequest") and r.get("status") == "draft"
+        if isinstance(r, dict)
+        and r.get("resourceType") in ("MedicationRequest", "ServiceRequest")
+        and r.get("status") == "draft"
     ]
     orders = Raw(orjson.dumps({"resourceType": "Bundle", "type": "collection", "entry": drafts}))
     # A Bundle is the whole record: every source was looked at.
@@ -92,10 +98,22 @@ def _check_bundle(body: bytes, content: dict[str, Any], site: Site, as_of: datet
 
 
 def _cards(
-    gathered: Gathered, site: Site, as_of: datetime, hook: str, patient_id: str, orders: Raw, selections: tuple[str, ...] | None
+    gathered: Gathered,
+    site: Site,
+    as_of: datetime,
+    hook: str,
+    patient_id: str,
+    orders: Raw,
+    selections: tuple[str, ...] | None,
 ) -> Checked:
     snapshot = fhir_snapshot.build(
-        patient_id=patient_id, hook=hook, zone=site.zone, gathered=gathered, orders=orders, selections=selections, maps=site.maps
+        patient_id=patient_id,
+        hook=hook,
+        zone=site.zone,
+        gathered=gathered,
+        orders=orders,
+        selections=selections,
+        maps=site.maps,
     )
     findings = evaluate(snapshot, site.policy, as_of)
     drafts = Drafts(orders)

@@ -60,7 +60,11 @@ def serve(
 ) -> None:
     """Serve CDS Hooks over HTTP."""
     # Links on cards and the printed addresses must name the port that is really used.
-    overrides = {} if "CLOZAPINE_CDS_BASE_URL" in os.environ or "CLOZAPINE_CDS_CONFIG" in os.environ else {"base_url": f"http://{host}:{port}"}
+    overrides = (
+        {}
+        if "CLOZAPINE_CDS_BASE_URL" in os.environ or "CLOZAPINE_CDS_CONFIG" in os.environ
+        else {"base_url": f"http://{host}:{port}"}
+    )
     settings = _settings(**overrides)
     try:
         settings.check_listening(host)
@@ -72,12 +76,18 @@ def serve(
     run(settings, host, port, workers)
 
 
-@app.command(epilog="Example: `clozapine-cds check examples/01-start-without-anc/request.json --as-of 2026-11-20T10:00:00Z`")
+@app.command(
+    epilog="Example: `clozapine-cds check examples/01-start-without-anc/request.json --as-of 2026-11-20T10:00:00Z`"
+)
 def check(
     files: Annotated[list[Path], typer.Argument(help="CDS Hooks requests, or FHIR Bundles with --hook.")],
     hook: Annotated[str | None, typer.Option(help="The hook to play with a Bundle.")] = None,
-    as_of: Annotated[str | None, typer.Option(help="The moment of the question (ISO 8601); now by default.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Policy id or file; the configured one by default.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="The moment of the question (ISO 8601); now by default.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Policy id or file; the configured one by default.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
     """Print the cards for requests or Bundles. Exit status: 0 none, 1 info or warning, 2 critical, 3 could not be evaluated."""
@@ -103,7 +113,13 @@ def check(
         cards = [msgspec.to_builtins(card) for card in checked.cards]
         worst = max([worst, *(_EXIT[card["indicator"]] for card in cards)])
         if as_json:
-            answers.append({"file": str(path), "hook": checked.hook, "cards": orjson.loads(msgspec.json.encode(checked.cards))})
+            answers.append(
+                {
+                    "file": str(path),
+                    "hook": checked.hook,
+                    "cards": orjson.loads(msgspec.json.encode(checked.cards)),
+                }
+            )
             continue
         if len(files) > 1:
             out.rule(str(path))
@@ -127,7 +143,13 @@ def policy_list() -> None:
     """List the shipped policies."""
     table = Table("id", "title", "valid from", "to", "unconfirmed values")
     for policy in map(policy_by_id, policy_ids()):
-        table.add_row(policy.id, policy.title, str(policy.valid_from), str(policy.valid_to or ""), str(len(unconfirmed(policy))))
+        table.add_row(
+            policy.id,
+            policy.title,
+            str(policy.valid_from),
+            str(policy.valid_to or ""),
+            str(len(unconfirmed(policy))),
+        )
     out.print(table)
 
 
@@ -139,11 +161,26 @@ def policy_show(
     """Show a policy: bands, schedule, missed doses, and what is not confirmed."""
     found = _find(policy)
     if as_json:
-        typer.echo(orjson.dumps(orjson.loads(msgspec.json.encode(found)), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(
+            orjson.dumps(orjson.loads(msgspec.json.encode(found)), option=orjson.OPT_INDENT_2).decode()
+        )
         return
-    out.print(f"[bold]{found.title}[/] ({found.id}), valid from {found.valid_from}" + (f" to {found.valid_to}" if found.valid_to else ""))
+    out.print(
+        f"[bold]{found.title}[/] ({found.id}), valid from {found.valid_from}"
+        + (f" to {found.valid_to}" if found.valid_to else "")
+    )
     out.print(found.summary)
-    bands = Table("population", "count", "band", "from", "below", "clozapine", "sampling", "source", title="Blood count bands")
+    bands = Table(
+        "population",
+        "count",
+        "band",
+        "from",
+        "below",
+        "clozapine",
+        "sampling",
+        "source",
+        title="Blood count bands",
+    )
     for band in found.bands:
         bands.add_row(
             band.population, band.analyte.upper(), band.title, f"{band.at_least:g}", "" if band.below is None else f"{band.below:g}",
@@ -152,7 +189,9 @@ def policy_show(
     out.print(bands)
     schedule = Table("until day", "blood count", "days", "source", title="Schedule while counts are normal")
     for phase in found.schedule:
-        schedule.add_row(str(phase.until_day or "for good"), phase.label, str(phase.every_days), str(found.cite(phase)))
+        schedule.add_row(
+            str(phase.until_day or "for good"), phase.label, str(phase.every_days), str(found.cite(phase))
+        )
     out.print(schedule)
     tiers = Table("gap", "what to do", "source", title="Missed doses")
     for tier in found.missed_dose:
@@ -161,7 +200,10 @@ def policy_show(
     out.print(tiers)
     open_values = unconfirmed(found)
     if open_values:
-        out.print(f"Not confirmed against the primary text ({len(open_values)}): " + ", ".join(open_values), markup=False)
+        out.print(
+            f"Not confirmed against the primary text ({len(open_values)}): " + ", ".join(open_values),
+            markup=False,
+        )
 
 
 @policy_app.command("validate", epilog="Example: `clozapine-cds policy validate our-hospital.toml`")
@@ -179,10 +221,15 @@ def policy_validate(file: Annotated[Path, typer.Argument(help="Policy file.")]) 
     out.print(f"{file}: {found.id} is sound; {len(unconfirmed(found))} values are not confirmed.")
 
 
-@terminology_app.command("lookup", epilog="Example: `clozapine-cds terminology lookup 197535` or `… lookup 'Clozaril 25 mg tablet'`")
+@terminology_app.command(
+    "lookup",
+    epilog="Example: `clozapine-cds terminology lookup 197535` or `… lookup 'Clozaril 25 mg tablet'`",
+)
 def terminology_lookup(
     term: Annotated[str, typer.Argument(help="A code or a name.")],
-    system: Annotated[str, typer.Option(help="Code system of the code.")] = "http://www.nlm.nih.gov/research/umls/rxnorm",
+    system: Annotated[
+        str, typer.Option(help="Code system of the code.")
+    ] = "http://www.nlm.nih.gov/research/umls/rxnorm",
 ) -> None:
     """Explain how a medication is recognised."""
     product = product_by_code(system, term)

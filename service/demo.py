@@ -23,7 +23,10 @@ from service.settings import load_settings
 
 #: What happens, and the example that holds the call.
 DAY = (
-    ("08:10  The psychiatrist writes a first clozapine order; no blood count is on record.", "start-without-anc"),
+    (
+        "08:10  The psychiatrist writes a first clozapine order; no blood count is on record.",
+        "start-without-anc",
+    ),
     ("08:40  The count is there, the baseline is complete: the order is signed again.", "start-all-fine"),
     ("09:15  A colleague picks fluvoxamine for a patient on clozapine.", "fluvoxamine-added"),
     ("10:05  A renewal is signed; this morning's ANC is 0.4.", "severe-neutropenia"),
@@ -59,15 +62,27 @@ def play(console: Console) -> int:
         url = f"sqlite:///{folder}/demo.db"
         configure("error")
         upgrade(url)
-        settings = load_settings(database_url=url, base_url=f"http://127.0.0.1:{port}", policy="us-label-2025")
-        server = uvicorn.Server(uvicorn.Config(create_app(settings, clock=lambda: moment), port=port, log_config=None, access_log=False))
+        settings = load_settings(
+            database_url=url, base_url=f"http://127.0.0.1:{port}", policy="us-label-2025"
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, clock=lambda: moment), port=port, log_config=None, access_log=False
+            )
+        )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         try:
             while not server.started:
                 time.sleep(0.05)
-            console.print(f"The service runs on http://127.0.0.1:{port}; for it, it is {moment:%A %d %B %Y}.\n")
-            wrong = [scene for scene, name in DAY if not _scene(console, port, scene, examples[name], expected[name])]
+            console.print(
+                f"The service runs on http://127.0.0.1:{port}; for it, it is {moment:%A %d %B %Y}.\n"
+            )
+            wrong = [
+                scene
+                for scene, name in DAY
+                if not _scene(console, port, scene, examples[name], expected[name])
+            ]
         finally:
             server.should_exit = True
             thread.join(10)
@@ -82,10 +97,15 @@ def _scene(console: Console, port: int, scene: str, folder: Path, expected: dict
     request = json.loads((folder / "request.json").read_text())
     hook = request["hook"]
     started = time.perf_counter()
-    response = httpx.post(f"http://127.0.0.1:{port}/cds-services/clozapine-{hook}", json=request, trust_env=False)
+    response = httpx.post(
+        f"http://127.0.0.1:{port}/cds-services/clozapine-{hook}", json=request, trust_env=False
+    )
     took = (time.perf_counter() - started) * 1000
     console.rule(scene, align="left")
-    console.print(f"POST /cds-services/clozapine-{hook}  {response.status_code}  {took:.1f} ms  ({folder.name})", style="dim")
+    console.print(
+        f"POST /cds-services/clozapine-{hook}  {response.status_code}  {took:.1f} ms  ({folder.name})",
+        style="dim",
+    )
     if response.status_code != 200:
         console.print(response.text, markup=False)
         return False

@@ -17,7 +17,9 @@ def _error(description: str) -> dict[str, Any]:
 
 
 _ERRORS = {
-    "400": _error("Malformed: not JSON, a required field missing or of the wrong type, another hook than the service's."),
+    "400": _error(
+        "Malformed: not JSON, a required field missing or of the wrong type, another hook than the service's."
+    ),
     "413": _error("The body is too large."),
     "415": _error("The body is not uncompressed JSON in UTF-8."),
     "500": _error("The service failed; nothing was checked. The text names an incident id."),
@@ -41,7 +43,11 @@ _CONTEXT_PROPERTIES: dict[str, Any] = {
     "userId": {"type": "string", "examples": ["Practitioner/dr-lee"]},
     "patientId": {"type": "string", "examples": ["clz-p1"]},
     "encounterId": _TEXT,
-    "selections": {"type": "array", "items": _TEXT, "description": "Ids of the newly selected orders, e.g. MedicationRequest/103."},
+    "selections": {
+        "type": "array",
+        "items": _TEXT,
+        "description": "Ids of the newly selected orders, e.g. MedicationRequest/103.",
+    },
     "draftOrders": {**_RESOURCE, "description": "Bundle of the unsigned orders of the session."},
     "medications": {**_RESOURCE, "description": "Bundle of draft MedicationRequests."},
     "medication": {**_RESOURCE, "description": "The MedicationRequest being verified."},
@@ -62,7 +68,10 @@ def _request_schema(hook: str) -> dict[str, Any]:
                 "description": "Any of the keys of the discovery document; a value may be a resource, a Bundle, null or an OperationOutcome.",
                 "properties": {key: {"type": ["object", "null"]} for key in QUERIES},
             },
-            "fhirServer": {"type": "string", "description": "Read only when it is on this site's allow-list."},
+            "fhirServer": {
+                "type": "string",
+                "description": "Read only when it is on this site's allow-list.",
+            },
             "fhirAuthorization": _object(
                 ["access_token", "token_type"],
                 {
@@ -172,7 +181,13 @@ def _json(schema: dict[str, Any], description: str, media: str = "application/js
 
 
 def _page(summary: str, media: dict[str, Any]) -> dict[str, Any]:
-    return {"get": {"summary": summary, "tags": ["Governance"], "responses": {"200": {"description": summary, "content": media}}}}
+    return {
+        "get": {
+            "summary": summary,
+            "tags": ["Governance"],
+            "responses": {"200": {"description": summary, "content": media}},
+        }
+    }
 
 
 def _service_paths() -> dict[str, Any]:
@@ -195,8 +210,13 @@ def _service_paths() -> dict[str, Any]:
                     "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}},
                 },
                 "responses": {
-                    "200": _json({"$ref": "#/components/schemas/Cards"}, "Cards, most severe first; empty when there is nothing to say."),
-                    "412": _error("Nothing that matters could be read, neither from prefetch nor from the FHIR server."),
+                    "200": _json(
+                        {"$ref": "#/components/schemas/Cards"},
+                        "Cards, most severe first; empty when there is nothing to say.",
+                    ),
+                    "412": _error(
+                        "Nothing that matters could be read, neither from prefetch nor from the FHIR server."
+                    ),
                     **_ERRORS,
                 },
             }
@@ -210,7 +230,11 @@ def _service_paths() -> dict[str, Any]:
                     "required": True,
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Feedback"}}},
                 },
-                "responses": {"204": {"description": "Stored."}, **_ERRORS, "503": _error("The feedback could not be stored.")},
+                "responses": {
+                    "204": {"description": "Stored."},
+                    **_ERRORS,
+                    "503": _error("The feedback could not be stored."),
+                },
             }
         }
     return paths
@@ -219,7 +243,9 @@ def _service_paths() -> dict[str, Any]:
 def document() -> dict[str, Any]:
     """The document served at ``/openapi.json`` and kept in ``openapi/openapi.json``."""
     health = _json({"$ref": "#/components/schemas/Health"}, "Healthy.", "application/health+json")
-    unhealthy = _json({"$ref": "#/components/schemas/Health"}, "Not ready, with the reasons.", "application/health+json")
+    unhealthy = _json(
+        {"$ref": "#/components/schemas/Health"}, "Not ready, with the reasons.", "application/health+json"
+    )
     html: dict[str, Any] = {"text/html": {"schema": _TEXT}}
     policy_media = {"application/json": {"schema": {"type": "object"}}, **html}
     paths: dict[str, Any] = {
@@ -228,20 +254,36 @@ def document() -> dict[str, Any]:
                 "operationId": "discovery",
                 "summary": "Discovery",
                 "tags": ["CDS Hooks"],
-                "responses": {"200": _json({"$ref": "#/components/schemas/Discovery"}, "The services offered.")},
+                "responses": {
+                    "200": _json({"$ref": "#/components/schemas/Discovery"}, "The services offered.")
+                },
             }
         },
         **_service_paths(),
-        "/health/live": {"get": {"summary": "The process answers", "tags": ["Operations"], "responses": {"200": health}}},
-        "/health/ready": {
-            "get": {"summary": "Calls can be answered and recorded", "tags": ["Operations"], "responses": {"200": health, "503": unhealthy}}
+        "/health/live": {
+            "get": {"summary": "The process answers", "tags": ["Operations"], "responses": {"200": health}}
         },
-        "/health": {"get": {"summary": "Health in detail", "tags": ["Operations"], "responses": {"200": health, "503": unhealthy}}},
+        "/health/ready": {
+            "get": {
+                "summary": "Calls can be answered and recorded",
+                "tags": ["Operations"],
+                "responses": {"200": health, "503": unhealthy},
+            }
+        },
+        "/health": {
+            "get": {
+                "summary": "Health in detail",
+                "tags": ["Operations"],
+                "responses": {"200": health, "503": unhealthy},
+            }
+        },
         "/metrics": {
             "get": {
                 "summary": "Prometheus metrics",
                 "tags": ["Operations"],
-                "responses": {"200": {"description": "Metrics.", "content": {"text/plain": {"schema": _TEXT}}}},
+                "responses": {
+                    "200": {"description": "Metrics.", "content": {"text/plain": {"schema": _TEXT}}}
+                },
             }
         },
         "/policies": _page("The shipped monitoring policies", policy_media),
@@ -250,7 +292,10 @@ def document() -> dict[str, Any]:
                 "summary": "One policy: as JSON, or as a page where HTML is asked for",
                 "tags": ["Governance"],
                 "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
-                "responses": {"200": {"description": "The policy.", "content": policy_media}, "404": _error("No such policy.")},
+                "responses": {
+                    "200": {"description": "The policy.", "content": policy_media},
+                    "404": _error("No such policy."),
+                },
             }
         },
     }

@@ -13,7 +13,9 @@ from service.alerts.policy import Policy, policy_by_id, policy_ids
 
 @cache
 def _environment() -> Environment:
-    return Environment(loader=PackageLoader("service"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=PackageLoader("service"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
 
 
 def entrance(site_policy: Policy, base_url: str) -> str:
@@ -46,14 +48,20 @@ def _values(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
     if isinstance(node, dict):
         if "value" in node and "source" in node:
             return [(path, node)]
-        return [item for key, child in node.items() for item in _values(child, f"{path}.{key}" if path else key)]
+        return [
+            item for key, child in node.items() for item in _values(child, f"{path}.{key}" if path else key)
+        ]
     return []
 
 
 def policy_page(policy: Policy) -> str:
     """A policy as a page: bands, schedule, missed doses, every number with its source."""
     content = msgspec.to_builtins(policy)
-    sections = [(name, values) for name, node in content.items() if name != "sources" and (values := _values(node, ""))]
+    sections = [
+        (name, values)
+        for name, node in content.items()
+        if name != "sources" and (values := _values(node, ""))
+    ]
     return _environment().get_template("policy.html").render(policy=policy, sections=sections)
 
 

@@ -24,4 +24,8 @@ def print_cards(console: Console, cards: Iterable[Mapping[str, Any]]) -> None:
         offers = [f"[ {s['label']} ]" for s in card.get("suggestions", [])]
         if offers:
             body += [Text(), Text("  ".join(offers), style="cyan")]
-        console.print(Panel(Group(*body), title=f"{card['indicator']} · {topic}", title_align="left", border_style=colour))
+        console.print(
+            Panel(
+                Group(*body), title=f"{card['indicator']} · {topic}", title_align="left", border_style=colour
+            )
+        )

@@ -47,5 +47,7 @@ def greeting(settings: Settings, host: str, port: int) -> str:
         lines.append("  open mode: no client authentication, loopback only")
     if _EXAMPLE.is_file():
         lines.append("  a first card:")
-        lines.append(f"  curl -s -H 'Content-Type: application/json' --data @{_EXAMPLE} {base}/cds-services/clozapine-order-sign")
+        lines.append(
+            f"  curl -s -H 'Content-Type: application/json' --data @{_EXAMPLE} {base}/cds-services/clozapine-order-sign"
+        )
     return "\n".join(lines)

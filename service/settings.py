@@ -9,7 +9,12 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.fhir.snapshot import SiteMaps
@@ -116,7 +121,9 @@ class Settings(BaseSettings):
                 return load_policy(Path(self.policy))
         except PolicyError as error:
             raise SettingsError(f"policy: {error}") from error
-        raise SettingsError(f"policy: {self.policy!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file")
+        raise SettingsError(
+            f"policy: {self.policy!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file"
+        )
 
     def site(self) -> Site:
         """The site these settings describe. Raises SettingsError."""
@@ -170,7 +177,9 @@ def load_settings(**overrides: Any) -> Settings:
         name = ".".join(str(part) for part in first["loc"]) or "configuration"
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            raise SettingsError(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")) from None
+            raise SettingsError(
+                f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+            ) from None
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:
         raise SettingsError(f"configuration file: {error}") from None

@@ -28,7 +28,16 @@ def day_ago(days: int) -> str:
     return (NOW - timedelta(days=days)).strftime("%Y-%m-%d")
 
 
-def observation(code: str, value: float | None, unit: str | None, days: float = 1, *, id: str = "obs-1", patient: str = PATIENT, **more: Any) -> Json:
+def observation(
+    code: str,
+    value: float | None,
+    unit: str | None,
+    days: float = 1,
+    *,
+    id: str = "obs-1",
+    patient: str = PATIENT,
+    **more: Any,
+) -> Json:
     """A laboratory or vital-sign result."""
     content: Json = {
         "resourceType": "Observation",
@@ -58,7 +67,15 @@ def dosage(mg: float, frequency: int = 1) -> list[Json]:
     ]
 
 
-def order(label: str, code: str = "", *, id: str = "draft-2", status: str = "draft", patient: str = PATIENT, **more: Any) -> Json:
+def order(
+    label: str,
+    code: str = "",
+    *,
+    id: str = "draft-2",
+    status: str = "draft",
+    patient: str = PATIENT,
+    **more: Any,
+) -> Json:
     """A MedicationRequest for any drug."""
     coding = [{"system": RXNORM, "code": code, "display": label}] if code else []
     concept: Json = {"text": label} | ({"coding": coding} if coding else {})
@@ -72,7 +89,9 @@ def order(label: str, code: str = "", *, id: str = "draft-2", status: str = "dra
     } | more
 
 
-def clozapine(mg: float = 12.5, *, id: str = "draft-1", status: str = "draft", frequency: int = 1, **more: Any) -> Json:
+def clozapine(
+    mg: float = 12.5, *, id: str = "draft-1", status: str = "draft", frequency: int = 1, **more: Any
+) -> Json:
     """A clozapine order; by default a careful first one."""
     code, label = CLOZAPINE_25 if mg <= 25 else CLOZAPINE_100
     return order(label, code, id=id, status=status, dosageInstruction=dosage(mg, frequency), **more)
@@ -96,7 +115,9 @@ def bundle(*resources: Json) -> Json:
 def baseline_labs(days: float = 5) -> Json:
     """Everything the baseline asks for, normal."""
     return bundle(
-        observation("67151-1", 4, "ng/L", days, id="trop", referenceRange=[{"high": {"value": 14, "unit": "ng/L"}}]),
+        observation(
+            "67151-1", 4, "ng/L", days, id="trop", referenceRange=[{"high": {"value": 14, "unit": "ng/L"}}]
+        ),
         observation("1988-5", 2, "mg/L", days, id="crp"),
         observation("4548-4", 5.4, "%", days, id="a1c"),
         observation("13457-7", 101, "mg/dL", days, id="ldl"),
@@ -109,7 +130,10 @@ def normal_vitals(days: float = 5, temperature: float = 36.8) -> Json:
     """Blood pressure, pulse, temperature, weight."""
     pressure = observation("85354-9", None, None, days, id="bp")
     pressure["component"] = [
-        {"code": {"coding": [{"system": LOINC, "code": code}]}, "valueQuantity": {"value": value, "unit": "mm[Hg]"}}
+        {
+            "code": {"coding": [{"system": LOINC, "code": code}]},
+            "valueQuantity": {"value": value, "unit": "mm[Hg]"},
+        }
         for code, value in (("8480-6", 122), ("8462-4", 78))
     ]
     return bundle(
@@ -123,7 +147,12 @@ def normal_vitals(days: float = 5, temperature: float = 36.8) -> Json:
 def prefetch(**given: Any) -> Json:
     """A complete prefetch: what is not given is null (looked, found nothing) but for a sound baseline."""
     content: Json = dict.fromkeys(KEYS)
-    content["patient"] = {"resourceType": "Patient", "id": PATIENT, "gender": "female", "birthDate": "1984-05-02"}
+    content["patient"] = {
+        "resourceType": "Patient",
+        "id": PATIENT,
+        "gender": "female",
+        "birthDate": "1984-05-02",
+    }
     content["labs"], content["vitals"] = baseline_labs(), normal_vitals()
     return content | given
 

@@ -26,7 +26,9 @@ class Ehr:
         self.failing: set[str] = set()
         self.next_link = ""
         self.base_url = ""
-        self.app = Starlette(routes=[Route("/fhir/{type}", self.search), Route("/fhir/{type}/{id}", self.read)])
+        self.app = Starlette(
+            routes=[Route("/fhir/{type}", self.search), Route("/fhir/{type}/{id}", self.read)]
+        )
 
     def add(self, *resources: dict[str, Any]) -> None:
         """Put resources on file."""
@@ -40,9 +42,14 @@ class Ehr:
         if self.redirect_to:
             return RedirectResponse(self.redirect_to)
         if request.headers.get("authorization") != f"Bearer {self.token}":
-            return JSONResponse({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "login"}]}, 401)
+            return JSONResponse(
+                {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "login"}]}, 401
+            )
         if self.status != 200 or request.path_params["type"] in self.failing:
-            return JSONResponse({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}, 500)
+            return JSONResponse(
+                {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]},
+                500,
+            )
         return None
 
     async def search(self, request: Request) -> Response:
@@ -59,12 +66,18 @@ class Ehr:
         found.sort(key=lambda r: r.get("effectiveDateTime", ""), reverse=True)
         offset = int(request.query_params.get("_offset", "0"))
         page = found[offset : offset + self.page_size]
-        bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": r} for r in page]}
+        bundle: dict[str, Any] = {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "entry": [{"resource": r} for r in page],
+        }
         if self.next_link:
             bundle["link"] = [{"relation": "next", "url": self.next_link}]
         elif offset + self.page_size < len(found):
             query = f"{request.url.remove_query_params('_offset').query}&_offset={offset + self.page_size}"
-            bundle["link"] = [{"relation": "next", "url": f"{self.base_url}/fhir/{request.path_params['type']}?{query}"}]
+            bundle["link"] = [
+                {"relation": "next", "url": f"{self.base_url}/fhir/{request.path_params['type']}?{query}"}
+            ]
         return JSONResponse(bundle, media_type="application/fhir+json")
 
     async def read(self, request: Request) -> Response:
@@ -75,4 +88,6 @@ class Ehr:
         for resource in self.resources.get(request.path_params["type"], []):
             if resource["id"] == request.path_params["id"]:
                 return JSONResponse(resource)
-        return JSONResponse({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "not-found"}]}, 404)
+        return JSONResponse(
+            {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "not-found"}]}, 404
+        )

@@ -63,7 +63,8 @@ def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
         if known is None or SEVERITY_RANK[finding.severity] > SEVERITY_RANK[known.severity]:
             kept[key] = finding
     return sorted(
-        kept.values(), key=lambda f: (-SEVERITY_RANK[f.severity], _URGENCY.get(f.code, len(_URGENCY)), f.code, f.subject)
+        kept.values(),
+        key=lambda f: (-SEVERITY_RANK[f.severity], _URGENCY.get(f.code, len(_URGENCY)), f.code, f.subject),
     )
 
 
@@ -75,9 +76,13 @@ def detail_of(finding: Finding) -> str:
     says = [*finding.policy_says, f"Source: {citation_text(finding.citation)}"]
     parts.append("**What the policy says**\n\n" + "\n".join(f"- {line}" for line in says if line))
     if finding.suggested:
-        parts.append("**Suggested**\n\n" + "\n".join(f"{n}. {step}" for n, step in enumerate(finding.suggested, 1)))
+        parts.append(
+            "**Suggested**\n\n" + "\n".join(f"{n}. {step}" for n, step in enumerate(finding.suggested, 1))
+        )
     if finding.unchecked:
-        parts.append("**What could not be checked**\n\n" + "\n".join(f"- {line}" for line in finding.unchecked))
+        parts.append(
+            "**What could not be checked**\n\n" + "\n".join(f"- {line}" for line in finding.unchecked)
+        )
     refs = [e.ref for e in finding.evidence if e.ref]
     if refs:
         parts.append("**Evidence**\n\n" + "\n".join(f"- {w.safe(ref)}" for ref in dict.fromkeys(refs)))

@@ -168,7 +168,9 @@ class Case:
             return None
         live = [m for m in dosed if m.role in ("order", "statement") and is_live(m, self.as_of)]
         pool = live or [m for m in dosed if m.role in ("order", "statement")] or dosed
-        return max(pool, key=lambda m: (m.start or m.authored or datetime.min.replace(tzinfo=self.as_of.tzinfo)))
+        return max(
+            pool, key=lambda m: m.start or m.authored or datetime.min.replace(tzinfo=self.as_of.tzinfo)
+        )
 
     @lazy
     def established_mg_per_day(self) -> float | None:
@@ -194,7 +196,9 @@ class Case:
     def other_current(self) -> tuple[Medication, ...]:
         """Other drugs the record says are taken now, and unselected drafts of this session."""
         live = [m for m in self.snapshot.medications if CLOZAPINE not in m.drugs and is_live(m, self.as_of)]
-        unselected = [d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops]
+        unselected = [
+            d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops
+        ]
         return (*live, *unselected)
 
     @lazy

@@ -10,7 +10,11 @@ from importlib.resources import files
 import msgspec
 from msgspec import Struct
 
-_ICD10 = ("http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/fhir/sid/icd-10-gm")
+_ICD10 = (
+    "http://hl7.org/fhir/sid/icd-10",
+    "http://hl7.org/fhir/sid/icd-10-cm",
+    "http://hl7.org/fhir/sid/icd-10-gm",
+)
 _SNOMED = "http://snomed.info/sct"
 
 
@@ -43,7 +47,9 @@ def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     if system == _SNOMED:
         return tuple(key for key, kind in _conditions().kind.items() if code in kind.snomed)
     if system in _ICD10:
-        return tuple(key for key, kind in _conditions().kind.items() if any(code.startswith(p) for p in kind.icd10))
+        return tuple(
+            key for key, kind in _conditions().kind.items() if any(code.startswith(p) for p in kind.icd10)
+        )
     return ()
 
 
@@ -54,7 +60,8 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
         (
             key,
             re.compile(
-                rf"(?:(?P<guard>\b(?:{guards}))\W+)?\b(?:{'|'.join(re.escape(t) for t in kind.text)})\b", re.IGNORECASE
+                rf"(?:(?P<guard>\b(?:{guards}))\W+)?\b(?:{'|'.join(re.escape(t) for t in kind.text)})\b",
+                re.IGNORECASE,
             ),
         )
         for key, kind in _conditions().kind.items()

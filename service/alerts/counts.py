@@ -135,7 +135,12 @@ def series_of(
         elif m.at > limit:
             refused.append(
                 UnusableResult(
-                    kind=m.kind, raw=m.raw, reason="its date lies in the future", ref=m.ref, at=m.at, date_only=m.date_only
+                    kind=m.kind,
+                    raw=m.raw,
+                    reason="its date lies in the future",
+                    ref=m.ref,
+                    at=m.at,
+                    date_only=m.date_only,
                 )
             )
         else:
@@ -209,7 +214,9 @@ def anc_series(
         if wbc is not None and anc.value > wbc.value * _ANC_OVER_WBC:
             reason = f"it is higher than the white cell count of the same sample ({wbc.raw})"
             refused.append(
-                UnusableResult(kind="anc", raw=anc.raw, reason=reason, ref=anc.ref, at=anc.at, date_only=anc.date_only)
+                UnusableResult(
+                    kind="anc", raw=anc.raw, reason=reason, ref=anc.ref, at=anc.at, date_only=anc.date_only
+                )
             )
         else:
             kept.append(anc)

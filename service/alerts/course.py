@@ -121,7 +121,9 @@ def _span(medication: Medication, as_of: datetime) -> Span | None:
         case "dispense":
             if start is None or medication.status not in _DISPENSE_GIVEN:
                 return None
-            return Span(start, min(start + timedelta(days=medication.days_supply or 1), as_of), medication.ref)
+            return Span(
+                start, min(start + timedelta(days=medication.days_supply or 1), as_of), medication.ref
+            )
         case "order":
             if medication.status in _ORDER_NOT_GIVEN or (medication.stops and end is None):
                 # A stopped order without a date shows that clozapine was given, but not until when.
@@ -154,13 +156,21 @@ def _last_dose(
     given = [
         r
         for r in records
-        if r.role == "administration" and r.start is not None and r.start <= as_of and r.status not in _NOT_ADMINISTERED and not r.not_taken
+        if r.role == "administration"
+        and r.start is not None
+        and r.start <= as_of
+        and r.status not in _NOT_ADMINISTERED
+        and not r.not_taken
     ]
     charted = [r for r in records if r.role == "administration" and r.start is not None and r.start <= as_of]
     supplies = [
         r
         for r in records
-        if r.role == "dispense" and r.start is not None and r.start <= as_of and r.status in _DISPENSE_GIVEN and r.days_supply
+        if r.role == "dispense"
+        and r.start is not None
+        and r.start <= as_of
+        and r.status in _DISPENSE_GIVEN
+        and r.days_supply
     ]
     last_supply = max(supplies, key=lambda r: r.start + timedelta(days=r.days_supply or 0), default=None)  # type: ignore[operator]
     supply_until = (
@@ -177,11 +187,20 @@ def _last_dose(
     # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge).
     superseded = [last_supply.start] if last_supply is not None and last_supply.start is not None else []
     superseded += [
-        r.start for r in records if r.role in ("order", "statement") and r.start is not None and is_live(r, as_of)
+        r.start
+        for r in records
+        if r.role in ("order", "statement") and r.start is not None and is_live(r, as_of)
     ]
     if last_charted is not None and all(began <= last_charted for began in superseded):
         if last_given is not None:
-            return last_given.start, last_given.start_date_only, "administration", last_given.ref, supply_until, supply_ref
+            return (
+                last_given.start,
+                last_given.start_date_only,
+                "administration",
+                last_given.ref,
+                supply_until,
+                supply_ref,
+            )
     elif supply_until is not None and not taking:
         if supply_until < as_of:
             return supply_until, True, "supply", supply_ref, supply_until, supply_ref
@@ -189,9 +208,16 @@ def _last_dose(
     ended = [
         r
         for r in records
-        if r.role in ("order", "statement") and r.end is not None and r.end <= as_of and r.status not in _ORDER_NOT_GIVEN
+        if r.role in ("order", "statement")
+        and r.end is not None
+        and r.end <= as_of
+        and r.status not in _ORDER_NOT_GIVEN
     ]
-    not_taken = [r for r in records if r.role == "statement" and r.not_taken and r.start is not None and r.start <= as_of]
+    not_taken = [
+        r
+        for r in records
+        if r.role == "statement" and r.not_taken and r.start is not None and r.start <= as_of
+    ]
     live = any(is_live(r, as_of) and r.role in ("order", "statement") for r in records)
     if not_taken and not taking:
         witness = max(not_taken, key=lambda r: r.start)  # type: ignore[arg-type,return-value]
@@ -242,7 +268,12 @@ def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days
     if start is not None and restarted is None:
         first = next((r for r in records if r.start == start), None)
         # A renewal whose predecessor is not in the record began earlier than what we see.
-        if first is not None and first.role == "order" and first.replaces and not known_refs & set(first.replaces):
+        if (
+            first is not None
+            and first.role == "order"
+            and first.replaces
+            and not known_refs & set(first.replaces)
+        ):
             start = None
     live = [r for r in records if is_live(r, as_of)]
     active = bool(live) and not (last_dose is not None and as_of - last_dose >= limit)

@@ -48,8 +48,13 @@ def _could_not_run(rule: str) -> Finding:
         severity="warning",
         subject=f"rule:{rule}",
         summary=f"Clozapine check incomplete: the check “{name}” failed and must be done by hand.",
-        why=(f"The check “{name}” of this service failed on this patient's data; the other checks were done.",),
-        suggested=("Do this check by hand before relying on the other cards.", "Tell the service's operators."),
+        why=(
+            f"The check “{name}” of this service failed on this patient's data; the other checks were done.",
+        ),
+        suggested=(
+            "Do this check by hand before relying on the other cards.",
+            "Tell the service's operators.",
+        ),
         missing=(f"result of the check “{name}”",),
         citation=Citation("This service", "internal fault"),
         overrides="data",

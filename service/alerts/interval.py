@@ -85,7 +85,9 @@ def last_episode(case: Case) -> Episode | None:
 
 def had_neutropenia(case: Case) -> bool:
     """True when any count of the course lay below the normal band."""
-    return any((band := case.band_of(m)) is not None and band.finding is not None for m in course_counts(case))
+    return any(
+        (band := case.band_of(m)) is not None and band.finding is not None for m in course_counts(case)
+    )
 
 
 def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
@@ -150,7 +152,11 @@ def interval_today(case: Case) -> Interval:
     else:
         phase = _phase(case, day)
         scheduled = Interval(
-            days=phase.every_days, label=phase.label, why=f"day {day} of treatment", phase=phase, start_known=True
+            days=phase.every_days,
+            label=phase.label,
+            why=f"day {day} of treatment",
+            phase=phase,
+            start_known=True,
         )
     if episode is not None and recovery is not None and recovery.every_days:
         left = _extra_counts_left(case, episode, recovery) if recovery.kind == "extra-counts" else 0

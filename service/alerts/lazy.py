@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 T = TypeVar("T")
 
 
-class lazy(Generic[T]):  # noqa: N801 - used as a decorator, like property
+class lazy(Generic[T]):
     """Computes on first access and stores the value in the instance, which then hides this descriptor."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

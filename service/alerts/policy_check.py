@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ def _bands(policy: Policy) -> list[str]:
             ordered = sorted(bands, key=lambda b: b.at_least)
             if ordered[0].at_least != 0:
                 found.append(f"{where}: counts below {ordered[0].at_least:g} are in no band")
-            for lower, upper in zip(ordered, ordered[1:], strict=False):
+            for lower, upper in pairwise(ordered):
                 if lower.below is None or lower.below > upper.at_least:
                     found.append(f"{where}: {lower.name!r} and {upper.name!r} overlap at {upper.at_least:g}")
                 elif lower.below < upper.at_least:
@@ -43,7 +44,9 @@ def _bands(policy: Policy) -> list[str]:
                 found.append(f"{where}: counts of {ordered[-1].below:g} and more are in no band")
             for band in bands:
                 if band.below is not None and band.below <= band.at_least:
-                    found.append(f"{where}: {band.name!r} cannot be reached: no count is at least {band.at_least:g} and below {band.below:g}")
+                    found.append(
+                        f"{where}: {band.name!r} cannot be reached: no count is at least {band.at_least:g} and below {band.below:g}"
+                    )
                 if (band.finding is None) != (band.severity is None):
                     found.append(f"{where}: {band.name!r} needs a finding and a severity, or neither")
                 if band.finding is not None and band.every_days is None and band.treatment == "continue":
@@ -63,7 +66,9 @@ def _schedule(policy: Policy) -> list[str]:
             if index != len(policy.schedule) - 1:
                 found.append(f"schedule: nothing after {phase.label!r} can be reached, it has no end")
         elif phase.until_day <= last:
-            found.append(f"schedule: {phase.label!r} cannot be reached, it ends on day {phase.until_day} and the one before on {last}")
+            found.append(
+                f"schedule: {phase.label!r} cannot be reached, it ends on day {phase.until_day} and the one before on {last}"
+            )
         last = phase.until_day or last
     if policy.schedule[-1].until_day is not None:
         found.append(f"schedule: nothing applies from day {policy.schedule[-1].until_day} on")
@@ -75,7 +80,9 @@ def _tiers(policy: Policy) -> list[str]:
     for tier in policy.missed_dose:
         by_share = tier.percent_low is not None and tier.percent_high is not None
         if by_share == (tier.single_mg is not None):
-            found.append(f"missed_dose: {tier.name!r} needs a share of the dose (percent_low, percent_high) or single_mg")
+            found.append(
+                f"missed_dose: {tier.name!r} needs a share of the dose (percent_low, percent_high) or single_mg"
+            )
     gaps = [t.gap.value for t in policy.missed_dose]
     if gaps != sorted(gaps):
         found.append("missed_dose: the tiers must be ordered by their gap")
@@ -87,13 +94,19 @@ def _cited(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
     if isinstance(node, dict):
         here = [(path, node)] if "source" in node else []
         return here + [
-            item for key, child in node.items() if key != "sources" for item in _cited(child, f"{path}.{key}" if path else key)
+            item
+            for key, child in node.items()
+            if key != "sources"
+            for item in _cited(child, f"{path}.{key}" if path else key)
         ]
     if isinstance(node, list | tuple):
         return [
             item
             for index, child in enumerate(node)
-            for item in _cited(child, f"{path}[{child.get('name') or child.get('id') or index if isinstance(child, dict) else index}]")
+            for item in _cited(
+                child,
+                f"{path}[{child.get('name') or child.get('id') or index if isinstance(child, dict) else index}]",
+            )
         ]
     return []
 

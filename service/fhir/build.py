@@ -117,14 +117,25 @@ def changed_dose(order: dict[str, Any], mg_per_day: float, doses_per_day: int) -
     single = mg_per_day / doses_per_day
     old = order.get("dosageInstruction")
     first = old[0] if isinstance(old, list) and old and isinstance(old[0], dict) else {}
-    kept = {key: first[key] for key in ("route", "site", "method", "additionalInstruction", "extension") if key in first}
+    kept = {
+        key: first[key]
+        for key in ("route", "site", "method", "additionalInstruction", "extension")
+        if key in first
+    }
     changed["dosageInstruction"] = [
         {
             **kept,
             "text": f"{mg(single)} {_FREQUENCY.get(doses_per_day, f'{doses_per_day} times daily')}",
             "timing": {"repeat": {"frequency": doses_per_day, "period": 1, "periodUnit": "d"}},
             "doseAndRate": [
-                {"doseQuantity": {"value": float(number(single, 3)), "unit": "mg", "system": UCUM, "code": "mg"}}
+                {
+                    "doseQuantity": {
+                        "value": float(number(single, 3)),
+                        "unit": "mg",
+                        "system": UCUM,
+                        "code": "mg",
+                    }
+                }
             ],
         }
     ]

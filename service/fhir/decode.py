@@ -14,7 +14,7 @@ _bundle = msgspec.json.Decoder(Bundle)
 _raw_bundle = msgspec.json.Decoder(RawBundle)
 _resource = msgspec.json.Decoder(AnyResource)
 _peek = msgspec.json.Decoder(Peek)
-_KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)  # type: ignore[attr-defined]
+_KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)
 _ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -35,7 +35,9 @@ def reference_of(type_name: object, resource_id: object) -> str:
     """``Type/id`` if both are well formed; what a client sends in their place is never repeated."""
     if not isinstance(type_name, str) or not _ID.match(type_name):
         return ""
-    return f"{type_name}/{resource_id}" if isinstance(resource_id, str) and _ID.match(resource_id) else type_name
+    return (
+        f"{type_name}/{resource_id}" if isinstance(resource_id, str) and _ID.match(resource_id) else type_name
+    )
 
 
 def _at_fault(error: Exception) -> str:
@@ -123,14 +125,20 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
     except _BAD_JSON:
         type_name = None
     if type_name is None or type_name == "Bundle":
-        what = f"its Bundle cannot be read: {_at_fault(error)}" if type_name else "it is neither a resource nor a Bundle"
+        what = (
+            f"its Bundle cannot be read: {_at_fault(error)}"
+            if type_name
+            else "it is neither a resource nor a Bundle"
+        )
         decoded.failed = True
         decoded.problems.append(ReadProblem(source, "", what))
         return decoded
     resource, problem = read_one(raw, source)
     if isinstance(resource, OperationOutcome):
         decoded.failed = True
-        decoded.problems.append(ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False))
+        decoded.problems.append(
+            ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)
+        )
     elif resource is not None:
         decoded.resources.append(resource)
     elif problem is not None:
@@ -138,5 +146,7 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         decoded.partial = True
     else:
         decoded.failed = True
-        decoded.problems.append(ReadProblem(source, "", "it holds another type of resource than was asked for"))
+        decoded.problems.append(
+            ReadProblem(source, "", "it holds another type of resource than was asked for")
+        )
     return decoded

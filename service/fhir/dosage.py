@@ -15,10 +15,40 @@ from service.fhir.times import read_date
 
 #: Units that count tablets, capsules or the like (after removing braces and plural marks).
 _COUNTED = frozenset(
-    "tablet tab tbl tabs tablets pill pills capsule cap capsules caps each unit units dose 1 odt orodispersible_tablet".split()
+    [
+        "tablet",
+        "tab",
+        "tbl",
+        "tabs",
+        "tablets",
+        "pill",
+        "pills",
+        "capsule",
+        "cap",
+        "capsules",
+        "caps",
+        "each",
+        "unit",
+        "units",
+        "dose",
+        "1",
+        "odt",
+        "orodispersible_tablet",
+    ]
 )
 _HOURS = {"s": 1 / 3600, "min": 1 / 60, "h": 1.0, "d": 24.0, "wk": 168.0, "mo": 730.0, "a": 8766.0}
-_DAYS = {"h": 1 / 24, "d": 1.0, "day": 1.0, "days": 1.0, "wk": 7.0, "week": 7.0, "weeks": 7.0, "mo": 30.0, "month": 30.0, "months": 30.0}
+_DAYS = {
+    "h": 1 / 24,
+    "d": 1.0,
+    "day": 1.0,
+    "days": 1.0,
+    "wk": 7.0,
+    "week": 7.0,
+    "weeks": 7.0,
+    "mo": 30.0,
+    "month": 30.0,
+    "months": 30.0,
+}
 #: Coded timings (HL7 GTSAbbreviation and what EHRs write): doses per day.
 _TIMING_CODES = {
     "QD": 1.0, "DAILY": 1.0, "OD": 1.0, "Q24H": 1.0, "ONCE DAILY": 1.0, "QAM": 1.0, "AM": 1.0, "QPM": 1.0, "PM": 1.0, "QHS": 1.0, "HS": 1.0,
@@ -87,7 +117,9 @@ def _amount_mg(quantity: dict[str, Any], strength: Strength) -> tuple[float, str
             return value * VOLUME_ML[plain] * strength.mg_per_ml, f"concentration from {strength.read_from}"
         if plain in _COUNTED or plain.startswith(("tablet", "capsule")):
             if strength.mg_per_unit is None:
-                raise Unreadable(f"the dose is in {unit or 'units'}, and the strength of the product is not known")
+                raise Unreadable(
+                    f"the dose is in {unit or 'units'}, and the strength of the product is not known"
+                )
             return value * strength.mg_per_unit, f"strength from {strength.read_from}"
     raise Unreadable(f"the dose has the unit “{unit[:20]}”, not a mass" if unit else "the dose has no unit")
 
@@ -120,7 +152,9 @@ def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
     times = repeat.get("timeOfDay")
     when = repeat.get("when")
     codes = _codes_of(timing)
-    bedtime = bool(set(codes) & _BEDTIME) or (isinstance(when, list) and len(when) > 0 and all(str(x).upper() in _BEDTIME for x in when))
+    bedtime = bool(set(codes) & _BEDTIME) or (
+        isinstance(when, list) and len(when) > 0 and all(str(x).upper() in _BEDTIME for x in when)
+    )
     if isinstance(times, list) and times:
         return float(len(times)), bedtime
     period = _number(repeat.get("period"))
@@ -130,7 +164,13 @@ def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
         hours = period * _HOURS.get(unit, 0.0)
         if hours <= 0:
             raise Unreadable("timing.repeat.period is not a length of time")
-        each = frequency if frequency is not None else float(len(when)) if isinstance(when, list) and when else 1.0
+        each = (
+            frequency
+            if frequency is not None
+            else float(len(when))
+            if isinstance(when, list) and when
+            else 1.0
+        )
         if isinstance(when, list) and len(when) > 1 and frequency in (None, 1.0):
             each = float(len(when))
         return each * 24.0 / hours, bedtime
@@ -158,7 +198,9 @@ def _daily_maximum(line: dict[str, Any], strength: Strength) -> float | None:
     limit = line.get("maxDosePerPeriod")
     limit = _dict(limit[0]) if isinstance(limit, list) and limit else _dict(limit)
     numerator, denominator = _dict(limit.get("numerator")), _dict(limit.get("denominator"))
-    days = (_number(denominator.get("value")) or 0.0) * _DAYS.get(str(denominator.get("code") or denominator.get("unit") or "").lower(), 0.0)
+    days = (_number(denominator.get("value")) or 0.0) * _DAYS.get(
+        str(denominator.get("code") or denominator.get("unit") or "").lower(), 0.0
+    )
     if not numerator or days <= 0:
         return None
     try:
@@ -195,7 +237,8 @@ def _read_line(line: dict[str, Any], strength: Strength) -> list[_Line]:
         return [_Line(mg=mg, per_day=per_day[0], bedtime=per_day[1], note=note, **common)]
     if written:
         return [
-            _Line(mg=part.mg, per_day=part.per_day, bedtime=part.bedtime, note="read from the text", **common) for part in written
+            _Line(mg=part.mg, per_day=part.per_day, bedtime=part.bedtime, note="read from the text", **common)
+            for part in written
         ]
     if text:
         raise Unreadable("the text of the dosage instruction is not one the service can read")
@@ -208,7 +251,10 @@ def _steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
         return ()
     groups: dict[tuple[int, date | None], list[_Line]] = {}
     for index, line in enumerate(lines):
-        key = (line.sequence if line.sequence is not None else (0 if line.start is not None else index), line.start)
+        key = (
+            line.sequence if line.sequence is not None else (0 if line.start is not None else index),
+            line.start,
+        )
         groups.setdefault(key, []).append(line)
     if len(groups) < 2:
         return ()
@@ -233,7 +279,11 @@ def _steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
 def read_dose(dosage: Any, strength: Strength) -> Dose:
     """The dose of an order, statement or dispense from its dosage elements. Never raises."""
     lines_raw = dosage if isinstance(dosage, list) else [dosage] if isinstance(dosage, dict) else []
-    texts = [str(line["text"]) for line in lines_raw if isinstance(line, dict) and isinstance(line.get("text"), str)]
+    texts = [
+        str(line["text"])
+        for line in lines_raw
+        if isinstance(line, dict) and isinstance(line.get("text"), str)
+    ]
     text = "; ".join(texts)
     if not lines_raw:
         return Dose(mg_per_day=None, unreadable="the order has no dosage instruction")

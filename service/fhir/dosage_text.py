@@ -18,7 +18,18 @@ class WrittenDose(Struct, frozen=True):
     bedtime: bool = False
 
 
-_WORDS = {"half": 0.5, "a half": 0.5, "½": 0.5, "one": 1.0, "a": 1.0, "two": 2.0, "three": 3.0, "four": 4.0, "five": 5.0, "six": 6.0}
+_WORDS = {
+    "half": 0.5,
+    "a half": 0.5,
+    "½": 0.5,
+    "one": 1.0,
+    "a": 1.0,
+    "two": 2.0,
+    "three": 3.0,
+    "four": 4.0,
+    "five": 5.0,
+    "six": 6.0,
+}
 _AMOUNT = re.compile(
     r"(?<![\w.])(?:(?P<low>\d+(?:\.\d+)?|½|half|one|two|three|four|five|six|a)\s*(?:-|–|to|or)\s*)?"
     r"(?P<number>\d+(?:\.\d+)?(?:½)?|½|half|one|two|three|four|five|six|a)\s*(?:x\s*)?(?:a\s+)?"
@@ -42,13 +53,19 @@ _TIMES = re.compile(
     re.IGNORECASE,
 )
 _LATE = re.compile(r"night|nocte|bed|hs|evening|pm|^on$", re.IGNORECASE)
-_ONCE = re.compile(r"(?<!\w)(?:once (?:a |per )?da(?:y|ily)|once|daily|every day|each day|a day|per day|o\.?d\.?|q\.?d\.?|q24h|every 24 (?:hours|hrs))(?!\w)", re.IGNORECASE)
+_ONCE = re.compile(
+    r"(?<!\w)(?:once (?:a |per )?da(?:y|ily)|once|daily|every day|each day|a day|per day|o\.?d\.?|q\.?d\.?|q24h|every 24 (?:hours|hrs))(?!\w)",
+    re.IGNORECASE,
+)
 #: “100 mg tablet: take two at night”: the amount was a strength; how many is said later. Not read, rather than read wrongly.
 _STRENGTH_THEN_COUNT = re.compile(
-    r"^\s*(?:tablets?|tabs?|capsules?|caps?)\b.*\b(?:take|give|takes?)\b\W*(?:\d|half|one|two|three|four|five|six)", re.IGNORECASE
+    r"^\s*(?:tablets?|tabs?|capsules?|caps?)\b.*\b(?:take|give|takes?)\b\W*(?:\d|half|one|two|three|four|five|six)",
+    re.IGNORECASE,
 )
 #: “2 x 100 mg”
-_MULTIPLIER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?|one|two|three|four|five|six)\s*(?:x|×|\*)?\s*$", re.IGNORECASE)
+_MULTIPLIER = re.compile(
+    r"(?<![\w.])(\d+(?:\.\d+)?|one|two|three|four|five|six)\s*(?:x|×|\*)?\s*$", re.IGNORECASE
+)
 _PARENTHESES = re.compile(r"\(([^()]*)\)")
 
 

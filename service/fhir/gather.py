@@ -58,7 +58,9 @@ class _Task(Struct):
     query: str
 
 
-def from_prefetch(prefetch: Mapping[str, Raw], queries: Mapping[str, str | None]) -> tuple[Gathered, list[_Task]]:
+def from_prefetch(
+    prefetch: Mapping[str, Raw], queries: Mapping[str, str | None]
+) -> tuple[Gathered, list[_Task]]:
     """Read what the client sent; also the queries that remain."""
     gathered = Gathered({})
     tasks: list[_Task] = []
@@ -92,7 +94,10 @@ def _take(data: SourceData, decoded: Decoded) -> None:
 
 
 async def gather(
-    prefetch: Mapping[str, Raw], queries: Mapping[str, str | None], server: FhirServer | None, deadline_seconds: float
+    prefetch: Mapping[str, Raw],
+    queries: Mapping[str, str | None],
+    server: FhirServer | None,
+    deadline_seconds: float,
 ) -> Gathered:
     """The data of a call.
 
@@ -119,7 +124,9 @@ async def gather(
         data = gathered.sources[task.source]
         if data.state != "complete" and not data.problems:
             data.problems.append(
-                ReadProblem(task.source, "", "the FHIR server did not answer in time", matters=bool(data.resources))
+                ReadProblem(
+                    task.source, "", "the FHIR server did not answer in time", matters=bool(data.resources)
+                )
             )
     return gathered
 

@@ -44,11 +44,39 @@ _LOCAL = (
 )  # fmt: skip
 #: ... unless they are made to reach the circulation.
 _SYSTEMIC = ("transdermal", "patch", "suppository")
-_PARENTERAL = ("intravenous", "intramuscular", "subcutaneous", "parenteral", "injection", "injectable", "infusion", " iv", " im", "iv ", "im ")
-_INPATIENT = {"inpatient": "inpatient", "outpatient": "outpatient", "community": "community", "discharge": "discharge"}
+_PARENTERAL = (
+    "intravenous",
+    "intramuscular",
+    "subcutaneous",
+    "parenteral",
+    "injection",
+    "injectable",
+    "infusion",
+    " iv",
+    " im",
+    "iv ",
+    "im ",
+)
+_INPATIENT = {
+    "inpatient": "inpatient",
+    "outpatient": "outpatient",
+    "community": "community",
+    "discharge": "discharge",
+}
 CLOZAPINE = "clozapine"
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
-_DAYS = {"d": 1.0, "day": 1.0, "days": 1.0, "wk": 7.0, "week": 7.0, "weeks": 7.0, "mo": 30.0, "month": 30.0, "months": 30.0, "h": 1 / 24}
+_DAYS = {
+    "d": 1.0,
+    "day": 1.0,
+    "days": 1.0,
+    "wk": 7.0,
+    "week": 7.0,
+    "weeks": 7.0,
+    "mo": 30.0,
+    "month": 30.0,
+    "months": 30.0,
+    "h": 1 / 24,
+}
 
 
 #: Codings (system, code, display) and text of each CodeableConcept of a medication.
@@ -94,7 +122,9 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
     label = next((text for _, text in concepts if text), None) or next(iter(all_names), "")
     words = " ".join(all_names)
     systemic, parenteral = route_facts(words)
-    return Identified(tuple(dict.fromkeys(drugs)), label, matched, strength, systemic, parenteral, is_long_acting(words))
+    return Identified(
+        tuple(dict.fromkeys(drugs)), label, matched, strength, systemic, parenteral, is_long_acting(words)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -144,14 +174,19 @@ class MedicationReader:
                 if product.code is not None:
                     concepts.append(product.code)
                 if product.form is not None:
-                    names += [t for t in (product.form.text, *(c.display for c in product.form.coding or ())) if t]
+                    names += [
+                        t for t in (product.form.text, *(c.display for c in product.form.coding or ())) if t
+                    ]
                 for ingredient in product.ingredient or ():
                     if ingredient.itemCodeableConcept is not None:
                         concepts.append(ingredient.itemCodeableConcept)
                 if len(product.ingredient or ()) == 1:
                     strength = strength_of_ratio((product.ingredient or [])[0].strength)
         key = tuple(
-            (tuple((c.system or "", c.code or "", c.display or "") for c in found.coding or ()), found.text or "")
+            (
+                tuple((c.system or "", c.code or "", c.display or "") for c in found.coding or ()),
+                found.text or "",
+            )
             for found in concepts
         )
         return self._identified(key, tuple(names), strength)
@@ -159,19 +194,30 @@ class MedicationReader:
     def _identified(self, concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
         if not self.local_codes:
             return _identify(concepts, names, strength)
-        local = [drug for codings, _ in concepts for system, code, _ in codings if (drug := self.local_codes.get((system, code)))]
+        local = [
+            drug
+            for codings, _ in concepts
+            for system, code, _ in codings
+            if (drug := self.local_codes.get((system, code)))
+        ]
         found = _identify(concepts, names, strength)
         if not local:
             return found
         drugs = tuple(dict.fromkeys([*local, *found.drugs]))
-        return Identified(drugs, found.label, "code", found.strength, found.systemic, found.parenteral, found.long_acting)
+        return Identified(
+            drugs, found.label, "code", found.strength, found.systemic, found.parenteral, found.long_acting
+        )
 
     def _product(self, reference: str | None, contained: list[Any] | None) -> MedicationResource | None:
         if not reference:
             return None
         if reference.startswith("#"):
             for item in contained or ():
-                if isinstance(item, dict) and item.get("id") == reference[1:] and item.get("resourceType") == "Medication":
+                if (
+                    isinstance(item, dict)
+                    and item.get("id") == reference[1:]
+                    and item.get("resourceType") == "Medication"
+                ):
                     try:
                         return msgspec.convert(item, MedicationResource)
                     except msgspec.ValidationError:
@@ -185,7 +231,9 @@ class MedicationReader:
 
     # -- records ------------------------------------------------------------------------------------------------
 
-    def request(self, r: MedicationRequest, source: str, *, draft: bool = False, selected: bool = True) -> Medication:
+    def request(
+        self, r: MedicationRequest, source: str, *, draft: bool = False, selected: bool = True
+    ) -> Medication:
         """A MedicationRequest, as an order or as a draft of this call."""
         found = self.identify(r.medicationCodeableConcept, r.medicationReference, r.contained)
         ref = f"MedicationRequest/{r.id}" if r.id else ""
@@ -215,7 +263,9 @@ class MedicationReader:
             days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
-            replaces=tuple(_tail(x.reference) for x in (r.priorPrescription,) if x is not None and x.reference),
+            replaces=tuple(
+                _tail(x.reference) for x in (r.priorPrescription,) if x is not None and x.reference
+            ),
             selected=selected,
             setting=_setting(r.category),
         )
@@ -252,10 +302,20 @@ class MedicationReader:
         found = self.identify(d.medicationCodeableConcept, d.medicationReference, d.contained)
         ref = f"MedicationDispense/{d.id}" if d.id else ""
         start = self._read(d.whenHandedOver or d.whenPrepared, ref, "whenHandedOver", source)
-        dose = read_dose(d.dosageInstruction, found.strength) if d.dosageInstruction and CLOZAPINE in found.drugs else None
+        dose = (
+            read_dose(d.dosageInstruction, found.strength)
+            if d.dosageInstruction and CLOZAPINE in found.drugs
+            else None
+        )
         systemic, _ = route_facts(_route(d.dosageInstruction))
         supply = _days(d.daysSupply)
-        if supply is None and dose is not None and dose.mg_per_day and found.strength.mg_per_unit and d.quantity is not None:
+        if (
+            supply is None
+            and dose is not None
+            and dose.mg_per_day
+            and found.strength.mg_per_unit
+            and d.quantity is not None
+        ):
             amount = d.quantity.value
             if isinstance(amount, int | float) and amount > 0:
                 supply = amount * found.strength.mg_per_unit / dose.mg_per_day
@@ -278,7 +338,9 @@ class MedicationReader:
         """A MedicationAdministration."""
         found = self.identify(a.medicationCodeableConcept, a.medicationReference, a.contained)
         ref = f"MedicationAdministration/{a.id}" if a.id else ""
-        text = a.effectiveDateTime or (a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None)
+        text = a.effectiveDateTime or (
+            a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None
+        )
         start = self._read(text, ref, "effective", source)
         systemic, parenteral = route_facts(_route(a.dosage))
         return Medication(
@@ -303,7 +365,9 @@ class MedicationReader:
             self.problems.append(ReadProblem(source, ref, f"{element} is not a date that exists"))
         return moment
 
-    def _order_period(self, r: MedicationRequest, ref: str, source: str) -> tuple[Moment | None, Moment | None]:
+    def _order_period(
+        self, r: MedicationRequest, ref: str, source: str
+    ) -> tuple[Moment | None, Moment | None]:
         """When an order runs: bounds of its timing, else from its authoring to its validity's end."""
         starts: list[Moment] = []
         ends: list[Moment | None] = []
@@ -358,7 +422,11 @@ def _route(dosage: Any) -> str:
         route = _get(line, "route")
         if isinstance(route, dict):
             codings = route.get("coding")
-            displays = [str(c.get("display") or c.get("code") or "") for c in codings if isinstance(c, dict)] if isinstance(codings, list) else []
+            displays = (
+                [str(c.get("display") or c.get("code") or "") for c in codings if isinstance(c, dict)]
+                if isinstance(codings, list)
+                else []
+            )
             return " ".join([str(route.get("text") or ""), *displays]).strip()
     return ""
 
@@ -371,5 +439,3 @@ def _setting(category: Any) -> str:
             if isinstance(code, str) and code in _INPATIENT:
                 return code
     return ""
-
-

@@ -6,13 +6,22 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
 
 from service.alerts.codes import LOINC, Kind, coded_by_loinc, coded_kinds, kinds, kinds_by_loinc
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
-from service.fhir.resources import CodeableConcept, Component, DiagnosticReport, Observation, Quantity, Range, Resource
+from service.fhir.resources import (
+    CodeableConcept,
+    Component,
+    DiagnosticReport,
+    Observation,
+    Quantity,
+    Range,
+    Resource,
+)
 from service.fhir.times import Moment, read_moment
 from service.fhir.units import agreed_conversion, split_text
 
@@ -23,8 +32,7 @@ _STATUS: dict[str, ResultStatus] = {
     "corrected": "corrected",
     "preliminary": "preliminary",
 }
-_COMPARATORS = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
-_NUMBERS = frozenset({int, float})
+_COMPARATORS: dict[str, Literal["<", ">"]] = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
 #: Kinds whose own reference range is asked for.
 _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 
@@ -90,20 +98,32 @@ class ObservationReader:
         False, with nothing kept, for anything else: :meth:`_read` then decides with care.
         """
         concept, quantity, text = o.code, o.valueQuantity, o.effectiveDateTime
-        if concept is None or quantity is None or text is None or o.component is not None or not concept.coding:
+        if (
+            concept is None
+            or quantity is None
+            or text is None
+            or o.component is not None
+            or not concept.coding
+        ):
             return False
         coding = concept.coding[0]
         kind = self._by_loinc.get(coding.code) if coding.code is not None and coding.system == LOINC else None
         if kind is None or kind.id in _RANGED or kind.plausible_max is None:
             return False
         value, status = quantity.value, _STATUS.get(o.status or "")
-        if status is None or quantity.comparator is not None or o.id is None or type(value) not in _NUMBERS or len(text) < 20:
+        if (
+            status is None
+            or quantity.comparator is not None
+            or o.id is None
+            or value is None
+            or len(text) < 20
+        ):
             return False
         unit, code = quantity.unit or "", quantity.code or ""
         conversion = agreed_conversion(kind.dimension, code, unit)
-        if type(conversion) is str:
+        if isinstance(conversion, str) or not isinstance(value, int | float):
             return False
-        converted = value * conversion.factor + conversion.offset  # type: ignore[operator,union-attr]
+        converted = value * conversion.factor + conversion.offset
         try:
             at = datetime.fromisoformat(text)
         except ValueError:
@@ -119,7 +139,17 @@ class ObservationReader:
             kept = self.measurements[kind.id] = []
         kept.append(
             Measurement(
-                kind.id, round(converted, 6), at, reference, f"{value:g} {unit or code}", False, "", status, None, False, specimen
+                kind.id,
+                round(converted, 6),
+                at,
+                reference,
+                f"{value:g} {unit or code}",
+                False,
+                "",
+                status,
+                None,
+                False,
+                specimen,
             )
         )
         return True
@@ -174,19 +204,38 @@ class ObservationReader:
             kind, unit = self._kind(component.code)
             if kind is not None:
                 self._add(
-                    kind, component, component.valueQuantity, component.valueString, unit, status, moment, reference,
+                    kind,
+                    component,
+                    component.valueQuantity,
+                    component.valueString,
+                    unit,
+                    status,
+                    moment,
+                    reference,
                     self._groups.get(reference, reference),
                 )
 
     def _moment(self, o: Observation) -> Moment | None:
         text = o.effectiveDateTime or o.effectiveInstant
         if text is None:
-            text = (o.effectivePeriod.end or o.effectivePeriod.start) if o.effectivePeriod is not None else o.issued
+            text = (
+                (o.effectivePeriod.end or o.effectivePeriod.start)
+                if o.effectivePeriod is not None
+                else o.issued
+            )
         if text is None:
             text = o.issued
         return read_moment(text, self.zone)
 
-    def _refuse(self, kind: Kind, o: Observation | Component, reason: str, moment: Moment | None, raw: str = "", ref: str = "") -> None:
+    def _refuse(
+        self,
+        kind: Kind,
+        o: Observation | Component,
+        reason: str,
+        moment: Moment | None,
+        raw: str = "",
+        ref: str = "",
+    ) -> None:
         self.unusable.append(
             UnusableResult(
                 kind=kind.id,
@@ -216,7 +265,8 @@ class ObservationReader:
                 done = Measurement(kind.id, 1.0, moment.at, reference, "ECG", moment.date_only, "", status)
                 self.measurements.setdefault(kind.id, []).append(done)
             return
-        unit, code, bound = "", "", ""
+        unit, code = "", ""
+        bound: Literal["", "<", ">", "?"] = ""
         if quantity is not None and quantity.value is not None:
             value = quantity.value
             if isinstance(value, str):
@@ -230,7 +280,9 @@ class ObservationReader:
         elif text is not None:
             parts = split_text(text)
             if parts is None:
-                self._refuse(kind, o, "its text is not one number with a unit", moment, raw=text, ref=reference)
+                self._refuse(
+                    kind, o, "its text is not one number with a unit", moment, raw=text, ref=reference
+                )
                 return
             bound, value, unit = _COMPARATORS.get(parts[0], ""), parts[1], parts[2]
             raw = text
@@ -259,7 +311,14 @@ class ObservationReader:
             return
         if moment is None:
             stated = isinstance(o, Observation) and (o.effectiveDateTime or o.effectivePeriod or o.issued)
-            self._refuse(kind, o, "its date does not exist" if stated else "it has no date", None, raw=raw, ref=reference)
+            self._refuse(
+                kind,
+                o,
+                "its date does not exist" if stated else "it has no date",
+                None,
+                raw=raw,
+                ref=reference,
+            )
             return
         limit = self._upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
@@ -267,7 +326,19 @@ class ObservationReader:
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
-            Measurement(kind.id, round(converted, 6), moment.at, reference, raw, moment.date_only, bound, status, limit, False, specimen)  # type: ignore[arg-type]
+            Measurement(
+                kind.id,
+                round(converted, 6),
+                moment.at,
+                reference,
+                raw,
+                moment.date_only,
+                bound,
+                status,
+                limit,
+                False,
+                specimen,
+            )  # type: ignore[arg-type]
         )
 
     def _upper_limit(self, kind: Kind, o: Observation | Component, unit: str, code: str) -> float | None:
@@ -277,7 +348,7 @@ class ObservationReader:
                 continue
             own_unit = high.unit or high.code or unit
             if kind.dimension == "own-range":
-                return float(high.value) if own_unit == unit or own_unit == code else None
+                return float(high.value) if own_unit in (unit, code) else None
             conversion = agreed_conversion(kind.dimension, "", own_unit)
             if not isinstance(conversion, str):
                 return high.value * conversion.factor + conversion.offset
@@ -314,7 +385,14 @@ class ObservationReader:
 
     def _keep_answer(self, o: Observation, kind: str, answers: Mapping[str, str]) -> None:
         concept = o.valueCodeableConcept
-        value = next((answers[c.code] for c in (concept.coding or () if concept else ()) if c.code in answers), "unknown")
+        value = next(
+            (
+                answers[c.code]
+                for c in (concept.coding or () if concept else ())
+                if c.code is not None and c.code in answers
+            ),
+            "unknown",
+        )
         moment = self._moment(o)
         self.coded.append(
             CodedResult(

@@ -8,7 +8,15 @@ from __future__ import annotations
 from service.alerts.codes import coded_by_loinc, kinds
 
 _PATIENT = "patient={{context.patientId}}"
-_COUNT_KINDS = ("anc", "wbc", "neutrophils-percent", "segs-percent", "bands-percent", "eosinophils", "platelets")
+_COUNT_KINDS = (
+    "anc",
+    "wbc",
+    "neutrophils-percent",
+    "segs-percent",
+    "bands-percent",
+    "eosinophils",
+    "platelets",
+)
 _LAB_KINDS = (
     "troponin", "crp", "clozapine-level", "norclozapine-level", "glucose", "glucose-fasting", "hba1c", "cholesterol", "ldl", "hdl",
     "triglycerides", "alt", "ast", "bilirubin", "potassium", "magnesium", "qtc", "ecg",

@@ -70,7 +70,9 @@ def _is_other(reference: Reference | None, patient_id: str) -> bool:
     return type_name != "Patient" or identifier != patient_id
 
 
-def of_patient(resources: Iterable[Resource], patient_id: str, source: str, problems: list[ReadProblem]) -> list[Resource]:
+def of_patient(
+    resources: Iterable[Resource], patient_id: str, source: str, problems: list[ReadProblem]
+) -> list[Resource]:
     """Resources that may be believed; those of another patient are left out and reported (R6)."""
     kept: list[Resource] = []
     own = f"Patient/{patient_id}"
@@ -86,7 +88,9 @@ def of_patient(resources: Iterable[Resource], patient_id: str, source: str, prob
         )
         if other:
             # The foreign resource's id is not repeated: it belongs to somebody else.
-            problems.append(ReadProblem(source, type(resource).__name__, "left out: it belongs to another patient"))
+            problems.append(
+                ReadProblem(source, type(resource).__name__, "left out: it belongs to another patient")
+            )
         else:
             kept.append(resource)
     return kept
@@ -123,7 +127,11 @@ class _Builder:
         elif type(r) is MedicationStatement:
             record = reader.statement(r, source) if r.status != "entered-in-error" else None
         elif type(r) is MedicationDispense:
-            record = reader.dispense(r, source) if r.status not in ("entered-in-error", "cancelled", "declined") else None
+            record = (
+                reader.dispense(r, source)
+                if r.status not in ("entered-in-error", "cancelled", "declined")
+                else None
+            )
         elif type(r) is MedicationAdministration:
             record = reader.administration(r, source) if r.status != "entered-in-error" else None
         elif type(r) is Condition:
@@ -190,14 +198,21 @@ class _Builder:
         if drugs:
             ref = f"AllergyIntolerance/{a.id}"
             self.allergies[ref] = Allergy(
-                ref, tuple(sorted(drugs)), names[0] if names else "", _code(a.clinicalStatus), _code(a.verificationStatus)
+                ref,
+                tuple(sorted(drugs)),
+                names[0] if names else "",
+                _code(a.clinicalStatus),
+                _code(a.verificationStatus),
             )
 
     def _test(self, s: ServiceRequest, *, draft: bool) -> None:
         if s.code is None or s.status not in _LIVE_REQUEST:
             return
         tests = {
-            t for c in s.code.coding or () if c.system in (LOINC, None) and c.code for t in tests_by_code().get(c.code, ())
+            t
+            for c in s.code.coding or ()
+            if c.system in (LOINC, None) and c.code
+            for t in tests_by_code().get(c.code, ())
         }
         label = s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or ""
         if tests:
@@ -236,7 +251,10 @@ def build(
     # Medication resources travel with the records that refer to them, never with results.
     products: Mapping[str, MedicationResource] = {
         f"Medication/{r.id}": r
-        for resources in (decoded_orders.resources, *(d.resources for s, d in gathered.sources.items() if s not in _RESULTS))
+        for resources in (
+            decoded_orders.resources,
+            *(d.resources for s, d in gathered.sources.items() if s not in _RESULTS),
+        )
         for r in resources
         if type(r) is MedicationResource
     }
@@ -262,5 +280,9 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
-        read_problems=tuple([*builder.problems, *builder.medication_reader.problems, *builder.observations.problems]),
+        read_problems=(
+            *builder.problems,
+            *builder.medication_reader.problems,
+            *builder.observations.problems,
+        ),
     )

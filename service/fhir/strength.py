@@ -25,7 +25,8 @@ MASS_MG = {
 VOLUME_ML = {"ml": 1.0, "milliliter": 1.0, "milliliters": 1.0, "millilitre": 1.0, "l": 1000.0, "cl": 10.0}
 
 _IN_NAME = re.compile(
-    r"(?<![\w.])(\d+(?:\.\d+)?)\s*(mg|mcg|micrograms?|g|µg|ug)\b(?:\s*/\s*(\d+(?:\.\d+)?)?\s*(ml)\b)?", re.IGNORECASE
+    r"(?<![\w.])(\d+(?:\.\d+)?)\s*(mg|mcg|micrograms?|g|µg|ug)\b(?:\s*/\s*(\d+(?:\.\d+)?)?\s*(ml)\b)?",
+    re.IGNORECASE,
 )
 
 

@@ -72,7 +72,10 @@ class Pipeline:
         if texts and not self.site.shadow:
             drafts = Drafts(request.context.orders)
             cards = tuple(render(text, self.site, request.context.patient_id, drafts) for text in texts)
-        return Response(cards, after=lambda: self._record(request, gathered, findings, cards, as_of, perf_counter() - started))
+        return Response(
+            cards,
+            after=lambda: self._record(request, gathered, findings, cards, as_of, perf_counter() - started),
+        )
 
     async def _gather(self, request: HookRequest) -> Gathered:
         server = self._server(request)
@@ -126,10 +129,17 @@ class Pipeline:
                 user=request.context.user_id,
                 policy=self.site.policy.id,
                 seconds=seconds,
-                resources={key: len(data.resources) for key, data in gathered.sources.items() if data.resources},
+                resources={
+                    key: len(data.resources) for key, data in gathered.sources.items() if data.resources
+                },
                 findings=[(f.code, f.severity, f.subject) for f in findings],
                 cards=[
-                    (c.uuid, c.source.topic.code if c.source.topic else "", c.indicator, [s.uuid for s in c.suggestions])
+                    (
+                        c.uuid,
+                        c.source.topic.code if c.source.topic else "",
+                        c.indicator,
+                        [s.uuid for s in c.suggestions],
+                    )
                     for c in cards
                 ],
             )

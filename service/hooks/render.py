@@ -32,7 +32,11 @@ class Drafts:
             resources = [content]
             if content.get("resourceType") == "Bundle":
                 entries = content.get("entry")
-                resources = [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+                resources = (
+                    [e.get("resource") for e in entries if isinstance(e, dict)]
+                    if isinstance(entries, list)
+                    else []
+                )
             for resource in resources:
                 if isinstance(resource, dict):
                     self._parsed[f"{resource.get('resourceType')}/{resource.get('id')}"] = resource
@@ -49,10 +53,16 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
         case ReferTo():
             title = referral(offer.specialty).title
             resource = build.referral_order(offer.specialty, patient_id, offer.priority, offer.reason)
-            return f"Order {title.lower()}", Action(type="create", description=f"Order {title.lower()}", resource=resource)
+            return f"Order {title.lower()}", Action(
+                type="create", description=f"Order {title.lower()}", resource=resource
+            )
         case NotifyTeam():
             label = "Ask the monitoring team to follow up"
-            return label, Action(type="create", description=label, resource=build.team_task(offer.task, patient_id, offer.reason))
+            return label, Action(
+                type="create",
+                description=label,
+                resource=build.team_task(offer.task, patient_id, offer.reason),
+            )
         case RemoveDraft():
             label = w.one_line(f"Remove the draft order {offer.label}", 120)
             return label, Action(type="delete", description=label, resourceId=offer.ref)
@@ -64,7 +74,9 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
             label = w.one_line(f"Change the dose of {offer.label} to {w.mg(offer.mg_per_day)}/day", 120)
             description = f"{label}; check tablet strength and quantity"
             return label, Action(
-                type="update", description=description, resource=build.changed_dose(draft, offer.mg_per_day, per_day)
+                type="update",
+                description=description,
+                resource=build.changed_dose(draft, offer.mg_per_day, per_day),
             )
 
 
@@ -75,7 +87,9 @@ def _reasons(set_id: str) -> tuple[Coding, ...]:
 
 @lru_cache(maxsize=64)
 def _policy_link(base_url: str, policy_id: str, title: str) -> tuple[Link, ...]:
-    return (Link(label=f"Monitoring policy: {title}", url=f"{base_url}/policies/{policy_id}", type="absolute"),)
+    return (
+        Link(label=f"Monitoring policy: {title}", url=f"{base_url}/policies/{policy_id}", type="absolute"),
+    )
 
 
 _sources: dict[tuple[str, str, str, str], Source] = {}

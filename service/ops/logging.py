@@ -13,7 +13,9 @@ import structlog
 def configure(level: str = "info", style: str = "json") -> None:
     """Set up logging for the process. ``style``: ``json`` or ``console`` (for people)."""
     threshold = getattr(logging, level.upper())
-    logging.basicConfig(stream=sys.stdout, level=threshold, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.basicConfig(
+        stream=sys.stdout, level=threshold, format="%(levelname)s %(name)s %(message)s", force=True
+    )
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # its lines hold addresses; ours say more
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold URLs with patient ids
     logging.getLogger("httpcore").setLevel(logging.WARNING)

@@ -18,21 +18,39 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "clozapine_cds_requests", "Calls by service and HTTP status.", ["service", "status"], registry=self.registry
+            "clozapine_cds_requests",
+            "Calls by service and HTTP status.",
+            ["service", "status"],
+            registry=self.registry,
         )
         self._seconds = Histogram(
-            "clozapine_cds_request_seconds", "Time to answer, by service.", ["service"], buckets=_BUCKETS, registry=self.registry
+            "clozapine_cds_request_seconds",
+            "Time to answer, by service.",
+            ["service"],
+            buckets=_BUCKETS,
+            registry=self.registry,
         )
         self._findings = Counter(
-            "clozapine_cds_findings", "Findings by code and severity.", ["code", "severity"], registry=self.registry
+            "clozapine_cds_findings",
+            "Findings by code and severity.",
+            ["code", "severity"],
+            registry=self.registry,
         )
         self._faults = Counter(
-            "clozapine_cds_rule_faults", "Rules that failed, by rule and exception.", ["rule", "exception"], registry=self.registry
+            "clozapine_cds_rule_faults",
+            "Rules that failed, by rule and exception.",
+            ["rule", "exception"],
+            registry=self.registry,
         )
         self._feedback = Counter(
-            "clozapine_cds_feedback", "Feedback by outcome, and whether the card was known.", ["outcome", "card"], registry=self.registry
+            "clozapine_cds_feedback",
+            "Feedback by outcome, and whether the card was known.",
+            ["outcome", "card"],
+            registry=self.registry,
         )
-        self.queued = Gauge("clozapine_cds_record_queue", "Calls waiting to be recorded.", registry=self.registry)
+        self.queued = Gauge(
+            "clozapine_cds_record_queue", "Calls waiting to be recorded.", registry=self.registry
+        )
         self.dropped = Counter(
             "clozapine_cds_records_dropped", "Calls that could not be recorded.", registry=self.registry
         )

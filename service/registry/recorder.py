@@ -50,7 +50,11 @@ class Recorder:
     """
 
     def __init__(
-        self, engine: Engine, *, on_drop: Callable[[int], None] = lambda n: None, on_queue: Callable[[int], None] = lambda n: None
+        self,
+        engine: Engine,
+        *,
+        on_drop: Callable[[int], None] = lambda n: None,
+        on_queue: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._engine = engine
         self._on_drop = on_drop

@@ -47,7 +47,9 @@ class CardFeedback(SQLModel, table=True):
     """What became of a card. Append-only: the newest ``outcome_at`` wins, the history is kept."""
 
     __tablename__ = "card_feedback"
-    __table_args__ = (Index("ix_card_feedback_once", "card", "outcome", "outcome_at", "reason_code", unique=True),)
+    __table_args__ = (
+        Index("ix_card_feedback_once", "card", "outcome", "outcome_at", "reason_code", unique=True),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     received_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))

@@ -39,7 +39,9 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
 
 
 def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
-    match = re.fullmatch(r"(\w+) ([<>]?)([\d.]+)(?: (\S+))? ([\d.]+) (d|h) ago(?: (preliminary|corrected))?", text)
+    match = re.fullmatch(
+        r"(\w+) ([<>]?)([\d.]+)(?: (\S+))? ([\d.]+) (d|h) ago(?: (preliminary|corrected))?", text
+    )
     assert match, f"not a result: {text}"
     kind, comparator, value, unit, age, age_unit, status = match.groups()
     result = observation(_KINDS[kind], float(value), unit, id=f"r-{index}")
@@ -52,7 +54,9 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
 
 
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
-    match = re.fullmatch(r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: since (\d+) d| from (\d+) d to (\d+) d)?", text)
+    match = re.fullmatch(
+        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: since (\d+) d| from (\d+) d to (\d+) d)?", text
+    )
     assert match, f"not an order: {text}"
     name, mg, times, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
@@ -65,7 +69,9 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if begin and end:
         made["status"] = "stopped"
         made["authoredOn"] = day_ago(int(begin))
-        timing = made.setdefault("dosageInstruction", [{"timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}}])[0]["timing"]
+        timing = made.setdefault(
+            "dosageInstruction", [{"timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}}]
+        )[0]["timing"]
         timing["repeat"]["boundsPeriod"] = {"start": day_ago(int(begin)), "end": day_ago(int(end))}
     return made
 
@@ -111,7 +117,9 @@ def _problem(text: str, index: int) -> dict[str, Any]:
 def findings(row: dict[str, Any]) -> list[Finding]:
     """Evaluate one row."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
-    sources["patient"].append({"resourceType": "Patient", "id": "clz-p1", "gender": "female", "birthDate": "1984-05-02"})
+    sources["patient"].append(
+        {"resourceType": "Patient", "id": "clz-p1", "gender": "female", "birthDate": "1984-05-02"}
+    )
     for index, text in enumerate(row.get("counts", [])):
         source, result = _result(text, index)
         sources[source].append(result)
@@ -126,6 +134,10 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     context = call(hook, None, *drafts)["context"]
     orders = context.get("draftOrders") or context.get("medications") or context.get("medication") or {}
     facts = snapshot.build(
-        patient_id="clz-p1", hook=hook, zone=NOW.tzinfo, gathered=gathered, orders=Raw(orjson.dumps(orders)) if orders else None
+        patient_id="clz-p1",
+        hook=hook,
+        zone=NOW.tzinfo,
+        gathered=gathered,
+        orders=Raw(orjson.dumps(orders)) if orders else None,
     )
     return evaluate(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW)

@@ -20,7 +20,9 @@ def test_A1_200_with_cards(client: httpx.Client) -> None:
 
 def test_A2_no_guidance_is_an_empty_array(client: httpx.Client) -> None:
     unrelated = call("order-sign", prefetch(), order("amoxicillin 500 MG Oral Capsule"))
-    fine = call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=bundle(anc())), clozapine(300))
+    fine = call(
+        "order-sign", prefetch(medications=bundle(on_clozapine()), counts=bundle(anc())), clozapine(300)
+    )
     for body in (unrelated, fine):
         assert client.post(_SIGN, json=body).json() == {"cards": []}
 
@@ -47,7 +49,9 @@ def test_A2_no_guidance_is_an_empty_array(client: httpx.Client) -> None:
 def test_A3_every_error_is_an_operation_outcome(
     client: httpx.Client, method: str, path: str, content: bytes | None, headers: dict[str, str], status: int
 ) -> None:
-    response = client.request(method, path, content=content, headers={"Content-Type": "application/json"} | headers)
+    response = client.request(
+        method, path, content=content, headers={"Content-Type": "application/json"} | headers
+    )
     assert response.status_code == status
     outcome = OperationOutcome.model_validate(response.json())
     text = str(outcome.issue[0].details.text)

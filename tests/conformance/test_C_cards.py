@@ -75,7 +75,9 @@ def test_C4_record_text_is_escaped(client: httpx.Client) -> None:
     draft["dosageInstruction"] = [{"text": nasty}]
     count = anc(None, 1)
     count["valueString"] = nasty
-    for card in client.post("/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(counts=bundle(count)), draft)).json()["cards"]:
+    for card in client.post(
+        "/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(counts=bundle(count)), draft)
+    ).json()["cards"]:
         html = MarkdownIt("gfm-like").render(card["detail"])
         assert "<script" not in html
         assert "<a " not in html
@@ -118,7 +120,9 @@ def test_C7a_the_text_carries_what_a_suggestion_does(client: httpx.Client) -> No
     assert "12.5 mg" in card["detail"]
 
 
-@pytest.mark.parametrize(("profile", "behavior"), [("epic", "any"), ("generic", "at-most-one"), ("athena", "at-most-one")])
+@pytest.mark.parametrize(
+    ("profile", "behavior"), [("epic", "any"), ("generic", "at-most-one"), ("athena", "at-most-one")]
+)
 def test_C7b_profile_sets_selection_behavior(start_service: Any, profile: str, behavior: str) -> None:
     site = start_service(profile=profile)
     cards = site.post("/cds-services/clozapine-order-sign", json=_CALLS["missing"]).json()["cards"]
@@ -129,7 +133,11 @@ def test_C7b_card_limit_folds_the_rest(start_service: Any, client: httpx.Client)
     everything = client.post("/cds-services/clozapine-order-sign", json=_CALLS["many"]).json()["cards"]
     assert len(everything) == 10
     assert "Further findings" in everything[-1]["detail"]
-    few = start_service(card_limit=3).post("/cds-services/clozapine-order-sign", json=_CALLS["many"]).json()["cards"]
+    few = (
+        start_service(card_limit=3)
+        .post("/cds-services/clozapine-order-sign", json=_CALLS["many"])
+        .json()["cards"]
+    )
     assert len(few) == 3
     assert "more" in few[-1]["summary"]
 
@@ -154,7 +162,9 @@ def test_C8_actions_are_well_formed(cards: list[dict[str, Any]]) -> None:
 def test_C8_update_is_the_whole_draft_with_only_the_dose_changed(client: httpx.Client) -> None:
     draft = clozapine(300, extension=[{"url": "urn:x", "valueString": "kept"}], note=[{"text": "kept too"}])
     draft["dispenseRequest"] = {"numberOfRepeatsAllowed": 1, "quantity": {"value": 90}}
-    card = client.post("/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(counts=bundle(anc())), draft)).json()["cards"][0]
+    card = client.post(
+        "/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(counts=bundle(anc())), draft)
+    ).json()["cards"][0]
     update = next(a for s in card["suggestions"] for a in s["actions"] if a["type"] == "update")["resource"]
     changed = {k for k in draft.keys() | update.keys() if draft.get(k) != update.get(k)}
     assert changed == {"dosageInstruction", "dispenseRequest"}

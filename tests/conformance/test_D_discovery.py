@@ -11,7 +11,19 @@ _VERSIONS = {
     "order-sign": "1.0", "order-select": "1.0", "patient-view": "1.0", "encounter-start": "1.0", "encounter-discharge": "1.0",
     "medication-verify": "0.1.0", "medication-refill": "0.1.0",
 }  # fmt: skip
-_KEYS = {"patient", "medications", "statements", "dispenses", "administrations", "counts", "labs", "vitals", "conditions", "allergies", "smoking"}
+_KEYS = {
+    "patient",
+    "medications",
+    "statements",
+    "dispenses",
+    "administrations",
+    "counts",
+    "labs",
+    "vitals",
+    "conditions",
+    "allergies",
+    "smoking",
+}
 
 
 def _services(client: httpx.Client) -> list[dict[str, object]]:
@@ -27,7 +39,10 @@ def test_D1_services_is_an_array(client: httpx.Client) -> None:
 
 def test_D2_every_service_has_hook_id_description_title(client: httpx.Client) -> None:
     for service in _services(client):
-        assert all(isinstance(service[name], str) and service[name] for name in ("hook", "id", "description", "title"))
+        assert all(
+            isinstance(service[name], str) and service[name]
+            for name in ("hook", "id", "description", "title")
+        )
 
 
 def test_D3_version_is_the_specification_s(client: httpx.Client) -> None:
@@ -57,7 +72,9 @@ def _queries(client: httpx.Client) -> list[str]:
 def test_D7_templates_use_the_supported_subset(client: httpx.Client) -> None:
     for query in _queries(client):
         path, _, parameters = query.partition("?")
-        assert re.fullmatch(r"[A-Z][A-Za-z]+" if parameters else r"[A-Z][A-Za-z]+/\{\{context\.patientId\}\}", path)
+        assert re.fullmatch(
+            r"[A-Z][A-Za-z]+" if parameters else r"[A-Z][A-Za-z]+/\{\{context\.patientId\}\}", path
+        )
         names = [name for name, _ in parse_qsl(parameters)]
         assert len(names) == len(set(names))
         assert all("." not in name and (":" not in name or name.endswith(":in")) for name in names)
@@ -74,10 +91,18 @@ def test_D8_tokens_are_simple(client: httpx.Client) -> None:
 
 def test_D9_browser_clients_pass_preflight_and_call(client: httpx.Client) -> None:
     origin = {"Origin": "https://sandbox.example"}
-    for path in ("/cds-services", "/cds-services/clozapine-order-sign", "/cds-services/clozapine-order-sign/feedback"):
+    for path in (
+        "/cds-services",
+        "/cds-services/clozapine-order-sign",
+        "/cds-services/clozapine-order-sign/feedback",
+    ):
         preflight = client.options(
             path,
-            headers=origin | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"},
+            headers=origin
+            | {
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "authorization,content-type",
+            },
         )
         assert preflight.status_code in (200, 204)
         assert preflight.headers["access-control-allow-origin"] in ("*", origin["Origin"])

@@ -37,8 +37,14 @@ def _overridden(card: str, **more: Any) -> dict[str, Any]:
         ({"outcome": "overridden", "outcomeTimestamp": _AT}, "card"),
         ({"card": "c", "outcome": "ignored", "outcomeTimestamp": _AT}, "feedback[0].outcome"),
         ({"card": "c", "outcome": "overridden"}, "outcomeTimestamp"),
-        ({"card": "c", "outcome": "overridden", "outcomeTimestamp": "yesterday"}, "feedback[0].outcomeTimestamp"),
-        ({"card": "c", "outcome": "overridden", "outcomeTimestamp": "2026-11-20T10:05:00"}, "feedback[0].outcomeTimestamp"),
+        (
+            {"card": "c", "outcome": "overridden", "outcomeTimestamp": "yesterday"},
+            "feedback[0].outcomeTimestamp",
+        ),
+        (
+            {"card": "c", "outcome": "overridden", "outcomeTimestamp": "2026-11-20T10:05:00"},
+            "feedback[0].outcomeTimestamp",
+        ),
         ({"card": 7, "outcome": "overridden", "outcomeTimestamp": _AT}, "feedback[0].card"),
     ],
 )
@@ -66,7 +72,11 @@ def test_F2_accepted_names_its_suggestions(client: httpx.Client) -> None:
 def test_F3_override_reasons_in_every_shape(client: httpx.Client) -> None:
     reason = {"system": "urn:r", "code": "risk-benefit-ratio", "display": "Benefit"}
     shapes: list[tuple[dict[str, Any], str, str]] = [
-        ({"overrideReason": {"reason": reason, "userComment": "talked to haematology"}}, "risk-benefit-ratio", "talked to haematology"),
+        (
+            {"overrideReason": {"reason": reason, "userComment": "talked to haematology"}},
+            "risk-benefit-ratio",
+            "talked to haematology",
+        ),
         ({"overrideReason": {"userComment": "no"}}, "", "no"),
         ({"overrideReason": {"reason": {"system": "urn:r", "code": "x"}}}, "x", ""),
         ({"overrideReason": reason}, "risk-benefit-ratio", ""),
@@ -82,7 +92,12 @@ def test_F3_override_reasons_in_every_shape(client: httpx.Client) -> None:
 def test_F4_idempotent_latest_wins_history_kept(client: httpx.Client) -> None:
     card = str(uuid4())
     first = _overridden(card)
-    later = {"card": card, "outcome": "accepted", "outcomeTimestamp": "2026-11-20T11:00:00+00:00", "acceptedSuggestions": [{"id": "s"}]}
+    later = {
+        "card": card,
+        "outcome": "accepted",
+        "outcomeTimestamp": "2026-11-20T11:00:00+00:00",
+        "acceptedSuggestions": [{"id": "s"}],
+    }
     assert _send(client, later, first).status_code == 204
     assert _send(client, first).status_code == 204  # the same report again, and late
     assert len(_history(client, card)) == 2
@@ -104,7 +119,9 @@ def test_F4a_answers_204_without_body(client: httpx.Client) -> None:
 
 
 def test_F5_unknown_and_known_cards_are_counted(client: httpx.Client) -> None:
-    answer = client.post("/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(), clozapine())).json()
+    answer = client.post(
+        "/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(), clozapine())
+    ).json()
     assert _send(client, _overridden(answer["cards"][0]["uuid"])).status_code == 204
     assert _send(client, _overridden("a-card-of-another-replica")).status_code == 204
     metrics = client.get("/metrics").text

@@ -35,7 +35,13 @@ def empties(value: Any, path: str = "$") -> list[str]:
 def test_J1_bodies_are_json_with_fhir_json_inside(client: httpx.Client) -> None:
     response = client.post("/cds-services/clozapine-order-sign", json=_ANSWERED[0])
     assert response.headers["content-type"] == "application/json"
-    resources = [a["resource"] for c in json.loads(response.content)["cards"] for s in c["suggestions"] for a in s["actions"] if "resource" in a]
+    resources = [
+        a["resource"]
+        for c in json.loads(response.content)["cards"]
+        for s in c["suggestions"]
+        for a in s["actions"]
+        if "resource" in a
+    ]
     assert resources
     assert all(isinstance(r, dict) and r["resourceType"] for r in resources)
 
@@ -60,7 +66,9 @@ def test_J3_unknown_fields_and_extensions_are_ignored_everywhere(client: httpx.C
     odd["context"]["extension"] = extra
     odd["context"]["more"] = None
     odd["prefetch"]["unasked"] = {"resourceType": "Basic"}
-    odd["context"]["draftOrders"]["entry"][0]["resource"]["extension"] = [{"url": "urn:x", "valueString": "y"}]
+    odd["context"]["draftOrders"]["entry"][0]["resource"]["extension"] = [
+        {"url": "urn:x", "valueString": "y"}
+    ]
     odd["context"]["draftOrders"]["entry"][0]["resource"]["madeUp"] = {"a": 1}
     first = client.post("/cds-services/clozapine-order-sign", json=plain).json()
     second = client.post("/cds-services/clozapine-order-sign", json=odd)

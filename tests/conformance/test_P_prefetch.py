@@ -20,7 +20,13 @@ def connected(start_service: Any, ehr: Ehr) -> tuple[httpx.Client, Ehr, dict[str
     server = f"{ehr.base_url}/fhir"
     access = {
         "fhirServer": server,
-        "fhirAuthorization": {"access_token": ehr.token, "token_type": "Bearer", "expires_in": 60, "scope": "patient/*.rs", "subject": "x"},
+        "fhirAuthorization": {
+            "access_token": ehr.token,
+            "token_type": "Bearer",
+            "expires_in": 60,
+            "scope": "patient/*.rs",
+            "subject": "x",
+        },
     }
     ehr.add({"resourceType": "Patient", "id": "clz-p1"}, on_clozapine())
     return start_service(fhir_servers=(server,), fhir_deadline_ms=2000), ehr, access
@@ -46,14 +52,23 @@ def test_P1_prefetch_and_fetching_give_the_same_cards(connected: Any) -> None:
     client, ehr, access = connected
     ehr.add(anc(1.2))
     fetched = client.post(_SIGN, json=call("order-sign", None, clozapine(300), **access)).json()
-    sent = dict.fromkeys(prefetch()) | {"medications": bundle(on_clozapine()), "counts": bundle(anc(1.2)), "patient": {"resourceType": "Patient", "id": "clz-p1"}}
+    sent = dict.fromkeys(prefetch()) | {
+        "medications": bundle(on_clozapine()),
+        "counts": bundle(anc(1.2)),
+        "patient": {"resourceType": "Patient", "id": "clz-p1"},
+    }
     assert codes(fetched) == codes(client.post(_SIGN, json=call("order-sign", sent, clozapine(300))).json())
 
 
 def test_P2_null_is_not_fetched_except_counts(connected: Any) -> None:
     client, ehr, access = connected
     ehr.add(anc(0.8))
-    answer = client.post(_SIGN, json=call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=None), clozapine(300), **access)).json()
+    answer = client.post(
+        _SIGN,
+        json=call(
+            "order-sign", prefetch(medications=bundle(on_clozapine()), counts=None), clozapine(300), **access
+        ),
+    ).json()
     assert codes(answer)[0] == ("anc-moderate-neutropenia", "critical")
     assert len(ehr.asked) == len(_asked(ehr, "Observation")) == 1
 
@@ -64,7 +79,12 @@ def test_P2_null_without_access_means_no_data(client: httpx.Client) -> None:
 
 
 def test_P2_empty_bundle_equals_null(client: httpx.Client) -> None:
-    answer = client.post(_SIGN, json=call("order-sign", prefetch(counts={"resourceType": "Bundle", "type": "searchset"}), clozapine())).json()
+    answer = client.post(
+        _SIGN,
+        json=call(
+            "order-sign", prefetch(counts={"resourceType": "Bundle", "type": "searchset"}), clozapine()
+        ),
+    ).json()
     assert codes(answer) == [("anc-missing", "critical")]
 
 
@@ -74,7 +94,15 @@ _OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", 
 def test_P3_operation_outcome_is_unavailable_and_not_repeated(connected: Any) -> None:
     client, ehr, access = connected
     ehr.add(anc(0.4))
-    answer = client.post(_SIGN, json=call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=_OUTCOME), clozapine(300), **access)).json()
+    answer = client.post(
+        _SIGN,
+        json=call(
+            "order-sign",
+            prefetch(medications=bundle(on_clozapine()), counts=_OUTCOME),
+            clozapine(300),
+            **access,
+        ),
+    ).json()
     assert codes(answer) == [("data-unavailable", "warning")]
     assert "blood counts" in answer["cards"][0]["summary"]
     assert ehr.asked == []
@@ -83,7 +111,10 @@ def test_P3_operation_outcome_is_unavailable_and_not_repeated(connected: Any) ->
 def test_P3_operation_outcome_inside_a_bundle_makes_it_incomplete(client: httpx.Client) -> None:
     partial = bundle(anc(3.0))
     partial["entry"].append({"resource": _OUTCOME, "search": {"mode": "outcome"}})
-    answer = client.post(_SIGN, json=call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=partial), clozapine(300))).json()
+    answer = client.post(
+        _SIGN,
+        json=call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=partial), clozapine(300)),
+    ).json()
     assert ("data-unavailable", "warning") in codes(answer)
 
 
@@ -99,8 +130,13 @@ def test_P4_remaining_pages_are_fetched(connected: Any) -> None:
 
 
 def test_P4_first_page_only_is_said_to_be_incomplete(client: httpx.Client) -> None:
-    page = bundle(anc(3.0)) | {"link": [{"relation": "next", "url": "https://ehr.example/fhir/Observation?page=2"}]}
-    answer = client.post(_SIGN, json=call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=page), clozapine(300))).json()
+    page = bundle(anc(3.0)) | {
+        "link": [{"relation": "next", "url": "https://ehr.example/fhir/Observation?page=2"}]
+    }
+    answer = client.post(
+        _SIGN,
+        json=call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=page), clozapine(300)),
+    ).json()
     assert codes(answer) == [("data-unavailable", "warning")]
     assert "first page" in answer["cards"][0]["detail"]
 
@@ -126,7 +162,10 @@ def test_P5_nothing_readable_is_412_naming_the_keys(client: httpx.Client) -> Non
 
 def test_P5_foreign_servers_are_never_called(start_service: Any, ehr: Ehr) -> None:
     closed = start_service()
-    access = {"fhirServer": f"{ehr.base_url}/fhir", "fhirAuthorization": {"access_token": ehr.token, "token_type": "Bearer"}}
+    access = {
+        "fhirServer": f"{ehr.base_url}/fhir",
+        "fhirAuthorization": {"access_token": ehr.token, "token_type": "Bearer"},
+    }
     assert closed.post(_SIGN, json=call("order-sign", None, clozapine(), **access)).status_code == 412
     assert ehr.asked == []
 

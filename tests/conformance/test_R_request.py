@@ -39,7 +39,13 @@ def test_R1_another_hook_is_refused(client: httpx.Client) -> None:
     assert _refused(client, _sound("patient-view"), "order-sign") == "hook"
 
 
-_TOKEN = {"access_token": "tok-canary", "token_type": "Bearer", "expires_in": 60, "scope": "patient/*.rs", "subject": "clozapine-cds"}
+_TOKEN = {
+    "access_token": "tok-canary",
+    "token_type": "Bearer",
+    "expires_in": 60,
+    "scope": "patient/*.rs",
+    "subject": "clozapine-cds",
+}
 
 
 def test_R2_fhir_server_is_required_with_authorization(client: httpx.Client) -> None:
@@ -58,11 +64,16 @@ def test_R2_fhir_server_is_required_with_authorization(client: httpx.Client) -> 
     ],
 )
 def test_R3_authorization_is_checked(client: httpx.Client, change: dict[str, Any], names: str) -> None:
-    body = _sound("order-sign") | {"fhirServer": "https://ehr.example/fhir", "fhirAuthorization": _TOKEN | change}
+    body = _sound("order-sign") | {
+        "fhirServer": "https://ehr.example/fhir",
+        "fhirAuthorization": _TOKEN | change,
+    }
     assert names in _refused(client, body, names)
 
 
-def test_R3_token_is_never_logged(client: httpx.Client, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_R3_token_is_never_logged(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     body = _sound("order-sign") | {"fhirServer": "https://ehr.example/fhir", "fhirAuthorization": _TOKEN}
     with caplog.at_level(logging.DEBUG):
         assert client.post(_SIGN, json=body).status_code == 200
@@ -113,7 +124,10 @@ def test_R4_encounter_is_optional_where_it_is(client: httpx.Client) -> None:
     for hook in ("patient-view", "order-select", "order-sign", "medication-verify"):
         body = _sound(hook)
         del body["context"]["encounterId"]
-        assert codes(client.post(f"/cds-services/clozapine-{hook}", json=body).json())[0][0] == "anc-severe-neutropenia"
+        assert (
+            codes(client.post(f"/cds-services/clozapine-{hook}", json=body).json())[0][0]
+            == "anc-severe-neutropenia"
+        )
 
 
 def test_R4_medication_verify_reads_both_spellings(client: httpx.Client) -> None:
@@ -133,13 +147,18 @@ def test_R4_resigned_orders_may_have_other_statuses(client: httpx.Client) -> Non
 
 def test_R5_guidance_concerns_the_selected_orders(client: httpx.Client) -> None:
     chart = prefetch(medications=bundle(on_clozapine()), counts=bundle(anc()))
-    both = (order("fluvoxamine 50 MG Oral Tablet", "903884", id="d-1"), order("amoxicillin 500 MG Oral Capsule", id="d-2"))
+    both = (
+        order("fluvoxamine 50 MG Oral Tablet", "903884", id="d-1"),
+        order("amoxicillin 500 MG Oral Capsule", id="d-2"),
+    )
     body = call("order-select", chart, *both)
     path = "/cds-services/clozapine-order-select"
     body["context"]["selections"] = ["MedicationRequest/d-1"]
     assert codes(client.post(path, json=body).json())[0][0] == "interaction-cyp1a2-strong-inhibitor"
     body["context"]["selections"] = ["MedicationRequest/d-2"]
-    assert "interaction-cyp1a2-strong-inhibitor" not in {c for c, _ in codes(client.post(path, json=body).json())}
+    assert "interaction-cyp1a2-strong-inhibitor" not in {
+        c for c, _ in codes(client.post(path, json=body).json())
+    }
 
 
 def test_R5a_a_drafted_count_is_not_offered_again(client: httpx.Client) -> None:
@@ -158,7 +177,10 @@ def test_R5b_drafts_are_read_leniently(client: httpx.Client) -> None:
     draft = clozapine(300)
     draft["category"] = {"coding": [{"code": "outpatient"}]}  # an object where an array belongs
     draft["dosageInstruction"] = [
-        {"timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}, "doseAndRate": {"doseQuantity": {"value": 3, "code": "{pill}"}}}
+        {
+            "timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}},
+            "doseAndRate": {"doseQuantity": {"value": 3, "code": "{pill}"}},
+        }
     ]
     body = call("order-sign", prefetch(counts=bundle(anc())), draft)
     del body["context"]["draftOrders"]["type"]
@@ -168,7 +190,12 @@ def test_R5b_drafts_are_read_leniently(client: httpx.Client) -> None:
 
 
 def test_R5b_before_a_drug_is_chosen_there_is_nothing_to_say(client: httpx.Client) -> None:
-    draft = {"resourceType": "MedicationRequest", "id": "request-123", "status": "draft", "subject": {"reference": f"Patient/{PATIENT}"}}
+    draft = {
+        "resourceType": "MedicationRequest",
+        "id": "request-123",
+        "status": "draft",
+        "subject": {"reference": f"Patient/{PATIENT}"},
+    }
     body = call("order-select", None, draft)
     assert client.post("/cds-services/clozapine-order-select", json=body).json() == {"cards": []}
 
@@ -176,14 +203,26 @@ def test_R5b_before_a_drug_is_chosen_there_is_nothing_to_say(client: httpx.Clien
 def test_R5b_contained_medication_with_own_codes(client: httpx.Client) -> None:
     draft = clozapine(12.5)
     del draft["medicationCodeableConcept"]
-    draft["contained"] = [{"resourceType": "Medication", "id": "m", "code": {"coding": [{"system": "urn:oid:1.2.3", "code": "5"}], "text": "cloZAPine 25 mg tablet"}}]
+    draft["contained"] = [
+        {
+            "resourceType": "Medication",
+            "id": "m",
+            "code": {"coding": [{"system": "urn:oid:1.2.3", "code": "5"}], "text": "cloZAPine 25 mg tablet"},
+        }
+    ]
     draft["medicationReference"] = {"reference": "#m"}
-    assert ("anc-missing", "critical") in codes(client.post(_SIGN, json=call("order-sign", prefetch(), draft)).json())
+    assert ("anc-missing", "critical") in codes(
+        client.post(_SIGN, json=call("order-sign", prefetch(), draft)).json()
+    )
 
 
 def test_R6_another_patient_s_resources_are_left_out_and_reported(client: httpx.Client) -> None:
     foreign = anc(0.2, 1, id="foreign-anc", patient="somebody-else")
-    body = call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=bundle(anc(3.0, 5), foreign)), clozapine(300))
+    body = call(
+        "order-sign",
+        prefetch(medications=bundle(on_clozapine()), counts=bundle(anc(3.0, 5), foreign)),
+        clozapine(300),
+    )
     answer = client.post(_SIGN, json=body).json()
     assert codes(answer) == [("data-unavailable", "warning")]
     assert "another patient" in answer["cards"][0]["detail"]

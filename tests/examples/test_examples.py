@@ -18,7 +18,9 @@ FOLDERS = sorted(p for p in (Path(__file__).parents[2] / "examples").iterdir() i
 def _play(client: httpx.Client, folder: Path) -> dict[str, Any]:
     body = (folder / "request.json").read_bytes()
     hook = json.loads(body)["hook"]
-    response = client.post(f"/cds-services/clozapine-{hook}", content=body, headers={"Content-Type": "application/json"})
+    response = client.post(
+        f"/cds-services/clozapine-{hook}", content=body, headers={"Content-Type": "application/json"}
+    )
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -33,7 +35,9 @@ def test_example_gives_its_cards(client: httpx.Client, folder: Path) -> None:
     answer = _play(client, folder)
     assert codes(answer) == [(c["code"], c["indicator"]) for c in expected["cards"]]
     actions = [a for card in answer["cards"] for s in card.get("suggestions", []) for a in s["actions"]]
-    kinds = {a["type"] for a in actions} | {f"{a['type']} {a['resource']['resourceType']}" for a in actions if "resource" in a}
+    kinds = {a["type"] for a in actions} | {
+        f"{a['type']} {a['resource']['resourceType']}" for a in actions if "resource" in a
+    }
     assert set(expected.get("suggestions", [])) <= kinds
     for action in actions:
         if "resource" in action:

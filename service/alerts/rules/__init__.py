@@ -9,6 +9,7 @@ from service.alerts.case import Case
 from service.alerts.finding import Finding
 from service.alerts.rules import (
     blood_counts,
+    count_history,
     data_quality,
     dose,
     infection,
@@ -23,6 +24,7 @@ Rule = Callable[[Case], Iterable[Finding]]
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,
     *blood_counts.RULES,
+    *count_history.RULES,
     *infection.RULES,
     *missed_doses.RULES,
     *dose.RULES,

@@ -43,7 +43,11 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         elif state == "incomplete":
             missing.append(f"part of the {what}")
     lost = [p for p in case.snapshot.read_problems if p.matters]
-    also = [what for source, what in _HELPFUL.items() if case.snapshot.state(source) != "complete"] if case.relevant else []
+    also = (
+        [what for source, what in _HELPFUL.items() if case.snapshot.state(source) != "complete"]
+        if case.relevant
+        else []
+    )
     if not missing and not lost and not also:
         return
     needed = bool(missing or lost)
@@ -61,7 +65,10 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         ),
         why=(*(f"Could not be read: {m}." for m in (*missing, *also)), *reasons),
         policy_says=("An order is never presented as checked when the data for the check are missing.",),
-        suggested=("Look the missing data up in the record.", "Do not read the absence of other cards as safety."),
+        suggested=(
+            "Look the missing data up in the record.",
+            "Do not read the absence of other cards as safety.",
+        ),
         unchecked=(*missing, *also),
         evidence=tuple(Evidence(p.ref, w.safe(p.reason)) for p in lost[:8] if p.ref),
         missing=(*missing, *also) or ("records that could not be read",),
@@ -84,7 +91,11 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
     if not case.relevant:
         return
     drafted = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
-    current = [m for m in case.other_current if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")]
+    current = [
+        m
+        for m in case.other_current
+        if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")
+    ]
     shown = drafted if case.is_order_hook else [*drafted, *current]
     if not shown:
         return
@@ -93,7 +104,9 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
         code="medication-unrecognized",
         severity="info",
         subject="unrecognized",
-        summary=w.summary(f"Not checked against clozapine, medication not recognised: {w.listed(names[:3])}."),
+        summary=w.summary(
+            f"Not checked against clozapine, medication not recognised: {w.listed(names[:3])}."
+        ),
         why=tuple(f"{w.safe(m.label) or 'Medication without a name'} ({w.safe(m.ref)})" for m in shown[:10]),
         policy_says=("Interactions are checked for the drugs this service knows by code or name.",),
         suggested=("Check these medications for interactions with clozapine by hand.",),

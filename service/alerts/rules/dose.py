@@ -38,13 +38,20 @@ def dose_start_too_high(case: Case) -> Iterator[Finding]:
         code="dose-start-too-high",
         severity="critical",
         subject="dose",
-        summary=w.summary(f"Clozapine start dose {w.mg(first)} on day 1: start at {w.mg(start)} once or twice daily."),
+        summary=w.summary(
+            f"Clozapine start dose {w.mg(first)} on day 1: start at {w.mg(start)} once or twice daily."
+        ),
         why=(
             f"Drafted for the first day: {w.mg(first)}.",
             "No clozapine in the record within the restart limit.",
         ),
-        policy_says=(f"First day: {w.mg(start)} once or twice, at most {w.mg(limit.value)}; higher doses risk collapse.",),
-        suggested=(f"Start at {w.mg(start)} once or twice daily.", "If the patient already takes clozapine, record the doses taken."),
+        policy_says=(
+            f"First day: {w.mg(start)} once or twice, at most {w.mg(limit.value)}; higher doses risk collapse.",
+        ),
+        suggested=(
+            f"Start at {w.mg(start)} once or twice daily.",
+            "If the patient already takes clozapine, record the doses taken.",
+        ),
         evidence=_evidence(drafts),
         citation=case.policy.cite(limit),
         offers=offers,
@@ -67,7 +74,10 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
         severity="critical",
         subject="dose",
         summary=f"Clozapine {w.mg(dose)}/day is above the maximum of {w.mg(limit.value)}/day.",
-        why=(f"Drafted: {w.mg(dose)}/day" + (f" in {len(drafts)} orders together." if len(drafts) > 1 else "."),),
+        why=(
+            f"Drafted: {w.mg(dose)}/day"
+            + (f" in {len(drafts)} orders together." if len(drafts) > 1 else "."),
+        ),
         policy_says=(f"The daily maximum is {w.mg(limit.value)}.",),
         suggested=("Correct the dose.", "Check a clozapine level if response is poor."),
         evidence=_evidence(drafts),
@@ -80,13 +90,21 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
 def dose_unreadable(case: Case) -> Iterator[Finding]:
     """The daily dose of a clozapine order cannot be computed: no dose rule may silently pass."""
     if case.hook == "order-select":
-        unreadable = [d for d in case.clozapine_drafts if d.dose is not None and d.dose.mg_per_day is None and d.dose.text]
+        unreadable = [
+            d
+            for d in case.clozapine_drafts
+            if d.dose is not None and d.dose.mg_per_day is None and d.dose.text
+        ]
     else:
         unreadable = [d for d in case.clozapine_drafts if d.dose is None or d.dose.mg_per_day is None]
     if not unreadable:
         return
     first = unreadable[0]
-    reason = first.dose.unreadable if first.dose is not None and first.dose.unreadable else "the order gives no dose"
+    reason = (
+        first.dose.unreadable
+        if first.dose is not None and first.dose.unreadable
+        else "the order gives no dose"
+    )
     yield Finding(
         code="dose-unreadable",
         severity="warning",

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.finding import Evidence, Finding, Offer, OrderTest
-from service.alerts.rules.blood_counts import count_line, evidence_of, order_cbc, remove_drafts
+from service.alerts.finding import Evidence, Finding, Offer, OrderTest, Severity
+from service.alerts.rules.counting import count_line, evidence_of, order_cbc, remove_drafts
 
 
 def fever(case: Case) -> Iterator[Finding]:
@@ -32,11 +32,16 @@ def fever(case: Case) -> Iterator[Finding]:
         return
     count = case.anc.newest
     counted = count is not None and count.at is not None and count.at >= highest.at
-    severity = "critical" if full and not counted else "warning"
+    severity: Severity = "critical" if full and not counted else "warning"
     offers, steps = ((), ()) if counted else order_cbc(case, "stat", "Fever under clozapine")
-    extra: tuple[Offer, ...] = (OrderTest("clozapine-level", "urgent", "Infection can raise the clozapine level"),)
+    extra: tuple[Offer, ...] = (
+        OrderTest("clozapine-level", "urgent", "Infection can raise the clozapine level"),
+    )
     if early:
-        extra = (OrderTest("troponin-crp", "urgent", "Fever in the first weeks of clozapine: myocarditis?"), *extra)
+        extra = (
+            OrderTest("troponin-crp", "urgent", "Fever in the first weeks of clozapine: myocarditis?"),
+            *extra,
+        )
     if counted and not early:
         extra = ()
     yield Finding(
@@ -49,12 +54,20 @@ def fever(case: Case) -> Iterator[Finding]:
         ),
         why=(
             f"Temperature {w.number(highest.value, 1)} °C, {w.moment(case.snapshot, highest.at, highest.date_only)} (as sent: {w.safe(highest.raw)}).",
-            f"ANC since: {count_line(case, count)}." if counted and count is not None else "No blood count since then.",
+            f"ANC since: {count_line(case, count)}."
+            if counted and count is not None
+            else "No blood count since then.",
         ),
         policy_says=(rule.says,),
-        suggested=(*steps, *(("Check troponin and CRP (first weeks of treatment).",) if early else ()), "Look for infection."),
+        suggested=(
+            *steps,
+            *(("Check troponin and CRP (first weeks of treatment).",) if early else ()),
+            "Look for infection.",
+        ),
         evidence=(
-            Evidence(highest.ref, f"Temperature {w.number(highest.value, 1)} °C", highest.at, highest.date_only),
+            Evidence(
+                highest.ref, f"Temperature {w.number(highest.value, 1)} °C", highest.at, highest.date_only
+            ),
             *evidence_of(case, *([count] if counted and count is not None else [])),
         ),
         missing=() if counted else ("a blood count since the fever",),
@@ -83,9 +96,14 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
         changes_order=True,
         subject="eosinophils",
         summary=f"Eosinophils {w.count(newest.value)} on {w.day(case.snapshot, newest.at)} under clozapine.",
-        why=(f"Eosinophils {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",),
+        why=(
+            f"Eosinophils {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+        ),
         policy_says=(rule.says,),
-        suggested=("Repeat the count.", "Check CRP and troponin; ask about rash, fever, chest pain and breathlessness."),
+        suggested=(
+            "Repeat the count.",
+            "Check CRP and troponin; ask about rash, fever, chest pain and breathlessness.",
+        ),
         evidence=evidence_of(case, newest),
         citation=case.policy.cite(cited),
         offers=(*offers, OrderTest("troponin-crp", "urgent", "Eosinophilia under clozapine")),
@@ -105,7 +123,9 @@ def thrombocytopenia(case: Case) -> Iterator[Finding]:
         severity="critical",
         subject="platelets",
         summary=f"Platelets {w.count(newest.value)} on {w.day(case.snapshot, newest.at)}: stop clozapine, ask hematology.",
-        why=(f"Platelets {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",),
+        why=(
+            f"Platelets {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+        ),
         policy_says=(rule.says,),
         suggested=("Stop clozapine.", "Repeat the count at once.", "Consult hematology."),
         evidence=evidence_of(case, newest),

@@ -8,7 +8,17 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.drugs import InteractionClass, classes_of
 from service.alerts.facts import Medication
-from service.alerts.finding import SEVERITY_RANK, ChangeDose, Citation, Evidence, Finding, Offer, OrderTest, RemoveDraft, Severity
+from service.alerts.finding import (
+    SEVERITY_RANK,
+    ChangeDose,
+    Citation,
+    Evidence,
+    Finding,
+    Offer,
+    OrderTest,
+    RemoveDraft,
+    Severity,
+)
 
 _DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
 
@@ -68,7 +78,11 @@ def _dose_already_reduced(case: Case, medication: Medication) -> bool:
     earlier = [
         m.dose.mg_per_day
         for m in case.clozapine_records
-        if m.dose is not None and m.dose.mg_per_day and (medication.start is None or m.start is None or m.start < medication.start or case.clozapine_drafts)
+        if m.dose is not None
+        and m.dose.mg_per_day
+        and (
+            medication.start is None or m.start is None or m.start < medication.start or case.clozapine_drafts
+        )
     ]
     return bool(earlier) and now <= max(earlier) * case.policy.dosing.strong_inhibitor_factor.value * 1.001
 
@@ -114,7 +128,11 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
     others = list({m.group.id: m for m in matches[1:] if m.group.finding != lead.finding}.values())
     drug = w.listed([_name(drug_ids[0]), *(d.replace("-", " ") for d in drug_ids[1:])])
     state = "is being ordered" if medication.role == "draft" else "is on the medication list"
-    since = f" since {w.day(case.snapshot, medication.start)}" if medication.start and medication.role != "draft" else ""
+    since = (
+        f" since {w.day(case.snapshot, medication.start)}"
+        if medication.start and medication.role != "draft"
+        else ""
+    )
     clozapine = "is being ordered" if case.clozapine_drafts else "is taken"
     dose = case.current_mg_per_day
     why = [
@@ -135,11 +153,19 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         elif target is not None:
             base = case.established_mg_per_day or case.drafted_mg_per_day or 0
             summary = f"{drug} with clozapine: level can rise several-fold; give one third of the dose ({w.mg(base)} → {w.mg(target)}/day)."
-            steps.insert(2, f"One third of {w.mg(base)}/day, rounded down to a dose that tablets can make: {w.mg(target)}/day.")
+            steps.insert(
+                2,
+                f"One third of {w.mg(base)}/day, rounded down to a dose that tablets can make: {w.mg(target)}/day.",
+            )
             drafts = case.clozapine_drafts
             if len(drafts) == 1 and drafts[0].ref:
                 offers.append(ChangeDose(drafts[0].ref, w.plain(drafts[0].label), target))
-    if medication.role == "draft" and medication.ref and severity != "info" and case.hook in ("order-select", "order-sign"):
+    if (
+        medication.role == "draft"
+        and medication.ref
+        and severity != "info"
+        and case.hook in ("order-select", "order-sign")
+    ):
         offers.append(RemoveDraft(medication.ref, w.plain(medication.label)))
     for test_id in dict.fromkeys(t for m in matches for t in m.group.orders):
         if case.test_ordered(test_id) is None:
@@ -155,7 +181,10 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         suggested=tuple(steps),
         evidence=(
             Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),
-            *(Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in (case.clozapine_drafts or case.current_clozapine)[:2]),
+            *(
+                Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only)
+                for m in (case.clozapine_drafts or case.current_clozapine)[:2]
+            ),
         ),
         citation=_cite(case, lead, next((d for d in drug_ids if d in lead.drugs), drug_ids[0])),
         offers=tuple(offers),
@@ -193,7 +222,9 @@ def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Finding]:
     if not case.clozapine_drafts and not case.on_clozapine:
         return
     days = case.policy.interactions.stopped_within_days
-    ended = list(case.stopped_medications(days.value)) if not case.is_order_hook or case.clozapine_drafts else []
+    ended = (
+        list(case.stopped_medications(days.value)) if not case.is_order_hook or case.clozapine_drafts else []
+    )
     ended += [d for d in case.drafts if d.stops and "clozapine" not in d.drugs]
     seen: set[str] = set()
     for medication in ended:
@@ -220,7 +251,9 @@ def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: In
         code=group.stopped,
         severity="warning",
         subject=f"drug:{drug_id}",
-        summary=w.summary(f"{drug} stopped{when}: the clozapine level will {change} over the next days to weeks."),
+        summary=w.summary(
+            f"{drug} stopped{when}: the clozapine level will {change} over the next days to weeks."
+        ),
         why=(f"{w.safe(medication.label)} ended{when}; it is a {group.title}.",),
         policy_says=(group.says,),
         suggested=(
@@ -228,7 +261,9 @@ def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: In
             "Check a clozapine level now and again in one to two weeks.",
             "Return to the dose before the inhibitor." if falls else "Consider a lower clozapine dose.",
         ),
-        evidence=(Evidence(medication.ref, w.safe(medication.label), medication.end, medication.end_date_only),),
+        evidence=(
+            Evidence(medication.ref, w.safe(medication.label), medication.end, medication.end_date_only),
+        ),
         citation=_cite(case, group, drug_id),
         offers=() if ordered else (OrderTest("clozapine-level", "routine", f"{drug} stopped"),),
         overrides="interaction",

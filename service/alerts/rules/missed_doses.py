@@ -9,7 +9,7 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
 from service.alerts.policy import MissedDoseTier
-from service.alerts.rules.blood_counts import order_cbc
+from service.alerts.rules.counting import order_cbc
 
 _HOURS_A_DAY = 24.0
 _BASIS = {
@@ -82,7 +82,14 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         why.append("Only the date of the last dose is known, so the longer gap is assumed.")
     if dose is not None:
         label = "Drafted" if case.clozapine_drafts else "Active"
-        why.append(f"{label} dose: {w.mg(dose)}/day." + (f" Established dose: {w.mg(case.established_mg_per_day)}/day." if case.established_mg_per_day else ""))
+        why.append(
+            f"{label} dose: {w.mg(dose)}/day."
+            + (
+                f" Established dose: {w.mg(case.established_mg_per_day)}/day."
+                if case.established_mg_per_day
+                else ""
+            )
+        )
     else:
         why.append("The dose of the order could not be read, so it cannot be compared.")
     caution = _first_titration_caution(case)
@@ -102,11 +109,15 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         suggested=(
             *caution,
             f"{restart[0].upper()}{restart[1:]}.",
-            "Ask when the last dose was really taken." if estimated or course.last_dose_date_only else "Check lying and standing blood pressure before and after the first dose.",
+            "Ask when the last dose was really taken."
+            if estimated or course.last_dose_date_only
+            else "Check lying and standing blood pressure before and after the first dose.",
             "Then titrate back up as tolerated.",
         ),
         evidence=(
-            Evidence(course.last_dose_ref, f"last dose, {basis}", course.last_dose, course.last_dose_date_only),
+            Evidence(
+                course.last_dose_ref, f"last dose, {basis}", course.last_dose, course.last_dose_date_only
+            ),
             *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
         ),
         citation=case.policy.cite(tier),
@@ -162,7 +173,11 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
         summary=f"Clozapine interrupted for {w.days(gap_days)}: monitor as a new patient, starting with a baseline ANC.",
         why=(f"Last known or estimated intake: {w.day(case.snapshot, last)}, {w.days(gap_days)} ago.",),
         policy_says=(case.policy.interruption.says,),
-        suggested=(*steps, f"ANC {case.policy.schedule[0].label} from the restart, as in a new patient.", "Titrate from the start dose."),
+        suggested=(
+            *steps,
+            f"ANC {case.policy.schedule[0].label} from the restart, as in a new patient.",
+            "Titrate from the start dose.",
+        ),
         evidence=tuple(Evidence(ref, "clozapine record") for ref in case.course.refs[:5]),
         citation=case.policy.cite(limit),
         offers=offers,
@@ -187,7 +202,9 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
         severity="warning",
         subject="interruption",
         summary=f"Clozapine break of {w.hours(gap)}: weekly blood counts until {until.isoformat()}.",
-        why=(f"Last dose: {w.moment(case.snapshot, last, case.course.last_dose_date_only)}; {w.hours(gap)} ago.",),
+        why=(
+            f"Last dose: {w.moment(case.snapshot, last, case.course.last_dose_date_only)}; {w.hours(gap)} ago.",
+        ),
         policy_says=(extra.says,),
         suggested=(*steps, "Repeat weekly until the date above."),
         evidence=(Evidence(case.course.last_dose_ref, "last dose", last, case.course.last_dose_date_only),),

@@ -78,7 +78,9 @@ def overdue_tests(case: Case) -> list[Overdue]:
         due = first + timedelta(days=passed[-1])
         if done_on is not None and done_on >= due - timedelta(days=test.early_days):
             continue
-        if len(passed) > 1 and (done_on is None or done_on < first + timedelta(days=passed[-2] - test.early_days)):
+        if len(passed) > 1 and (
+            done_on is None or done_on < first + timedelta(days=passed[-2] - test.early_days)
+        ):
             due = first + timedelta(days=passed[-2])
         if (case.today - due).days > test.late_days:
             found.append(Overdue(test, due, last))
@@ -109,10 +111,16 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
         subject="monitoring",
         summary=w.summary(f"Clozapine monitoring overdue: {w.listed(names)}."),
         why=tuple(lines),
-        policy_says=tuple(f"{o.test.title}: {_schedule(o.test)} ({case.policy.cite(o.test)})." for o in overdue),
+        policy_says=tuple(
+            f"{o.test.title}: {_schedule(o.test)} ({case.policy.cite(o.test)})." for o in overdue
+        ),
         suggested=("Order the overdue tests or record results from elsewhere.",),
         unchecked=(f"Not read, so not judged: {w.listed(unreadable)}.",) if unreadable else (),
-        evidence=tuple(Evidence(o.last.ref, o.test.title, o.last.at, o.last.date_only) for o in overdue if o.last is not None),
+        evidence=tuple(
+            Evidence(o.last.ref, o.test.title, o.last.at, o.last.date_only)
+            for o in overdue
+            if o.last is not None
+        ),
         missing=tuple(f"{o.test.title} since {o.due.isoformat()}" for o in overdue),
         citation=case.policy.cite(overdue[0].test),
         offers=offers,
@@ -148,8 +156,12 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
         code="baseline-incomplete",
         severity="warning",
         subject="monitoring",
-        summary=w.summary(f"Before clozapine starts, no recent baseline: {w.listed([t.title for t in missing])}."),
-        why=tuple(f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days." for t in missing),
+        summary=w.summary(
+            f"Before clozapine starts, no recent baseline: {w.listed([t.title for t in missing])}."
+        ),
+        why=tuple(
+            f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days." for t in missing
+        ),
         policy_says=tuple(f"{t.title}: {_schedule(t)} ({case.policy.cite(t)})." for t in missing),
         suggested=("Order the missing baseline tests, or record results from elsewhere.",),
         unchecked=(f"Not read, so not judged: {w.listed(unreadable)}.",) if unreadable else (),

@@ -14,14 +14,18 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     if not case.continuing:
         return
     rule = case.policy.interactions
-    known = [c for c in case.coded("smoking") if c.at is not None and c.value in ("current", "former", "never")]
+    known = [
+        c for c in case.coded("smoking") if c.at is not None and c.value in ("current", "former", "never")
+    ]
     if len(known) < 2:
         return
     newest, before = known[0], next((c for c in known[1:] if c.value != known[0].value), None)
     if before is None or newest.at is None:
         return
     # The change lies between the last answer of the old kind and the first of the new kind.
-    changed = next(c for c in reversed(known) if before.at is not None and c.at is not None and c.at > before.at)
+    changed = next(
+        c for c in reversed(known) if before.at is not None and c.at is not None and c.at > before.at
+    )
     assert changed.at is not None
     if not 0 <= case.days_since(changed.at) <= rule.smoking_within_days.value:
         return
@@ -40,7 +44,9 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     if dose is not None:
         why.append(f"Clozapine dose: {w.mg(dose)}/day.")
     if level is not None:
-        why.append(f"Last clozapine level: {w.number(level.value)} ng/mL on {w.day(case.snapshot, level.at)}.")
+        why.append(
+            f"Last clozapine level: {w.number(level.value)} ng/mL on {w.day(case.snapshot, level.at)}."
+        )
     yield Finding(
         code="smoking-stopped" if stopped else "smoking-started",
         severity=severity,
@@ -55,7 +61,11 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
             "Tobacco smoke, not nicotine, speeds up clozapine's clearance; nicotine replacement and vaping do not keep it up.",
         ),
         suggested=(
-            ("Check a clozapine level now and after a week.", f"Consider about {factor} % of the dose.", "Watch for sedation, hypotension and seizures.")
+            (
+                "Check a clozapine level now and after a week.",
+                f"Consider about {factor} % of the dose.",
+                "Watch for sedation, hypotension and seizures.",
+            )
             if stopped
             else ("Check a clozapine level in one to two weeks.", "Watch for loss of response.")
         ),
@@ -64,7 +74,9 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
             Evidence(before.ref, w.safe(before.raw), before.at, before.date_only),
         ),
         citation=case.policy.cite(case.policy.dosing.smoking_stop_factor),
-        offers=() if case.test_ordered("clozapine-level") else (OrderTest("clozapine-level", "urgent", "Smoking status changed"),),
+        offers=()
+        if case.test_ordered("clozapine-level")
+        else (OrderTest("clozapine-level", "urgent", "Smoking status changed"),),
         overrides="interaction",
     )
 

@@ -1,0 +1,250 @@
+"""The history of the counts (clinical.md 2.1): falling, recovered, unusable, after a stop, and what forbids another try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.counts import judged_value
+from service.alerts.facts import Measurement, UnusableResult
+from service.alerts.finding import Evidence, Finding
+from service.alerts.policy import Falling
+from service.alerts.rules.counting import count_line, counts_readable, evidence_of, order_cbc, remove_drafts
+
+
+def anc_falling(case: Case) -> Iterator[Finding]:
+    """Counts fall fast before any band is reached."""
+    if not case.continuing:
+        return
+    rule = case.policy.falling
+    newest = case.worst_new("anc")
+    band = case.band_of(newest) if newest is not None else None
+    if (
+        newest is None
+        or newest.at is None
+        or (band is not None and band.finding is not None and rule.severity == "info")
+    ):
+        return  # the band says more
+    for kind in ("anc", "wbc"):
+        fall = _steepest_fall(case, kind, rule)
+        if fall is None:
+            continue
+        before, now = fall
+        name = "ANC" if kind == "anc" else "WBC"
+        offers, steps = order_cbc(case, "urgent", f"{name} falling")
+        cited = rule.anc_fall_percent or rule.anc_fall or rule.within_days
+        yield Finding(
+            code="anc-falling",
+            severity=rule.severity,
+            changes_order=True,
+            subject="anc",
+            summary=w.summary(
+                f"{name} fell from {w.count(before.value)} ({w.day(case.snapshot, before.at)}) "
+                f"to {w.count(now.value)} ({w.day(case.snapshot, now.at)}): repeat the count."
+            ),
+            why=(f"{count_line(case, now)}.", f"{count_line(case, before)}."),
+            policy_says=(rule.says,),
+            suggested=(*steps, "Ask about fever, sore throat and new drugs."),
+            evidence=evidence_of(case, now, before),
+            citation=case.policy.cite(cited),
+            offers=offers,
+            overrides="counts",
+        )
+        return
+
+
+def _steepest_fall(case: Case, kind: str, rule: Falling) -> tuple[Measurement, Measurement] | None:
+    """(before, now) when the newest count fell as the policy's rule says."""
+    now = case.worst_new(kind)
+    if now is None or now.at is None:
+        return None
+    percent = rule.anc_fall_percent if kind == "anc" else None
+    amount = rule.anc_fall if kind == "anc" else rule.wbc_fall
+    below = rule.anc_below if kind == "anc" else rule.wbc_below
+    if (percent is None and amount is None) or below is None or now.value >= below.value:
+        return None
+    since = now.at - timedelta(days=rule.within_days.value)
+    earlier = [m for m in case.series(kind) if m.at is not None and since <= m.at < now.at]
+    if not earlier:
+        return None
+    before = max(earlier, key=lambda m: m.value)
+    if percent is not None and now.value <= before.value * (1 - percent.value / 100):
+        return before, now
+    if amount is not None and before.value - now.value >= amount.value:
+        return before, now
+    return None
+
+
+def anc_recheck_after_recovery(case: Case) -> Iterator[Finding]:
+    """The extra counts after a neutropenia are not complete."""
+    interval = case.interval
+    newest = case.anc.newest
+    if (
+        not case.continuing
+        or case.starting
+        or newest is None
+        or not interval.recovery_counts_left
+        or interval.recovery is None
+    ):
+        return
+    offers, steps = order_cbc(case, "routine", "Extra ANC after recovery from neutropenia")
+    left = interval.recovery_counts_left
+    yield Finding(
+        code="anc-recheck-after-recovery",
+        severity="info",
+        subject="anc",
+        summary=f"ANC has recovered: {left} more weekly count{'s' if left > 1 else ''} before the usual interval.",
+        why=(f"Last usable ANC: {count_line(case, newest)}.",),
+        policy_says=(
+            f"After recovery: ANC every {interval.recovery.every_days} days, {interval.recovery.counts} times, then the last interval.",
+        ),
+        suggested=steps,
+        evidence=evidence_of(case, newest),
+        citation=case.policy.cite(interval.recovery),
+        offers=offers,
+        overrides="counts",
+    )
+
+
+def _newer_unusable(case: Case, kind: str) -> list[UnusableResult]:
+    newest = case.results(kind).newest
+    return [
+        u
+        for u in case.results(kind).unusable
+        if newest is None or newest.at is None or u.at is None or u.at > newest.at
+    ]
+
+
+def anc_unusable(case: Case) -> Iterator[Finding]:
+    """A newer count exists that cannot be used: it is shown, not guessed."""
+    if not case.relevant:
+        return
+    kinds = ("anc", "wbc") if case.policy.uses_wbc else ("anc",)
+    refused = [u for kind in kinds for u in _newer_unusable(case, kind)]
+    if not refused:
+        return
+    first = refused[0]
+    name = "WBC" if first.kind == "wbc" else "ANC"
+    offers, steps = order_cbc(case, "routine", "A reported count could not be used")
+    newest = case.anc.newest
+    why = [
+        f"{name} result {w.safe(u.raw)} ({w.moment(case.snapshot, u.at, u.date_only)}) was not used: {u.reason}."
+        for u in refused[:5]
+    ]
+    if newest is not None:
+        why.append(f"The other checks use {count_line(case, newest)}.")
+    yield Finding(
+        code="anc-unusable",
+        severity="warning",
+        subject="anc",
+        summary=w.summary(
+            f"{name} result “{w.plain(first.raw, 30)}” was not used: {first.reason}. Read it yourself."
+        ),
+        why=tuple(why),
+        policy_says=("A value is never guessed: unit, date and sample must be clear.",),
+        suggested=(
+            "Read the original laboratory report.",
+            "Ask the laboratory to send the unit with the value.",
+            *steps,
+        ),
+        evidence=tuple(Evidence(u.ref, w.safe(u.raw), u.at, u.date_only) for u in refused[:5]),
+        citation=case.policy.citation,
+        offers=offers,
+        overrides="counts",
+    )
+
+
+def anc_post_stop(case: Case) -> Iterator[Finding]:
+    """Clozapine was stopped lately and the follow-up counts are missing."""
+    rule = case.policy.post_stop
+    stopped = case.course.stopped_at
+    if case.on_clozapine or case.clozapine_drafts or stopped is None or not counts_readable(case):
+        return
+    days_stopped = case.days_since(stopped)
+    if not 0 <= days_stopped <= rule.window_days.value:
+        return
+    until = (
+        rule.ben_until_anc if case.population == "ben" and rule.ben_until_anc is not None else rule.until_anc
+    )
+    newest = case.anc.newest
+    after = (
+        newest is not None
+        and newest.at is not None
+        and case.snapshot.day(newest.at) > case.snapshot.day(stopped)
+    )
+    if until is not None and after and newest is not None and judged_value(newest) >= until.value:
+        return
+    every = int(rule.every_days.value) if rule.every_days is not None else case.interval.days
+    age = case.age_days(newest) if newest is not None else None
+    if after and age is not None and age <= every:
+        return
+    if not after and days_stopped <= every:
+        return
+    offers, steps = order_cbc(case, "routine", "Follow-up ANC after clozapine was stopped")
+    yield Finding(
+        code="anc-post-stop",
+        severity="warning",
+        subject="anc",
+        summary=f"Clozapine stopped on {w.day(case.snapshot, stopped)}: the follow-up ANC is missing.",
+        why=(
+            f"Last known or estimated dose: {w.moment(case.snapshot, stopped, case.course.last_dose_date_only)}.",
+            f"Last usable ANC: {count_line(case, newest)}."
+            if newest is not None
+            else "No usable ANC on record.",
+        ),
+        policy_says=(rule.says,),
+        suggested=steps,
+        evidence=evidence_of(case, *([newest] if newest is not None else [])),
+        missing=("a count since the stop",),
+        citation=case.policy.cite(rule.window_days),
+        offers=offers,
+        overrides="counts",
+    )
+
+
+def rechallenge_caution(case: Case) -> Iterator[Finding]:
+    """Clozapine is drafted in a patient with severe neutropenia or myocarditis in the record."""
+    if not case.clozapine_drafts:
+        return
+    evidence: list[Evidence] = []
+    why: list[str] = []
+    newest = case.worst_new("anc")
+    worst_bands = {b.name for b in case.policy.bands_of(case.population, "anc") if b.rechallenge}
+    for m in case.series("anc"):
+        band = case.band_of(m)
+        if m is newest or band is None or band.name not in worst_bands:
+            continue
+        evidence += evidence_of(case, m)
+        why.append(f"{count_line(case, m)}: {band.title}.")
+        break
+    for problem in case.problems_of("agranulocytosis-history", "myocarditis", "cardiomyopathy", history=True):
+        when = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
+        verified = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
+        why.append(f"Problem list: {w.safe(problem.label)}{when}{verified}.")
+        evidence.append(Evidence(problem.ref, w.safe(problem.label), problem.onset, problem.onset_date_only))
+    if not why:
+        return
+    severe = next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
+    yield Finding(
+        code="rechallenge-caution",
+        severity="critical",
+        subject="rechallenge",
+        summary=w.summary(
+            "Clozapine is ordered after a severe reaction in the record: see the evidence before signing."
+        ),
+        why=tuple(why),
+        policy_says=(severe.says,) if severe is not None else (),
+        suggested=(
+            "Ask a hematologist (neutropenia) or cardiologist (myocarditis) before going on.",
+            "Document why the benefit outweighs the risk.",
+        ),
+        evidence=tuple(evidence),
+        citation=case.policy.cite(severe) if severe is not None else case.policy.citation,
+        offers=remove_drafts(case),
+        overrides="counts",
+    )
+
+
+RULES = (anc_falling, anc_recheck_after_recovery, anc_unusable, anc_post_stop, rechallenge_caution)

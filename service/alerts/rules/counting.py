@@ -1,0 +1,81 @@
+"""Words and offers that the blood count rules share."""
+
+from __future__ import annotations
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.facts import Measurement
+from service.alerts.finding import Evidence, Offer, OrderTest, RemoveDraft
+
+CBC = "cbc-with-differential"
+
+
+def count_line(case: Case, m: Measurement) -> str:
+    """One count as a fact for the card: value, as sent, date, how it was obtained."""
+    name = {"anc": "ANC", "wbc": "WBC"}.get(m.kind, m.kind)
+    how = "calculated from " if m.calculated else "as sent: "
+    preliminary = ", preliminary" if m.status == "preliminary" else ""
+    corrected = ", corrected" if m.status == "corrected" else ""
+    when = w.moment(case.snapshot, m.at, m.date_only)
+    return (
+        f"{name} {w.bound_word(m)}{w.count(m.value)} on {when}{preliminary}{corrected} ({how}{w.safe(m.raw)})"
+    )
+
+
+def evidence_of(case: Case, *measurements: Measurement) -> tuple[Evidence, ...]:
+    """Counts as evidence."""
+    return tuple(Evidence(m.ref, count_line(case, m), m.at, m.date_only) for m in measurements)
+
+
+def short(case: Case, m: Measurement) -> str:
+    """A count for a summary."""
+    name = {"anc": "ANC", "wbc": "WBC"}.get(m.kind, m.kind)
+    preliminary = " (preliminary)" if m.status == "preliminary" else ""
+    return f"{name} {w.bound_word(m)}{w.count(m.value)} on {w.day(case.snapshot, m.at)}{preliminary}"
+
+
+def order_cbc(case: Case, priority: str, reason: str) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
+    """The offer of a CBC and its step, unless one is ordered already (cds-hooks.md R5a)."""
+    ordered = case.test_ordered(CBC)
+    if ordered is not None:
+        where = "drafted in this session" if ordered.draft else "ordered"
+        return (), (f"A CBC with differential is already {where}.",)
+    return (OrderTest(CBC, priority=priority, reason=reason),), ("Order a CBC with differential.",)
+
+
+def remove_drafts(case: Case) -> tuple[Offer, ...]:
+    """Offers to remove every clozapine draft of the call."""
+    if case.hook in ("medication-verify", "encounter-discharge"):
+        return ()  # a signed order is the pharmacist's to refuse, not a draft to delete
+    return tuple(RemoveDraft(d.ref, w.plain(d.label)) for d in case.clozapine_drafts if d.ref)
+
+
+def start_line(case: Case) -> str:
+    """When the course began, or that nobody knows."""
+    if case.starting:
+        return (
+            "Clozapine is being started."
+            if not case.restarting
+            else "Clozapine is being restarted as a new course."
+        )
+    if case.course.start is None:
+        return (
+            "The start of treatment is not in the record: the shortest interval is used. "
+            "A MedicationStatement or order with the start date supplies it."
+        )
+    return f"Present course since {w.day(case.snapshot, case.course.start)} (day {case.course_day})."
+
+
+def population_lines(case: Case) -> tuple[str, ...]:
+    """Which thresholds are used, and on what evidence."""
+    if case.ben.confirmed:
+        facts = w.listed([w.safe(e.text, 80) for e in case.ben.evidence[:2]])
+        return (f"Thresholds for benign ethnic neutropenia are used: {facts}.",)
+    if case.ben.unconfirmed:
+        facts = w.safe(case.ben.unconfirmed[0].text, 80)
+        return (f"Benign ethnic neutropenia is not confirmed ({facts}): general thresholds are used.",)
+    return ()
+
+
+def counts_readable(case: Case) -> bool:
+    return case.snapshot.state("counts") != "unavailable" or bool(case.snapshot.measurements.get("anc"))

@@ -1,0 +1,172 @@
+"""Files made from the code and the data: ``python -m tools.generated --write`` makes them, ``--check`` says which are stale."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from service.alerts.codes import kinds
+from service.alerts.drugs import classes, drug_ids, names_of
+from service.alerts.policy import Policy, policy_by_id, policy_ids
+from service.alerts.rules import RULES
+from service.openapi import document
+
+ROOT = Path(__file__).parent.parent
+_NOTE = "<!-- Generated from the data by `make generated`; do not edit. -->\n\n"
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    return "\n".join([_row(*header), "|" + "---|" * len(header), *(_row(*r) for r in rows)])
+
+
+def _confirmed(value: bool) -> str:
+    return "" if value else "**not confirmed**"
+
+
+def policy_page(policy: Policy) -> str:
+    """A policy as a page of the documentation."""
+    bands = [
+        (b.population, b.analyte.upper(), b.title, f"{b.at_least:g}", "" if b.below is None else f"{b.below:g}", b.treatment, b.every_label or "by the schedule", f"{b.source} {b.section}", _confirmed(b.confirmed))
+        for b in policy.bands
+    ]  # fmt: skip
+    phases = [
+        (p.until_day or "for good", p.label, p.every_days, f"{p.source} {p.section}", _confirmed(p.confirmed))
+        for p in policy.schedule
+    ]
+    tiers = [
+        (
+            f"{t.gap.comparator} {t.gap.value:g} h"
+            + (" beyond the dosing interval" if t.plus_dosing_interval else ""),
+            t.says,
+            f"{t.source} {t.section}",
+            _confirmed(t.confirmed),
+        )
+        for t in policy.missed_dose
+    ]
+    tests = [
+        (
+            t.title,
+            ", ".join(map(str, t.days)) or "–",
+            t.then_every_days or "–",
+            t.late_days,
+            f"{t.source} {t.section}",
+            _confirmed(t.confirmed),
+        )
+        for t in policy.monitoring
+    ]
+    return (
+        "\n\n".join(
+            [
+                _NOTE + f"# {policy.title}",
+                policy.summary,
+                f"`{policy.id}`, {policy.jurisdiction}, valid from {policy.valid_from}"
+                + (f" to {policy.valid_to}" if policy.valid_to else "")
+                + ".",
+                "\n".join(f"- {note}" for note in policy.notes),
+                "## Blood count bands (cells/µL)",
+                _table(
+                    ("population", "count", "band", "from", "below", "clozapine", "sampling", "source", ""),
+                    bands,
+                ),
+                "## Schedule while counts are normal",
+                _table(("until day", "blood count", "days", "source", ""), phases),
+                "## Missed doses",
+                policy.missed_dose_says,
+                _table(("gap", "what to do", "source", ""), tiers),
+                "## Organ monitoring",
+                _table(
+                    ("test", "due on day", "then every (days)", "flagged when late by (days)", "source", ""),
+                    tests,
+                ),
+                "## Sources",
+                "\n".join(
+                    f"- **{key}** {s.title}" + (f", {s.date}" if s.date else "")
+                    for key, s in policy.sources.items()
+                ),
+            ]
+        )
+        + "\n"
+    )
+
+
+def drugs_page() -> str:
+    """Every drug and class."""
+    parts = [
+        _NOTE + "# Drugs and interaction classes",
+        f"{len(drug_ids())} drugs are recognised by name; clozapine products by code too.",
+    ]
+    for group in classes().values():
+        drugs = ", ".join(
+            f"{names_of(d)[0]}{' (not confirmed)' if d in group.unconfirmed or not group.confirmed else ''}"
+            for d in group.drugs
+        )
+        code = f"`{group.finding}`" if group.finding else "raises no finding by itself"
+        severity = ", ".join(f"{k.replace('_', ' ')}: {v}" for k, v in group.severity.items())
+        exceptions = ", ".join(f"{d}: {s}" for d, s in group.severity_of.items())
+        parts.append(f"## {group.title[0].upper()}{group.title[1:]}")
+        parts.append(f"{code}; source {group.source} {group.section}".rstrip() + ".")
+        if group.mechanism:
+            parts.append(f"{group.mechanism} {group.says}")
+        if severity:
+            parts.append(f"Severity – {severity}" + (f"; {exceptions}" if exceptions else "") + ".")
+        parts.append(drugs + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def rules_page() -> str:
+    """Every rule, by its own words."""
+    rows: list[tuple[object, ...]] = [
+        (f"`{r.__name__}`", r.__module__.rpartition(".")[2], (r.__doc__ or "").strip().splitlines()[0])
+        for r in RULES
+    ]
+    results: list[tuple[object, ...]] = [
+        (k.id, k.title, k.unit, ", ".join(k.loinc), _confirmed(k.confirmed)) for k in kinds().values()
+    ]
+    return (
+        "\n\n".join(
+            [
+                _NOTE + "# Rules and results",
+                "## Rules",
+                _table(("rule", "module", "what it looks for"), rows),
+                "## Results that are read",
+                _table(("kind", "title", "unit", "LOINC", ""), results),
+            ]
+        )
+        + "\n"
+    )
+
+
+def files() -> dict[Path, bytes]:
+    """Every generated file and what it must hold."""
+    made = {ROOT / "openapi" / "openapi.json": orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"}
+    made[ROOT / "docs" / "drugs.md"] = drugs_page().encode()
+    made[ROOT / "docs" / "rules.md"] = rules_page().encode()
+    for policy_id in policy_ids():
+        made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()
+    return made
+
+
+def main() -> int:
+    """Write or check."""
+    write = "--write" in sys.argv
+    stale = [path for path, content in files().items() if not path.is_file() or path.read_bytes() != content]
+    for path in stale:
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files()[path])
+        else:
+            print(f"{path.relative_to(ROOT)} is stale: run 'make generated'")
+    if not write and not stale:
+        print("generated files: current")
+    return int(bool(stale) and not write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
