@@ -250,7 +250,7 @@ def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days
             supply_ref=supply_ref,
         )
     open_left = [s for s in spans if s.start is None]
-    dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))  # type: ignore[arg-type,return-value]
+    dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))
     limit = timedelta(days=restart_after_days)
     # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
     exposure_end = max(s.end for s in spans)

@@ -10,8 +10,9 @@ from msgspec import Raw, Struct
 from service.alerts.facts import ReadProblem
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, Resource
 
-_bundle = msgspec.json.Decoder(Bundle)
-_raw_bundle = msgspec.json.Decoder(RawBundle)
+# In a union the resourceType is required: an object without one is not an empty Bundle.
+_bundle = msgspec.json.Decoder(Bundle | OperationOutcome)
+_raw_bundle = msgspec.json.Decoder(RawBundle | OperationOutcome)
 _resource = msgspec.json.Decoder(AnyResource)
 _peek = msgspec.json.Decoder(Peek)
 _KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)
@@ -76,6 +77,8 @@ def read_value(raw: Raw | bytes, source: str) -> Decoded:
         bundle = _bundle.decode(raw)
     except _BAD_JSON:
         return _read_carefully(raw, source)
+    if isinstance(bundle, OperationOutcome):
+        return _failed_query(source)
     decoded = Decoded([], [])
     resources = decoded.resources
     for entry in bundle.entry or ():
@@ -102,6 +105,8 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
         bundle = _raw_bundle.decode(raw)
     except _BAD_JSON as error:
         return _read_single(raw, source, error)
+    if isinstance(bundle, OperationOutcome):
+        return _failed_query(source)
     _note_next(decoded, bundle)
     for entry in bundle.entry or ():
         if not len(entry.resource):
@@ -115,6 +120,10 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
         elif resource is not None:
             decoded.resources.append(resource)
     return decoded
+
+
+def _failed_query(source: str) -> Decoded:
+    return Decoded([], [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)], failed=True)
 
 
 def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:

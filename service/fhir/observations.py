@@ -338,7 +338,7 @@ class ObservationReader:
                 limit,
                 False,
                 specimen,
-            )  # type: ignore[arg-type]
+            )
         )
 
     def _upper_limit(self, kind: Kind, o: Observation | Component, unit: str, code: str) -> float | None:

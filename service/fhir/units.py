@@ -46,7 +46,7 @@ def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | str:
     return f"“{given}” is not a unit of this result" if given else "it has no unit"
 
 
-_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s*(\D.*?)\s*$")
+_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s*([^\s\d.].*?)\s*$")
 
 
 def split_text(text: str) -> tuple[str, float, str] | None:

@@ -1,0 +1,74 @@
+"""Decoding (design "Read only what you use"): a rotten resource spoils only itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.fhir.decode import read_value
+from service.fhir.resources import Observation
+from tests.data import anc, bundle, clozapine
+
+
+def _read(value: Any) -> Any:
+    return read_value(orjson.dumps(value), "counts")
+
+
+def test_a_sound_bundle() -> None:
+    decoded = _read(bundle(anc(), clozapine(), {"resourceType": "Basic", "id": "x"}))
+    # An unknown type sends the Bundle the careful way, and is ignored there.
+    assert [type(r).__name__ for r in decoded.resources] == ["Observation", "MedicationRequest"]
+    assert decoded.problems == []
+    assert not decoded.partial
+
+
+def test_a_rotten_resource_spoils_only_itself() -> None:
+    rotten = anc(id="bad-1") | {"code": "ANC"}
+    decoded = _read(bundle(anc(id="a"), rotten, anc(id="b")))
+    assert [r.id for r in decoded.resources] == ["a", "b"]
+    assert decoded.partial
+    assert [(p.ref, "code" in p.reason) for p in decoded.problems] == [("Observation/bad-1", True)]
+
+
+def test_problems_never_repeat_values() -> None:
+    secret = "Jane Canary 1980-01-01"
+    rotten = anc(id=secret) | {"code": secret, "status": 7}
+    problems = _read(bundle(rotten, {"resourceType": secret, "id": 1}, secret, [secret])).problems
+    assert problems
+    assert secret not in str(problems)
+
+
+def test_outcomes() -> None:
+    failed = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+    note = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+    assert _read(failed).failed
+    assert _read(bundle(anc(), failed)).partial
+    assert not _read(bundle(anc(), note)).partial
+
+
+def test_single_resources_and_other_things() -> None:
+    assert isinstance(_read(anc()).resources[0], Observation)
+    assert _read({"resourceType": "Basic"}).failed
+    for nonsense in (7, "x", [], {}, {"entry": []}, {"resourceType": 5}, {"resourceType": "Bundle", "entry": 5}):
+        assert _read(nonsense).failed
+
+
+def test_next_link() -> None:
+    assert _read(bundle(anc()) | {"link": [{"relation": "self", "url": "a"}, {"relation": "next", "url": "b"}]}).next_link == "b"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["resourceType", "entry", "resource", "id", "status", "code", "valueQuantity", "link"]), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(_JSON)
+def test_reading_never_raises(anything: Any) -> None:
+    _read(anything)
+    _read({"resourceType": "Bundle", "entry": anything})

@@ -1,0 +1,96 @@
+"""Units (clinical specification 3.2): every everyday spelling, and nothing guessed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.alerts.codes import conversions, kinds
+from service.fhir.units import agreed_conversion, conversion, split_text
+
+THOUSANDS = (
+    "10*3/uL", "10*9/L", "10^3/uL", "10^9/L", "K/uL", "k/ul", "x10E3/uL", "x10e3/µL", "10^3/µL", "10^3/μL", "thou/mcL", "Thousand/uL",
+    "G/L", "x10(9)/L", "x10^9/L", "10E9/L", "x10*3/uL", "K/mm3", "10*3/mm3", "×10⁹/L", "x10⁹/L", "10³/µL", "10*9 /L", "K/mcL", "/nL", "Thousands/uL",
+)  # fmt: skip
+ONES = ("/uL", "{cells}/uL", "cells/uL", "cells/mm3", "/mm3", "/µL", "/mcL", "10*6/L", "cells/µL", "#/uL")
+
+
+@pytest.mark.parametrize("unit", THOUSANDS)
+def test_thousands_per_microlitre(unit: str) -> None:
+    found = conversion("count", unit)
+    assert found is not None
+    assert found.factor == 1000
+
+
+@pytest.mark.parametrize("unit", ONES)
+def test_cells_per_microlitre(unit: str) -> None:
+    found = conversion("count", unit)
+    assert found is not None
+    assert found.factor == 1
+
+
+def test_cells_per_litre() -> None:
+    found = conversion("count", "/L")
+    assert found is not None
+    assert found.factor * 1.2e9 == pytest.approx(1200)
+
+
+@pytest.mark.parametrize("unit", ["", "%", "g/L", "mg/dL", "U/L", "fl", "pg", "10*12/L", "M/uL", "uL", "1", "cells"])
+def test_not_a_count_is_not_guessed(unit: str) -> None:
+    assert conversion("count", unit) is None
+    assert isinstance(agreed_conversion("count", "", unit), str)
+
+
+def test_code_and_unit_must_agree() -> None:
+    assert agreed_conversion("count", "10*3/uL", "K/uL") == conversion("count", "K/uL")
+    assert isinstance(agreed_conversion("count", "10*3/uL", "/uL"), str)
+    assert agreed_conversion("count", "10*3/uL", "x 1000 per cubic mm") == conversion("count", "10*3/uL")
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "unit", "canonical"),
+    [
+        ("crp", 12, "mg/dL", 120),
+        ("clozapine-level", 0.35, "mg/L", 350),
+        ("clozapine-level", 1070, "nmol/L", 349.7),
+        ("temperature", 101.3, "[degF]", 38.5),
+        ("hba1c", 48, "mmol/mol", 6.54),
+        ("glucose", 7, "mmol/L", 126.1),
+        ("weight", 154.3, "lb", 69.99),
+    ],
+)
+def test_other_dimensions(dimension: str, value: float, unit: str, canonical: float) -> None:
+    found = conversion(dimension, unit)
+    assert found is not None
+    assert value * found.factor + found.offset == pytest.approx(canonical, rel=2e-3)
+
+
+def test_every_kind_has_units() -> None:
+    for kind in kinds().values():
+        assert kind.dimension == "own-range" or conversions(kind.dimension), kind.id
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("1.2 x10^3/uL", ("", 1.2, "x10^3/uL")),
+        ("<0.1 K/uL", ("<", 0.1, "K/uL")),
+        ("1.2 10*3/uL", ("", 1.2, "10*3/uL")),
+        ("1200 /uL", ("", 1200, "/uL")),
+        ("1.2", None),
+        ("1.2 K/uL (L)  see note 3", ("", 1.2, "K/uL (L)  see note 3")),
+        ("see comment", None),
+        ("1.2-1.4 K/uL", ("", 1.2, "-1.4 K/uL")),
+    ],
+)
+def test_text_values(text: str, parts: object) -> None:
+    assert split_text(text) == parts
+
+
+@given(st.sampled_from(THOUSANDS + ONES), st.floats(0.01, 90))
+def test_the_unit_in_which_a_count_is_written_never_matters(unit: str, thousands: float) -> None:
+    found = conversion("count", unit)
+    assert found is not None
+    written = thousands * 1000 / found.factor
+    assert written * found.factor == pytest.approx(thousands * 1000)
