@@ -133,10 +133,10 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         type_name = _peek.decode(raw).resourceType
     except _BAD_JSON:
         type_name = None
-    if type_name is None or type_name == "Bundle":
+    if not isinstance(type_name, str) or type_name == "Bundle":
         what = (
             f"its Bundle cannot be read: {_at_fault(error)}"
-            if type_name
+            if type_name == "Bundle"
             else "it is neither a resource nor a Bundle"
         )
         decoded.failed = True

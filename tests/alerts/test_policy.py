@@ -19,7 +19,10 @@ def test_shipped_policies_are_sound(policy_id: str) -> None:
 
 def test_a_site_overrides_single_values(tmp_path: Path) -> None:
     path = tmp_path / "ours.toml"
-    path.write_text(BASE + '[dosing]\ndaily_maximum = { value = 600, unit = "mg/d", source = "SERVICE", section = "our formulary" }\n')
+    path.write_text(
+        BASE
+        + '[dosing]\ndaily_maximum = { value = 600, unit = "mg/d", source = "SERVICE", section = "our formulary" }\n'
+    )
     ours = load_policy(path)
     assert ours.dosing.daily_maximum.value == 600
     assert ours.dosing.first_day_maximum == policy_by_id("us-label-2025").dosing.first_day_maximum
@@ -33,11 +36,23 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
     ("text", "expected"),
     [
         (f'[[bands]]\nname = "a"\ntitle = "a"\nat_least = 1500\n{_BAND}', "below 1500 are in no band"),
-        (f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1000\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\nat_least = 1500\n{_BAND}', "from 1000 to 1500"),
-        (f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1600\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\nat_least = 1500\n{_BAND}', "overlap at 1500"),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1000\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\nat_least = 1500\n{_BAND}',
+            "from 1000 to 1500",
+        ),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1600\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\nat_least = 1500\n{_BAND}',
+            "overlap at 1500",
+        ),
         (f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1600\n{_BAND}', "1600 and more"),
-        ('[[schedule]]\nlabel = "weekly"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n', "nothing applies from day 30"),
-        ('[platelets]\nlow = { value = 50000, source = "NOWHERE" }\nsays = "x"\n', "'NOWHERE' is not in [sources]"),
+        (
+            '[[schedule]]\nlabel = "weekly"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n',
+            "nothing applies from day 30",
+        ),
+        (
+            '[platelets]\nlow = { value = 50000, source = "NOWHERE" }\nsays = "x"\n',
+            "'NOWHERE' is not in [sources]",
+        ),
         ("valid_to = 2025-01-01\n", "valid_to"),
     ],
 )
@@ -77,7 +92,37 @@ def test_unconfirmed_values_are_listed() -> None:
 def test_no_clinical_number_stands_in_a_rule() -> None:
     import ast
 
-    allowed = {0, 1, 2, 3, 4, 5, 8, 10, 30, 40, 60, 70, 80, 100, 120, 24.0, 86400, 3600, 12.5, 48, 0.0, 0.5, 1.0, 1.001, 9999, -1, 256}
+    allowed = {
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        8,
+        10,
+        30,
+        40,
+        60,
+        70,
+        80,
+        100,
+        120,
+        24.0,
+        86400,
+        3600,
+        12.5,
+        48,
+        0.5,
+        1.001,
+        9999,
+        -1,
+        256,
+    }
     for path in (Path(__file__).parents[2] / "service" / "alerts" / "rules").glob("*.py"):
-        numbers = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant) and type(n.value) in (int, float)}
+        numbers = {
+            n.value
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Constant) and type(n.value) in (int, float)
+        }
         assert numbers <= allowed, f"{path.name}: {numbers - allowed}"

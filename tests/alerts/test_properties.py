@@ -21,13 +21,17 @@ from tests.data import NOW, anc, bundle, clozapine, on_clozapine, prefetch
 POLICY = policy_by_id("us-label-2025")
 
 
-def judge(counts: list[dict[str, Any]], medications: list[dict[str, Any]], drafts: list[dict[str, Any]]) -> list[Finding]:
+def judge(
+    counts: list[dict[str, Any]], medications: list[dict[str, Any]], drafts: list[dict[str, Any]]
+) -> list[Finding]:
     """Findings for order-sign."""
     sent = prefetch(counts=bundle(*counts), medications=bundle(*medications))
     raw = {key: Raw(orjson.dumps(value)) for key, value in sent.items()}
     gathered, _ = from_prefetch(raw, dict.fromkeys(QUERIES))
     orders = Raw(orjson.dumps({"resourceType": "Bundle", "entry": [{"resource": d} for d in drafts]}))
-    facts = snapshot.build(patient_id="clz-p1", hook="order-sign", zone=NOW.tzinfo, gathered=gathered, orders=orders)
+    facts = snapshot.build(
+        patient_id="clz-p1", hook="order-sign", zone=NOW.tzinfo, gathered=gathered, orders=orders
+    )
     return evaluate(facts, POLICY, NOW)
 
 
@@ -41,7 +45,9 @@ _COUNTS = st.lists(st.tuples(_VALUES, _AGES), min_size=1, max_size=6, unique_by=
 
 
 @given(_COUNTS, st.booleans(), st.floats(0, 1))
-def test_a_lower_newest_anc_never_gives_a_milder_answer(counts: list[tuple[float, int]], starting: bool, share: float) -> None:
+def test_a_lower_newest_anc_never_gives_a_milder_answer(
+    counts: list[tuple[float, int]], starting: bool, share: float
+) -> None:
     medications = [] if starting else [on_clozapine()]
     newest = min(range(len(counts)), key=lambda i: counts[i][1])
 
@@ -75,17 +81,29 @@ def test_order_and_duplicates_never_matter(counts: list[tuple[float, int]], chan
 
 
 @given(_COUNTS)
-def test_removing_the_newest_count_never_makes_the_answer_quieter_unexplained(counts: list[tuple[float, int]]) -> None:
-    made = sorted((anc(v, age, id=f"a{i}") for i, (v, age) in enumerate(counts)), key=lambda a: a["effectiveDateTime"], reverse=True)
+def test_removing_the_newest_count_never_makes_the_answer_quieter_unexplained(
+    counts: list[tuple[float, int]],
+) -> None:
+    made = sorted(
+        (anc(v, age, id=f"a{i}") for i, (v, age) in enumerate(counts)),
+        key=lambda a: a["effectiveDateTime"],
+        reverse=True,
+    )
     before = judge(made, [on_clozapine()], [clozapine(300)])
     after = judge(made[1:], [on_clozapine()], [clozapine(300)])
     if _worst(after) < _worst(before):
-        newest_low = any(f.code in ("anc-severe-neutropenia", "anc-moderate-neutropenia", "anc-mild-neutropenia", "anc-falling") for f in before)
+        newest_low = any(
+            f.code
+            in ("anc-severe-neutropenia", "anc-moderate-neutropenia", "anc-mild-neutropenia", "anc-falling")
+            for f in before
+        )
         assert newest_low or not made[1:]
 
 
 @given(_COUNTS, st.booleans())
-def test_every_finding_has_evidence_or_names_what_is_missing(counts: list[tuple[float, int]], starting: bool) -> None:
+def test_every_finding_has_evidence_or_names_what_is_missing(
+    counts: list[tuple[float, int]], starting: bool
+) -> None:
     made = [anc(v, age, id=f"a{i}") for i, (v, age) in enumerate(counts)]
     for finding in judge(made, [] if starting else [on_clozapine()], [clozapine(100)]):
         assert finding.evidence or finding.missing
@@ -96,6 +114,11 @@ def test_every_finding_has_evidence_or_names_what_is_missing(counts: list[tuple[
 @given(_COUNTS)
 def test_an_unrelated_resource_changes_nothing(counts: list[tuple[float, int]]) -> None:
     made = [anc(v, age, id=f"a{i}") for i, (v, age) in enumerate(counts)]
-    sodium = {**anc(140, 1, "mmol/L", id="na"), "code": {"coding": [{"system": "http://loinc.org", "code": "2951-2"}]}}
+    sodium = {
+        **anc(140, 1, "mmol/L", id="na"),
+        "code": {"coding": [{"system": "http://loinc.org", "code": "2951-2"}]},
+    }
     plain = [(f.code, f.severity, f.summary) for f in judge(made, [on_clozapine()], [clozapine(300)])]
-    assert plain == [(f.code, f.severity, f.summary) for f in judge([sodium, *made], [on_clozapine()], [clozapine(300)])]
+    assert plain == [
+        (f.code, f.severity, f.summary) for f in judge([sodium, *made], [on_clozapine()], [clozapine(300)])
+    ]

@@ -43,7 +43,10 @@ def test_problems_never_repeat_values() -> None:
 
 def test_outcomes() -> None:
     failed = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
-    note = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+    note = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "information", "code": "informational"}],
+    }
     assert _read(failed).failed
     assert _read(bundle(anc(), failed)).partial
     assert not _read(bundle(anc(), note)).partial
@@ -52,18 +55,39 @@ def test_outcomes() -> None:
 def test_single_resources_and_other_things() -> None:
     assert isinstance(_read(anc()).resources[0], Observation)
     assert _read({"resourceType": "Basic"}).failed
-    for nonsense in (7, "x", [], {}, {"entry": []}, {"resourceType": 5}, {"resourceType": "Bundle", "entry": 5}):
+    for nonsense in (
+        7,
+        "x",
+        [],
+        {},
+        {"entry": []},
+        {"resourceType": 5},
+        {"resourceType": "Bundle", "entry": 5},
+    ):
         assert _read(nonsense).failed
 
 
 def test_next_link() -> None:
-    assert _read(bundle(anc()) | {"link": [{"relation": "self", "url": "a"}, {"relation": "next", "url": "b"}]}).next_link == "b"
+    assert (
+        _read(
+            bundle(anc()) | {"link": [{"relation": "self", "url": "a"}, {"relation": "next", "url": "b"}]}
+        ).next_link
+        == "b"
+    )
 
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["resourceType", "entry", "resource", "id", "status", "code", "valueQuantity", "link"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["resourceType", "entry", "resource", "id", "status", "code", "valueQuantity", "link"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=10,
 )
 

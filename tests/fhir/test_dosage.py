@@ -60,7 +60,17 @@ def test_texts(text: str, mg: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["use as directed", "as per protocol", "100 mg", "1 tablet", "100 mg tablet: take two at night", "titrate", "", "5 drops daily"]
+    "text",
+    [
+        "use as directed",
+        "as per protocol",
+        "100 mg",
+        "1 tablet",
+        "100 mg tablet: take two at night",
+        "titrate",
+        "",
+        "5 drops daily",
+    ],
 )
 def test_texts_that_are_not_understood_are_not_guessed(text: str) -> None:
     assert read_dose([{"text": text}], TABLET).mg_per_day is None
@@ -99,7 +109,9 @@ STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("lines", "mg"), [(lines, mg) for _, lines, mg in STRUCTURED], ids=[name for name, _, _ in STRUCTURED])
+@pytest.mark.parametrize(
+    ("lines", "mg"), [(lines, mg) for _, lines, mg in STRUCTURED], ids=[name for name, _, _ in STRUCTURED]
+)
 def test_structured(lines: list[dict[str, Any]], mg: float) -> None:
     dose = read_dose(lines, TABLET)
     assert dose.unreadable == ""
@@ -136,7 +148,18 @@ def test_tablets_of_unknown_strength_are_unreadable() -> None:
 
 def test_titration_steps() -> None:
     def step(sequence: int, mg: float, days: int) -> dict[str, Any]:
-        return _line(mg, sequence=sequence, timing={"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "boundsDuration": {"value": days, "code": "d"}}})
+        return _line(
+            mg,
+            sequence=sequence,
+            timing={
+                "repeat": {
+                    "frequency": 1,
+                    "period": 1,
+                    "periodUnit": "d",
+                    "boundsDuration": {"value": days, "code": "d"},
+                }
+            },
+        )
 
     dose = read_dose([step(1, 12.5, 2), step(2, 25, 3), step(3, 50, 4)], TABLET)
     assert [(s.first_day, s.days, s.mg_per_day) for s in dose.steps] == [(0, 2, 12.5), (2, 3, 25), (5, 4, 50)]
@@ -145,7 +168,17 @@ def test_titration_steps() -> None:
 
 def test_titration_by_periods() -> None:
     def step(start: str, end: str, mg: float) -> dict[str, Any]:
-        return _line(mg, timing={"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "boundsPeriod": {"start": start, "end": end}}})
+        return _line(
+            mg,
+            timing={
+                "repeat": {
+                    "frequency": 1,
+                    "period": 1,
+                    "periodUnit": "d",
+                    "boundsPeriod": {"start": start, "end": end},
+                }
+            },
+        )
 
     dose = read_dose([step("2026-11-20", "2026-11-21", 12.5), step("2026-11-22", "2026-11-30", 25)], TABLET)
     assert [(s.first_day, s.days, s.mg_per_day) for s in dose.steps] == [(0, 2, 12.5), (2, 9, 25)]
@@ -178,11 +211,29 @@ def test_strength_of_a_medication_resource() -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 2000) | st.floats(allow_nan=False) | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["timing", "repeat", "code", "doseAndRate", "doseQuantity", "value", "unit", "text", "period", "when", "sequence", "boundsPeriod", "start"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "timing",
+                    "repeat",
+                    "code",
+                    "doseAndRate",
+                    "doseQuantity",
+                    "value",
+                    "unit",
+                    "text",
+                    "period",
+                    "when",
+                    "sequence",
+                    "boundsPeriod",
+                    "start",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

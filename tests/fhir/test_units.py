@@ -36,7 +36,9 @@ def test_cells_per_litre() -> None:
     assert found.factor * 1.2e9 == pytest.approx(1200)
 
 
-@pytest.mark.parametrize("unit", ["", "%", "g/L", "mg/dL", "U/L", "fl", "pg", "10*12/L", "M/uL", "uL", "1", "cells"])
+@pytest.mark.parametrize(
+    "unit", ["", "%", "g/L", "mg/dL", "U/L", "fl", "pg", "10*12/L", "M/uL", "uL", "1", "cells"]
+)
 def test_not_a_count_is_not_guessed(unit: str) -> None:
     assert conversion("count", unit) is None
     assert isinstance(agreed_conversion("count", "", unit), str)

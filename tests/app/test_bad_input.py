@@ -1,0 +1,199 @@
+"""Bad input: the right status, a sentence that names the field and the way out, or a card that says what could not be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.data import anc, bundle, call, clozapine, codes, on_clozapine, order, prefetch
+
+_SIGN = "/cds-services/clozapine-order-sign"
+_JSON = {"Content-Type": "application/json"}
+
+
+def _cards(client: httpx.Client, body: dict[str, Any]) -> list[tuple[str, str]]:
+    response = client.post(f"/cds-services/clozapine-{body['hook']}", json=body)
+    assert response.status_code == 200, response.text
+    return codes(response.json())
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "JSON"),
+        (b"hello", "JSON"),
+        (b'{"hook": "order-sign",', "JSON"),
+        (b"[]", "JSON object"),
+        (b'"x"', "JSON object"),
+        (b"\xff\xfe\x00", "JSON"),
+        (b"[" * 3_000_000, "JSON"),
+        (
+            b'{"hook":"order-sign","hookInstance":"x","context":'
+            + b"[" * 1_500_000
+            + b"]" * 1_500_000
+            + b"}",
+            "nested",
+        ),
+        (
+            b'{"hook":"order-sign","hookInstance":"x","context":'
+            + b'{"a":' * 400_000
+            + b"1"
+            + b"}" * 400_000
+            + b"}",
+            "nested",
+        ),
+        (b'{"hook":"order-sign","hookInstance":"x","prefetch":[1]}', "prefetch"),
+        (b'{"hook":7,"hookInstance":"x"}', "hook"),
+    ],
+    ids=(
+        "empty",
+        "text",
+        "truncated",
+        "array",
+        "string",
+        "not utf-8",
+        "3 MB of brackets",
+        "nested arrays",
+        "nested objects",
+        "prefetch array",
+        "hook number",
+    ),
+)
+def test_not_a_request(client: httpx.Client, body: bytes, says: str) -> None:
+    response = client.post(_SIGN, content=body, headers=_JSON)
+    assert response.status_code == 400
+    assert says in response.json()["issue"][0]["details"]["text"]
+
+
+def test_deeply_nested_prefetch_and_orders_are_answered(client: httpx.Client) -> None:
+    deep = b"[" * 200_000 + b"]" * 200_000
+    body = (
+        b'{"hook":"order-sign","hookInstance":"x","context":{"userId":"Practitioner/1","patientId":"p","draftOrders":{"resourceType":"Bundle",'
+        b'"entry":[{"resource":{"resourceType":"MedicationRequest","id":"d","medicationCodeableConcept":{"text":"clozapine"},"dosageInstruction":'
+        + deep
+        + b'}}]}},"prefetch":{"counts":'
+        + deep
+        + b',"medications":null}}'
+    )
+    response = client.post(_SIGN, content=body, headers=_JSON)
+    assert response.status_code in (200, 400)
+    if response.status_code == 200:
+        assert ("data-unavailable", "warning") in codes(response.json())
+    assert client.get("/health/live").status_code == 200
+
+
+def test_too_large_is_413_and_says_the_limit(client: httpx.Client) -> None:
+    response = client.post(_SIGN, content=b"x" * 5_000_001, headers=_JSON)
+    assert response.status_code == 413
+    assert "5000000" in response.json()["issue"][0]["details"]["text"]
+
+    def chunks() -> Any:
+        for _ in range(60):
+            yield b"x" * 100_000
+
+    assert client.post(_SIGN, content=chunks(), headers=_JSON).status_code == 413
+
+
+def test_dates_that_do_not_exist(client: httpx.Client) -> None:
+    impossible = anc(3.2) | {"effectiveDateTime": "2026-02-30"}
+    assert ("anc-unusable", "warning") in _cards(
+        client, call("order-sign", prefetch(counts=bundle(impossible)), clozapine())
+    )
+    odd_order = on_clozapine() | {"authoredOn": "2026-13-01"}
+    found = _cards(
+        client,
+        call("order-sign", prefetch(medications=bundle(odd_order), counts=bundle(anc())), clozapine(300)),
+    )
+    assert ("data-unavailable", "warning") in found
+
+
+@pytest.mark.parametrize("unit", ["%", "g/L", "mg/dL", "", "banana", "10*12/L"])
+def test_units_that_are_not_counts(client: httpx.Client, unit: str) -> None:
+    chart = prefetch(medications=bundle(on_clozapine()), counts=bundle(anc(3.2, 1, unit)))
+    assert ("anc-unusable", "warning") in _cards(client, call("order-sign", chart, clozapine(300)))
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e9, 500.0])
+def test_impossible_counts(client: httpx.Client, value: float) -> None:
+    chart = prefetch(medications=bundle(on_clozapine()), counts=bundle(anc(value, 1)))
+    assert ("anc-unusable", "warning") in _cards(client, call("order-sign", chart, clozapine(300)))
+
+
+def test_counts_in_the_future(client: httpx.Client) -> None:
+    chart = prefetch(medications=bundle(on_clozapine()), counts=bundle(anc(3.2, -3)))
+    assert {c for c, _ in _cards(client, call("order-sign", chart, clozapine(300)))} == {
+        "anc-missing",
+        "anc-unusable",
+    }
+
+
+def test_values_of_the_wrong_type(client: httpx.Client) -> None:
+    for wrong in ("3.2", None, True, [3.2], {"value": 3}):
+        odd = anc()
+        odd["valueQuantity"]["value"] = wrong
+        found = _cards(client, call("order-sign", prefetch(counts=bundle(odd)), clozapine()))
+        assert ("anc-missing", "critical") in found
+        assert {"anc-unusable", "data-unavailable"} & {c for c, _ in found}
+
+
+def test_negative_dose(client: httpx.Client) -> None:
+    assert ("dose-unreadable", "warning") in _cards(
+        client, call("order-sign", prefetch(counts=bundle(anc())), clozapine(-25))
+    )
+
+
+def test_unknown_medication_is_named(client: httpx.Client) -> None:
+    chart = prefetch(medications=bundle(on_clozapine()), counts=bundle(anc()))
+    response = client.post(_SIGN, json=call("order-sign", chart, order("Dr. Kim's evening mixture"))).json()
+    assert codes(response) == [("medication-unrecognized", "info")]
+    assert "evening mixture" in response["cards"][0]["summary"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"medicationCodeableConcept": "clozapine"},
+        {"dosageInstruction": "12.5 mg"},
+        {"dosageInstruction": [None, 7, "x"]},
+        {"dispenseRequest": []},
+        {"category": "x"},
+        {"contained": [1, None]},
+        {
+            "medicationCodeableConcept": {"coding": [{"system": None, "code": None}], "text": None},
+            "medicationReference": {"reference": "#gone"},
+        },
+        {"status": 5},
+    ],
+    ids=str,
+)
+def test_odd_drafts_never_crash_and_are_never_silently_fine(
+    client: httpx.Client, change: dict[str, Any]
+) -> None:
+    body = call(
+        "order-sign",
+        prefetch(counts=bundle(anc()), medications=bundle(on_clozapine())),
+        {**clozapine(300), **change},
+    )
+    found = _cards(client, body)
+    unreadable = "medicationCodeableConcept" in change or "status" in change or "dosageInstruction" in change
+    assert bool(found) or not unreadable
+
+
+def test_one_bad_resource_never_spoils_a_call(client: httpx.Client) -> None:
+    rotten = [
+        {"resourceType": "Observation", "id": "bad", "code": 7},
+        {"resourceType": "Observation"},
+        {"x": 1},
+        None,
+        "x",
+    ]
+    counts = bundle(anc(0.4))
+    counts["entry"] += [{"resource": r} for r in rotten]
+    found = _cards(
+        client,
+        call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=counts), clozapine(300)),
+    )
+    assert found[0] == ("anc-severe-neutropenia", "critical")
+    assert ("data-unavailable", "warning") in found

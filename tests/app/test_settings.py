@@ -1,0 +1,80 @@
+"""Settings: environment over file; a wrong one stops the start with a sentence that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("CLOZAPINE_CDS_"):
+            monkeypatch.delenv(name)
+
+
+def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "service.toml"
+    file.write_text('time_zone = "America/New_York"\nprofile = "epic"\n[codes]\n"urn:lab|NEUT" = "anc"\n')
+    monkeypatch.setenv("CLOZAPINE_CDS_CONFIG", str(file))
+    monkeypatch.setenv("CLOZAPINE_CDS_PROFILE", "oracle")
+    settings = load_settings()
+    assert (settings.time_zone, settings.profile) == ("America/New_York", "oracle")
+    assert settings.site().maps.codes == {("urn:lab", "NEUT"): "anc"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("TIME_ZONE", "Mars/Olympus", "time_zone"),
+        ("BASE_URL", "cds.example", "base_url"),
+        ("AUTH", "maybe", "auth"),
+        ("FHIR_DEADLINE_MS", "soon", "fhir_deadline_ms"),
+        ("FHIR_SERVERS", '["ehr.example"]', "fhir_servers"),
+        ("CARD_LIMIT", "99", "card_limit"),
+        ("PROFIL", "epic", "did you mean CLOZAPINE_CDS_PROFILE"),
+        ("CONFIG", "/nowhere/service.toml", "CLOZAPINE_CDS_CONFIG"),
+        ("CODES", '{"NEUT": "anc"}', "codes"),
+    ],
+)
+def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
+    monkeypatch.setenv(f"CLOZAPINE_CDS_{name}", value)
+    with pytest.raises(SettingsError, match=says):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("time_zoen = 'UTC'\n", "time_zone"), ("not toml", "configuration file")]
+)
+def test_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+    file = tmp_path / "service.toml"
+    file.write_text(text)
+    monkeypatch.setenv("CLOZAPINE_CDS_CONFIG", str(file))
+    with pytest.raises(SettingsError, match=says):
+        load_settings()
+
+
+def test_unknown_policy_names_the_known() -> None:
+    with pytest.raises(SettingsError, match="us-label-2025"):
+        Settings(policy="mars").site()
+
+
+def test_a_site_s_own_policy_file(tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    file.write_text(
+        'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'
+    )
+    assert Settings(policy=str(file)).site().policy.id == "ours"
+
+
+def test_open_mode_is_for_loopback_only() -> None:
+    Settings().check_listening("127.0.0.1")
+    with pytest.raises(SettingsError, match="loopback"):
+        Settings().check_listening("0.0.0.0")
+    with pytest.raises(SettingsError, match="auth"):
+        Settings(auth="required").check_listening("127.0.0.1")

@@ -1,0 +1,189 @@
+"""The command line, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = str(Path(sys.executable).with_name("clozapine-cds"))
+AS_OF = ("--as-of", "2026-11-20T10:00:00Z")
+
+
+def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=clean | environment,
+        timeout=60,
+        check=False,
+    )
+
+
+def _example(name: str) -> str:
+    return str(next(p for p in (ROOT / "examples").iterdir() if p.name.endswith(name)) / "request.json")
+
+
+@pytest.mark.parametrize(
+    ("example", "status"), [("start-all-fine", 0), ("mild-neutropenia", 1), ("severe-neutropenia", 2)]
+)
+def test_check_exit_status_follows_the_worst_card(example: str, status: int) -> None:
+    done = run("check", _example(example), *AS_OF)
+    assert done.returncode == status, done.stderr
+
+
+def test_check_prints_cards_and_json() -> None:
+    printed = run("check", _example("severe-neutropenia"), *AS_OF).stdout
+    assert "severe neutropenia" in printed
+    answer = json.loads(run("check", _example("severe-neutropenia"), "--json", *AS_OF).stdout)
+    assert answer[0]["cards"][0]["source"]["topic"]["code"] == "anc-severe-neutropenia"
+
+
+def test_check_a_bundle(tmp_path: Path) -> None:
+    request = json.loads(Path(_example("severe-neutropenia")).read_text())
+    resources = [
+        e["resource"]
+        for value in request["prefetch"].values()
+        if value and value["resourceType"] == "Bundle"
+        for e in value["entry"]
+    ]
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text(
+        json.dumps(
+            {
+                "resourceType": "Bundle",
+                "type": "collection",
+                "entry": [{"resource": r} for r in [request["prefetch"]["patient"], *resources]],
+            }
+        )
+    )
+    assert run("check", str(bundle), "--hook", "patient-view", *AS_OF).returncode == 2
+    refused = run("check", str(bundle))
+    assert refused.returncode == 3
+    assert "--hook" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("check", "nowhere.json"), "nowhere.json"),
+        (("check", "README.md"), "not valid JSON"),
+        (("check", "examples/01-start-without-anc/expected.json"), "hook must be"),
+        (("check", "examples/01-start-without-anc/request.json", "--as-of", "tomorrow"), "ISO 8601"),
+        (("check", "examples/01-start-without-anc/request.json", "--policy", "mars"), "us-label-2025"),
+    ],
+)
+def test_check_says_in_one_sentence_what_is_wrong(arguments: tuple[str, ...], says: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 3
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_policy_commands(tmp_path: Path) -> None:
+    assert "us-label-2025" in run("policy", "list").stdout
+    shown = run("policy", "show", "us-label-2025").stdout
+    assert "Blood count bands" in shown
+    assert "Not confirmed" in shown
+    assert json.loads(run("policy", "show", "us-label-2025", "--json").stdout)["id"] == "us-label-2025"
+    assert run("policy", "validate", "service/alerts/policies/us-label-2025.toml").returncode == 0
+    bad = tmp_path / "bad.toml"
+    bad.write_text(
+        'id = "bad"\ntitle = "Bad"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\nschedule = []\n'
+    )
+    refused = run("policy", "validate", str(bad))
+    assert refused.returncode == 1
+    assert "schedule" in refused.stderr
+    assert run("policy", "show", "mars").returncode == 1
+
+
+def test_terminology_lookup() -> None:
+    assert "clozapine: recognised by the code 197535" in run("terminology", "lookup", "197535").stdout
+    assert "by name" in run("terminology", "lookup", "Clozaril 25 mg tablet").stdout
+    assert run("terminology", "lookup", "unobtainium").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("serve",),
+        ("check",),
+        ("demo",),
+        ("policy", "show"),
+        ("policy", "validate"),
+        ("db", "upgrade"),
+        ("terminology", "lookup"),
+    ],
+)
+def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert not command or "Example:" in done.stdout
+
+
+def test_demo_plays_a_day() -> None:
+    done = run("demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every answer was the expected one" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (("--host", "0.0.0.0"), {}, "loopback"),
+        ((), {"CLOZAPINE_CDS_AUTH": "required"}, "auth"),
+        ((), {"CLOZAPINE_CDS_POLICY": "mars"}, "policy"),
+        ((), {"CLOZAPINE_CDS_TIME_ZONE": "Mars"}, "time_zone"),
+    ],
+)
+def test_serve_refuses_wrong_settings_in_one_sentence(
+    arguments: tuple[str, ...], environment: dict[str, str], says: str
+) -> None:
+    done = run("serve", *arguments, **environment)
+    assert done.returncode == 3
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_prints_addresses_and_a_curl_that_gets_a_card(tmp_path: Path) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
+    environment["CLOZAPINE_CDS_DATABASE_URL"] = f"sqlite:///{tmp_path}/var/serve.db"
+    subprocess.run([COMMAND, "db", "upgrade"], env=environment, cwd=ROOT, check=True, capture_output=True)
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--port", str(port)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(100):
+            try:
+                if httpx.get(f"{base}/health/ready", trust_env=False).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        assert process.stdout is not None
+        printed = [process.stdout.readline() for _ in range(7)]
+        text = "".join(printed)
+        assert f"{base}/cds-services" in text
+        assert "loopback only" in text
+        curl = next(line.strip() for line in printed if line.strip().startswith("curl"))
+        answer = subprocess.run(["bash", "-c", curl], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert json.loads(answer.stdout)["cards"][0]["source"]["topic"]["code"] == "anc-missing"
+    finally:
+        process.terminate()
+        assert process.wait(15) in (0, -15)  # a clean stop, by the signal

@@ -1,0 +1,122 @@
+"""The database, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, func, inspect, select
+from sqlmodel import Session, SQLModel
+
+from service.registry.database import engine_for, head, not_ready, upgrade
+from service.registry.feedback import FeedbackItem, latest, store
+from service.registry.recorder import Call, Recorder
+from service.registry.tables import CardShown, HookCall
+from tests.data import NOW
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    return (
+        f"sqlite:///{tmp_path}/registry.db"
+        if request.param == "sqlite"
+        else str(request.getfixturevalue("postgres_url"))
+    )
+
+
+@pytest.fixture
+def engine(url: str) -> Any:
+    upgrade(url)
+    engine = engine_for(url)
+    yield engine
+    engine.dispose()
+
+
+def _call(instance: str, cards: int = 1) -> Call:
+    return Call(
+        at=NOW, site="north", service="clozapine-order-sign", hook="order-sign", hook_instance=instance, user="Practitioner/1",
+        policy="us-label-2025", seconds=0.0012, resources={"counts": 3}, findings=[("anc-missing", "critical", "anc")],
+        cards=[(str(uuid4()), "anc-missing", "critical", [str(uuid4())]) for _ in range(cards)],
+    )  # fmt: skip
+
+
+def _count(engine: Engine, table: type[SQLModel], instance: str) -> int:
+    with Session(engine) as session:
+        return session.execute(
+            select(func.count()).select_from(table).where(table.hook_instance == instance)
+        ).scalar_one()  # type: ignore[attr-defined]
+
+
+def test_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> None:
+    found = inspect(engine)
+    for table in SQLModel.metadata.sorted_tables:
+        columns = {c["name"] for c in found.get_columns(table.name)}
+        assert columns == {c.name for c in table.columns}
+        assert {i["name"] for i in found.get_indexes(table.name)} >= {i.name for i in table.indexes}
+
+
+def test_upgrade_is_idempotent_and_ready(url: str, engine: Engine) -> None:
+    assert upgrade(url) == head()
+    assert not_ready(engine) == ""
+
+
+def test_recorder_writes_everything_and_flushes_on_close(engine: Engine) -> None:
+    instance = str(uuid4())
+    recorder = Recorder(engine)
+    for _ in range(1200):
+        recorder.record(_call(instance))
+    recorder.close()
+    assert _count(engine, HookCall, instance) == 1200
+    assert _count(engine, CardShown, instance) == 1200
+
+
+def test_recorder_from_many_threads(engine: Engine) -> None:
+    instance = str(uuid4())
+    recorder = Recorder(engine)
+    threads = [
+        threading.Thread(target=lambda: [recorder.record(_call(instance, 0)) for _ in range(200)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert recorder.flush(20)
+    recorder.close()
+    assert _count(engine, HookCall, instance) == 800
+
+
+def test_recorder_keeps_what_the_database_did_not_take(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/late.db"
+    engine = engine_for(url)
+    recorder = Recorder(engine)  # the schema is not there yet
+    recorder.record(_call("late"))
+    assert not recorder.flush(0.5)
+    upgrade(url)
+    assert recorder.flush(10)
+    recorder.close()
+    assert _count(engine, HookCall, "late") == 1
+    engine.dispose()
+
+
+def test_feedback_latest_wins_and_repeats_are_kept_once(engine: Engine) -> None:
+    card = str(uuid4())
+    at = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    late = FeedbackItem(card, "accepted", at + timedelta(hours=1), ("s1",))
+    early = FeedbackItem(card, "overridden", at, (), "urn:r", "risk-benefit-ratio", "Benefit", "comment")
+    assert store(engine, "clozapine-order-sign", [late, early], NOW) == [False, False]
+    assert store(engine, "clozapine-order-sign", [early], NOW) == [False]
+    newest = latest(engine, card)
+    assert newest is not None
+    assert (newest.outcome, newest.suggestions) == ("accepted", ["s1"])
+
+
+def test_feedback_knows_the_cards_that_were_shown(engine: Engine) -> None:
+    call = _call(str(uuid4()))
+    recorder = Recorder(engine)
+    recorder.record(call)
+    recorder.close()
+    assert store(engine, "x", [FeedbackItem(call.cards[0][0], "overridden", NOW)], NOW) == [True]
