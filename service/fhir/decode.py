@@ -123,7 +123,11 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
 
 
 def _failed_query(source: str) -> Decoded:
-    return Decoded([], [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)], failed=True)
+    return Decoded(
+        [],
+        [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)],
+        failed=True,
+    )
 
 
 def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
