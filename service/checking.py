@@ -114,6 +114,7 @@ def _cards(
         orders=orders,
         selections=selections,
         maps=site.maps,
+        smoke_free_wards=site.smoke_free_wards,
     )
     findings = evaluate(snapshot, site.policy, as_of)
     drafts = Drafts(orders)

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     card_limit: int = Field(default=10, ge=1, le=10)
     shadow: bool = False
+    #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
+    smoke_free_wards: bool = False
     finding_system: str = "https://clozapine-cds.example/CodeSystem/finding"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["json", "console"] = "json"
@@ -138,6 +140,7 @@ class Settings(BaseSettings):
             profile=self.profile,
             card_limit=self.card_limit,
             shadow=self.shadow,
+            smoke_free_wards=self.smoke_free_wards,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
         )
 

@@ -217,6 +217,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True):
     allergies: tuple[Allergy, ...] = ()
     sources: dict[str, SourceState] = {}
     read_problems: tuple[ReadProblem, ...] = ()
+    #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
+    smoke_free_wards: bool = False
 
     def state(self, source: SourceName) -> SourceState:
         """State of one source; a source nobody mentions was not looked at, hence unavailable."""

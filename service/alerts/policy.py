@@ -316,6 +316,15 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     early_days: int = 3
 
 
+class PregnancyTest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Pregnancy test before the first dose (clinical.md 2.5)."""
+
+    from_years: Value
+    to_years: Value
+    window_days: Value
+    says: str
+
+
 class Myocarditis(Struct, frozen=True, forbid_unknown_fields=True):
     """Thresholds of the myocarditis protocol (RON-2011)."""
 
@@ -407,6 +416,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     overdue: Overdue
     dosing: Dosing
     monitoring: tuple[MonitoringTest, ...]
+    pregnancy_test: PregnancyTest
     myocarditis: Myocarditis
     levels: Levels
     results: Results

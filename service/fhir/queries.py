@@ -5,7 +5,7 @@ Reads and type-level searches with token equality only; no date token, no repeat
 
 from __future__ import annotations
 
-from service.alerts.codes import coded_by_loinc, kinds
+from service.alerts.codes import coded_kinds, kinds
 
 _PATIENT = "patient={{context.patientId}}"
 _COUNT_KINDS = (
@@ -44,9 +44,11 @@ QUERIES: dict[str, str] = {
     "dispenses": f"MedicationDispense?{_PATIENT}&_count=100",
     "administrations": f"MedicationAdministration?{_PATIENT}&_count=100",
     "counts": _observations(_codes(_COUNT_KINDS, *_CBC_PANELS), 100),
-    "labs": _observations(_codes(_LAB_KINDS), 100),
+    "labs": _observations(_codes(_LAB_KINDS, *coded_kinds()["pregnancy-test"].loinc), 100),
     "vitals": _observations(_codes(_VITAL_KINDS, *_BLOOD_PRESSURE_PANELS), 50),
     "conditions": f"Condition?{_PATIENT}&_count=100",
     "allergies": f"AllergyIntolerance?{_PATIENT}&_count=50",
-    "smoking": _observations(",".join(f"http://loinc.org|{code}" for code in coded_by_loinc()), 10),
+    "smoking": _observations(
+        ",".join(f"http://loinc.org|{code}" for code in coded_kinds()["smoking"].loinc), 10
+    ),
 }

@@ -234,6 +234,7 @@ def build(
     orders: Raw | None = None,
     selections: Sequence[str] | None = None,
     maps: SiteMaps = NO_MAPS,
+    smoke_free_wards: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
 
@@ -245,18 +246,20 @@ def build(
         orders: the orders of the hook's context (Bundle or one MedicationRequest), as sent.
         selections: order-select: the ids of the newly selected orders; None on other hooks.
         maps: the site's own codes and units.
+        smoke_free_wards: an admission to this site stops smoking.
     """
     builder = _Builder(patient_id, zone, maps)
     decoded_orders = read_value(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
     # Medication resources travel with the records that refer to them, never with results.
     products: Mapping[str, MedicationResource] = {
-        f"Medication/{r.id}": r
+        key: r
         for resources in (
             decoded_orders.resources,
             *(d.resources for s, d in gathered.sources.items() if s not in _RESULTS),
         )
         for r in resources
         if type(r) is MedicationResource
+        for key in (f"Medication/{r.id}", f"urn:uuid:{r.id}")
     }
     builder.medication_reader.products.update(products)
     for source, data in gathered.sources.items():
@@ -280,6 +283,7 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
+        smoke_free_wards=smoke_free_wards,
         read_problems=(
             *builder.problems,
             *builder.medication_reader.problems,

@@ -64,6 +64,7 @@ class Pipeline:
             orders=request.context.orders,
             selections=request.context.selections if request.hook == "order-select" else None,
             maps=self.site.maps,
+            smoke_free_wards=self.site.smoke_free_wards,
         )
         self._require_data(gathered, snapshot)
         findings = evaluate(snapshot, self.site.policy, as_of, on_fault=self.metrics.rule_fault)

@@ -26,6 +26,7 @@ class Site(Struct, frozen=True, kw_only=True):
     profile: Profile = "generic"
     card_limit: int = 10
     shadow: bool = False
+    smoke_free_wards: bool = False
     maps: SiteMaps = NO_MAPS
 
     @property

@@ -118,7 +118,12 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     """Evaluate one row."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
     sources["patient"].append(
-        {"resourceType": "Patient", "id": "clz-p1", "gender": "female", "birthDate": "1984-05-02"}
+        {
+            "resourceType": "Patient",
+            "id": "clz-p1",
+            "gender": row.get("sex", "male"),
+            "birthDate": row.get("born", "1984-05-02"),
+        }
     )
     for index, text in enumerate(row.get("counts", [])):
         source, result = _result(text, index)

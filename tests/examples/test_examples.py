@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import httpx
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
+from service.checking import check_file
+from service.settings import Settings
 from tests.data import codes
 
-FOLDERS = sorted(p for p in (Path(__file__).parents[2] / "examples").iterdir() if p.is_dir())
+ALL = sorted(p for p in (Path(__file__).parents[2] / "examples").iterdir() if p.is_dir())
+FOLDERS = [p for p in ALL if '"hookInstance"' in (p / "request.json").read_text()]
+BUNDLES = [p for p in ALL if p not in FOLDERS]
 
 
 def _play(client: httpx.Client, folder: Path) -> dict[str, Any]:
@@ -57,4 +62,13 @@ def test_same_input_gives_same_cards_apart_from_uuids(client: httpx.Client, fold
 
 def test_table_of_examples_names_every_folder() -> None:
     table = (Path(__file__).parents[2] / "examples" / "README.md").read_text()
-    assert [f.name for f in FOLDERS if f.name not in table] == []
+    assert [f.name for f in ALL if f.name not in table] == []
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda p: p.name)
+def test_bundles_give_their_cards(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    moment = datetime.fromisoformat(expected["as_of"])
+    checked = check_file(folder / "request.json", Settings().site(), moment, expected["hook"])
+    found = [(c.source.topic.code, c.indicator) for c in checked.cards if c.source.topic]
+    assert found == [(c["code"], c["indicator"]) for c in expected["cards"]]

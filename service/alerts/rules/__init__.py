@@ -9,6 +9,7 @@ from service.alerts.case import Case
 from service.alerts.finding import Finding
 from service.alerts.rules import (
     blood_counts,
+    bowel,
     count_history,
     data_quality,
     dose,
@@ -17,6 +18,7 @@ from service.alerts.rules import (
     missed_doses,
     monitoring,
     smoking,
+    supply,
 )
 
 Rule = Callable[[Case], Iterable[Finding]]
@@ -27,8 +29,10 @@ RULES: tuple[Rule, ...] = (
     *count_history.RULES,
     *infection.RULES,
     *missed_doses.RULES,
+    *supply.RULES,
     *dose.RULES,
     *interactions.RULES,
     *smoking.RULES,
     *monitoring.RULES,
+    *bowel.RULES,
 )

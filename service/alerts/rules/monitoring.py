@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.counts import NO_RESULTS
 from service.alerts.facts import Measurement, SourceName
 from service.alerts.finding import Evidence, Finding, OrderTest
 from service.alerts.policy import MonitoringTest
@@ -138,8 +139,19 @@ def _schedule(test: MonitoringTest) -> str:
     return ", ".join(parts)
 
 
+def _pregnancy_test_missing(case: Case) -> bool:
+    """Starting, pregnancy possible by sex and age, and no recent test."""
+    rule, age = case.policy.pregnancy_test, case.age_years
+    if case.snapshot.sex != "female" or age is None or case.snapshot.state("labs") == "unavailable":
+        return False
+    if not rule.from_years.value <= age <= rule.to_years.value:
+        return False
+    done = [c for c in case.coded("pregnancy-test") if c.at is not None]
+    return not any(case.days_since(c.at) <= rule.window_days.value for c in done if c.at is not None)
+
+
 def baseline_incomplete(case: Case) -> Iterator[Finding]:
-    """Tests that should be there before the first dose."""
+    """Tests that should be there before the first dose: one finding, one offer per missing test."""
     if not case.starting:
         return
     missing: list[MonitoringTest] = []
@@ -149,31 +161,64 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
         last = last_done(case, test)
         if last is None or case.age_days(last) > test.baseline_window_days:
             missing.append(test)
-    if not missing:
+    pregnancy = _pregnancy_test_missing(case)
+    if not missing and not pregnancy:
         return
     unreadable = [t.title for t in case.policy.monitoring if t.baseline and not _readable(case, t)]
+    names = [t.title for t in missing] + (["pregnancy test"] if pregnancy else [])
+    why = [f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days." for t in missing]
+    says = [f"{t.title}: {_schedule(t)} ({case.policy.cite(t)})." for t in missing]
+    orders = [t.order for t in missing if t.order]
+    if pregnancy:
+        window = case.policy.pregnancy_test.window_days
+        why.append(f"Pregnancy test: none within {w.days(int(window.value))}.")
+        says.append(case.policy.pregnancy_test.says)
+        orders.append("pregnancy-test")
     yield Finding(
         code="baseline-incomplete",
-        severity="warning",
+        severity="warning" if missing else "info",
+        changes_order=True,
         subject="monitoring",
-        summary=w.summary(
-            f"Before clozapine starts, no recent baseline: {w.listed([t.title for t in missing])}."
-        ),
-        why=tuple(
-            f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days." for t in missing
-        ),
-        policy_says=tuple(f"{t.title}: {_schedule(t)} ({case.policy.cite(t)})." for t in missing),
+        summary=w.summary(f"Before clozapine starts, no recent baseline: {w.listed(names)}."),
+        why=tuple(why),
+        policy_says=tuple(says),
         suggested=("Order the missing baseline tests, or record results from elsewhere.",),
         unchecked=(f"Not read, so not judged: {w.listed(unreadable)}.",) if unreadable else (),
-        missing=tuple(t.title for t in missing),
-        citation=case.policy.cite(missing[0]),
+        missing=tuple(names),
+        citation=case.policy.cite(missing[0] if missing else case.policy.pregnancy_test.from_years),
         offers=tuple(
-            OrderTest(t.order, "routine", "Baseline before clozapine")
-            for t in missing
-            if t.order and case.test_ordered(t.order) is None
+            OrderTest(order, "routine", "Baseline before clozapine")
+            for order in orders
+            if case.test_ordered(order) is None
         ),
         overrides="monitoring",
     )
 
 
-RULES = (monitoring_overdue, baseline_incomplete)
+def clozapine_level_due(case: Case) -> Iterator[Finding]:
+    """Past titration and no clozapine level on record: information only."""
+    day = case.course_day
+    if not case.on_clozapine or case.starting or case.snapshot.state("labs") == "unavailable" or day is None:
+        return
+    if day < case.policy.interactions.titration_days.value or case.results("clozapine-level") != NO_RESULTS:
+        return
+    ordered = case.test_ordered("clozapine-level") is not None
+    yield Finding(
+        code="monitoring-overdue",
+        severity="info",
+        subject="monitoring-level",
+        summary="No clozapine level on record: two troughs a week or more apart tell whether the dose is enough.",
+        why=(f"Day {day} of treatment; no plasma level was found.",),
+        policy_says=("Trough level once the dose has been stable for 5 to 7 days, then when indicated.",),
+        suggested=("Order a trough level, about 12 hours after the last dose.",),
+        evidence=tuple(
+            Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in case.current_clozapine[:1]
+        ),
+        missing=("a clozapine level",),
+        citation=case.policy.cite(case.policy.levels.steady_state_days),
+        offers=() if ordered else (OrderTest("clozapine-level", "routine", "No level on record"),),
+        overrides="monitoring",
+    )
+
+
+RULES = (monitoring_overdue, baseline_incomplete, clozapine_level_due)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.facts import CodedResult
 from service.alerts.finding import Evidence, Finding, OrderTest, Severity
 
 
@@ -17,6 +18,10 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     known = [
         c for c in case.coded("smoking") if c.at is not None and c.value in ("current", "former", "never")
     ]
+    admitted = case.hook == "encounter-start" and case.snapshot.smoke_free_wards
+    if admitted and known and known[0].value == "current":
+        yield _finding(case, known[0], known[0], stopped=True, day=case.today.isoformat(), admission=True)
+        return
     if len(known) < 2:
         return
     newest, before = known[0], next((c for c in known[1:] if c.value != known[0].value), None)
@@ -32,6 +37,15 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     stopped = newest.value != "current"
     if stopped and before.value != "current":
         return
+    yield _finding(
+        case, changed, before, stopped=stopped, day=w.day(case.snapshot, changed.at), admission=False
+    )
+
+
+def _finding(
+    case: Case, changed: CodedResult, before: CodedResult, *, stopped: bool, day: str, admission: bool
+) -> Finding:
+    rule = case.policy.interactions
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
     severe = (dose is not None and dose >= rule.smoking_critical_dose.value) or (
@@ -39,15 +53,18 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     )
     severity: Severity = "critical" if stopped and severe else "warning"
     factor = w.number(case.policy.dosing.smoking_stop_factor.value * 100)
-    day = w.day(case.snapshot, changed.at)
-    why = [f"Smoking status: {w.safe(changed.raw)} on {day}; before: {w.safe(before.raw)}."]
+    why = (
+        [f"Admission to a smoke-free ward on {day}; smoking status: {w.safe(changed.raw)}."]
+        if admission
+        else [f"Smoking status: {w.safe(changed.raw)} on {day}; before: {w.safe(before.raw)}."]
+    )
     if dose is not None:
         why.append(f"Clozapine dose: {w.mg(dose)}/day.")
     if level is not None:
         why.append(
             f"Last clozapine level: {w.number(level.value)} ng/mL on {w.day(case.snapshot, level.at)}."
         )
-    yield Finding(
+    return Finding(
         code="smoking-stopped" if stopped else "smoking-started",
         severity=severity,
         subject="smoking",

@@ -1,0 +1,121 @@
+"""Supply and adherence (clinical.md 2.2): supply that ends too soon, supply beyond the next count, days not covered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.facts import Medication
+from service.alerts.finding import Evidence, Finding, Severity
+
+
+def _handed_over(case: Case) -> list[Medication]:
+    """Dispenses of clozapine with a date and a known supply, oldest first."""
+    found = [
+        m
+        for m in case.clozapine_records
+        if m.role == "dispense"
+        and m.start is not None
+        and m.days_supply
+        and m.start <= case.as_of
+        and not m.not_taken
+    ]
+    return sorted(found, key=lambda m: m.start)  # type: ignore[arg-type,return-value]
+
+
+def supply_gap(case: Case) -> Iterator[Finding]:
+    """The dispensed supply ends within days and nothing new is ordered in this call."""
+    until = case.course.supply_until
+    if until is None or not case.on_clozapine or case.clozapine_drafts:
+        return
+    limit = case.policy.supply.gap_days
+    left = (case.snapshot.day(until) - case.today).days
+    if not 0 <= left < limit.value:
+        return
+    yield Finding(
+        code="supply-gap",
+        severity="info",
+        subject="supply",
+        summary=f"Clozapine supply ends on {w.day(case.snapshot, until)}: plan count and dispense before then.",
+        why=(f"The last dispense covers until {w.day(case.snapshot, until)}, {w.days(left)} from today.",),
+        policy_says=("A gap of two days or more needs a new titration.",),
+        suggested=("Renew the prescription in time.", "Take the blood count that is due with it."),
+        evidence=(Evidence(case.course.supply_ref, "dispense"),),
+        citation=case.policy.cite(limit),
+        overrides="dose",
+    )
+
+
+def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
+    """More days' supply are ordered than there are days between two blood counts."""
+    interval = case.interval if case.clozapine_drafts else None
+    for draft in case.clozapine_drafts:
+        if interval is None or draft.days_supply is None or draft.days_supply <= interval.days:
+            continue
+        required = case.policy.dispensing.requires_current_count
+        severity: Severity = "warning" if required.value else "info"
+        yield Finding(
+            code="supply-exceeds-interval",
+            severity=severity,
+            changes_order=True,
+            subject=f"supply:{draft.ref}",
+            summary=w.summary(
+                f"{w.number(draft.days_supply)} days' supply ordered, but a blood count is due every {w.days(interval.days)}."
+            ),
+            why=(
+                f"{w.safe(draft.label)}: {w.number(draft.days_supply)} days' supply.",
+                f"Blood count {interval.label} ({interval.why}).",
+            ),
+            policy_says=(
+                f"Supply at most {w.days(interval.days)} at this stage."
+                if required.value
+                else "Not a legal limit under this policy; a supply that ends with the next count keeps the counts coming.",
+            ),
+            suggested=(f"Order at most {w.days(interval.days)}.",),
+            evidence=(Evidence(draft.ref, w.safe(draft.label)),),
+            citation=case.policy.cite(
+                interval.band or interval.recovery or interval.phase or case.policy.schedule[0]
+            ),
+            overrides="dose",
+        )
+
+
+def adherence_low(case: Case) -> Iterator[Finding]:
+    """Fewer days covered by dispensed supply than an adequate trial needs."""
+    window = case.policy.supply.adherence_days
+    wanted = case.policy.supply.adherence_percent
+    dispensed = _handed_over(case)
+    if not case.on_clozapine or not dispensed:
+        return
+    first_day = case.today - timedelta(days=int(window.value))
+    assert dispensed[0].start is not None
+    if case.snapshot.day(dispensed[0].start) > first_day:
+        return  # not supplied for long enough to judge
+    covered: set[int] = set()
+    carried_until = 0
+    for m in dispensed:
+        assert m.start is not None
+        # Supply handed over early is used after the one before it.
+        begin = max((case.snapshot.day(m.start) - first_day).days, carried_until)
+        carried_until = begin + int(m.days_supply or 0)
+        covered.update(range(max(begin, 0), min(carried_until, int(window.value))))
+    percent = 100 * len(covered) / window.value
+    if percent >= wanted.value:
+        return
+    yield Finding(
+        code="adherence-low",
+        severity="info",
+        subject="adherence",
+        summary=f"Clozapine supply covers {percent:.0f} % of the last {w.days(int(window.value))} (wanted: {w.number(wanted.value)} %).",
+        why=(f"{len(dispensed)} dispenses cover {len(covered)} of {w.days(int(window.value))}.",),
+        policy_says=("A trial is adequate only when at least this share of the doses was taken.",),
+        suggested=("Ask openly about missed doses and why.", "A trough clozapine level helps to tell."),
+        evidence=tuple(Evidence(m.ref, "dispense", m.start, m.start_date_only) for m in dispensed[-5:]),
+        citation=case.policy.cite(wanted),
+        overrides="dose",
+    )
+
+
+RULES = (supply_gap, supply_exceeds_interval, adherence_low)
