@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cds_hooks import Feedback, HookRequest, ProtocolError, cds_routes, operation_outcome
 from service import openapi, pages
@@ -42,6 +43,23 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
 }
+
+
+class Application(FastAPI):
+    """FastAPI, but the calls of EHRs go straight to their endpoints: those do their own errors, CORS and limits."""
+
+    def __init__(self, **options: Any) -> None:
+        self.direct: dict[str, ASGIApp] = {}
+        super().__init__(**options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self.direct.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 log = structlog.get_logger("clozapine-cds")
 
 
@@ -123,19 +141,22 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         for item, is_known in zip(items, known, strict=True):
             metrics.feedback(item.outcome, known=is_known)
 
-    app = FastAPI(
+    app = Application(
         title="Clozapine safety service", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.recorder = recorder
     app.state.engine = engine
-    # The calls of EHRs are plain ASGI routes and come first: they pass no framework machinery.
-    app.router.routes[:0] = cds_routes(
+    routes = cds_routes(
         services(pipeline),
         on_feedback=keep_feedback,
         allowed_origins=settings.origins,
         max_body_bytes=settings.max_body_bytes,
         observer=observe,
     )
+    app.router.routes[:0] = routes
+    app.direct = {
+        route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
+    }
     _add_operations(app, health, metrics)
     _add_pages(app, settings)
     _add_errors(app)

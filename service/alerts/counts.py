@@ -6,8 +6,10 @@ same sample. The functions here decide, and say why a result was left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
+from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -63,20 +65,23 @@ class Samples:
     """Results of one kind, found by sample: same specimen key, or taken within the hour (same day when only days are known)."""
 
     def __init__(self, measurements: Iterable[Measurement]) -> None:
-        self._by_specimen: dict[str, list[Measurement]] = {}
-        self._by_hour: dict[int, list[Measurement]] = {}
-        for m in measurements:
-            if m.specimen:
-                self._by_specimen.setdefault(m.specimen, []).append(m)
-            if m.at is not None:
-                self._by_hour.setdefault(int(m.at.timestamp() // 3600), []).append(m)
+        self._all = list(measurements)
+        self._by_specimen = {m.specimen: m for m in reversed(self._all) if m.specimen}
+        self._by_hour: dict[int, list[Measurement]] | None = None
 
     def matching(self, sample: Measurement) -> Measurement | None:
         """The result of the same sample, or None."""
-        for candidate in self._by_specimen.get(sample.specimen, ()) if sample.specimen else ():
-            return candidate
+        if not self._all:
+            return None
+        if sample.specimen and (found := self._by_specimen.get(sample.specimen)) is not None:
+            return found
         if sample.at is None:
             return None
+        if self._by_hour is None:
+            self._by_hour = {}
+            for m in self._all:
+                if m.at is not None:
+                    self._by_hour.setdefault(int(m.at.timestamp() // 3600), []).append(m)
         hour = int(sample.at.timestamp() // 3600)
         for near in (hour, hour - 1, hour + 1):
             for candidate in self._by_hour.get(near, ()):
@@ -122,13 +127,33 @@ def _distinct(measurements: Iterable[Measurement]) -> list[Measurement]:
     return list(by_reference.values())
 
 
+_AT = attrgetter("at")
+
+
+def _plain_order(measurements: Sequence[Measurement], limit: datetime) -> tuple[Measurement, ...] | None:
+    """The order of results that need no decision: all final, each with a time of its own, none from the future. Else None."""
+    for m in measurements:
+        if m.status != "final" or m.date_only or m.at is None or m.at > limit:
+            return None
+    ordered = sorted(measurements, key=_AT, reverse=True)
+    for newer, older in pairwise(ordered):
+        if newer.at == older.at:
+            return None
+    if len({m.ref for m in ordered}) != len(ordered):
+        return None
+    return tuple(ordered)
+
+
 def series_of(
-    measurements: Iterable[Measurement], as_of: datetime, unusable: Iterable[UnusableResult] = ()
+    measurements: Sequence[Measurement], as_of: datetime, unusable: Iterable[UnusableResult] = ()
 ) -> Series:
     """Order the results of one kind and set aside what cannot be used."""
+    limit = as_of + _FUTURE_TOLERANCE
+    plain = _plain_order(measurements, limit)
+    if plain is not None:
+        return Series(settled=plain, unusable=tuple(unusable))
     refused = list(unusable)
     usable: list[Measurement] = []
-    limit = as_of + _FUTURE_TOLERANCE
     for m in measurements:
         if m.at is None:
             refused.append(UnusableResult(kind=m.kind, raw=m.raw, reason="it has no date", ref=m.ref))
@@ -157,6 +182,8 @@ def series_of(
 def calculated_anc(measurements: dict[str, tuple[Measurement, ...]]) -> list[Measurement]:
     """ANC = WBC × neutrophils % for every sample that has both and no direct ANC (clinical.md 1.1, 3.1)."""
     white_cells = measurements.get("wbc", ())
+    if not white_cells or not (measurements.get("segs-percent") or measurements.get("neutrophils-percent")):
+        return []
     segs = Samples(measurements.get("segs-percent", ()))
     bands = Samples(measurements.get("bands-percent", ()))
     total = Samples(measurements.get("neutrophils-percent", ()))

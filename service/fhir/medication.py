@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from service.alerts.drugs import drugs_by_name, is_long_acting, product_by_code
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
-from service.fhir.dosage import read_dose
 from service.fhir.resources import (
     CodeableConcept,
     MedicationAdministration,
@@ -24,6 +23,7 @@ from service.fhir.resources import (
     Reference,
 )
 from service.fhir.resources import Medication as MedicationResource
+from service.fhir.sig import Sig, dose_of, sig_of
 from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
 from service.fhir.times import Moment, read_moment
 
@@ -237,9 +237,9 @@ class MedicationReader:
         """A MedicationRequest, as an order or as a draft of this call."""
         found = self.identify(r.medicationCodeableConcept, r.medicationReference, r.contained)
         ref = f"MedicationRequest/{r.id}" if r.id else ""
-        dosage = r.dosageInstruction
-        start, end = self._order_period(r, ref, source)
-        route = _route(dosage)
+        sig = sig_of(r.dosageInstruction)
+        start, end = self._order_period(r, sig, ref, source)
+        route = sig.route
         systemic, parenteral = route_facts(route) if route else (True, False)
         return Medication(
             ref=ref,
@@ -259,7 +259,7 @@ class MedicationReader:
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
             # Only the doses of clozapine are ever asked for.
-            dose=read_dose(dosage, found.strength) if draft or CLOZAPINE in found.drugs else None,
+            dose=dose_of(r.dosageInstruction, found.strength) if draft or CLOZAPINE in found.drugs else None,
             days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
@@ -277,7 +277,7 @@ class MedicationReader:
         period = s.effectivePeriod
         start = self._read(period.start if period else s.effectiveDateTime, ref, "effective", source)
         end = self._read(period.end, ref, "effectivePeriod.end", source) if period else None
-        systemic, parenteral = route_facts(_route(s.dosage))
+        systemic, parenteral = route_facts(sig_of(s.dosage).route)
         return Medication(
             ref=ref,
             role="statement",
@@ -292,7 +292,7 @@ class MedicationReader:
             start_date_only=start.date_only if start else False,
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
-            dose=read_dose(s.dosage, found.strength) if s.dosage and CLOZAPINE in found.drugs else None,
+            dose=dose_of(s.dosage, found.strength) if len(s.dosage) and CLOZAPINE in found.drugs else None,
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
         )
@@ -303,11 +303,11 @@ class MedicationReader:
         ref = f"MedicationDispense/{d.id}" if d.id else ""
         start = self._read(d.whenHandedOver or d.whenPrepared, ref, "whenHandedOver", source)
         dose = (
-            read_dose(d.dosageInstruction, found.strength)
-            if d.dosageInstruction and CLOZAPINE in found.drugs
+            dose_of(d.dosageInstruction, found.strength)
+            if len(d.dosageInstruction) and CLOZAPINE in found.drugs
             else None
         )
-        systemic, _ = route_facts(_route(d.dosageInstruction))
+        systemic, _ = route_facts(sig_of(d.dosageInstruction).route)
         supply = _days(d.daysSupply)
         if (
             supply is None
@@ -342,7 +342,7 @@ class MedicationReader:
             a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None
         )
         start = self._read(text, ref, "effective", source)
-        systemic, parenteral = route_facts(_route(a.dosage))
+        systemic, parenteral = route_facts(sig_of(a.dosage).route)
         return Medication(
             ref=ref,
             role="administration",
@@ -366,26 +366,18 @@ class MedicationReader:
         return moment
 
     def _order_period(
-        self, r: MedicationRequest, ref: str, source: str
+        self, r: MedicationRequest, sig: Sig, ref: str, source: str
     ) -> tuple[Moment | None, Moment | None]:
-        """When an order runs: bounds of its timing, else from its authoring to its validity's end."""
-        starts: list[Moment] = []
-        ends: list[Moment | None] = []
-        lines = r.dosageInstruction if isinstance(r.dosageInstruction, list) else []
-        for line in lines:
-            bounds = _get(_get(_get(line, "timing"), "repeat"), "boundsPeriod")
-            if isinstance(bounds, dict):
-                if (start := read_moment(bounds.get("start"), self.zone)) is not None:
-                    starts.append(start)
-                ends.append(read_moment(bounds.get("end"), self.zone))
-            else:
-                ends.append(None)
+        """When an order runs: bounds of its timing, else from its authoring on."""
         authored = self._read(r.authoredOn, ref, "authoredOn", source)
-        begin = min(starts) if starts else authored
+        if not any(sig.bounds):
+            return authored, None
+        starts = [m for bound in sig.bounds if bound and (m := read_moment(bound[0], self.zone)) is not None]
+        ends = [read_moment(bound[1], self.zone) if bound else None for bound in sig.bounds]
         known_ends = [e for e in ends if e is not None]
         # One open-ended instruction keeps the order open.
-        end = max(known_ends) if known_ends and len(known_ends) == len(ends) else None
-        return begin, end
+        end = max(known_ends) if len(known_ends) == len(ends) else None
+        return (min(starts) if starts else authored), end
 
 
 def _get(value: Any, key: str) -> Any:
@@ -414,21 +406,6 @@ def _days(duration: Any) -> float | None:
         return None
     factor = _DAYS.get(str(unit or "d").lower())
     return value * factor if factor is not None else None
-
-
-def _route(dosage: Any) -> str:
-    """Route as text, from the first dosage that names one."""
-    for line in dosage if isinstance(dosage, list) else [dosage]:
-        route = _get(line, "route")
-        if isinstance(route, dict):
-            codings = route.get("coding")
-            displays = (
-                [str(c.get("display") or c.get("code") or "") for c in codings if isinstance(c, dict)]
-                if isinstance(codings, list)
-                else []
-            )
-            return " ".join([str(route.get("text") or ""), *displays]).strip()
-    return ""
 
 
 def _setting(category: Any) -> str:

@@ -161,7 +161,8 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     contained: list[Any] | None = None
     authoredOn: str | None = None
     statusReason: CodeableConcept | None = None
-    dosageInstruction: Any = None
+    #: Read by service.fhir.sig, which remembers instructions it has seen.
+    dosageInstruction: Raw = Raw(b"")
     dispenseRequest: Any = None
     priorPrescription: Reference | None = None
     basedOn: list[Reference] | None = None
@@ -180,7 +181,7 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     dateAsserted: str | None = None
-    dosage: Any = None
+    dosage: Raw = Raw(b"")
     statusReason: Any = None
 
 
@@ -196,7 +197,8 @@ class MedicationDispense(Resource, tag="MedicationDispense"):
     whenPrepared: str | None = None
     daysSupply: Quantity | None = None
     quantity: Quantity | None = None
-    dosageInstruction: Any = None
+    #: Read by service.fhir.sig, which remembers instructions it has seen.
+    dosageInstruction: Raw = Raw(b"")
 
 
 class MedicationAdministration(Resource, tag="MedicationAdministration"):
@@ -209,7 +211,7 @@ class MedicationAdministration(Resource, tag="MedicationAdministration"):
     contained: list[Any] | None = None
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
-    dosage: Any = None
+    dosage: Raw = Raw(b"")
 
 
 class OperationOutcome(Resource, tag="OperationOutcome"):

@@ -113,6 +113,8 @@ class _Builder:
         self.patient: Patient | None = None
 
     def take(self, source: str, resources: list[Resource]) -> None:
+        if not resources:
+            return
         believed = of_patient(resources, self.patient_id, source, self.problems)
         self.observations.read(believed, source)
         for index, resource in enumerate(believed):

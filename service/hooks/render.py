@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
-from uuid import uuid4
 
 import orjson
 from msgspec import Raw
@@ -15,7 +14,11 @@ from service.alerts.cards import CardText
 from service.alerts.catalogue import override_reasons, referral, test
 from service.alerts.finding import ChangeDose, NotifyTeam, Offer, OrderTest, ReferTo, RemoveDraft
 from service.fhir import build
+from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
+
+#: Cards are rendered in the event loop only, one thread.
+_identifiers = Identifiers()
 
 
 class Drafts:
@@ -112,11 +115,11 @@ def render(text: CardText, site: Site, patient_id: str, drafts: Drafts) -> Card:
         action = _action(offer, patient_id, drafts)
         if action is not None:
             # One action per suggestion: some clients apply only the first (C7a).
-            suggestions.append(Suggestion(label=action[0], uuid=str(uuid4()), actions=(action[1],)))
+            suggestions.append(Suggestion(label=action[0], uuid=_identifiers.new(), actions=(action[1],)))
     policy = site.policy
     label = text.citation.label
     return Card(
-        uuid=str(uuid4()),
+        uuid=_identifiers.new(),
         summary=text.summary,
         indicator=text.severity,
         source=_cached_source(site, label, text.citation.url, text.code, text.title),

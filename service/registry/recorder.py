@@ -19,7 +19,7 @@ log = logging.getLogger("service.registry")
 #: Calls kept in memory while the database is slow or away; beyond that new ones are dropped and counted.
 _CAPACITY = 50_000
 _BATCH = 500
-_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.5
 
 
 class Call(Struct, frozen=True):

@@ -10,7 +10,7 @@ from service.alerts.finding import Citation, Evidence, Finding
 
 
 def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
-    """On clozapine, and no laxative on the list."""
+    """On clozapine, and no laxative on the list; never said while an order is being placed."""
     if (
         not case.on_clozapine
         or case.snapshot.state("medications") != "complete"

@@ -189,9 +189,14 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         citation=_cite(case, lead, next((d for d in drug_ids if d in lead.drugs), drug_ids[0])),
         offers=tuple(offers),
         overrides="interaction",
-        changes_order=medication.role == "draft" or case.starting,
+        changes_order=_bears_on_order(case, medication),
         also=tuple(dict.fromkeys(m.group.finding for m in others)),
     )
+
+
+def _bears_on_order(case: Case, medication: Medication) -> bool:
+    """The combination is made by an order of this call."""
+    return medication.role == "draft" or case.starting
 
 
 def interacting_drugs(case: Case) -> Iterator[Finding]:
@@ -214,6 +219,8 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
         if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
             best[drug_ids] = (medication, matches)
     for drug_ids, (medication, matches) in best.items():
+        if case.is_order_hook and matches[0].severity == "info" and not _bears_on_order(case, medication):
+            continue  # an old, quiet combination is for the visit, not for the order
         yield _finding(case, drug_ids, medication, matches)
 
 

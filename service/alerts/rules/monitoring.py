@@ -27,13 +27,13 @@ class Overdue(Struct, frozen=True):
 
 
 @lru_cache(maxsize=256)
-def _source_of(test: MonitoringTest) -> SourceName:
-    return "vitals" if set(test.kinds) & _VITAL_KINDS else "labs"
+def _source_of(kinds: tuple[str, ...]) -> SourceName:
+    return "vitals" if set(kinds) & _VITAL_KINDS else "labs"
 
 
 def _readable(case: Case, test: MonitoringTest) -> bool:
     """A test is called missing only when the place where it would be was read."""
-    if case.snapshot.state(_source_of(test)) != "unavailable":
+    if case.snapshot.sources.get(_source_of(test.kinds), "unavailable") != "unavailable":
         return True
     return any(case.snapshot.measurements.get(kind) for kind in test.kinds)
 
@@ -51,6 +51,8 @@ def last_done(case: Case, test: MonitoringTest) -> Measurement | None:
 
 def due_days(test: MonitoringTest, until: int) -> list[int]:
     """Days of the course on which the test was due, up to ``until``."""
+    if not test.days or until < test.days[0]:
+        return []
     days = [d for d in test.days if d <= until]
     if test.then_every_days and test.days:
         day = test.days[-1] + test.then_every_days
@@ -197,6 +199,8 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
 
 def clozapine_level_due(case: Case) -> Iterator[Finding]:
     """Past titration and no clozapine level on record: information only."""
+    if case.is_order_hook:
+        return  # information for a visit, not for an order
     day = case.course_day
     if not case.on_clozapine or case.starting or case.snapshot.state("labs") == "unavailable" or day is None:
         return

@@ -28,7 +28,7 @@ def _handed_over(case: Case) -> list[Medication]:
 def supply_gap(case: Case) -> Iterator[Finding]:
     """The dispensed supply ends within days and nothing new is ordered in this call."""
     until = case.course.supply_until
-    if until is None or not case.on_clozapine or case.clozapine_drafts:
+    if case.is_order_hook or until is None or not case.on_clozapine or case.clozapine_drafts:
         return
     limit = case.policy.supply.gap_days
     left = (case.snapshot.day(until) - case.today).days
@@ -84,6 +84,8 @@ def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
 
 def adherence_low(case: Case) -> Iterator[Finding]:
     """Fewer days covered by dispensed supply than an adequate trial needs."""
+    if case.is_order_hook:
+        return  # information for a visit, not for an order
     window = case.policy.supply.adherence_days
     wanted = case.policy.supply.adherence_percent
     dispensed = _handed_over(case)

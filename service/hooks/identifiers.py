@@ -1,0 +1,25 @@
+"""UUIDs of cards and suggestions: random (version 4), drawn from the system in blocks because every draw is a system call."""
+
+from __future__ import annotations
+
+import os
+from uuid import UUID
+
+_BLOCK = 16 * 256
+
+
+class Identifiers:
+    """A supply of random UUIDs for one thread."""
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._used = 0
+
+    def new(self) -> str:
+        """A new UUID as text."""
+        if self._used >= len(self._block):
+            self._block = os.urandom(_BLOCK)
+            self._used = 0
+        taken = self._block[self._used : self._used + 16]
+        self._used += 16
+        return str(UUID(bytes=taken, version=4))
