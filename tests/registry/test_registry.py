@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from sqlalchemy import Engine, func, inspect, select
 from sqlmodel import Session, SQLModel
 
@@ -16,23 +15,6 @@ from service.registry.feedback import FeedbackItem, latest, store
 from service.registry.recorder import Call, Recorder
 from service.registry.tables import CardShown, HookCall
 from tests.data import NOW
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    return (
-        f"sqlite:///{tmp_path}/registry.db"
-        if request.param == "sqlite"
-        else str(request.getfixturevalue("postgres_url"))
-    )
-
-
-@pytest.fixture
-def engine(url: str) -> Any:
-    upgrade(url)
-    engine = engine_for(url)
-    yield engine
-    engine.dispose()
 
 
 def _call(instance: str, cards: int = 1) -> Call:

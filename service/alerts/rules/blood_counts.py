@@ -8,7 +8,7 @@ from datetime import timedelta
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.counts import judged_value
-from service.alerts.facts import Measurement
+from service.alerts.facts import ClinicianFlag, Measurement
 from service.alerts.finding import Finding, NotifyTeam, Offer, ReferTo, Severity
 from service.alerts.interval import worst_band
 from service.alerts.policy import Band, Value
@@ -239,6 +239,9 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
         if band.consult_hematology
         else ()
     )
+    agreed = case.agreed_deviation(judged_value(deciding)) if stop and deciding.kind == "anc" else None
+    if agreed is not None and agreed.continue_at is not None:
+        return _agreed_finding(case, band, deciding, agreed, agreed.continue_at, tuple(why), tuple(offers))
     action = "stop clozapine now" if band.treatment == "stop" or band.rechallenge else "interrupt clozapine"
     if not stop:
         action = f"count {band.every_label}" if band.every_label else "continue"
@@ -254,6 +257,41 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
         evidence=evidence_of(case, deciding, *([previous] if previous is not None else [])),
         citation=case.policy.cite(band),
         offers=(*removal, *offers, *referral),
+        overrides="counts",
+    )
+
+
+def _agreed_finding(
+    case: Case,
+    band: Band,
+    deciding: Measurement,
+    agreed: ClinicianFlag,
+    continue_at: float,
+    why: tuple[str, ...],
+    offers: tuple[Offer, ...],
+) -> Finding:
+    """The band stays named, but a deviation that a clinician agreed for this patient decides what is asked for."""
+    until = f" until {w.day(case.snapshot, agreed.expires)}" if agreed.expires is not None else ""
+    assert band.finding is not None
+    return Finding(
+        code=band.finding,
+        severity="warning",
+        subject="anc",
+        summary=w.summary(
+            f"{short(case, deciding)}: {band.title}; agreed to continue from {w.count(continue_at)}{until}."
+        ),
+        why=(
+            *why,
+            f"Agreed deviation by {w.safe(agreed.by)} on {w.day(case.snapshot, agreed.at)}{until}: {w.safe(agreed.text)}",
+        ),
+        policy_says=(band.says, "The agreement in this service's registry departs from the policy."),
+        suggested=(
+            f"Check that the agreement still holds; below {w.count(continue_at)} the policy applies.",
+            f"Sample {band.every_label}." if band.every_label else "Repeat the count.",
+        ),
+        evidence=evidence_of(case, deciding),
+        citation=case.policy.cite(band),
+        offers=offers,
         overrides="counts",
     )
 
