@@ -26,6 +26,7 @@ from service import openapi, pages
 from service.alerts.drugs import drugs_by_name
 from service.alerts.policy import policy_by_id, policy_ids
 from service.fhir.client import new_client
+from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
 from service.ops import memory
@@ -33,6 +34,7 @@ from service.ops.health import Check, Health
 from service.ops.metrics import Metrics
 from service.registry import feedback as feedback_store
 from service.registry.database import engine_for, not_ready
+from service.registry.memory import Memory
 from service.registry.recorder import Recorder
 from service.settings import Settings
 
@@ -78,9 +80,22 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     site = settings.site()
     metrics = Metrics()
     engine = engine_for(settings.database_url)
-    recorder = Recorder(engine, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set)
+    memory_of_registry = Memory(engine, clock)
+    recorder = Recorder(
+        engine,
+        policies=lambda name: site.policy if name == site.name else None,
+        on_drop=metrics.dropped.inc,
+        on_queue=metrics.queued.set,
+    )
     client = new_client()
-    pipeline = Pipeline(site, clock=clock, client=client, recorder=recorder, metrics=metrics)
+    pipeline = Pipeline(
+        site,
+        clock=clock,
+        client=client,
+        recorder=recorder,
+        metrics=metrics,
+        history=History(engine, memory_of_registry),
+    )
     health = Health(
         version("clozapine-cds"),
         [
@@ -95,9 +110,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         memory.tune()
+        memory_of_registry.start()
         yield
         await client.aclose()
         await asyncio.to_thread(recorder.close)
+        await asyncio.to_thread(memory_of_registry.close)
         engine.dispose()
 
     def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
@@ -130,7 +147,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         try:
             # Cards of a moment ago may still wait in the queue.
             await asyncio.to_thread(recorder.flush, 1.0)
-            known = await asyncio.to_thread(feedback_store.store, engine, service, rows, clock())
+            known = await asyncio.to_thread(
+                feedback_store.store, engine, service, rows, clock(), site.snooze_days
+            )
+            await asyncio.to_thread(memory_of_registry.refresh)
         except SQLAlchemyError:
             raise ProtocolError(
                 503,
@@ -146,6 +166,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     app.state.recorder = recorder
     app.state.engine = engine
+    app.state.memory = memory_of_registry
     routes = cds_routes(
         services(pipeline),
         on_feedback=keep_feedback,

@@ -111,6 +111,12 @@ def enrich(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: str
     return _merge(snapshot, remembered, since=known_on)
 
 
+def _start_unknown(snapshot: PatientSnapshot) -> bool:
+    """Clozapine is on record, but no record tells since when."""
+    records = [m for m in snapshot.medications if "clozapine" in m.drugs]
+    return bool(records) and all(m.start is None for m in records)
+
+
 def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> PatientSnapshot:
     measurements = dict(snapshot.measurements)
     added: list[str] = []
@@ -139,7 +145,12 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
         "dispense": lacking("dispenses"),
         "administration": lacking("administrations"),
     }
-    remembered = [m for m in old.medications if roles.get(m.role)]
+    undated = since and _start_unknown(snapshot)
+    remembered = [
+        m
+        for m in old.medications
+        if roles.get(m.role) or (undated and "clozapine" in m.drugs and m.start is not None)
+    ]
     if remembered:
         drafted = {d.ref for d in snapshot.drafts}
         medications = _union(snapshot.medications, [m for m in remembered if m.ref not in drafted], "ref")
@@ -155,7 +166,13 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
     coded: tuple[CodedResult, ...] = snapshot.coded
     if lacking("labs") or lacking("smoking"):
         coded = _union(snapshot.coded, old.coded, "ref")
-    said = [f"{', '.join(dict.fromkeys(added))}{note}"] if added and note else []
+    said = (
+        [
+            f"Used for this check, because the EHR's data lack it: {', '.join(dict.fromkeys(added))}, as of {since}."
+        ]
+        if added and note
+        else []
+    )
     return replace(
         snapshot,
         measurements=measurements,

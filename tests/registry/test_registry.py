@@ -21,7 +21,7 @@ def _call(instance: str, cards: int = 1) -> Call:
     return Call(
         at=NOW, site="north", service="clozapine-order-sign", hook="order-sign", hook_instance=instance, user="Practitioner/1",
         policy="us-label-2025", seconds=0.0012, resources={"counts": 3}, findings=[("anc-missing", "critical", "anc")],
-        cards=[(str(uuid4()), "anc-missing", "critical", [str(uuid4())]) for _ in range(cards)],
+        cards=[(str(uuid4()), "anc-missing", "critical", [str(uuid4())], "anc") for _ in range(cards)],
     )  # fmt: skip
 
 
