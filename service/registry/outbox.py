@@ -30,8 +30,8 @@ _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(days=1)
 _MOST_ATTEMPTS = 20
 _RAISING = frozenset({"opened", "raised", "reopened", "due-again"})
-#: Gives the bearer token for a site's FHIR server ("" = none).
-TokenFor = Callable[[str], Awaitable[str]]
+#: Gives the bearer token for the site's FHIR server.
+TokenFor = Callable[[], Awaitable[str]]
 
 
 def tell(
@@ -191,7 +191,7 @@ async def _send(
         }
         await _ask(client, "POST", watch.webhook, headers, body)
         return ""
-    bearer = await token(watch.site) if token is not None else ""
+    bearer = await token() if token is not None else ""
     headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"

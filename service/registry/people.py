@@ -47,6 +47,12 @@ def alerts(
     return [dict(row._mapping) for row in connection.execute(statement)]
 
 
+def site_of(connection: Connection, alert: int) -> str | None:
+    """Site of an alert; None when there is no such one."""
+    found = connection.execute(select(_alerts.c.site).where(_alerts.c.id == alert)).scalar_one_or_none()
+    return str(found) if found is not None else None
+
+
 def close_alert(connection: Connection, alert: int, by: str, note: str, at: datetime) -> bool:
     """A person closes an open alert; False when there is no such open one."""
     row = connection.execute(
