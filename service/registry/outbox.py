@@ -12,10 +12,11 @@ import hmac
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import orjson
-from sqlalchemy import Connection, Engine, and_, insert, or_, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from service.alerts.finding import Finding
 from service.fhir import notices
@@ -60,14 +61,14 @@ def tell(
             )
             _put(connection, watch, alert, f"event-{event}", channel, "raise", told, at)
         elif change.what == "opened" and finding is not None:
-            payload = notices.resource(
-                channel, finding, patient_id, f"alert-{alert}-{channel}", IDENTIFIER_SYSTEM, at
-            )
+            payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
             if payload is not None:
-                _put(connection, watch, alert, f"alert-{alert}-{channel}", channel, "raise", told, at)
+                _put(connection, watch, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
         elif change.what == "resolved":
             raised = connection.execute(
-                select(_items.c.id).where(_items.c.key == f"alert-{alert}-{channel}")
+                select(_items.c.id).where(
+                    _items.c.alert == alert, _items.c.channel == channel, _items.c.action == "raise"
+                )
             ).first()
             if raised is not None:
                 _put(
@@ -203,8 +204,7 @@ async def _send(
         return _location(answer, item.channel)
     raised = connection.execute(
         select(_items).where(
-            and_(_items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.action == "raise"),
-            or_(_items.c.state == "sent", _items.c.state == "waiting", _items.c.state == "dead"),
+            _items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.action == "raise"
         )
     ).first()
     if raised is None or raised.state == "dead":

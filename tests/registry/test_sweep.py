@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, select, update
 
@@ -70,11 +69,6 @@ def _learn(engine: Engine, site: str, patient: str, *counts: Any) -> None:
         connection.execute(
             update(PATIENTS).where(PATIENTS.c.id == row.id).values(facts=remembered.dump(fresh))
         )
-
-
-@pytest.fixture
-def site() -> str:
-    return f"site-{uuid4()}"
 
 
 def test_an_overdue_count_opens_one_alert_that_rises_comes_back_and_resolves_itself(
