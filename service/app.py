@@ -186,6 +186,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.engine = engine
     app.state.memory = memory_of_registry
     app.state.scheduler = scheduler
+    app.state.registry_site = site.name
     routes = cds_routes(
         services(pipeline),
         on_feedback=keep_feedback,

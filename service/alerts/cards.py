@@ -84,10 +84,8 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
             "**What could not be checked**\n\n" + "\n".join(f"- {line}" for line in finding.unchecked)
         )
     if remembered:
-        parts.append(
-            "**Not in the EHR's data**\n\n"
-            + "\n".join(f"- Used for this check: {w.safe(r)}" for r in remembered)
-        )
+        lines = "\n".join(f"- {w.safe(line)}" for line in remembered)
+        parts.append(f"**From this service's registry**\n\n{lines}")
     refs = [e.ref for e in finding.evidence if e.ref]
     if refs:
         parts.append("**Evidence**\n\n" + "\n".join(f"- {w.safe(ref)}" for ref in dict.fromkeys(refs)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -98,7 +98,12 @@ def join(kept: PatientSnapshot, other: PatientSnapshot) -> PatientSnapshot:
     return replace(_merge(replace(kept, sources=lacking), other, since=""), sources=kept.sources)
 
 
-def enrich(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: str) -> PatientSnapshot:
+def enrich(
+    snapshot: PatientSnapshot,
+    remembered: PatientSnapshot,
+    known_on: str,
+    course_start: datetime | None = None,
+) -> PatientSnapshot:
     """A call's facts with what the registry knows put in where the call's own sources could not be read completely.
 
     A source that was read completely is believed alone: what has gone from it since may have been an error.
@@ -107,14 +112,19 @@ def enrich(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: str
         snapshot: what the call holds.
         remembered: what the registry kept.
         known_on: day (ISO) of what the registry kept, shown with every fact it gives.
+        course_start: first day of the present course as the registry knows it, for records that tell no start.
     """
-    return _merge(snapshot, remembered, since=known_on)
-
-
-def _start_unknown(snapshot: PatientSnapshot) -> bool:
-    """Clozapine is on record, but no record tells since when."""
     records = [m for m in snapshot.medications if "clozapine" in m.drugs]
-    return bool(records) and all(m.start is None for m in records)
+    if course_start is not None and records and all(m.start is None for m in records):
+        dated = tuple(
+            replace(m, start=course_start, start_date_only=True) if "clozapine" in m.drugs else m
+            for m in snapshot.medications
+        )
+        said = (
+            f"Used for this check, because the EHR's data lack it: the start of treatment, as of {known_on}."
+        )
+        snapshot = replace(snapshot, medications=dated, remembered=(*snapshot.remembered, said))
+    return _merge(snapshot, remembered, since=known_on)
 
 
 def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> PatientSnapshot:
@@ -145,12 +155,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
         "dispense": lacking("dispenses"),
         "administration": lacking("administrations"),
     }
-    undated = since and _start_unknown(snapshot)
-    remembered = [
-        m
-        for m in old.medications
-        if roles.get(m.role) or (undated and "clozapine" in m.drugs and m.start is not None)
-    ]
+    remembered = [m for m in old.medications if roles.get(m.role)]
     if remembered:
         drafted = {d.ref for d in snapshot.drafts}
         medications = _union(snapshot.medications, [m for m in remembered if m.ref not in drafted], "ref")

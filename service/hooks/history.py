@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime, time
 
 from msgspec.structs import replace
 from sqlalchemy import Engine
@@ -53,10 +53,11 @@ class History:
             return replace(snapshot, remembered=(_UNREADABLE,))
         if known is None:
             return snapshot
-        facts, known_at = known
-        return enrich(snapshot, facts, snapshot.day(known_at).isoformat())
+        facts, known_at, start = known
+        first_day = datetime.combine(start, time(), site.zone) if start is not None else None
+        return enrich(snapshot, facts, snapshot.day(known_at).isoformat(), first_day)
 
-    def _facts(self, site: str, patient_id: str) -> tuple[PatientSnapshot, datetime] | None:
+    def _facts(self, site: str, patient_id: str) -> tuple[PatientSnapshot, datetime, date | None] | None:
         with self.engine.connect() as connection:
             return facts_of(connection, site, patient_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import msgspec
@@ -40,7 +40,8 @@ class FlagBody(Struct, forbid_unknown_fields=True):
     #: The clinician; by default the name of the token.
     by: str = ""
     continueAt: float | None = None
-    expires: datetime | date | None = None
+    #: A date (to its end) or a moment, ISO 8601.
+    expires: str | None = None
 
 
 class NoteBody(Struct, forbid_unknown_fields=True):
@@ -259,18 +260,25 @@ class RegistryApi:
             )
         if body.continueAt is not None and not 0 < body.continueAt < 10_000:
             raise HTTPException(400, "continueAt: a count in cells/µL is expected, such as 900.")
-        expires = body.expires
-        zone = self._watch(site).zone
-        if expires is not None and not isinstance(expires, datetime):
-            expires = datetime.combine(expires + timedelta(days=1), datetime.min.time(), zone)
-        if expires is not None and expires.tzinfo is None:
-            expires = expires.replace(tzinfo=zone)
-        if expires is not None and expires <= self.clock():
-            raise HTTPException(400, "expires: a moment in the future is expected.")
+        expires = self._expiry(body.expires, self._watch(site).zone)
         flag = ClinicianFlag(
             body.kind, body.by or client.name, self.clock(), body.text, body.continueAt, expires
         )
         return {"id": roster.add_flag(connection, row.id, flag)}
+
+    def _expiry(self, text: str | None, zone: tzinfo) -> datetime | None:
+        if text is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise HTTPException(400, "expires: an ISO 8601 date is expected, such as 2027-06-30.") from None
+        if len(text) == 10:
+            moment += timedelta(days=1)  # an agreement until a day holds on that day
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+        if moment <= self.clock():
+            raise HTTPException(400, "expires: a moment in the future is expected.")
+        return moment
 
     def withdraw(self, request: Request, client: Client, connection: Connection) -> Any:
         """Withdraw a statement."""

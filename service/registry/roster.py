@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -120,10 +120,12 @@ def find(connection: Connection, site: str, patient_id: str) -> Row[Any]:
     return row
 
 
-def facts_of(connection: Connection, site: str, patient_id: str) -> tuple[PatientSnapshot, datetime] | None:
-    """What the registry knows of a patient, and as of when; None when it knows nothing."""
+def facts_of(
+    connection: Connection, site: str, patient_id: str
+) -> tuple[PatientSnapshot, datetime, date | None] | None:
+    """What the registry knows of a patient, as of when, and since when the course lasts; None when it knows nothing."""
     row = connection.execute(
-        select(_patients.c.facts, _patients.c.facts_at).where(
+        select(_patients.c.facts, _patients.c.facts_at, _patients.c.course_start).where(
             _patients.c.site == site, _patients.c.patient_id == patient_id, _patients.c.state != "unenrolled"
         )
     ).first()
@@ -132,7 +134,7 @@ def facts_of(connection: Connection, site: str, patient_id: str) -> tuple[Patien
     try:
         known_at = aware(row.facts_at)
         assert known_at is not None
-        return remembered.load(row.facts), known_at
+        return remembered.load(row.facts), known_at, row.course_start
     except msgspec.ValidationError:
         return None
 
