@@ -10,6 +10,7 @@ from service.alerts.finding import Finding
 from service.alerts.rules import (
     blood_counts,
     bowel,
+    count_bands,
     count_history,
     data_quality,
     dose,
@@ -26,6 +27,7 @@ Rule = Callable[[Case], Iterable[Finding]]
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,
     *blood_counts.RULES,
+    *count_bands.RULES,
     *count_history.RULES,
     *infection.RULES,
     *missed_doses.RULES,
