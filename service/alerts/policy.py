@@ -2,7 +2,8 @@
 
 A policy is one regulator's protocol. Every number in it is a :class:`Value` with the document and section it comes from and
 whether a primary text confirmed it; rules name the parameter and never hold a number. A policy may ``inherit`` from
-another: tables are merged key by key, arrays are replaced whole, so a site's file states only what differs.
+another: tables are merged key by key, arrays are replaced whole, so a site's file states only what differs. A table with
+``inherit = false`` starts empty, for a protocol that has *not* what the other one has.
 """
 
 from __future__ import annotations
@@ -546,7 +547,9 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     for key, value in own.items():
         inherited = merged.get(key)
         # A cited value is one unit: overriding the number without its source would leave a false citation.
-        if isinstance(value, dict) and isinstance(inherited, dict) and "source" not in value:
+        if isinstance(value, dict) and value.get("inherit") is False:
+            merged[key] = {name: child for name, child in value.items() if name != "inherit"}
+        elif isinstance(value, dict) and isinstance(inherited, dict) and "source" not in value:
             merged[key] = _merge(inherited, value)
         else:
             merged[key] = value
