@@ -525,6 +525,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         return any(b.analyte == "wbc" for b in self.bands)
 
     @property
+    def steps_down(self) -> bool:
+        """True when the schedule lengthens for a patient without neutropenia."""
+        return any(phase.needs_no_neutropenia for phase in self.schedule)
+
+    @property
     def has_ben_bands(self) -> bool:
         """True when the protocol has thresholds of its own for benign ethnic neutropenia."""
         return any(b.population == "ben" for b in self.bands)
