@@ -266,7 +266,6 @@ def _while_falling(case: Case, scheduled: Interval) -> Interval | None:
         days=int(rule.every_days.value),
         label=rule.every_label or _every(int(rule.every_days.value)),
         why=why,
-        phase=scheduled.phase,
         rule=rule.every_days,
         start_known=scheduled.start_known,
     )
