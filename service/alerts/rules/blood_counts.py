@@ -111,7 +111,7 @@ def wbc_missing(case: Case) -> Iterator[Finding]:
         severity="critical" if case.starting or required else "warning",
         subject="wbc",
         summary=summary,
-        why=(f"{count_line(case, newest)}; no white cell count was found.", start_line(case)),
+        why=(f"{count_line(case, newest)}; no usable white cell count was found.", start_line(case)),
         policy_says=(case.policy.start.says,)
         if case.starting
         else (f"{names(case)} {case.interval.label} at this stage; the worse of the two decides.",),

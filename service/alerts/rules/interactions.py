@@ -174,7 +174,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
     says = [lead.says]
     valproate = case.policy.interactions.valproate
     if valproate is not None and "valproate" in drug_ids:
-        says.append(f"{valproate.value} ({case.policy.cite(valproate)})")
+        says.append(f"{valproate.value} Source: {case.policy.cite(valproate)}.")
     return Finding(
         code=lead.finding,
         severity=severity,
