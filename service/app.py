@@ -25,16 +25,22 @@ from cds_hooks import Feedback, HookRequest, ProtocolError, cds_routes, operatio
 from service import openapi, pages
 from service.alerts.drugs import drugs_by_name
 from service.alerts.policy import policy_by_id, policy_ids
+from service.fhir.backend import BackendToken, credentials
 from service.fhir.client import new_client
+from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
 from service.ops import memory
 from service.ops.health import Check, Health
 from service.ops.metrics import Metrics
 from service.registry import feedback as feedback_store
+from service.registry.access import Access, Client
+from service.registry.api import RegistryApi
 from service.registry.database import engine_for, not_ready
+from service.registry.memory import Memory
 from service.registry.recorder import Recorder
-from service.settings import Settings
+from service.registry.scheduler import Scheduler, TokenSource
+from service.settings import Settings, SettingsError
 
 Clock = Callable[[], datetime]
 _SECURITY_HEADERS = {
@@ -76,16 +82,40 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         clock: gives the moment of every question.
     """
     site = settings.site()
+    watch = settings.watch()
     metrics = Metrics()
     engine = engine_for(settings.database_url)
-    recorder = Recorder(engine, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set)
+    memory_of_registry = Memory(engine, clock)
+    recorder = Recorder(
+        engine,
+        policies=lambda name: site.policy if name == site.name else None,
+        on_drop=metrics.dropped.inc,
+        on_queue=metrics.queued.set,
+    )
     client = new_client()
-    pipeline = Pipeline(site, clock=clock, client=client, recorder=recorder, metrics=metrics)
+    pipeline = Pipeline(
+        site,
+        clock=clock,
+        client=client,
+        recorder=recorder,
+        metrics=metrics,
+        history=History(engine, memory_of_registry),
+    )
+    scheduler = Scheduler(
+        engine,
+        watch,
+        clock,
+        tokens=_tokens(settings, clock),
+        webhook_secret=settings.webhook_secret.get_secret_value(),
+        on_sweep=lambda summary: metrics.swept(summary.patients, summary.changes),
+        on_delivery=metrics.delivered,
+    )
     health = Health(
         version("clozapine-cds"),
         [
             Check("database", lambda: not_ready(engine)),
             Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
+            Check("sweep", lambda: scheduler.trouble, required=False),
             Check(
                 "terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"
             ),
@@ -95,9 +125,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         memory.tune()
+        memory_of_registry.start()
+        if settings.sweep:
+            scheduler.start(settings.sweep)
         yield
+        scheduler.close()
         await client.aclose()
         await asyncio.to_thread(recorder.close)
+        await asyncio.to_thread(memory_of_registry.close)
         engine.dispose()
 
     def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
@@ -130,7 +165,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         try:
             # Cards of a moment ago may still wait in the queue.
             await asyncio.to_thread(recorder.flush, 1.0)
-            known = await asyncio.to_thread(feedback_store.store, engine, service, rows, clock())
+            known = await asyncio.to_thread(
+                feedback_store.store, engine, service, rows, clock(), site.snooze_days
+            )
+            await asyncio.to_thread(memory_of_registry.refresh)
         except SQLAlchemyError:
             raise ProtocolError(
                 503,
@@ -146,6 +184,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     app.state.recorder = recorder
     app.state.engine = engine
+    app.state.memory = memory_of_registry
+    app.state.scheduler = scheduler
     routes = cds_routes(
         services(pipeline),
         on_feedback=keep_feedback,
@@ -157,10 +197,41 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.direct = {
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
     }
+    registry = RegistryApi(
+        engine,
+        Access(
+            [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
+            open_to_all=settings.auth == "off",
+        ),
+        lambda name: watch if name == watch.site else None,
+        site.name,
+        clock,
+        memory_of_registry.refresh,
+    )
+    app.router.routes += registry.routes()
     _add_operations(app, health, metrics)
     _add_pages(app, settings)
     _add_errors(app)
     return app
+
+
+def _tokens(settings: Settings, clock: Clock) -> TokenSource | None:
+    """How the scheduler proves itself to the EHR; None when it has no credentials. Raises SettingsError."""
+    backend = settings.backend
+    if backend is None:
+        return None
+    try:
+        known = credentials(
+            backend.client_id,
+            backend.token_url,
+            backend.key_file,
+            backend.key_id,
+            backend.algorithm,
+            backend.scope,
+        )
+    except ValueError as error:
+        raise SettingsError(f"backend.key_file: {error}") from error
+    return lambda client: BackendToken(known, client, clock)
 
 
 def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:

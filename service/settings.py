@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from apscheduler.triggers.cron import CronTrigger
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +21,7 @@ from pydantic_settings import (
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.fhir.snapshot import SiteMaps
 from service.hooks.site import Profile, Site
+from service.registry.watch import Watch
 
 PREFIX = "CLOZAPINE_CDS_"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -26,6 +29,41 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 class SettingsError(ValueError):
     """A setting that stops the start; the message names it."""
+
+
+class BackendClient(BaseModel):
+    """This service as a client of the EHR (SMART Backend Services, private_key_jwt)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client_id: str = Field(min_length=1)
+    token_url: str
+    #: PEM file of the private key.
+    key_file: Path
+    key_id: str = Field(min_length=1)
+    algorithm: Literal["RS384", "ES384"] = "ES384"
+    scope: str = "system/*.read"
+
+    @field_validator("key_file")
+    @classmethod
+    def _readable(cls, value: Path) -> Path:
+        if not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+
+class RegistryClient(BaseModel):
+    """Somebody who may use the registry: a bearer token, kept as its SHA-256, with sites and a role."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=100)
+    #: ``printf %s TOKEN | sha256sum``
+    token_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    #: Sites whose patients are visible; empty = all.
+    sites: tuple[str, ...] = ()
+    #: ``viewer`` reads, ``clinician`` also flags and closes, ``admin`` also merges, takes off and deletes.
+    role: Literal["viewer", "clinician", "admin"] = "viewer"
 
 
 class Settings(BaseSettings):
@@ -52,6 +90,23 @@ class Settings(BaseSettings):
     shadow: bool = False
     #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool = False
+    #: Remember patients on clozapine that calls show (the registry).
+    enrol: bool = True
+    #: An override with a reason silences the same finding for so long; 0 = never.
+    snooze_days: int = Field(default=7, ge=0, le=365)
+    #: When registered patients are swept: five cron fields in the site's time zone; empty = never.
+    sweep: str = "30 5 * * *"
+    #: An open alert is brought up again after so many days.
+    due_again_days: int = Field(default=7, ge=1, le=365)
+    #: What is written into the EHR for an alert of the sweep; empty = nothing.
+    write_back: tuple[Literal["Task", "Flag", "CommunicationRequest", "DetectedIssue"], ...] = ()
+    #: Address that is told of every change of an alert, and the key its body is signed with (HMAC-SHA-256).
+    webhook: str = ""
+    webhook_secret: SecretStr = SecretStr("")
+    #: SMART Backend Services: how the scheduler reads and writes at the first of fhir_servers.
+    backend: BackendClient | None = None
+    #: Who may use the registry's routes. Empty: nobody, or, while authentication is off, everybody on loopback.
+    clients: tuple[RegistryClient, ...] = ()
     finding_system: str = "https://clozapine-cds.example/CodeSystem/finding"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["json", "console"] = "json"
@@ -82,6 +137,18 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"{value!r} is not an IANA time zone such as America/New_York") from error
+        return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        if value:
+            try:
+                CronTrigger.from_crontab(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"{value!r} is not a schedule of five cron fields such as '30 5 * * *' ({error})"
+                ) from error
         return value
 
     @field_validator("codes", "units")
@@ -141,7 +208,26 @@ class Settings(BaseSettings):
             card_limit=self.card_limit,
             shadow=self.shadow,
             smoke_free_wards=self.smoke_free_wards,
+            enrol=self.enrol,
+            snooze_days=self.snooze_days,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
+        )
+
+    def watch(self) -> Watch:
+        """How the site's patients are watched between visits. Raises SettingsError."""
+        if self.write_back and not self.fhir_servers:
+            raise SettingsError("write_back: it needs fhir_servers, which names where to write")
+        if self.webhook and not self.webhook_secret.get_secret_value():
+            raise SettingsError("webhook_secret: a webhook must be signed; set the key")
+        return Watch(
+            site=self.site_name,
+            policy=self.load_policy(),
+            zone=ZoneInfo(self.time_zone),
+            shadow=self.shadow,
+            due_again_after=timedelta(days=self.due_again_days),
+            write_back=self.write_back,
+            fhir_server=self.fhir_servers[0] if self.fhir_servers else "",
+            webhook=self.webhook,
         )
 
     def check_listening(self, host: str) -> None:

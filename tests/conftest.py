@@ -34,6 +34,8 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSer
         def start(**settings: Any) -> httpx.Client:
             url = settings.pop("database_url", f"sqlite:///{tmp_path_factory.mktemp('db')}/service.db")
             upgrade(url)
+            # Most tests share one patient id: a service that remembered would mix them up.
+            settings.setdefault("enrol", False)
             app = create_app(Settings(database_url=url, **settings), clock=lambda: NOW)
             base_url = stack.enter_context(serving(app))
             client = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False, timeout=20))

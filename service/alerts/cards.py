@@ -68,8 +68,8 @@ def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
     )
 
 
-def detail_of(finding: Finding) -> str:
-    """The Markdown body of a card."""
+def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
+    """The Markdown body of a card. ``remembered``: what was put in from the registry."""
     parts: list[str] = []
     if finding.why:
         parts.append("**Why**\n\n" + "\n".join(f"- {line}" for line in finding.why))
@@ -82,6 +82,11 @@ def detail_of(finding: Finding) -> str:
     if finding.unchecked:
         parts.append(
             "**What could not be checked**\n\n" + "\n".join(f"- {line}" for line in finding.unchecked)
+        )
+    if remembered:
+        parts.append(
+            "**Not in the EHR's data**\n\n"
+            + "\n".join(f"- Used for this check: {w.safe(r)}" for r in remembered)
         )
     refs = [e.ref for e in finding.evidence if e.ref]
     if refs:
@@ -98,14 +103,14 @@ def citation_text(citation: Citation) -> str:
     return text if citation.confirmed else f"{text} (number not yet confirmed against the primary text)"
 
 
-def card_of(finding: Finding) -> CardText:
+def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
     """One finding as a card."""
     return CardText(
         code=finding.code,
         title=title_of(finding.code),
         severity=finding.severity,
         summary=w.summary(finding.summary),
-        detail=detail_of(finding),
+        detail=detail_of(finding, remembered),
         citation=finding.citation,
         subject=finding.subject,
         offers=finding.offers,
@@ -114,14 +119,16 @@ def card_of(finding: Finding) -> CardText:
     )
 
 
-def cards_of(findings: Sequence[Finding], hook: str, limit: int = CARD_LIMIT) -> list[CardText]:
+def cards_of(
+    findings: Sequence[Finding], hook: str, limit: int = CARD_LIMIT, remembered: Sequence[str] = ()
+) -> list[CardText]:
     """Cards for a hook, most severe first, at most ``limit``; what goes beyond is listed on the last one."""
     chosen = shown(findings, hook)
     if len(chosen) <= limit:
-        return [card_of(f) for f in chosen]
-    cards = [card_of(f) for f in chosen[: limit - 1]]
+        return [card_of(f, remembered) for f in chosen]
+    cards = [card_of(f, remembered) for f in chosen[: limit - 1]]
     rest = chosen[limit - 1 :]
-    last = card_of(rest[0])
+    last = card_of(rest[0], remembered)
     more = "\n".join(f"- {w.safe(f.summary)} ({f.severity})" for f in rest[1:])
     cards.append(
         CardText(

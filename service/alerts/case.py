@@ -11,6 +11,7 @@ from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, 
 from service.alerts.course import Course, course_of, is_live
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
+    ClinicianFlag,
     CodedResult,
     Measurement,
     Medication,
@@ -321,7 +322,18 @@ class Case:
                 hints.append(fact)
         for c in self.coded("duffy-null"):
             evidence.append(Evidence(ref=c.ref, text=c.raw, at=c.at, date_only=c.date_only))
+        for flag in self.flags("ben"):
+            evidence.append(_stated(flag))
         return BenignEthnicNeutropenia(bool(evidence), tuple(evidence), tuple(hints))
+
+    def flags(self, kind: str) -> tuple[ClinicianFlag, ...]:
+        """Statements of clinicians in the registry that are in force."""
+        return tuple(f for f in self.snapshot.flags if f.kind == kind and f.holds(self.as_of))
+
+    def agreed_deviation(self, count: float) -> ClinicianFlag | None:
+        """The agreement in force under which treatment goes on at this count (cells/µL), if there is one."""
+        agreed = (f for f in self.flags("deviation") if f.continue_at is not None and count >= f.continue_at)
+        return next(agreed, None)
 
     @lazy
     def population(self) -> Population:
@@ -355,6 +367,11 @@ class Case:
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""
         return self.interval.days
+
+
+def _stated(flag: ClinicianFlag) -> Evidence:
+    text = f"{flag.text or 'benign ethnic neutropenia'} (stated by {flag.by} in this service's registry)"
+    return Evidence(ref="", text=text, at=flag.at)
 
 
 def _summed(orders: Iterable[Medication]) -> float | None:

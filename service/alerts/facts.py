@@ -198,6 +198,30 @@ class ReadProblem(Struct, frozen=True):
     matters: bool = True
 
 
+class ClinicianFlag(Struct, frozen=True):
+    """A statement of a clinician kept in the registry: benign ethnic neutropenia, or an agreed deviation.
+
+    Args:
+        kind: ``ben`` | ``deviation``.
+        by: who said it (a reference or a name, as given).
+        at: when.
+        text: in the clinician's words.
+        continue_at: deviation: counts from here on (cells/µL) were agreed to be no reason to stop.
+        expires: the agreement ends then.
+    """
+
+    kind: str
+    by: str
+    at: datetime
+    text: str = ""
+    continue_at: float | None = None
+    expires: datetime | None = None
+
+    def holds(self, as_of: datetime) -> bool:
+        """True while the flag is in force."""
+        return self.at <= as_of and (self.expires is None or as_of < self.expires)
+
+
 class PatientSnapshot(Struct, frozen=True, kw_only=True):
     """Everything the rules may know about one patient at one moment."""
 
@@ -219,6 +243,10 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True):
     read_problems: tuple[ReadProblem, ...] = ()
     #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
     smoke_free_wards: bool = False
+    #: What clinicians stated in the registry (``remembered.ClinicianFlag``).
+    flags: tuple[ClinicianFlag, ...] = ()
+    #: What was put in from the registry because the call's own data lack it; every card of the call says so.
+    remembered: tuple[str, ...] = ()
 
     def state(self, source: SourceName) -> SourceState:
         """State of one source; a source nobody mentions was not looked at, hence unavailable."""

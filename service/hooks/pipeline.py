@@ -10,7 +10,7 @@ import httpx
 
 from cds_hooks import Card, HookRequest, PreconditionFailed, Response
 from cds_hooks.prefetch import fill
-from service.alerts.cards import cards_of
+from service.alerts.cards import CardText, cards_of
 from service.alerts.case import ORDER_HOOKS
 from service.alerts.drugs import classes_of
 from service.alerts.evaluate import evaluate
@@ -20,6 +20,7 @@ from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer, allowed_server
 from service.fhir.gather import Gathered, from_prefetch, gather
 from service.fhir.queries import QUERIES
+from service.hooks.history import History
 from service.hooks.render import Drafts, render
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
@@ -40,16 +41,25 @@ class Pipeline:
         client: shared HTTP client for FHIR servers.
         recorder: keeps the audit trail, after the answer.
         metrics: counts.
+        history: what the registry knows.
     """
 
     def __init__(
-        self, site: Site, *, clock: Clock, client: httpx.AsyncClient, recorder: Recorder, metrics: Metrics
+        self,
+        site: Site,
+        *,
+        clock: Clock,
+        client: httpx.AsyncClient,
+        recorder: Recorder,
+        metrics: Metrics,
+        history: History,
     ) -> None:
         self.site = site
         self.clock = clock
         self.client = client
         self.recorder = recorder
         self.metrics = metrics
+        self.history = history
 
     async def __call__(self, request: HookRequest) -> Response:
         """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
@@ -66,16 +76,30 @@ class Pipeline:
             maps=self.site.maps,
             smoke_free_wards=self.site.smoke_free_wards,
         )
+        as_sent = snapshot
+        snapshot = await self.history.enriched(self.site, snapshot, as_of)
         self._require_data(gathered, snapshot)
         findings = evaluate(snapshot, self.site.policy, as_of, on_fault=self.metrics.rule_fault)
+        patient_key = self.history.memory.patient_key(self.site.name, snapshot.patient_id)
+        said = self.history.audible(self.site, patient_key, findings, as_of)
         cards: tuple[Card, ...] = ()
-        texts = cards_of(findings, request.hook, self.site.card_limit) if findings else []
+        texts = cards_of(said, request.hook, self.site.card_limit, snapshot.remembered) if said else []
         if texts and not self.site.shadow:
             drafts = Drafts(request.context.orders)
             cards = tuple(render(text, self.site, request.context.patient_id, drafts) for text in texts)
         return Response(
             cards,
-            after=lambda: self._record(request, gathered, findings, cards, as_of, perf_counter() - started),
+            after=lambda: self._record(
+                request,
+                gathered,
+                as_sent,
+                patient_key,
+                findings,
+                texts,
+                cards,
+                as_of,
+                perf_counter() - started,
+            ),
         )
 
     async def _gather(self, request: HookRequest) -> Gathered:
@@ -100,7 +124,7 @@ class Pipeline:
 
     def _require_data(self, gathered: Gathered, snapshot: PatientSnapshot) -> None:
         """412 when nothing at all could be read and the call may concern clozapine (P5, clinical.md 3.6)."""
-        if any(gathered.state(key) != "unavailable" for key in _CLINICAL):
+        if snapshot.remembered or any(gathered.state(key) != "unavailable" for key in _CLINICAL):
             return
         if snapshot.hook in ORDER_HOOKS and not any(_may_concern_clozapine(d.drugs) for d in snapshot.drafts):
             return
@@ -114,7 +138,10 @@ class Pipeline:
         self,
         request: HookRequest,
         gathered: Gathered,
+        snapshot: PatientSnapshot,
+        patient_key: str,
         findings: list[Finding],
+        texts: list[CardText],
         cards: tuple[Card, ...],
         as_of: datetime,
         seconds: float,
@@ -140,11 +167,18 @@ class Pipeline:
                         c.source.topic.code if c.source.topic else "",
                         c.indicator,
                         [s.uuid for s in c.suggestions],
+                        text.subject,
                     )
-                    for c in cards
+                    for c, text in zip(cards, texts, strict=False)
                 ],
+                patient_key=patient_key,
+                facts=snapshot if self.site.enrol and _on_clozapine(snapshot) else None,
             )
         )
+
+
+def _on_clozapine(snapshot: PatientSnapshot) -> bool:
+    return any("clozapine" in m.drugs for m in snapshot.medications)
 
 
 def _may_concern_clozapine(drugs: tuple[str, ...]) -> bool:

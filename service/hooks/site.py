@@ -27,6 +27,10 @@ class Site(Struct, frozen=True, kw_only=True):
     card_limit: int = 10
     shadow: bool = False
     smoke_free_wards: bool = False
+    #: Patients on clozapine are remembered.
+    enrol: bool = True
+    #: Days for which an override with a reason silences its finding.
+    snooze_days: int = 7
     maps: SiteMaps = NO_MAPS
 
     @property

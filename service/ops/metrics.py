@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -54,6 +54,13 @@ class Metrics:
         self.dropped = Counter(
             "clozapine_cds_records_dropped", "Calls that could not be recorded.", registry=self.registry
         )
+        self._alerts = Counter(
+            "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
+        )
+        self._swept = Counter("clozapine_cds_swept", "Patients evaluated by sweeps.", registry=self.registry)
+        self._outbox = Counter(
+            "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
+        )
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._seconds_children: dict[str, Histogram] = {}
         self._finding_children: dict[tuple[str, str], Counter] = {}
@@ -86,6 +93,17 @@ class Metrics:
     def feedback(self, outcome: str, *, known: bool) -> None:
         """Count one feedback item."""
         self._feedback.labels(outcome, "known" if known else "unknown").inc()
+
+    def swept(self, patients: int, changes: Mapping[str, int]) -> None:
+        """Count a sweep."""
+        self._swept.inc(patients)
+        for what, count in changes.items():
+            self._alerts.labels(what).inc(count)
+
+    def delivered(self, outcomes: Mapping[str, int]) -> None:
+        """Count notices that were sent, put off or given up."""
+        for outcome, count in outcomes.items():
+            self._outbox.labels(outcome).inc(count)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Body and content type: OpenMetrics where asked for, else the Prometheus text format."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from service.alerts.finding import SEVERITY_RANK
+from service.alerts.silence import may_be_silenced
+from service.registry.roster_tables import Silence
 from service.registry.tables import CardFeedback, CardShown
 
 
@@ -26,12 +29,21 @@ class FeedbackItem(Struct, frozen=True):
     comment: str = ""
 
 
-def store(engine: Engine, service: str, items: Sequence[FeedbackItem], received_at: datetime) -> list[bool]:
-    """Append feedback; a repeated report is kept once. Returns, per item, whether its card is known to this database."""
+def store(
+    engine: Engine, service: str, items: Sequence[FeedbackItem], received_at: datetime, snooze_days: int = 0
+) -> list[bool]:
+    """Append feedback; a repeated report is kept once. Returns, per item, whether its card is known to this database.
+
+    An override with a reason silences the card's finding for the patient for ``snooze_days`` (``service.alerts.silence``).
+    """
     known: list[bool] = []
     for item in items:
         with Session(engine) as session:
-            known.append(session.get(CardShown, item.card) is not None if len(item.card) <= 36 else False)
+            card = session.get(CardShown, item.card) if len(item.card) <= 36 else None
+            known.append(card is not None)
+            silence = _silence(card, item, received_at, snooze_days)
+            if silence is not None:
+                session.add(silence)
             session.add(
                 CardFeedback(
                     received_at=received_at.astimezone(UTC),
@@ -51,6 +63,29 @@ def store(engine: Engine, service: str, items: Sequence[FeedbackItem], received_
             except IntegrityError:
                 session.rollback()  # the same report once more
     return known
+
+
+def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_days: int) -> Silence | None:
+    reasoned = bool(item.reason_code or item.reason_display or item.comment)
+    if (
+        card is None
+        or not card.patient_key
+        or item.outcome != "overridden"
+        or not reasoned
+        or snooze_days <= 0
+    ):
+        return None
+    if not may_be_silenced(card.code, card.severity):
+        return None
+    return Silence(
+        site=card.site,
+        patient_key=card.patient_key,
+        code=card.code,
+        subject=card.subject,
+        severity_rank=SEVERITY_RANK[card.severity],
+        until=at.astimezone(UTC) + timedelta(days=snooze_days),
+        card=card.uuid,
+    )
 
 
 def latest(engine: Engine, card: str) -> CardFeedback | None:

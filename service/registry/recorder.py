@@ -9,9 +9,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.alerts.facts import PatientSnapshot
+from service.alerts.policy import Policy
+from service.registry.roster import enrol
 from service.registry.tables import CardShown, HookCall
 
 log = logging.getLogger("service.registry")
@@ -36,8 +39,12 @@ class Call(Struct, frozen=True):
     resources: dict[str, int]
     #: (code, severity, subject)
     findings: list[tuple[str, str, str]]
-    #: (uuid, code, severity, suggestion uuids)
-    cards: list[tuple[str, str, str, list[str]]]
+    #: (uuid, code, severity, suggestion uuids, subject)
+    cards: list[tuple[str, str, str, list[str], str]]
+    #: The patient as a keyed hash.
+    patient_key: str = ""
+    #: What is to be remembered of a patient on clozapine; None = nothing.
+    facts: PatientSnapshot | None = None
 
 
 class Recorder:
@@ -45,6 +52,7 @@ class Recorder:
 
     Args:
         engine: where to.
+        policies: the policy of a site, for the patients its calls enrol; None = nobody is enrolled.
         on_drop: told how many records were lost because the queue was full.
         on_queue: told how many are waiting.
     """
@@ -53,10 +61,12 @@ class Recorder:
         self,
         engine: Engine,
         *,
+        policies: Callable[[str], Policy | None] | None = None,
         on_drop: Callable[[int], None] = lambda n: None,
         on_queue: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._engine = engine
+        self._policies = policies
         self._on_drop = on_drop
         self._on_queue = on_queue
         self._queue: deque[Call] = deque()
@@ -102,6 +112,7 @@ class Recorder:
                 cards = [row for c in batch for row in _card_rows(c)]
                 if cards:
                     connection.execute(insert(CardShown), cards)
+                self._remember(connection, batch)
         except SQLAlchemyError as error:
             log.error("calls could not be recorded, trying again: %s", type(error).__name__)
             self._on_queue(len(self._queue))
@@ -113,6 +124,17 @@ class Recorder:
             self._written.notify_all()
         self._on_queue(len(self._queue))
         return True
+
+    def _remember(self, connection: Connection, batch: list[Call]) -> None:
+        """Bring the roster up to date; of several calls on one patient the last one knows most."""
+        if self._policies is None:
+            return
+        newest = {(c.site, c.facts.patient_id): c for c in batch if c.facts is not None}
+        for call in newest.values():
+            assert call.facts is not None
+            policy = self._policies(call.site)
+            if policy is not None:
+                enrol(connection, call.site, policy, call.facts, call.at)
 
 
 def _call_row(c: Call) -> dict[str, object]:
@@ -140,6 +162,11 @@ def _card_rows(c: Call) -> list[dict[str, object]]:
             "code": code,
             "severity": severity,
             "suggestions": suggestions,
+            "hook": c.hook,
+            "policy": c.policy,
+            "user_type": c.user.split("/")[0][:60],
+            "subject": subject[:300],
+            "patient_key": c.patient_key,
         }
-        for uuid, code, severity, suggestions in c.cards
+        for uuid, code, severity, suggestions, subject in c.cards
     ]

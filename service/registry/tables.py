@@ -41,6 +41,22 @@ class CardShown(SQLModel, table=True):
     code: str = Field(max_length=100, index=True)
     severity: str = Field(max_length=10)
     suggestions: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    hook: str = Field(default="", max_length=60)
+    policy: str = Field(default="", max_length=60)
+    #: Resource type of the user (``Practitioner``, ``PractitionerRole``): the role, not the person.
+    user_type: str = Field(default="", max_length=60)
+    #: What the finding is about, and the patient as a keyed hash: an override silences exactly this.
+    subject: str = Field(default="", max_length=300)
+    patient_key: str = Field(default="", max_length=64)
+
+
+class ServiceSecret(SQLModel, table=True):
+    """Keys the service made for itself."""
+
+    __tablename__ = "service_secret"
+
+    name: str = Field(primary_key=True, max_length=40)
+    value: str = Field(max_length=100)
 
 
 class CardFeedback(SQLModel, table=True):

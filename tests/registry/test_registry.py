@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from sqlalchemy import Engine, func, inspect, select
 from sqlmodel import Session, SQLModel
 
@@ -18,28 +17,11 @@ from service.registry.tables import CardShown, HookCall
 from tests.data import NOW
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    return (
-        f"sqlite:///{tmp_path}/registry.db"
-        if request.param == "sqlite"
-        else str(request.getfixturevalue("postgres_url"))
-    )
-
-
-@pytest.fixture
-def engine(url: str) -> Any:
-    upgrade(url)
-    engine = engine_for(url)
-    yield engine
-    engine.dispose()
-
-
 def _call(instance: str, cards: int = 1) -> Call:
     return Call(
         at=NOW, site="north", service="clozapine-order-sign", hook="order-sign", hook_instance=instance, user="Practitioner/1",
         policy="us-label-2025", seconds=0.0012, resources={"counts": 3}, findings=[("anc-missing", "critical", "anc")],
-        cards=[(str(uuid4()), "anc-missing", "critical", [str(uuid4())]) for _ in range(cards)],
+        cards=[(str(uuid4()), "anc-missing", "critical", [str(uuid4())], "anc") for _ in range(cards)],
     )  # fmt: skip
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.facts import Measurement
+from service.alerts.counts import judged_value
+from service.alerts.facts import ClinicianFlag, Measurement
 from service.alerts.falling import fall_of
 from service.alerts.finding import Finding, Offer, ReferTo
 from service.alerts.interval import is_confirmed, worst_band
@@ -89,6 +90,12 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
         if band.consult_hematology
         else ()
     )
+    # The agreement is about the ANC: a white cell count that stops clozapine by itself is not covered by it.
+    other_stops = other is not None and _stops(case, other)
+    agreeable = stop and deciding.kind == "anc" and not other_stops
+    agreed = case.agreed_deviation(judged_value(deciding)) if agreeable else None
+    if agreed is not None and agreed.continue_at is not None:
+        return _agreed_finding(case, band, deciding, agreed, agreed.continue_at, tuple(why), tuple(offers))
     action = "stop clozapine now" if band.treatment == "stop" or band.rechallenge else "interrupt clozapine"
     if band.rechallenge == "never":
         action = "stop clozapine now and for good"
@@ -113,11 +120,51 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
     )
 
 
+def _agreed_finding(
+    case: Case,
+    band: Band,
+    deciding: Measurement,
+    agreed: ClinicianFlag,
+    continue_at: float,
+    why: tuple[str, ...],
+    offers: tuple[Offer, ...],
+) -> Finding:
+    """The band stays named, but a deviation that a clinician agreed for this patient decides what is asked for."""
+    until = f" until {w.day(case.snapshot, agreed.expires)}" if agreed.expires is not None else ""
+    assert band.finding is not None
+    return Finding(
+        code=band.finding,
+        severity="warning",
+        subject="anc",
+        summary=w.summary(
+            f"{short(case, deciding)}: {band.title}; agreed to continue from {w.count(continue_at)}{until}."
+        ),
+        why=(
+            *why,
+            f"Agreed deviation by {w.safe(agreed.by)} on {w.day(case.snapshot, agreed.at)}{until}: {w.safe(agreed.text)}",
+        ),
+        policy_says=(band.says, "The agreement in this service's registry departs from the policy."),
+        suggested=(
+            f"Check that the agreement still holds; below {w.count(continue_at)} the policy applies.",
+            f"Sample {band.every_label}." if band.every_label else "Repeat the count.",
+        ),
+        evidence=evidence_of(case, deciding),
+        citation=case.policy.cite(band),
+        offers=offers,
+        overrides="counts",
+    )
+
+
 def _other_count(case: Case, deciding: Measurement) -> Measurement | None:
     """The newest count of the other kind, where the policy judges both."""
     if not case.policy.uses_wbc:
         return None
     return case.worst_new("wbc" if deciding.kind == "anc" else "anc")
+
+
+def _stops(case: Case, count: Measurement) -> bool:
+    band = case.band_of(count)
+    return band is not None and band.treatment != "continue"
 
 
 def _is_first_report(case: Case, deciding: Measurement) -> bool:

@@ -1,0 +1,186 @@
+"""What the registry remembers of a patient, as facts (contract "Registry"): kept small, and merged into a call whose own data lack it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import tzinfo
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import replace
+
+from service.alerts.facts import CodedResult, Measurement, PatientSnapshot, SourceName, SourceState
+
+#: Newest results kept per kind: a year of weekly counts, and more than any interval rule looks back for other kinds.
+_KEPT_PER_KIND = 60
+#: Which source results of a kind belong to; kinds not named here are laboratory results.
+_COUNT_KINDS = frozenset(
+    {"anc", "wbc", "neutrophils-percent", "segs-percent", "bands-percent", "eosinophils", "platelets"}
+)
+_VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "height", "bmi"})
+_Fact = TypeVar("_Fact")
+
+
+def _encode(value: object) -> str:
+    if isinstance(value, tzinfo):
+        return str(value)
+    raise NotImplementedError
+
+
+def _decode(wanted: type, value: object) -> Any:
+    if wanted is tzinfo:
+        return ZoneInfo(str(value))
+    raise NotImplementedError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode)
+_decoder = msgspec.json.Decoder(PatientSnapshot, dec_hook=_decode)
+
+
+def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
+    """What is worth remembering of a call: no drafts, no reading problems, the newest results of each kind."""
+    return replace(
+        snapshot,
+        hook="sweep",
+        drafts=(),
+        read_problems=(),
+        flags=(),
+        remembered=(),
+        measurements={kind: _newest(values) for kind, values in snapshot.measurements.items()},
+    )
+
+
+def _newest(values: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
+    if len(values) <= _KEPT_PER_KIND:
+        return values
+    dated = sorted((m for m in values if m.at is not None), key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
+    return tuple(dated[:_KEPT_PER_KIND])
+
+
+def dump(snapshot: PatientSnapshot) -> str:
+    """Facts as JSON for the database."""
+    return _encoder.encode(snapshot).decode()
+
+
+def load(text: str) -> PatientSnapshot:
+    """Facts from the database. Raises msgspec.ValidationError when they are of another version."""
+    return _decoder.decode(text)
+
+
+def _source_of(kind: str) -> SourceName:
+    if kind in _COUNT_KINDS:
+        return "counts"
+    return "vitals" if kind in _VITAL_KINDS else "labs"
+
+
+def _union(new: Iterable[_Fact], old: Iterable[_Fact], key: str) -> tuple[_Fact, ...]:
+    """New facts, and the old ones they do not replace."""
+    kept = {getattr(f, key) or id(f): f for f in old}
+    kept |= {getattr(f, key) or id(f): f for f in new}
+    return tuple(kept.values())
+
+
+def update(old: PatientSnapshot, new: PatientSnapshot) -> PatientSnapshot:
+    """What is remembered after a call: sources the call read completely replace what was known, others add to it."""
+    merged = _merge(new, old, since="")
+    # What was once read completely stays known; what never was is not taken for "none".
+    known: dict[str, SourceState] = {
+        source: "complete" if "complete" in (new.state(source), old.state(source)) else new.state(source)  # type: ignore[arg-type]
+        for source in {**old.sources, **new.sources}
+    }
+    return replace(merged, sources=known)
+
+
+def join(kept: PatientSnapshot, other: PatientSnapshot) -> PatientSnapshot:
+    """The facts of two records that turned out to be one patient's."""
+    lacking: dict[str, SourceState] = dict.fromkeys(kept.sources, "incomplete")
+    return replace(_merge(replace(kept, sources=lacking), other, since=""), sources=kept.sources)
+
+
+def enrich(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: str) -> PatientSnapshot:
+    """A call's facts with what the registry knows put in where the call's own sources could not be read completely.
+
+    A source that was read completely is believed alone: what has gone from it since may have been an error.
+
+    Args:
+        snapshot: what the call holds.
+        remembered: what the registry kept.
+        known_on: day (ISO) of what the registry kept, shown with every fact it gives.
+    """
+    return _merge(snapshot, remembered, since=known_on)
+
+
+def _start_unknown(snapshot: PatientSnapshot) -> bool:
+    """Clozapine is on record, but no record tells since when."""
+    records = [m for m in snapshot.medications if "clozapine" in m.drugs]
+    return bool(records) and all(m.start is None for m in records)
+
+
+def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> PatientSnapshot:
+    measurements = dict(snapshot.measurements)
+    added: list[str] = []
+    note = f" (from this service's registry, as of {since})" if since else ""
+
+    def lacking(source: SourceName) -> bool:
+        return snapshot.state(source) != "complete"
+
+    for kind, values in old.measurements.items():
+        if not lacking(_source_of(kind)):
+            continue
+        have = {(m.ref, m.value) for m in measurements.get(kind, ())}
+        have_times = {(m.at, m.value) for m in measurements.get(kind, ())}
+        extra = [
+            replace(m, raw=m.raw + note) if note else m
+            for m in values
+            if (m.ref, m.value) not in have and (m.at, m.value) not in have_times
+        ]
+        if extra:
+            measurements[kind] = (*measurements.get(kind, ()), *extra)
+            added.append("blood counts" if _source_of(kind) == "counts" else "results")
+    medications = snapshot.medications
+    roles = {
+        "order": lacking("medications"),
+        "statement": lacking("statements"),
+        "dispense": lacking("dispenses"),
+        "administration": lacking("administrations"),
+    }
+    undated = since and _start_unknown(snapshot)
+    remembered = [
+        m
+        for m in old.medications
+        if roles.get(m.role) or (undated and "clozapine" in m.drugs and m.start is not None)
+    ]
+    if remembered:
+        drafted = {d.ref for d in snapshot.drafts}
+        medications = _union(snapshot.medications, [m for m in remembered if m.ref not in drafted], "ref")
+        if len(medications) > len(snapshot.medications):
+            added.append("medication records")
+    problems = snapshot.problems
+    if lacking("conditions") and old.problems:
+        problems = _union(snapshot.problems, old.problems, "ref")
+        added.append("problems")
+    allergies = (
+        _union(snapshot.allergies, old.allergies, "ref") if lacking("allergies") else snapshot.allergies
+    )
+    coded: tuple[CodedResult, ...] = snapshot.coded
+    if lacking("labs") or lacking("smoking"):
+        coded = _union(snapshot.coded, old.coded, "ref")
+    said = (
+        [
+            f"Used for this check, because the EHR's data lack it: {', '.join(dict.fromkeys(added))}, as of {since}."
+        ]
+        if added and note
+        else []
+    )
+    return replace(
+        snapshot,
+        measurements=measurements,
+        medications=medications,
+        problems=problems,
+        allergies=allergies,
+        coded=coded,
+        sex=snapshot.sex or old.sex,
+        birth_date=snapshot.birth_date or old.birth_date,
+        remembered=(*snapshot.remembered, *said),
+    )

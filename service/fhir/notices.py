@@ -1,0 +1,153 @@
+"""Alerts as FHIR resources for the EHR's own lists (contract "Registry, sweep, feedback"), built and checked with fhir.resources."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from fhir.resources.R4B.communicationrequest import CommunicationRequest
+from fhir.resources.R4B.detectedissue import DetectedIssue
+from fhir.resources.R4B.flag import Flag
+from fhir.resources.R4B.task import Task
+
+from service.alerts.finding import Finding
+
+_FINDING_SYSTEM = "https://clozapine-cds.example/CodeSystem/finding"
+#: Which findings go where: tasks ask for something to be done, flags warn whoever opens the chart.
+_TASKS = frozenset(
+    {
+        "anc-overdue",
+        "anc-missing",
+        "anc-post-stop",
+        "monitoring-overdue",
+        "anc-recheck-after-recovery",
+        "interruption-restart-monitoring",
+        "interruption-extra-monitoring",
+        "anc-unusable",
+    }
+)
+_FLAGS = frozenset(
+    {
+        "anc-mild-neutropenia",
+        "anc-moderate-neutropenia",
+        "anc-severe-neutropenia",
+        "blood-count-amber",
+        "blood-count-red",
+        "rechallenge-caution",
+        "thrombocytopenia",
+        "eosinophilia",
+        "myocarditis-suspected",
+    }
+)
+_ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
+_PRIORITY = {"critical": "urgent", "warning": "routine", "info": "routine"}
+_MODELS: dict[str, Any] = {
+    "Task": Task,
+    "Flag": Flag,
+    "CommunicationRequest": CommunicationRequest,
+    "DetectedIssue": DetectedIssue,
+}
+
+
+def _code(finding: Finding) -> dict[str, Any]:
+    return {"coding": [{"system": _FINDING_SYSTEM, "code": finding.code}], "text": finding.summary}
+
+
+def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict[str, Any] | None:
+    if channel == "Task":
+        if f.code not in _TASKS:
+            return None
+        return {
+            "status": "requested",
+            "intent": "order",
+            "priority": _PRIORITY[f.severity],
+            "code": _code(f),
+            "description": f.summary,
+            "for": patient,
+            "authoredOn": at,
+        }
+    if channel == "Flag":
+        if f.code not in _FLAGS:
+            return None
+        return {
+            "status": "active",
+            "category": [{"text": "Clozapine safety"}],
+            "code": _code(f),
+            "subject": patient,
+            "period": {"start": at},
+        }
+    if channel == "CommunicationRequest":
+        return {
+            "status": "active",
+            "priority": _PRIORITY[f.severity],
+            "category": [_code(f)],
+            "subject": patient,
+            "authoredOn": at,
+            "payload": [{"contentString": "\n".join((f.summary, *f.suggested))}],
+        }
+    return {
+        "status": "final",
+        "code": _code(f),
+        "severity": _ISSUE_SEVERITY[f.severity],
+        "patient": patient,
+        "identifiedDateTime": at,
+        "detail": "\n".join((f.summary, *f.why)),
+        "mitigation": [{"action": {"text": step}} for step in f.suggested],
+    }
+
+
+def resource(
+    channel: str, finding: Finding, patient_id: str, key: str, system: str, at: datetime
+) -> dict[str, Any] | None:
+    """The resource for a finding; None when findings of its kind do not go on this channel.
+
+    Raises ValueError when what was built is not valid R4 (a fault of this service).
+    """
+    stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    content = _content(channel, finding, {"reference": f"Patient/{patient_id}"}, stamp)
+    if content is None:
+        return None
+    built = {"resourceType": channel, "identifier": [{"system": system, "value": key}], **content}
+    # The shape depends on the code and severity alone: validated once for each, with this patient's text.
+    _validate_once(channel, finding, built)
+    return built
+
+
+_validated: set[tuple[str, str, str]] = set()
+
+
+def _validate_once(channel: str, finding: Finding, built: dict[str, Any]) -> None:
+    shape = (channel, finding.code, finding.severity)
+    if shape not in _validated:
+        _MODELS[channel].model_validate_json(orjson.dumps(built))
+        _validated.add(shape)
+
+
+def withdrawn(resource: dict[str, Any]) -> dict[str, Any]:
+    """The resource as it reads once its alert is resolved."""
+    closed = {
+        "Task": "cancelled",
+        "Flag": "inactive",
+        "CommunicationRequest": "revoked",
+        "DetectedIssue": "cancelled",
+    }
+    return resource | {"status": closed[resource["resourceType"]]}
+
+
+def webhook(
+    alert: int,
+    event: int,
+    site: str,
+    patient_id: str,
+    what: str,
+    code: str,
+    severity: str,
+    summary: str,
+    at: datetime,
+) -> dict[str, Any]:
+    """The body of a webhook."""
+    return {
+        "event": event, "alert": alert, "site": site, "patient": f"Patient/{patient_id}", "what": what, "code": code,
+        "severity": severity, "summary": summary, "at": at.astimezone(UTC).isoformat(),
+    }  # fmt: skip

@@ -1,0 +1,81 @@
+"""What this service remembers, put to use in a call: facts the EHR's data lack, clinicians' flags, overrides in force."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.alerts.course import course_of
+from service.alerts.facts import PatientSnapshot
+from service.alerts.finding import Finding
+from service.alerts.remembered import enrich
+from service.alerts.silence import audible
+from service.hooks.site import Site
+from service.registry.memory import Memory
+from service.registry.roster import facts_of
+
+#: A call waits so long for the registry; then it is answered without.
+_PATIENCE_SECONDS = 0.15
+#: Sources without which the registry is asked.
+_WORTH_ASKING = ("medications", "counts", "labs", "conditions")
+_UNREADABLE = "This service's registry could not be read: what only it knows of this patient was not used."
+
+
+class History:
+    """Reads the registry for calls.
+
+    Args:
+        engine: database.
+        memory: overrides and flags.
+    """
+
+    def __init__(self, engine: Engine, memory: Memory) -> None:
+        self.engine = engine
+        self.memory = memory
+
+    async def enriched(self, site: Site, snapshot: PatientSnapshot, as_of: datetime) -> PatientSnapshot:
+        """The facts of a call with what the registry adds; the database is asked only when the call's data lack something."""
+        flags = self.memory.flags(site.name, snapshot.patient_id)
+        if flags:
+            snapshot = replace(snapshot, flags=flags)
+        if not site.enrol or not _lacking(site, snapshot, as_of):
+            return snapshot
+        try:
+            known = await asyncio.wait_for(
+                asyncio.to_thread(self._facts, site.name, snapshot.patient_id), _PATIENCE_SECONDS
+            )
+        except (SQLAlchemyError, TimeoutError):
+            return replace(snapshot, remembered=(_UNREADABLE,))
+        if known is None:
+            return snapshot
+        facts, known_at = known
+        return enrich(snapshot, facts, snapshot.day(known_at).isoformat())
+
+    def _facts(self, site: str, patient_id: str) -> tuple[PatientSnapshot, datetime] | None:
+        with self.engine.connect() as connection:
+            return facts_of(connection, site, patient_id)
+
+    def audible(
+        self, site: Site, patient_key: str, findings: Sequence[Finding], as_of: datetime
+    ) -> Sequence[Finding]:
+        """The findings that no override in force silences."""
+        if not findings or not site.snooze_days or not self.memory.silent_patients:
+            return findings
+        return audible(findings, self.memory.silences(patient_key), as_of)
+
+
+def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
+    """A source that matters was not read, or nothing in the record tells since when clozapine is taken."""
+    if any(snapshot.state(source) != "complete" for source in _WORTH_ASKING):  # type: ignore[arg-type]
+        return True
+    records = [m for m in snapshot.medications if "clozapine" in m.drugs]
+    if any(m.start is not None or m.authored is not None for m in records):
+        return False
+    if not records:
+        return False
+    return course_of(records, as_of, site.policy.interruption.new_course.value).start is None

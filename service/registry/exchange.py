@@ -1,0 +1,265 @@
+"""The roster in and out: CSV and FHIR NDJSON in, a FHIR Group and NDJSON out."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, time, tzinfo
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+import orjson
+from fhir.resources.R4B.group import Group
+from msgspec import Struct
+from sqlalchemy import Engine, select
+
+from service.alerts.facts import Measurement, Medication, PatientSnapshot
+from service.fhir import snapshot as fhir_snapshot
+from service.fhir.decode import read_one
+from service.fhir.gather import Gathered, SourceData
+from service.fhir.resources import (
+    AllergyIntolerance,
+    Condition,
+    MedicationAdministration,
+    MedicationDispense,
+    MedicationRequest,
+    MedicationStatement,
+    Patient,
+    Resource,
+)
+from service.registry.roster import enrol
+from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
+from service.registry.watch import Watch
+
+_SOURCES: dict[type, str] = {
+    Patient: "patient",
+    MedicationRequest: "medications",
+    MedicationStatement: "statements",
+    MedicationDispense: "dispenses",
+    MedicationAdministration: "administrations",
+    Condition: "conditions",
+    AllergyIntolerance: "allergies",
+}
+_COLUMNS = ("patient", "course_start", "anc", "anc_at", "dose_mg")
+_MOST_PROBLEMS = 1000
+#: A line longer than this is no resource of one patient.
+_LONGEST_LINE = 5_000_000
+
+
+class ImportFailed(ValueError):
+    """The file cannot be used at all; the message says what was expected."""
+
+
+class Imported(Struct):
+    """What an import did."""
+
+    enrolled: int = 0
+    problems: list[str] = msgspec.field(default_factory=list)
+
+    def problem(self, line: int, why: str) -> None:
+        """Note a line that was skipped."""
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(f"line {line}: {why}")
+
+
+def import_file(
+    engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None] = lambda n: None
+) -> Imported:
+    """Enrol the patients of a file. Raises ImportFailed for a file that is neither CSV nor NDJSON."""
+    if not path.is_file():
+        raise ImportFailed("there is no such file")
+    names = path.name.removesuffix(".gz")
+    if names.endswith(".csv"):
+        return _import_csv(engine, watch, path, as_of, on_line)
+    if names.endswith(".ndjson"):
+        return _import_ndjson(engine, watch, path, as_of, on_line)
+    raise ImportFailed("a .csv or .ndjson file is expected (.gz too)")
+
+
+def _open(path: Path) -> TextIO:
+    if path.name.endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _import_csv(
+    engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None]
+) -> Imported:
+    done = Imported()
+    with _open(path) as file:
+        reader = csv.DictReader(file)
+        unknown = sorted(set(reader.fieldnames or ()) - set(_COLUMNS))
+        if "patient" not in (reader.fieldnames or ()) or unknown:
+            found = f"; not known: {', '.join(unknown)}" if unknown else ""
+            raise ImportFailed(
+                f"the first line must name columns out of {', '.join(_COLUMNS)}, patient among them{found}"
+            )
+        for row in reader:
+            try:
+                snapshot = _from_row(row, watch.zone, path.name)
+            except ValueError as error:
+                done.problem(reader.line_num, str(error))
+                continue
+            with engine.begin() as connection:
+                if (
+                    enrol(connection, watch.site, watch.policy, snapshot, as_of, by=f"import {path.name}")
+                    is not None
+                ):
+                    done.enrolled += 1
+                else:
+                    done.problem(reader.line_num, "not enrolled: not on clozapine, or taken off the roster")
+            on_line(reader.line_num)
+    return done
+
+
+def _moment(column: str, text: str, zone: tzinfo) -> tuple[datetime, bool]:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{column}: {text!r} is not an ISO 8601 date") from None
+    if len(text) == 10:
+        return datetime.combine(moment.date(), time(), zone), True
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)), False
+
+
+def _number(column: str, text: str, unit: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{column}: {text!r} is not a number ({unit})") from None
+    if not 0 <= value <= 100_000:
+        raise ValueError(f"{column}: {text} {unit} is not possible")
+    return value
+
+
+def _from_row(row: dict[str, str | None], zone: tzinfo, name: str) -> PatientSnapshot:
+    text = {key: (value or "").strip() for key, value in row.items() if key in _COLUMNS}
+    patient = text["patient"].removeprefix("Patient/")
+    if not patient or len(patient) > 64:
+        raise ValueError("patient: the FHIR id of the patient is expected")
+    start = _moment("course_start", text["course_start"], zone) if text.get("course_start") else None
+    measurements: dict[str, tuple[Measurement, ...]] = {}
+    if text.get("anc"):
+        value = _number("anc", text["anc"], "cells/µL")
+        if not text.get("anc_at"):
+            raise ValueError("anc_at: the date of the count is missing")
+        at, date_only = _moment("anc_at", text["anc_at"], zone)
+        measurements["anc"] = (
+            Measurement("anc", value, at, f"import:{name}", f"{text['anc']} cells/µL", date_only),
+        )
+    record = Medication(
+        ref=f"import:{name}",
+        role="statement",
+        drugs=("clozapine",),
+        label="clozapine (imported)",
+        status="active",
+        start=start[0] if start else None,
+        start_date_only=start[1] if start else False,
+    )
+    # Only what the file tells is known; the rest was never looked at.
+    return PatientSnapshot(
+        patient_id=patient,
+        hook="sweep",
+        zone=zone,
+        medications=(record,),
+        measurements=measurements,
+        sources={"statements": "incomplete", "counts": "incomplete"},
+    )
+
+
+def _import_ndjson(
+    engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None]
+) -> Imported:
+    """FHIR resources, one a line, in any order; gathered by patient, so the file must fit into memory."""
+    done = Imported()
+    people: dict[str, dict[str, list[Resource]]] = {}
+    with _open(path) as file:
+        for number, line in enumerate(_lines(file), 1):
+            on_line(number)
+            if not line.strip():
+                continue
+            resource, problem = read_one(line.encode(), "import")
+            if problem is not None:
+                done.problem(number, problem.reason)
+                continue
+            patient = _patient_of(resource) if resource is not None else ""
+            if resource is None or not patient:
+                continue
+            source = _SOURCES.get(type(resource), "counts")
+            people.setdefault(patient, {}).setdefault(source, []).append(resource)
+    for patient, sources in people.items():
+        gathered = Gathered({s: SourceData("incomplete", resources, []) for s, resources in sources.items()})
+        snapshot = fhir_snapshot.build(patient_id=patient, hook="sweep", zone=watch.zone, gathered=gathered)
+        with engine.begin() as connection:
+            if (
+                enrol(connection, watch.site, watch.policy, snapshot, as_of, by=f"import {path.name}")
+                is not None
+            ):
+                done.enrolled += 1
+    return done
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE):
+        yield line
+
+
+def _patient_of(resource: Resource) -> str:
+    if type(resource) is Patient:
+        return resource.id or ""
+    subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
+    reference = subject.reference if subject is not None else None
+    parts = (reference or "").split("/")
+    return parts[-1] if len(parts) >= 2 and parts[-2] == "Patient" else ""
+
+
+def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[str, int]:
+    """Write ``group.json``, ``patients.ndjson``, ``flags.ndjson``, ``alerts.ndjson`` and ``alert-events.ndjson``; returns lines by file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, int] = {}
+    tables: list[Any] = [RegisteredPatient, PatientFlag, Alert, AlertEvent]
+    patients, flags, alerts, events = (t.__table__ for t in tables)
+    own = select(patients.c.id).where(patients.c.site == site)
+    with engine.connect() as connection:
+        members = connection.execute(
+            select(patients.c.patient_id)
+            .where(patients.c.site == site, patients.c.state == "on")
+            .order_by(patients.c.id)
+        ).scalars()
+        group = _group(site, list(members), at)
+        (folder / "group.json").write_bytes(orjson.dumps(group, option=orjson.OPT_INDENT_2))
+        written["group.json"] = group["quantity"]
+        queries: dict[str, Any] = {
+            "patients.ndjson": select(patients).where(patients.c.site == site).order_by(patients.c.id),
+            "flags.ndjson": select(flags).where(flags.c.patient.in_(own)).order_by(flags.c.id),
+            "alerts.ndjson": select(alerts).where(alerts.c.site == site).order_by(alerts.c.id),
+            "alert-events.ndjson": select(events)
+            .join(alerts, alerts.c.id == events.c.alert)
+            .where(alerts.c.site == site)
+            .order_by(events.c.id),
+        }
+        for name, query in queries.items():
+            written[name] = 0
+            with (folder / name).open("wb") as file:
+                for row in connection.execution_options(yield_per=500).execute(query):
+                    values = dict(row._mapping)
+                    if "facts" in values:
+                        values["facts"] = orjson.loads(values["facts"])
+                    file.write(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
+                    written[name] += 1
+    return written
+
+
+def _group(site: str, members: list[str], at: datetime) -> dict[str, Any]:
+    """The roster as FHIR, checked."""
+    content = {
+        "type": "person",
+        "actual": True,
+        "name": f"Patients on clozapine, {site}, {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        "quantity": len(members),
+        "member": [{"entity": {"reference": f"Patient/{m}"}} for m in members],
+    }
+    Group.model_validate({k: v for k, v in content.items() if k != "member" or v})
+    return {"resourceType": "Group", **content}

@@ -1,0 +1,178 @@
+"""The scheduler (APScheduler): refresh, sweep and delivery of a site, on time, once across replicas.
+
+Its jobs run in threads of their own with their own event loop, and the sweep itself in a process of its own: a hook call
+never waits for any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+
+import httpx
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.fhir.client import FetchFailed, new_client
+from service.registry import outbox
+from service.registry.database import engine_for
+from service.registry.refresh import refresh
+from service.registry.roster import aware
+from service.registry.roster_tables import SweepRun
+from service.registry.sweep import Summary, start_run, sweep
+from service.registry.watch import Watch
+
+log = logging.getLogger("service.registry")
+_runs = SweepRun.__table__  # type: ignore[attr-defined]
+#: A planned sweep that could not begin in time is still made up for so long afterwards.
+_GRACE_SECONDS = 6 * 3600
+_DELIVERY_SECONDS = 30
+#: Gives tokens for the EHR, asked for over the client it is handed.
+TokenSource = Callable[[httpx.AsyncClient], Callable[[], Awaitable[str]]]
+
+
+class Scheduler:
+    """Runs the sweeps of one site.
+
+    Args:
+        engine: database.
+        watch: the site.
+        clock: the moment.
+        tokens: gives bearer tokens for the EHR; None = the EHR is not read anew.
+        webhook_secret: key of the webhook's signature.
+        on_sweep: told of every sweep that ended.
+        on_delivery: told what was delivered.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        watch: Watch,
+        clock: Callable[[], datetime],
+        *,
+        tokens: TokenSource | None = None,
+        webhook_secret: str = "",
+        on_sweep: Callable[[Summary], None] = lambda s: None,
+        on_delivery: Callable[[dict[str, int]], None] = lambda d: None,
+    ) -> None:
+        self._engine = engine
+        self._watch = watch
+        self._clock = clock
+        self._tokens = tokens
+        self._webhook_secret = webhook_secret
+        self._on_sweep = on_sweep
+        self._on_delivery = on_delivery
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        #: Why the last sweep did not end well; empty when it did.
+        self.trouble = ""
+
+    def start(self, schedule: str) -> None:
+        """Begin; ``schedule`` is five cron fields in the site's time zone."""
+        trigger = CronTrigger.from_crontab(schedule, timezone=self._watch.zone)
+        self._scheduler.add_job(
+            self._planned,
+            trigger,
+            id="sweep",
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=_GRACE_SECONDS,
+        )
+        if self._watch.channels:
+            self._scheduler.add_job(
+                self._deliver,
+                "interval",
+                seconds=_DELIVERY_SECONDS,
+                id="outbox",
+                coalesce=True,
+                max_instances=1,
+            )
+        self._scheduler.start()
+
+    def close(self) -> None:
+        """Stop; a sweep at work is left to its process, whose open transaction ends with it."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def _planned(self) -> None:
+        # Replicas wake at the same minute: the minute names the run that they share.
+        planned = self._clock().astimezone(UTC).replace(second=0, microsecond=0)
+        try:
+            asyncio.run(self.run(planned))
+            self.trouble = ""
+        except Exception as error:
+            self.trouble = f"the last sweep stopped ({type(error).__name__})"
+            log.error("sweep of %s: %s", self._watch.site, self.trouble)
+
+    def _deliver(self) -> None:
+        asyncio.run(self.deliver())
+
+    async def run(self, planned_for: datetime) -> Summary:
+        """Refresh, sweep, deliver; joins the run if another replica began it. Raises SQLAlchemyError."""
+        now = self._clock()
+        if self._watch.fhir_server and self._tokens is not None:
+            async with new_client() as client:
+                try:
+                    read = await refresh(self._engine, self._watch, client, now, token=self._tokens(client))
+                    log.info(
+                        "sweep of %s: %d patients read anew, %d failed",
+                        self._watch.site,
+                        read.patients,
+                        read.failed,
+                    )
+                except FetchFailed as why:
+                    log.warning("sweep of %s goes on with what is known: %s", self._watch.site, why)
+        run = start_run(self._engine, self._watch.site, planned_for, now)
+        url = self._engine.url.render_as_string(hide_password=False)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+            summary = await asyncio.wrap_future(processes.submit(sweep_in_process, url, self._watch, run))
+        log.info("sweep of %s: %d patients, alerts %s", self._watch.site, summary.patients, summary.changes)
+        self._on_sweep(summary)
+        await self.deliver()
+        return summary
+
+    async def deliver(self) -> None:
+        """Send what waits in the outbox."""
+        async with new_client() as client:
+            token = self._tokens(client) if self._tokens is not None else None
+            try:
+                done = await outbox.deliver(
+                    self._engine,
+                    self._watch,
+                    client,
+                    self._clock(),
+                    token=token,
+                    webhook_secret=self._webhook_secret,
+                )
+            except (SQLAlchemyError, FetchFailed) as error:
+                log.warning("outbox of %s: %s", self._watch.site, type(error).__name__)
+                return
+        if any(done.values()):
+            log.info("outbox of %s: %s", self._watch.site, done)
+            self._on_delivery(done)
+
+
+def sweep_in_process(url: str, watch: Watch, run: int) -> Summary:
+    """A worker's part of a run, in a process of its own."""
+    engine = engine_for(url)
+    try:
+        return sweep(engine, watch, run)
+    finally:
+        engine.dispose()
+
+
+def last_sweep(engine: Engine, site: str) -> datetime | None:
+    """When the last finished sweep of a site was; None when there was none."""
+    with engine.connect() as connection:
+        row = connection.execute(
+            select(_runs.c.as_of)
+            .where(_runs.c.site == site, _runs.c.finished_at.is_not(None))
+            .order_by(_runs.c.id.desc())
+            .limit(1)
+        ).first()
+    return aware(row.as_of) if row is not None else None

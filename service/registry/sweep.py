@@ -1,0 +1,282 @@
+"""The sweep: every registered patient evaluated once per run, alerts opened, raised, brought up again and resolved.
+
+One batch of patients is one transaction: their evaluation, their alerts, the history and the outbox are written together or
+not at all. A worker that dies takes its transaction with it, so nothing is lost and nothing is done twice; its patients
+are simply not done yet, and the next worker that asks for work gets them. On PostgreSQL workers skip each other's
+patients (``FOR UPDATE SKIP LOCKED``); SQLite has one writer at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from service.alerts import remembered
+from service.alerts.case import Case
+from service.alerts.evaluate import FaultObserver, findings_of
+from service.alerts.facts import ClinicianFlag
+from service.alerts.finding import SEVERITY_RANK, Finding
+from service.registry import outbox
+from service.registry.patient_alerts import Change, LiveAlert, changes
+from service.registry.roster import aware, flags_of
+from service.registry.roster_tables import Alert, AlertEvent, RegisteredPatient, SweepRun
+from service.registry.standing import standing_of
+from service.registry.watch import Watch
+
+_patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
+_alerts = Alert.__table__  # type: ignore[attr-defined]
+_events = AlertEvent.__table__  # type: ignore[attr-defined]
+_runs = SweepRun.__table__  # type: ignore[attr-defined]
+_BATCH = 200
+_WATCHED = ("on", "stopped")
+
+
+class Summary(Struct):
+    """What a worker did in a run."""
+
+    run: int
+    patients: int = 0
+    unreadable: int = 0
+    changes: dict[str, int] = {}
+
+    def count(self, change: Change) -> None:
+        """Add one change."""
+        self.changes[change.what] = self.changes.get(change.what, 0) + 1
+
+
+def start_run(engine: Engine, site: str, planned_for: datetime, as_of: datetime) -> int:
+    """The run planned for a moment: begun by the first replica that asks, shared by the others."""
+    planned = planned_for.astimezone(UTC)
+    try:
+        with engine.begin() as connection:
+            created = connection.execute(
+                insert(_runs).values(site=site, planned_for=planned, as_of=as_of.astimezone(UTC))
+            )
+            return int(created.inserted_primary_key[0])  # type: ignore[index]
+    except IntegrityError:
+        with engine.connect() as connection:
+            found = connection.execute(
+                select(_runs.c.id).where(_runs.c.site == site, _runs.c.planned_for == planned)
+            ).scalar_one()
+            return int(found)
+
+
+def remaining(engine: Engine, site: str, run: int) -> int:
+    """Patients of the site that the run has not evaluated."""
+    with engine.connect() as connection:
+        return int(
+            connection.execute(
+                select(func.count())
+                .select_from(_patients)
+                .where(_patients.c.site == site, _patients.c.swept_run < run, _patients.c.state.in_(_WATCHED))
+            ).scalar_one()
+        )
+
+
+def sweep(
+    engine: Engine,
+    watch: Watch,
+    run: int,
+    *,
+    batch: int = _BATCH,
+    on_batch: Callable[[int], None] = lambda n: None,
+    on_fault: FaultObserver | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Work on a run until no patient is left for this worker.
+
+    Args:
+        engine: database.
+        watch: the site.
+        run: id from :func:`start_run`; its ``as_of`` is the moment of every evaluation, so that all workers ask the same question.
+        batch: patients per transaction.
+        on_batch: told how many patients a batch held.
+        on_fault: told of rules that failed.
+        stop: asked between batches.
+    """
+    with engine.connect() as connection:
+        as_of = aware(connection.execute(select(_runs.c.as_of).where(_runs.c.id == run)).scalar_one())
+    assert as_of is not None
+    summary = Summary(run)
+    while not stop():
+        with engine.begin() as connection:
+            done = _batch(connection, watch, run, as_of, batch, summary, on_fault)
+        if not done:
+            break
+        on_batch(done)
+    if not remaining(engine, watch.site, run):
+        with engine.begin() as connection:
+            connection.execute(
+                update(_runs)
+                .where(_runs.c.id == run, _runs.c.finished_at.is_(None))
+                .values(finished_at=as_of.astimezone(UTC))
+            )
+    return summary
+
+
+def _claim(connection: Connection, site: str, run: int, size: int) -> Sequence[Any]:
+    statement = (
+        select(_patients.c.id, _patients.c.patient_id, _patients.c.facts)
+        .where(_patients.c.site == site, _patients.c.swept_run < run, _patients.c.state.in_(_WATCHED))
+        .order_by(_patients.c.swept_run, _patients.c.id)
+        .limit(size)
+    )
+    if connection.dialect.name == "postgresql":
+        statement = statement.with_for_update(skip_locked=True)
+    else:
+        # Take the write lock before reading, so that a second process cannot read the same patients.
+        connection.execute(text("UPDATE sweep_run SET id = id WHERE id = :run"), {"run": run})
+    return connection.execute(statement).all()
+
+
+def _batch(
+    connection: Connection,
+    watch: Watch,
+    run: int,
+    as_of: datetime,
+    size: int,
+    summary: Summary,
+    on_fault: FaultObserver | None,
+) -> int:
+    rows = _claim(connection, watch.site, run, size)
+    if not rows:
+        return 0
+    ids = [row.id for row in rows]
+    live = _live_alerts(connection, ids)
+    flags = flags_of(connection, ids)
+    at = as_of.astimezone(UTC)
+    standings: list[dict[str, Any]] = []
+    unread: list[dict[str, Any]] = []
+    for row in rows:
+        try:
+            case = _case(row.facts, flags.get(row.id, ()), watch, as_of)
+        except msgspec.ValidationError:
+            summary.unreadable += 1  # refreshed on the next visit; its alerts stay as they are
+            unread.append({"row": row.id})
+            continue
+        findings = findings_of(case, on_fault)
+        for change in changes(live.get(row.id, ()), findings, as_of, watch.due_again_after):
+            _apply(connection, watch, row.id, row.patient_id, change, _finding(findings, change), at)
+            summary.count(change)
+        standing = standing_of(case)
+        standings.append(
+            {
+                "row": row.id,
+                "new_state": standing.state,
+                "new_start": standing.course_start,
+                "new_stopped": standing.stopped_at,
+                "new_interval": standing.interval_days,
+                "new_due": standing.next_due,
+            }
+        )
+    done = {"swept_run": run, "swept_at": at, "sweeps": _patients.c.sweeps + 1, "policy": watch.policy.id}
+    if standings:
+        connection.execute(
+            update(_patients)
+            .where(_patients.c.id == bindparam("row"))
+            .values(
+                state=bindparam("new_state"),
+                course_start=bindparam("new_start"),
+                stopped_at=bindparam("new_stopped"),
+                interval_days=bindparam("new_interval"),
+                next_due=bindparam("new_due"),
+                **done,
+            ),
+            standings,
+        )
+    if unread:
+        connection.execute(update(_patients).where(_patients.c.id == bindparam("row")).values(**done), unread)
+    summary.patients += len(rows)
+    return len(rows)
+
+
+def _case(facts: str, flags: tuple[ClinicianFlag, ...], watch: Watch, as_of: datetime) -> Case:
+    snapshot = remembered.load(facts)
+    return Case(replace(snapshot, hook="sweep", flags=flags, zone=watch.zone), watch.policy, as_of)
+
+
+def _finding(findings: Sequence[Finding], change: Change) -> Finding | None:
+    return next((f for f in findings if (f.code, f.subject) == (change.code, change.subject)), None)
+
+
+def _live_alerts(connection: Connection, ids: Sequence[int]) -> dict[int, list[LiveAlert]]:
+    found: dict[int, list[LiveAlert]] = {}
+    rows = connection.execute(
+        select(
+            _alerts.c.id,
+            _alerts.c.patient,
+            _alerts.c.code,
+            _alerts.c.subject,
+            _alerts.c.severity,
+            _alerts.c.state,
+            _alerts.c.notified_at,
+        ).where(_alerts.c.patient.in_(ids), _alerts.c.state != "resolved")
+    )
+    for row in rows:
+        notified = aware(row.notified_at)
+        assert notified is not None
+        found.setdefault(row.patient, []).append(
+            LiveAlert(row.id, row.code, row.subject, row.severity, row.state, notified)
+        )
+    return found
+
+
+def _apply(
+    connection: Connection,
+    watch: Watch,
+    patient: int,
+    patient_id: str,
+    change: Change,
+    finding: Finding | None,
+    at: datetime,
+) -> None:
+    """Write one change with its history and what is to be told to the EHR."""
+    rank = SEVERITY_RANK[change.severity]
+    if change.alert is None:
+        created = connection.execute(
+            insert(_alerts).values(
+                patient=patient,
+                site=watch.site,
+                code=change.code,
+                subject=change.subject[:300],
+                severity=change.severity,
+                severity_rank=rank,
+                summary=change.summary,
+                policy=watch.policy.id,
+                state="open",
+                opened_at=at,
+                notified_at=at,
+                changed_at=at,
+            )
+        )
+        alert = int(created.inserted_primary_key[0])  # type: ignore[index]
+    else:
+        alert = change.alert
+        values: dict[str, Any] = {"changed_at": at}
+        if change.what == "resolved":
+            values["state"] = "resolved"
+        else:
+            values |= {"severity": change.severity, "severity_rank": rank, "summary": change.summary}
+            if change.what in ("raised", "reopened", "due-again"):
+                values |= {"notified_at": at, "state": "open"}
+        connection.execute(update(_alerts).where(_alerts.c.id == alert).values(**values))
+    event = connection.execute(
+        insert(_events).values(
+            alert=alert,
+            at=at,
+            what=change.what,
+            severity=change.severity,
+            summary=change.summary,
+            by="sweep",
+            note="",
+        )
+    )
+    number = int(event.inserted_primary_key[0])  # type: ignore[index]
+    outbox.tell(connection, watch, alert, number, patient_id, change, finding, at)

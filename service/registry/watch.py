@@ -1,0 +1,43 @@
+"""What the registry needs to know of a site: how it is watched between visits."""
+
+from __future__ import annotations
+
+from datetime import timedelta, tzinfo
+from typing import Literal
+
+from msgspec import Struct
+
+from service.alerts.policy import Policy
+
+Channel = Literal["Task", "Flag", "CommunicationRequest", "DetectedIssue", "webhook"]
+
+
+class Watch(Struct, frozen=True):
+    """How one site's patients are watched.
+
+    Args:
+        site: its name.
+        policy: the protocol that applies.
+        zone: its time zone.
+        shadow: evaluate and keep alerts, tell nobody.
+        due_again_after: an open alert is brought up again after so long.
+        write_back: what is written into the EHR for an alert; empty = nothing.
+        fhir_server: where to.
+        webhook: address that is told of every change.
+    """
+
+    site: str
+    policy: Policy
+    zone: tzinfo
+    shadow: bool = False
+    due_again_after: timedelta = timedelta(days=7)
+    write_back: tuple[Channel, ...] = ()
+    fhir_server: str = ""
+    webhook: str = ""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Ways on which an alert leaves the service; none in shadow mode."""
+        if self.shadow:
+            return ()
+        return (*(c for c in self.write_back if self.fhir_server), *(("webhook",) if self.webhook else ()))

@@ -1,0 +1,272 @@
+"""``clozapine-cds registry``: who is watched, sweeps by hand, import and export."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.registry import people, roster
+from service.registry.database import engine_for, not_ready
+from service.registry.exchange import ImportFailed, export_files, import_file
+from service.registry.sweep import remaining, start_run
+from service.registry.sweep import sweep as run_sweep
+from service.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(help="Patients on clozapine, watched between visits.", no_args_is_help=True)
+out = Console()
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _open() -> tuple[Settings, Engine]:
+    """Settings and a database that is ready."""
+    try:
+        settings = load_settings()
+        settings.watch()
+    except SettingsError as error:
+        _fail(str(error))
+    engine = engine_for(settings.database_url)
+    reason = not_ready(engine)
+    if reason:
+        _fail(f"database_url: {reason}")
+    return settings, engine
+
+
+def _moment(option: str, value: str | None, settings: Settings) -> datetime:
+    if value is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        _fail(f"{option}: {value!r} is not an ISO 8601 date and time, such as 2026-11-20T10:00:00Z")
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=settings.watch().zone)
+
+
+def _json(value: Any) -> None:
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z, default=str).decode())
+
+
+@app.command("list", epilog="Example: `clozapine-cds registry list --status overdue`")
+def list_patients(
+    status: Annotated[str, typer.Option(help="overdue, due, on, stopped, unenrolled or all.")] = "on",
+    limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=10_000)] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List registered patients, what is due first."""
+    settings, engine = _open()
+    if status not in ("overdue", "due", "on", "stopped", "unenrolled", "all"):
+        _fail(f"--status: {status!r} is none of overdue, due, on, stopped, unenrolled, all")
+    today = datetime.now(settings.watch().zone).date()
+    with engine.connect() as connection:
+        rows = roster.page(connection, sites=None, status=status, today=today, limit=limit)  # type: ignore[arg-type]
+    if as_json:
+        _json(rows)
+        return
+    table = Table("site", "patient", "state", "course since", "last ANC /µL", "on", "next due")
+    for r in rows:
+        late = isinstance(r["next_due"], date) and r["next_due"] < today and r["state"] == "on"
+        table.add_row(
+            r["site"],
+            r["patient_id"],
+            r["state"],
+            str(r["course_start"] or "unknown"),
+            "none" if r["last_anc"] is None else f"{r['last_anc']:.0f}",
+            "" if r["last_anc_at"] is None else r["last_anc_at"].date().isoformat(),
+            f"[red]{r['next_due']}[/]" if late else str(r["next_due"] or ""),
+        )
+    out.print(table)
+    out.print(f"{len(rows)} patients." if len(rows) < limit else f"The first {limit} patients.")
+
+
+@app.command("show", epilog="Example: `clozapine-cds registry show clz-p1`")
+def show(
+    patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
+    site: Annotated[str | None, typer.Option(help="Site; the configured one by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show one patient: standing, flags, and the history of alerts."""
+    settings, engine = _open()
+    try:
+        with engine.connect() as connection:
+            row = roster.find(connection, site or settings.site_name, patient)
+            found = {key: value for key, value in row._mapping.items() if key != "facts"}
+            found["flags"] = people.flags(connection, row.id)
+            found["history"] = people.history(connection, row.id)
+    except roster.NotRegistered as error:
+        _fail(f"{patient}: {error}")
+    if as_json:
+        _json(found)
+        return
+    for key in (
+        "site",
+        "patient_id",
+        "state",
+        "course_start",
+        "last_anc",
+        "last_anc_at",
+        "interval_days",
+        "next_due",
+        "policy",
+    ):
+        out.print(f"{key.replace('_', ' '):>15}  {found[key]}")
+    for flag in found["flags"]:
+        gone = f", withdrawn by {flag['withdrawn_by']}" if flag["withdrawn_at"] else ""
+        out.print(
+            f"           flag  {flag['kind']}: {flag['text']} ({flag['stated_by']}{gone})", markup=False
+        )
+    table = Table("when", "what", "severity", "finding", "by")
+    for event in found["history"]:
+        table.add_row(
+            f"{event['at']:%Y-%m-%d %H:%M}",
+            event["what"],
+            event["severity"],
+            event["summary"] or event["code"],
+            event["by"],
+        )
+    out.print(table)
+
+
+@app.command("sweep", epilog="Example: `clozapine-cds registry sweep --json`")
+def sweep(
+    as_of: Annotated[str | None, typer.Option(help="The moment of the question; now by default.")] = None,
+    planned_for: Annotated[
+        str | None, typer.Option(help="Join the run planned for this moment; by default a new one.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Patients per transaction.", min=1, max=5000)] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Evaluate every registered patient and bring the alerts up to date. Several processes may share one run."""
+    settings, engine = _open()
+    watch = settings.watch()
+    moment = _moment("--as-of", as_of, settings)
+    run = start_run(
+        engine, watch.site, _moment("--planned-for", planned_for, settings) if planned_for else moment, moment
+    )
+    total = remaining(engine, watch.site, run)
+    columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+            bar = progress.add_task("sweep", total=total)
+            summary = run_sweep(engine, watch, run, batch=batch, on_batch=lambda n: progress.advance(bar, n))
+    except SQLAlchemyError as error:
+        _fail(
+            f"the sweep stopped, the database failed ({type(error).__name__}); run it again with --planned-for to go on"
+        )
+    if as_json:
+        _json(
+            {
+                "run": run,
+                "site": watch.site,
+                "patients": summary.patients,
+                "unreadable": summary.unreadable,
+                "alerts": summary.changes,
+            }
+        )
+        return
+    changed = ", ".join(f"{n} {what}" for what, n in sorted(summary.changes.items())) or "no change"
+    out.print(f"{summary.patients} patients evaluated; alerts: {changed}.")
+    if summary.unreadable:
+        out.print(
+            f"{summary.unreadable} patients hold facts of another version: they are read anew at their next visit."
+        )
+
+
+@app.command("import", epilog="Example: `clozapine-cds registry import patients.csv`")
+def import_patients(
+    file: Annotated[
+        Path, typer.Argument(help="CSV (patient, course_start, anc, anc_at, …) or NDJSON of FHIR resources.")
+    ],
+) -> None:
+    """Enrol patients from a file; what cannot be used is named and skipped."""
+    settings, engine = _open()
+    try:
+        with Progress(
+            TextColumn("import"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
+        ) as progress:
+            bar = progress.add_task("import", total=None)
+            done = import_file(
+                engine, settings.watch(), file, datetime.now(UTC), lambda n: progress.update(bar, completed=n)
+            )
+    except ImportFailed as error:
+        _fail(f"{file}: {error}")
+    for problem in done.problems:
+        typer.echo(f"{file}: {problem}", err=True)
+    out.print(f"{done.enrolled} patients enrolled or brought up to date, {len(done.problems)} lines skipped.")
+    if done.problems:
+        raise typer.Exit(1)
+
+
+@app.command("export", epilog="Example: `clozapine-cds registry export out/`")
+def export_patients(folder: Annotated[Path, typer.Argument(help="Folder to write into.")]) -> None:
+    """Write the roster as a FHIR Group and the alerts and flags as NDJSON."""
+    settings, engine = _open()
+    try:
+        written = export_files(engine, settings.site_name, folder, datetime.now(UTC))
+    except OSError as error:
+        _fail(f"{folder}: it cannot be written ({error.strerror})")
+    for name, lines in written.items():
+        out.print(f"{folder / name}: {lines}")
+
+
+@app.command("merge", epilog="Example: `clozapine-cds registry merge OLD-ID NEW-ID`")
+def merge(
+    gone: Annotated[str, typer.Argument(help="Id that the EHR merged away.")],
+    into: Annotated[str, typer.Argument(help="Id that remains.")],
+) -> None:
+    """Put two records of one patient together."""
+    settings, engine = _open()
+    try:
+        with engine.begin() as connection:
+            roster.merge(
+                connection, settings.site_name, gone, into, settings.load_policy(), datetime.now(UTC)
+            )
+    except roster.NotRegistered as error:
+        _fail(str(error))
+    out.print(f"{gone} is merged into {into}.")
+
+
+@app.command("unenrol", epilog="Example: `clozapine-cds registry unenrol clz-p1`")
+def unenrol(patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")]) -> None:
+    """Take a patient off the roster: nothing is forgotten, nothing is watched."""
+    settings, engine = _open()
+    try:
+        with engine.begin() as connection:
+            roster.unenrol(connection, settings.site_name, patient)
+    except roster.NotRegistered as error:
+        _fail(str(error))
+    out.print(f"{patient} is off the roster.")
+
+
+@app.command("delete", epilog="Example: `clozapine-cds registry delete clz-p1 --by 'Privacy office'`")
+def delete(
+    patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
+    by: Annotated[str, typer.Option(help="Who asked for it; part of the proof.")],
+) -> None:
+    """Delete everything that is known of a patient, and print the proof."""
+    settings, engine = _open()
+    try:
+        with engine.begin() as connection:
+            proof = roster.forget(connection, settings.site_name, patient, by, datetime.now(UTC))
+    except roster.NotRegistered as error:
+        _fail(str(error))
+    _json(
+        {
+            "site": proof.site,
+            "patient_sha256": proof.patient_hash,
+            "deleted_at": proof.deleted_at,
+            "deleted_by": proof.deleted_by,
+            "rows": proof.rows,
+        }
+    )

@@ -1,0 +1,144 @@
+"""Alerts in the EHR: each told once, withdrawn when resolved, put off while the EHR is away."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+from typing import Any
+
+from fhir.resources.R4B.flag import Flag
+from fhir.resources.R4B.task import Task
+from sqlalchemy import Engine, select, update
+
+from service.alerts.policy import policy_by_id
+from service.fhir.backend import BackendToken, credentials
+from service.fhir.client import new_client
+from service.registry import outbox
+from service.registry.roster_tables import OutboxItem
+from service.registry.sweep import start_run, sweep
+from service.registry.watch import Watch
+from tests.data import NOW
+from tests.registry.roster import ZONE, anc, facts, register
+from tests.registry.test_sweep import _learn
+from tests.registry.writable_ehr import WritableEhr
+
+ITEMS = OutboxItem.__table__
+
+
+def _watch(site: str, ehr: WritableEhr, *channels: Any, webhook: bool = False) -> Watch:
+    return Watch(
+        site,
+        policy_by_id("us-label-2025"),
+        ZONE,
+        write_back=channels,
+        fhir_server=f"{ehr.base_url}/fhir",
+        webhook=f"{ehr.base_url}/webhook" if webhook else "",
+    )
+
+
+def _sweep(engine: Engine, watch: Watch, days: float = 0) -> None:
+    at = NOW + timedelta(days=days)
+    sweep(engine, watch, start_run(engine, watch.site, at, at))
+
+
+def _deliver(
+    engine: Engine, watch: Watch, ehr: WritableEhr, tmp_path: Any, minutes: float = 0
+) -> dict[str, int]:
+    key_file = tmp_path / "key.pem"
+    key_file.write_bytes(ehr.pem)
+    known = credentials("clozapine-cds", f"{ehr.base_url}/token", key_file, "k1", "ES384", "system/*.cud")
+    now = NOW + timedelta(minutes=minutes)
+
+    async def run() -> dict[str, int]:
+        async with new_client() as client:
+            token = BackendToken(known, client, lambda: now)
+            return await outbox.deliver(engine, watch, client, now, token=token, webhook_secret="s3cret")
+
+    return asyncio.run(run())
+
+
+def _states(engine: Engine, site: str) -> list[str]:
+    with engine.connect() as connection:
+        return list(
+            connection.execute(
+                select(ITEMS.c.state).where(ITEMS.c.site == site).order_by(ITEMS.c.id)
+            ).scalars()
+        )
+
+
+def test_an_overdue_test_becomes_a_task_and_is_withdrawn_when_the_result_arrives(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task", "Flag")
+    _sweep(engine, watch)
+    assert _deliver(engine, watch, ehr, tmp_path) == {"sent": 1, "later": 0, "dead": 0}
+    assert ehr.tokens_given == 1
+    [(_, task)] = ehr.written
+    Task.model_validate(task)
+    assert task["for"] == {"reference": "Patient/p1"}
+    assert task["code"]["coding"][0]["code"] == "anc-overdue"
+    assert task["status"] == "requested"
+    _learn(engine, site, "p1", anc(3100, -0.5, "anc-2"))
+    _sweep(engine, watch, 1)
+    _deliver(engine, watch, ehr, tmp_path, 24 * 60)
+    assert [r["status"] for r in ehr.resources["Task"]] == ["cancelled"]
+
+
+def test_neutropenia_becomes_a_flag(engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any) -> None:
+    register(engine, site, [facts("p1", anc(450, 0.1))])
+    watch = _watch(site, ehr, "Task", "Flag")
+    _sweep(engine, watch)
+    _deliver(engine, watch, ehr, tmp_path)
+    [(_, flag)] = [w for w in ehr.written if w[1]["resourceType"] == "Flag"]
+    Flag.model_validate(flag)
+    assert flag["code"]["coding"][0]["code"] == "anc-severe-neutropenia"
+
+
+def test_a_repetition_after_a_crash_makes_nothing_twice(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task")
+    _sweep(engine, watch)
+    _deliver(engine, watch, ehr, tmp_path)
+    with engine.begin() as connection:  # as if the process had died between sending and noting it
+        connection.execute(update(ITEMS).where(ITEMS.c.site == site).values(state="waiting", location=""))
+    assert _deliver(engine, watch, ehr, tmp_path)["sent"] == 1
+    assert len(ehr.resources["Task"]) == 1
+    assert _states(engine, site) == ["sent"]
+
+
+def test_what_the_ehr_does_not_take_is_tried_again_later(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task")
+    ehr.refusals = 2
+    _sweep(engine, watch)
+    assert _deliver(engine, watch, ehr, tmp_path)["later"] == 1
+    assert _deliver(engine, watch, ehr, tmp_path, 0.5) == {
+        "sent": 0,
+        "later": 0,
+        "dead": 0,
+    }  # not before its time
+    assert _deliver(engine, watch, ehr, tmp_path, 1.1)["later"] == 1
+    assert _deliver(engine, watch, ehr, tmp_path, 3.2)["sent"] == 1
+
+
+def test_a_webhook_is_signed_and_told_of_every_change(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, webhook=True)
+    _sweep(engine, watch)
+    _sweep(engine, watch, 8)
+    _deliver(engine, watch, ehr, tmp_path, 8 * 24 * 60)
+    assert [json.loads(body)["what"] for _, body in ehr.hooks] == ["opened", "due-again"]
+    headers, body = ehr.hooks[0]
+    signature = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    assert headers["x-clozapine-cds-signature"] == f"sha256={signature}"
+    assert headers["idempotency-key"] != ehr.hooks[1][0]["idempotency-key"]

@@ -1,0 +1,74 @@
+"""Reading patients anew before a sweep."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Engine
+
+from service.alerts import remembered
+from service.alerts.policy import policy_by_id
+from service.fhir.client import new_client
+from service.registry.refresh import Refreshed, refresh
+from service.registry.roster import find
+from service.registry.watch import Watch
+from tests import data
+from tests.data import NOW
+from tests.registry.roster import ZONE, anc, facts, register
+from tests.registry.writable_ehr import WritableEhr
+
+
+def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0) -> Refreshed:
+    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir")
+
+    async def token() -> str:
+        return ehr.token
+
+    async def run() -> Refreshed:
+        async with new_client() as client:
+            return await refresh(engine, watch, client, NOW + timedelta(days=days), token=token)
+
+    return asyncio.run(run())
+
+
+def _stored(engine: Engine, site: str, patient: str) -> Any:
+    with engine.connect() as connection:
+        return find(connection, site, patient)
+
+
+def test_a_new_result_is_read_and_only_what_changed_is_asked_for_the_next_time(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    patient = f"p-{uuid4()}"
+    register(engine, site, [facts(patient, anc(3200, 31))])
+    ehr.add(
+        data.anc(2.9, 1, id="anc-new", patient=patient),
+        data.clozapine(300, id="mr-1", status="active", patient=patient, authoredOn=data.day_ago(500)),
+        {"resourceType": "Patient", "id": patient, "gender": "female", "birthDate": "1984-05-02"},
+    )
+    assert _refresh(engine, site, ehr).patients == 1
+    row = _stored(engine, site, patient)
+    assert row.last_anc == 2900
+    assert row.next_due.isoformat() == "2026-12-19"
+    assert not any("_lastUpdated" in asked for asked in ehr.asked)
+    ehr.asked.clear()
+    assert _refresh(engine, site, ehr, 0.1).patients == 0  # just read
+    ehr.resources["Observation"] = [data.anc(2.8, -0.9, id="anc-newer", patient=patient)]
+    assert _refresh(engine, site, ehr, 1).patients == 1
+    assert all("_lastUpdated=ge2026-11-20" in asked for asked in ehr.asked if "?" in asked)
+    kept = remembered.load(_stored(engine, site, patient).facts)
+    assert sorted(m.value for m in kept.measurements["anc"]) == [2800, 2900]
+
+
+def test_a_patient_whom_the_ehr_does_not_answer_for_keeps_what_is_known(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    ehr.status = 500
+    assert _refresh(engine, site, ehr).failed == 1
+    row = _stored(engine, site, "p1")
+    assert remembered.load(row.facts).measurements["anc"][0].value == 3200
+    assert row.refreshed_at is None
