@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from service.alerts.evaluate import evaluate
+from service.alerts.facts import ClinicianFlag, Measurement, Medication, PatientSnapshot
 from service.alerts.finding import ChangeDose, Finding, OrderTest, ReferTo, RemoveDraft
 from service.alerts.policy import policy_by_id, policy_ids
 from tests.alerts.vignette import findings
+from tests.data import NOW
 
 ON = ["clozapine 300 mg since 500 d"]
 BOTH = ["ANC 1.2 10*3/uL 1 d ago", "WBC 6.0 10*3/uL 1 d ago"]
@@ -129,3 +133,28 @@ def test_valproate_asks_for_extra_counts_where_the_policy_does() -> None:
     assert not any(
         "Extra ANC" in s for s in finding("interaction-valproate", policy="us-label-2025", **row).policy_says
     )
+
+
+@pytest.mark.parametrize(("white_cells", "severity"), [(6000, "warning"), (2900, "critical")])
+def test_an_agreement_on_the_anc_does_not_cover_the_white_cells(white_cells: float, severity: str) -> None:
+    taken = NOW - timedelta(days=1)
+    flag = ClinicianFlag(
+        kind="deviation", by="Dr A", at=NOW - timedelta(days=30), text="agreed", continue_at=1000
+    )
+    facts = PatientSnapshot(
+        patient_id="clz-p1",
+        hook="patient-view",
+        medications=(
+            Medication(
+                "MedicationRequest/1", "order", ("clozapine",), "clozapine", start=NOW - timedelta(days=500)
+            ),
+        ),
+        measurements={
+            kind: (Measurement(kind, value, taken, f"Observation/{kind}", f"{value:g} /uL"),)
+            for kind, value in (("anc", 1200.0), ("wbc", white_cells))
+        },
+        sources={"counts": "complete", "medications": "complete"},
+        flags=(flag,),
+    )
+    found = evaluate(facts, policy_by_id("uk-smpc"), NOW)
+    assert [f.severity for f in found if f.code == "blood-count-red"] == [severity]
