@@ -176,8 +176,7 @@ def policy_show(
         "population",
         "count",
         "band",
-        "from",
-        "below",
+        "cells/µL",
         "clozapine",
         "sampling",
         "source",
@@ -185,7 +184,7 @@ def policy_show(
     )
     for band in found.bands:
         bands.add_row(
-            band.population, band.analyte.upper(), band.title, f"{band.at_least:g}", "" if band.below is None else f"{band.below:g}",
+            band.population, band.analyte.upper(), band.title, band.range_text,
             band.treatment, band.every_label or "by the schedule", str(found.cite(band)),
         )  # fmt: skip
     out.print(bands)
@@ -221,6 +220,36 @@ def policy_validate(file: Annotated[Path, typer.Argument(help="Policy file.")]) 
     if wrong:
         raise typer.Exit(1)
     out.print(f"{file}: {found.id} is sound; {len(unconfirmed(found))} values are not confirmed.")
+
+
+@policy_app.command("diff", epilog="Example: `clozapine-cds policy diff us-label-2025 uk-smpc`")
+def policy_diff_command(
+    one: Annotated[str, typer.Argument(help="Policy id or .toml file: what applies now.")],
+    other: Annotated[str, typer.Argument(help="Policy id or .toml file: what would apply.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
+) -> None:
+    """Show what a change of policy means for a patient: bands, schedule, missed doses, breaks, supply, interactions."""
+    from service.alerts.policy_diff import policy_diff
+
+    before, after = _find(one), _find(other)
+    changes = policy_diff(before, after)
+    if as_json:
+        answer = {"before": before.id, "after": after.id, "changes": msgspec.to_builtins(changes)}
+        typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        return
+    if not changes:
+        out.print(f"Nothing changes for a patient between {before.id} and {after.id}.", markup=False)
+        return
+    table = Table("", "situation", before.title, after.title, title="What changes for a patient")
+    topic = ""
+    for change in changes:
+        if topic and change.topic != topic:
+            table.add_section()
+        table.add_row(
+            change.topic if change.topic != topic else "", change.situation, change.before, change.after
+        )
+        topic = change.topic
+    out.print(table)
 
 
 @terminology_app.command(

@@ -33,7 +33,7 @@ def _confirmed(value: bool) -> str:
 def policy_page(policy: Policy) -> str:
     """A policy as a page of the documentation."""
     bands = [
-        (b.population, b.analyte.upper(), b.title, f"{b.at_least:g}", "" if b.below is None else f"{b.below:g}", b.treatment, b.every_label or "by the schedule", f"{b.source} {b.section}", _confirmed(b.confirmed))
+        (b.population, b.analyte.upper(), b.title, b.range_text, b.treatment, b.every_label or "by the schedule", f"{b.source} {b.section}", _confirmed(b.confirmed))
         for b in policy.bands
     ]  # fmt: skip
     phases = [
@@ -72,7 +72,7 @@ def policy_page(policy: Policy) -> str:
                 "\n".join(f"- {note}" for note in policy.notes),
                 "## Blood count bands (cells/µL)",
                 _table(
-                    ("population", "count", "band", "from", "below", "clozapine", "sampling", "source", ""),
+                    ("population", "count", "band", "cells/µL", "clozapine", "sampling", "source", ""),
                     bands,
                 ),
                 "## Schedule while counts are normal",

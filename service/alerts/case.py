@@ -95,7 +95,10 @@ class Case:
     @lazy
     def course(self) -> Course:
         """The present or last course of clozapine."""
-        return course_of(self.clozapine_records, self.as_of, self.policy.interruption.new_course.value)
+        limit = self.policy.interruption.new_course
+        return course_of(
+            self.clozapine_records, self.as_of, limit.value, limit_counts=limit.comparator == ">="
+        )
 
     @lazy
     def restarting(self) -> bool:
@@ -343,8 +346,8 @@ class Case:
         """Band of an ANC or WBC in the patient's population."""
         value = judged_value(measurement)
         for band in self._wbc_bands if measurement.kind == "wbc" else self._anc_bands:
-            if value >= band.at_least:
-                return band if band.below is None or value < band.below else None
+            if band.holds(value):
+                return band
         return None
 
     @lazy

@@ -229,13 +229,20 @@ def _last_dose(
     return None, False, "", "", supply_until, supply_ref
 
 
-def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days: float) -> Course:
+def course_of(
+    records: Iterable[Medication],
+    as_of: datetime,
+    restart_after_days: float,
+    *,
+    limit_counts: bool = True,
+) -> Course:
     """Lay the clozapine records over each other.
 
     Args:
         records: every record of clozapine but the drafts of this call.
         as_of: the moment of the question (timezone-aware).
         restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
+        limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
     """
     records = [r for r in records if r.status != "entered-in-error"]
     spans = [span for r in records if (span := _span(r, as_of)) is not None]
@@ -252,12 +259,16 @@ def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days
     open_left = [s for s in spans if s.start is None]
     dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))
     limit = timedelta(days=restart_after_days)
+
+    def ends_course(gap: timedelta) -> bool:
+        return gap >= limit if limit_counts else gap > limit
+
     # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
     exposure_end = max(s.end for s in spans)
     if last_dose is not None:
         exposure_end = min(exposure_end, last_dose)
     breaks = _breaks(dated)
-    long_breaks = [b for b in breaks if b.end - b.start >= limit]
+    long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
     restarted = long_breaks[-1] if long_breaks else None
     start: datetime | None
     if restarted is not None:
@@ -276,7 +287,7 @@ def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days
         ):
             start = None
     live = [r for r in records if is_live(r, as_of)]
-    active = bool(live) and not (last_dose is not None and as_of - last_dose >= limit)
+    active = bool(live) and not (last_dose is not None and ends_course(as_of - last_dose))
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
         key=lambda r: r.end,  # type: ignore[arg-type,return-value]
@@ -293,7 +304,9 @@ def course_of(records: Iterable[Medication], as_of: datetime, restart_after_days
         stopped_at=stopped_at,
         stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
         last_exposure=exposure_end,
-        breaks=tuple(b for b in breaks if b.end - b.start < limit and (start is None or b.start >= start)),
+        breaks=tuple(
+            b for b in breaks if not ends_course(b.end - b.start) and (start is None or b.start >= start)
+        ),
         restarted_after=restarted,
         supply_until=supply_until,
         supply_ref=supply_ref,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from service.alerts.facts import Measurement
-from service.alerts.policy import Band, Recovery, SchedulePhase
+from service.alerts.falling import fall_of, flu_like_signs
+from service.alerts.policy import Band, Recovery, SchedulePhase, Value
 
 if TYPE_CHECKING:
     from service.alerts.case import Case
@@ -26,7 +27,14 @@ class Interval(Struct, frozen=True):
     #: Extra counts after recovery that are still missing, out of ``recovery.counts``.
     recovery_counts_left: int = 0
     recovery: Recovery | None = None
+    #: The number of another rule that shortens the interval (a break, falling counts).
+    rule: Value | None = None
     start_known: bool = True
+
+    @property
+    def cited(self) -> Band | Recovery | Value | SchedulePhase | None:
+        """The part of the policy that sets the interval."""
+        return self.band or self.recovery or self.rule or self.phase
 
     @property
     def due_soon_days(self) -> int:
@@ -54,7 +62,42 @@ def worst_band(case: Case, *, preliminary: bool) -> tuple[Band, Measurement] | N
             decided.append((band, newest))
     if not decided:
         return None
-    return min(decided, key=lambda d: (d[0].every_days or 9999, d[0].finding is None, d[0].at_least))
+    return min(decided, key=_worse_first)
+
+
+_TREATMENT = {"stop": 0, "interrupt": 1, "continue": 2}
+
+
+def _worse_first(decided: tuple[Band, Measurement]) -> tuple[int, int, bool, float]:
+    """Order of bands: what is to be done with clozapine, then how often to sample."""
+    band = decided[0]
+    return _TREATMENT[band.treatment], band.every_days or 9999, band.finding is None, band.at_least
+
+
+def is_confirmed(case: Case, band: Band, deciding: Measurement) -> bool:
+    """True when the count before the deciding one showed the same finding."""
+    for m in case.series(deciding.kind):
+        if m.at is not None and deciding.at is not None and m.at < deciding.at:
+            earlier = case.band_of(m)
+            return earlier is not None and earlier.finding == band.finding
+    return False
+
+
+def sampling_in(case: Case, band: Band, deciding: Measurement) -> tuple[int, str] | None:
+    """(days, words) between samples while in a band; None in a band that leaves the schedule as it is."""
+    if band.confirmed_every_days is not None and is_confirmed(case, band, deciding):
+        days, label = band.confirmed_every_days, band.confirmed_every_label
+    elif band.every_days is not None:
+        days, label = band.every_days, band.every_label
+    else:
+        return None
+    return days, label or _every(days)
+
+
+def _every(days: int) -> str:
+    if days % 7:
+        return f"every {days} days"
+    return "weekly" if days == 7 else f"every {days // 7} weeks"
 
 
 def course_counts(case: Case) -> tuple[Measurement, ...]:
@@ -111,7 +154,9 @@ def _phase(case: Case, day: int) -> SchedulePhase:
     neutropenic: bool | None = None
     for phase in case.policy.schedule:
         if phase.needs_no_neutropenia:
-            neutropenic = had_neutropenia(case) if neutropenic is None else neutropenic
+            # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
+            if neutropenic is None:
+                neutropenic = case.snapshot.state("counts") != "complete" or had_neutropenia(case)
             if neutropenic:
                 break
         chosen = phase
@@ -124,11 +169,12 @@ def interval_today(case: Case) -> Interval:
     """The interval that applies today; the shortest of schedule, band, recovery and interruption rules."""
     # A preliminary count warns, but the clock of the next one runs from the settled counts.
     decided = worst_band(case, preliminary=False)
-    if decided is not None and decided[0].every_days is not None:
+    sampling = sampling_in(case, *decided) if decided is not None else None
+    if decided is not None and sampling is not None:
         band = decided[0]
         return Interval(
-            days=band.every_days or 1,
-            label=band.every_label or f"every {band.every_days} days",
+            days=sampling[0],
+            label=sampling[1],
             why=f"the last count is in the band “{band.title}”",
             band=band,
             start_known=case.course_day is not None,
@@ -163,7 +209,7 @@ def interval_today(case: Case) -> Interval:
         if (left or recovery.kind == "lifelong") and recovery.every_days < scheduled.days:
             return Interval(
                 days=recovery.every_days,
-                label="weekly" if recovery.every_days == 7 else f"every {recovery.every_days} days",
+                label=_every(recovery.every_days),
                 why=f"counts recovered from {episode.band.title}",
                 phase=scheduled.phase,
                 recovery_counts_left=left,
@@ -180,17 +226,46 @@ def interval_today(case: Case) -> Interval:
                 recovery=recovery,
                 start_known=scheduled.start_known,
             )
+    return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
+
+
+def _after_break(case: Case, scheduled: Interval) -> Interval | None:
+    """Denser counts for some weeks after a break, where the policy asks for them."""
     extra = case.policy.interruption.extra
-    if extra is not None and extra.every_days.value < scheduled.days and case.course.start is not None:
-        for gap in case.course.breaks:
-            after = (case.snapshot.day(gap.start) - case.snapshot.day(case.course.start)).days
-            watched_until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
-            if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
-                return Interval(
-                    days=int(extra.every_days.value),
-                    label="weekly",
-                    why=f"a break in treatment until {case.snapshot.day(gap.end).isoformat()}",
-                    phase=case.policy.schedule[0],
-                    start_known=True,
-                )
-    return scheduled
+    if extra is None or extra.every_days.value >= scheduled.days or case.course.start is None:
+        return None
+    first_day = case.snapshot.day(case.course.start)
+    for gap in case.course.breaks:
+        after = (case.snapshot.day(gap.start) - first_day).days
+        resumed = case.snapshot.day(gap.end)
+        watched_until = resumed + timedelta(weeks=extra.weeks.value)
+        if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
+            return Interval(
+                days=int(extra.every_days.value),
+                label=_every(int(extra.every_days.value)),
+                why=f"a break in treatment until {resumed.isoformat()}",
+                phase=case.policy.schedule[0],
+                rule=extra.every_days,
+            )
+    return None
+
+
+def _while_falling(case: Case, scheduled: Interval) -> Interval | None:
+    """Denser counts while they fall or while there are flu-like signs, where the policy asks for them."""
+    rule = case.policy.falling
+    if rule.every_days is None or rule.every_days.value >= scheduled.days or case.starting:
+        return None
+    fall = fall_of(case, preliminary=False)
+    if fall is not None:
+        why = f"the {fall.name} fell fast"
+    elif flu_like_signs(case) is not None:
+        why = "flu-like signs"
+    else:
+        return None
+    return Interval(
+        days=int(rule.every_days.value),
+        label=rule.every_label or _every(int(rule.every_days.value)),
+        why=why,
+        rule=rule.every_days,
+        start_known=scheduled.start_known,
+    )

@@ -2,7 +2,8 @@
 
 A policy is one regulator's protocol. Every number in it is a :class:`Value` with the document and section it comes from and
 whether a primary text confirmed it; rules name the parameter and never hold a number. A policy may ``inherit`` from
-another: tables are merged key by key, arrays are replaced whole, so a site's file states only what differs.
+another: tables are merged key by key, arrays are replaced whole, so a site's file states only what differs. A table with
+``inherit = false`` starts empty, for a protocol that has *not* what the other one has.
 """
 
 from __future__ import annotations
@@ -82,6 +83,22 @@ class Limit(Struct, frozen=True, forbid_unknown_fields=True):
         return quantity >= self.value if self.comparator == ">=" else quantity > self.value
 
 
+class Minimum(Struct, frozen=True, forbid_unknown_fields=True):
+    """A cited count (cells/µL) that must be reached; ``>`` where the bound itself does not suffice."""
+
+    value: float
+    source: str
+    section: str = ""
+    comparator: Comparator = ">="
+    unit: str = ""
+    confirmed: bool = True
+    note: str = ""
+
+    def reached(self, count: float) -> bool:
+        """True when ``count`` (cells/µL) suffices."""
+        return count >= self.value if self.comparator == ">=" else count > self.value
+
+
 class Recovery(Struct, frozen=True, forbid_unknown_fields=True):
     """What follows once a count has recovered from a band."""
 
@@ -95,7 +112,10 @@ class Recovery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Band(Struct, frozen=True, forbid_unknown_fields=True):
-    """A range of one count and what the protocol asks for in it. Half-open: ``at_least`` ≤ count < ``below`` (cells/µL)."""
+    """A range of one count (cells/µL) and what the protocol asks for in it: ``at_least`` ≤ count < ``below``.
+
+    A protocol that writes "over 3500" sets ``lower_bound_belongs`` to false, and ``upper_bound_belongs`` in the band below.
+    """
 
     name: str
     title: str
@@ -108,6 +128,8 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     confirmed: bool = True
     at_least: float = 0.0
     below: float | None = None
+    lower_bound_belongs: bool = True
+    upper_bound_belongs: bool = False
     #: Finding code; None in the normal band.
     finding: str | None = None
     severity: Severity | None = None
@@ -115,6 +137,11 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     every_days: int | None = None
     every_label: str = ""
     confirm_within_hours: int | None = None
+    #: The protocol stops clozapine only when a second count confirms the band.
+    stop_when_confirmed: bool = False
+    #: Days at most between samples once the band is confirmed; None = ``every_days``.
+    confirmed_every_days: int | None = None
+    confirmed_every_label: str = ""
     consult_hematology: bool = False
     rechallenge: Literal["", "benefit-over-risk", "never"] = ""
     recovery: Recovery | None = None
@@ -122,7 +149,20 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
 
     def holds(self, count: float) -> bool:
         """True when ``count`` (cells/µL) lies in the band."""
-        return self.at_least <= count and (self.below is None or count < self.below)
+        if count < self.at_least or (count == self.at_least and not self.lower_bound_belongs):
+            return False
+        return self.below is None or count < self.below or (count == self.below and self.upper_bound_belongs)
+
+    @property
+    def range_text(self) -> str:
+        """The range in cells/µL for people: ``1000 to < 1500``, ``> 3500``, ``< 500``."""
+        upper = "" if self.below is None else f"{'≤' if self.upper_bound_belongs else '<'} {self.below:g}"
+        lower = f"{self.at_least:g}"
+        if not upper:
+            return f"{'≥' if self.lower_bound_belongs else '>'} {lower}"
+        if self.at_least == 0:
+            return upper
+        return f"{'' if self.lower_bound_belongs else '> '}{lower} to {upper}"
 
 
 class SchedulePhase(Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,12 +204,21 @@ class MissedDoseTier(Struct, frozen=True, forbid_unknown_fields=True):
 class Start(Struct, frozen=True, forbid_unknown_fields=True):
     """What must be known before the first dose."""
 
-    anc_minimum: Value
-    ben_anc_minimum: Value | None = None
-    wbc_minimum: Value | None = None
-    ben_wbc_minimum: Value | None = None
+    anc_minimum: Minimum
+    ben_anc_minimum: Minimum | None = None
+    wbc_minimum: Minimum | None = None
+    ben_wbc_minimum: Minimum | None = None
     ben_baseline_counts: Value | None = None
     says: str = ""
+
+    def minimum(self, population: Population, analyte: Analyte) -> Minimum | None:
+        """What a count must reach before the first dose; a policy without a minimum for BEN uses the general one."""
+        general, ben = (
+            (self.anc_minimum, self.ben_anc_minimum)
+            if analyte == "anc"
+            else (self.wbc_minimum, self.ben_wbc_minimum)
+        )
+        return ben if population == "ben" and ben is not None else general
 
 
 class ExtraMonitoring(Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,6 +248,8 @@ class Dispensing(Struct, frozen=True, forbid_unknown_fields=True):
     supply_by_interval: tuple[tuple[int, int], ...] = ()
     supply_source: str = ""
     supply_confirmed: bool = True
+    #: Supply ends no later than the next count is due (AU), however long the interval is.
+    until_next_count: Flag | None = None
 
 
 class PostStop(Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,6 +275,11 @@ class Falling(Struct, frozen=True, forbid_unknown_fields=True):
     anc_below: Value | None = None
     wbc_fall: Value | None = None
     wbc_below: Value | None = None
+    #: Days at most between counts while they fall; None = the schedule goes on.
+    every_days: Value | None = None
+    every_label: str = ""
+    #: Flu-like signs count like a fall.
+    flu_like: Flag | None = None
 
 
 class Fever(Struct, frozen=True, forbid_unknown_fields=True):
@@ -382,6 +438,8 @@ class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
     smoking_critical_dose: Value
     smoking_critical_level: Value
     qt_drugs_critical: Value
+    #: What the protocol asks of the blood counts when valproate is given too.
+    valproate: Text | None = None
 
 
 class Supply(Struct, frozen=True, forbid_unknown_fields=True):
@@ -466,6 +524,16 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         """True when the protocol judges the white cell count beside the ANC."""
         return any(b.analyte == "wbc" for b in self.bands)
 
+    @property
+    def steps_down(self) -> bool:
+        """True when the schedule lengthens for a patient without neutropenia."""
+        return any(phase.needs_no_neutropenia for phase in self.schedule)
+
+    @property
+    def has_ben_bands(self) -> bool:
+        """True when the protocol has thresholds of its own for benign ethnic neutropenia."""
+        return any(b.population == "ben" for b in self.bands)
+
 
 POLICY_FILES = files("service.alerts") / "policies"
 
@@ -484,7 +552,9 @@ def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     for key, value in own.items():
         inherited = merged.get(key)
         # A cited value is one unit: overriding the number without its source would leave a false citation.
-        if isinstance(value, dict) and isinstance(inherited, dict) and "source" not in value:
+        if isinstance(value, dict) and value.get("inherit") is False:
+            merged[key] = {name: child for name, child in value.items() if name != "inherit"}
+        elif isinstance(value, dict) and isinstance(inherited, dict) and "source" not in value:
             merged[key] = _merge(inherited, value)
         else:
             merged[key] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -54,6 +55,67 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
             "'NOWHERE' is not in [sources]",
         ),
         ("valid_to = 2025-01-01\n", "valid_to"),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1600\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\nat_least = 1600\nlower_bound_belongs = false\n{_BAND}',
+            "exactly 1600 is in no band",
+        ),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1600\nupper_bound_belongs = true\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\nat_least = 1600\n{_BAND}',
+            "overlap at exactly 1600",
+        ),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nfinding = "blood-count-red"\nseverity = "critical"\nevery_days = 1\nstop_when_confirmed = true\n{_BAND}',
+            "stops when confirmed",
+        ),
+        (
+            '[start]\nanc_minimum = { value = 1200, source = "US-PI" }\n',
+            "treatment could start at 1200 in the band 'mild'",
+        ),
+        (
+            '[start]\nwbc_minimum = { value = 3500, source = "US-PI" }\n',
+            "minimum to start, but no band judges this count",
+        ),
+        (
+            '[start]\ninherit = false\nanc_minimum = { value = 1500, source = "US-PI" }\n',
+            "belong together",
+        ),
+        (
+            '[[schedule]]\nlabel = "weekly"\nevery_days = 7\nsource = "US-PI"\nneeds_no_neutropenia = true\n',
+            "nothing applies after a neutropenia",
+        ),
+        (
+            '[[schedule]]\nlabel = "a"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n[[schedule]]\nlabel = "b"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n',
+            "'b' cannot be reached",
+        ),
+        (
+            '[[missed_dose]]\nname = "a"\ngap = { value = 48, comparator = ">", source = "US-PI" }\nsingle_mg = 12.5\nsays = "x"\nseverity = "warning"\nsource = "US-PI"\n'
+            '[[missed_dose]]\nname = "b"\ngap = { value = 48, comparator = ">=", source = "US-PI" }\nsingle_mg = 12.5\nsays = "x"\nseverity = "warning"\nsource = "US-PI"\n',
+            "'a' cannot be reached",
+        ),
+        (
+            '[interruption.extra]\ngap = { value = 720, comparator = ">", source = "US-PI" }\nafter_day = { value = 126, source = "US-PI" }\n'
+            'every_days = { value = 7, source = "US-PI" }\nweeks = { value = 6, source = "US-PI" }\nsays = "x"\n',
+            "interruption.extra: it cannot be reached",
+        ),
+        ("[dispensing]\nsupply_by_interval = [[7, 7], [21, 21]]\n", "no phase or band counts every 21 days"),
+        (
+            "[dispensing]\nsupply_by_interval = [[7, 7], [14, 14]]\n",
+            "nothing is said for a count every 30 days",
+        ),
+        ('[dispensing]\nsupply_source = "NOWHERE"\n', "'NOWHERE' is not in [sources]"),
+        (
+            '[falling]\nwbc_fall = { value = 3000, source = "US-PI" }\n',
+            "wbc_fall and wbc_below belong together",
+        ),
+        (
+            '[eosinophils]\nrestart_below = { value = 4000, source = "US-PI" }\n',
+            "restart_below is above high",
+        ),
+        ('valid_to = 2027-01-01\nsuperseded_by = "mars-2030"\n', "'mars-2030' is not a shipped policy"),
+        (
+            'valid_to = 2027-01-01\nsuperseded_by = "us-label-2025"\n',
+            "is valid from 2025-02-24, this policy to 2027-01-01",
+        ),
     ],
 )
 def test_validation_finds(tmp_path: Path, text: str, expected: str) -> None:
@@ -81,6 +143,54 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, expected
 def test_unknown_policy_names_the_known() -> None:
     with pytest.raises(PolicyError, match="us-label-2025"):
         policy_by_id("mars-2030")
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_every_abnormal_band_of_a_shipped_policy_says_what_to_do(policy_id: str) -> None:
+    for band in policy_by_id(policy_id).bands:
+        assert bool(band.finding) == bool(band.steps) == bool(band.every_days)
+        assert band.treatment == "continue" or band.severity == "critical"
+
+
+@pytest.mark.parametrize(
+    ("policy_id", "path"),
+    [
+        ("us-rems-2015", "dispensing.supply_by_interval"),
+        ("eu-smpc-2025", "bands[general anc mild]"),
+        ("eu-smpc-2025", "interactions.valproate"),
+        ("uk-smpc", "bands[ben anc red]"),
+        ("ca-2020", "bands[general wbc red]"),
+        ("au-2021", "schedule[weekly]"),
+        ("au-2021", "interruption.extra.gap"),
+    ],
+)
+def test_what_no_primary_text_confirmed_is_marked(policy_id: str, path: str) -> None:
+    assert path in unconfirmed(policy_by_id(policy_id))
+
+
+def test_a_table_that_does_not_inherit_starts_empty() -> None:
+    assert policy_by_id("us-label-2025").falling.anc_fall_percent is not None
+    assert policy_by_id("ca-2020").falling.anc_fall_percent is None
+
+
+@pytest.mark.parametrize(
+    ("policy_id", "analyte", "count", "band"),
+    [
+        ("ca-2020", "wbc", 3500, "yellow"),
+        ("ca-2020", "wbc", 3500.5, "green"),
+        ("ca-2020", "wbc", 1999.9, "red"),
+        ("ca-2020", "anc", 2000, "green"),
+        ("uk-smpc", "wbc", 3500, "green"),
+        ("uk-smpc", "anc", 1999.9, "amber"),
+        ("uk-smpc", "anc", 0, "red-hematology"),
+    ],
+)
+def test_which_side_of_a_band_a_count_is_on(
+    policy_id: str, analyte: Literal["anc", "wbc"], count: float, band: str
+) -> None:
+    found = policy_by_id(policy_id).band("general", analyte, count)
+    assert found is not None
+    assert found.name == band
 
 
 def test_unconfirmed_values_are_listed() -> None:

@@ -12,17 +12,20 @@ from msgspec import Raw
 
 from service.alerts.evaluate import evaluate
 from service.alerts.finding import SEVERITY_RANK, Finding
-from service.alerts.policy import policy_by_id
+from service.alerts.policy import Policy, policy_by_id, policy_ids
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
-from tests.data import NOW, anc, bundle, clozapine, on_clozapine, prefetch
+from tests.data import NOW, anc, bundle, clozapine, observation, on_clozapine, prefetch
 
 POLICY = policy_by_id("us-label-2025")
 
 
 def judge(
-    counts: list[dict[str, Any]], medications: list[dict[str, Any]], drafts: list[dict[str, Any]]
+    counts: list[dict[str, Any]],
+    medications: list[dict[str, Any]],
+    drafts: list[dict[str, Any]],
+    policy: Policy = POLICY,
 ) -> list[Finding]:
     """Findings for order-sign."""
     sent = prefetch(counts=bundle(*counts), medications=bundle(*medications))
@@ -32,11 +35,12 @@ def judge(
     facts = snapshot.build(
         patient_id="clz-p1", hook="order-sign", zone=NOW.tzinfo, gathered=gathered, orders=orders
     )
-    return evaluate(facts, POLICY, NOW)
+    return evaluate(facts, policy, NOW)
 
 
 def _worst(findings: list[Finding]) -> int:
-    return max((SEVERITY_RANK[f.severity] for f in findings if f.code.startswith("anc-")), default=-1)
+    judged = (f.severity for f in findings if f.code.startswith(("anc-", "blood-count-")))
+    return max((SEVERITY_RANK[severity] for severity in judged), default=-1)
 
 
 _VALUES = st.floats(0, 9).map(lambda v: round(v, 2))
@@ -54,6 +58,29 @@ def test_a_lower_newest_anc_never_gives_a_milder_answer(
     def run(value: float) -> int:
         made = [anc(value if i == newest else v, age, id=f"a{i}") for i, (v, age) in enumerate(counts)]
         return _worst(judge(made, medications, [clozapine(12.5 if starting else 300)]))
+
+    assert run(round(counts[newest][0] * share, 2)) >= run(counts[newest][0])
+
+
+@given(_COUNTS, st.sampled_from(policy_ids()), st.sampled_from(["anc", "wbc"]), st.floats(0, 1))
+def test_under_every_policy_a_lower_newest_count_never_gives_a_milder_answer(
+    counts: list[tuple[float, int]], policy_id: str, kind: str, share: float
+) -> None:
+    newest = min(range(len(counts)), key=lambda i: counts[i][1])
+
+    def run(value: float) -> int:
+        # The other count stays normal; it is of other samples, so that the two never contradict each other.
+        mine = [value if i == newest else v for i, (v, _) in enumerate(counts)]
+        neutrophils = mine if kind == "anc" else [3.0 for _ in counts]
+        white = [20.0 for _ in counts] if kind == "anc" else mine
+        made = [
+            anc(v, age, id=f"a{i}") for i, (v, (_, age)) in enumerate(zip(neutrophils, counts, strict=True))
+        ]
+        made += [
+            observation("6690-2", v, "10*3/uL", age + 0.25, id=f"w{i}")
+            for i, (v, (_, age)) in enumerate(zip(white, counts, strict=True))
+        ]
+        return _worst(judge(made, [on_clozapine()], [clozapine(300)], policy_by_id(policy_id)))
 
     assert run(round(counts[newest][0] * share, 2)) >= run(counts[newest][0])
 

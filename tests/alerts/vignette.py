@@ -34,6 +34,8 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
     for path in sorted(FOLDER.glob("*.toml")):
         content = tomllib.loads(path.read_text())
         for row in content["vignette"]:
+            if "policy" in content:
+                row.setdefault("policy", content["policy"])
             found.append((f"{path.stem}: {row['name']}", content["about"], row))
     return found
 
@@ -55,15 +57,20 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
 
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: since (\d+) d| from (\d+) d to (\d+) d)?", text
+        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, since, begin, end = match.groups()
+    name, mg, times, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+    if supply:
+        made["dispenseRequest"] = {
+            "expectedSupplyDuration": {"value": int(supply), "unit": "days", "code": "d"}
+        }
     if since:
         made["authoredOn"] = day_ago(int(since))
     if begin and end:
@@ -104,6 +111,8 @@ def _dispensed(text: str, index: int) -> dict[str, Any]:
 
 def _problem(text: str, index: int) -> dict[str, Any]:
     name, _, verification = text.partition(" (")
+    name, _, since = name.partition(" since ")
+    onset = {"onsetDateTime": day_ago(int(since.removesuffix(" d")))} if since else {}
     return {
         "resourceType": "Condition",
         "id": f"problem-{index}",
@@ -111,7 +120,7 @@ def _problem(text: str, index: int) -> dict[str, Any]:
         "verificationStatus": {"coding": [{"code": verification.rstrip(")") or "confirmed"}]},
         "code": {"text": name},
         "subject": {"reference": "Patient/clz-p1"},
-    }
+    } | onset
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:

@@ -187,3 +187,17 @@ def test_serve_prints_addresses_and_a_curl_that_gets_a_card(tmp_path: Path) -> N
     finally:
         process.terminate()
         assert process.wait(15) in (0, -15)  # a clean stop, by the signal
+
+
+def test_policy_diff_as_table_and_json() -> None:
+    printed = run("policy", "diff", "us-label-2025", "uk-smpc", COLUMNS="200")
+    assert printed.returncode == 0, printed.stderr
+    assert "ANC 1 to < 1.5 ×10⁹/L" in printed.stdout
+    assert "stop for good" in printed.stdout
+    answer = json.loads(run("policy", "diff", "eu-classic", "eu-smpc-2025", "--json").stdout)
+    assert (answer["before"], answer["after"]) == ("eu-classic", "eu-smpc-2025")
+    assert {"topic", "situation", "before", "after"} == set(answer["changes"][0])
+    assert "Nothing changes" in run("policy", "diff", "uk-smpc", "uk-smpc").stdout
+    unknown = run("policy", "diff", "uk-smpc", "mars-2030")
+    assert unknown.returncode == 1
+    assert "unknown policy 'mars-2030'" in unknown.stderr

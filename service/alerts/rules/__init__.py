@@ -10,7 +10,9 @@ from service.alerts.finding import Finding
 from service.alerts.rules import (
     blood_counts,
     bowel,
+    count_bands,
     count_history,
+    count_record,
     data_quality,
     dose,
     infection,
@@ -26,7 +28,9 @@ Rule = Callable[[Case], Iterable[Finding]]
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,
     *blood_counts.RULES,
+    *count_bands.RULES,
     *count_history.RULES,
+    *count_record.RULES,
     *infection.RULES,
     *missed_doses.RULES,
     *supply.RULES,

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.counts import judged_value
-from service.alerts.facts import Measurement, UnusableResult
+from service.alerts.facts import UnusableResult
+from service.alerts.falling import fall_of, flu_like_signs
 from service.alerts.finding import Evidence, Finding
-from service.alerts.policy import Falling
-from service.alerts.rules.counting import count_line, counts_readable, evidence_of, order_cbc, remove_drafts
+from service.alerts.interval import sampling_in, worst_band
+from service.alerts.policy import Falling, Value
+from service.alerts.rules.counting import (
+    NAMES,
+    count_line,
+    counts_readable,
+    evidence_of,
+    judged_kinds,
+    names,
+    order_cbc,
+    remove_drafts,
+)
 
 
 def anc_falling(case: Case) -> Iterator[Finding]:
@@ -19,62 +29,62 @@ def anc_falling(case: Case) -> Iterator[Finding]:
     if not case.continuing:
         return
     rule = case.policy.falling
-    newest = case.worst_new("anc")
-    band = case.band_of(newest) if newest is not None else None
-    if (
-        newest is None
-        or newest.at is None
-        or (band is not None and band.finding is not None and rule.severity == "info")
-    ):
-        return  # the band says more
-    for kind in ("anc", "wbc"):
-        fall = _steepest_fall(case, kind, rule)
-        if fall is None:
-            continue
-        before, now = fall
-        name = "ANC" if kind == "anc" else "WBC"
-        offers, steps = order_cbc(case, "urgent", f"{name} falling")
-        cited = rule.anc_fall_percent or rule.anc_fall or rule.within_days
+    decided = worst_band(case, preliminary=True)
+    if decided is not None and decided[0].finding is not None:
+        return  # the band says more, and names the fall
+    fall = fall_of(case)
+    if fall is not None:
+        before, now = fall.before, fall.now
+        offers, steps = order_cbc(case, "urgent", f"{fall.name} falling")
+        then = (f"Then {names(case)} {rule.every_label}.",) if rule.every_label else ()
         yield Finding(
             code="anc-falling",
             severity=rule.severity,
             changes_order=True,
             subject="anc",
             summary=w.summary(
-                f"{name} fell from {w.count(before.value)} ({w.day(case.snapshot, before.at)}) "
+                f"{fall.name} fell from {w.count(before.value)} ({w.day(case.snapshot, before.at)}) "
                 f"to {w.count(now.value)} ({w.day(case.snapshot, now.at)}): repeat the count."
             ),
             why=(f"{count_line(case, now)}.", f"{count_line(case, before)}."),
             policy_says=(rule.says,),
-            suggested=(*steps, "Ask about fever, sore throat and new drugs."),
+            suggested=(*steps, *then, "Ask about fever, sore throat and new drugs."),
             evidence=evidence_of(case, now, before),
-            citation=case.policy.cite(cited),
+            citation=case.policy.cite(_cited_fall(rule, now.kind)),
             offers=offers,
             overrides="counts",
         )
         return
+    signs = flu_like_signs(case)
+    newest = case.anc.newest
+    if signs is None or rule.flu_like is None:
+        return
+    counted = case.snapshot.day(newest.at) if newest is not None and newest.at is not None else None
+    if signs.onset is not None and counted is not None and counted >= case.snapshot.day(signs.onset):
+        return  # counted since: the denser interval says the rest
+    offers, steps = order_cbc(case, "urgent", "Flu-like signs under clozapine")
+    yield Finding(
+        code="anc-falling",
+        severity=rule.severity,
+        subject="anc",
+        summary=w.summary(
+            f"{w.plain(signs.label)} ({w.day(case.snapshot, signs.onset)}) under clozapine: count {names(case)} {rule.every_label}."
+        ),
+        why=(
+            f"Problem list: {w.safe(signs.label)}, {w.day(case.snapshot, signs.onset)}; no blood count since.",
+        ),
+        policy_says=(rule.says,),
+        suggested=(*steps, f"Then {names(case)} {rule.every_label}.", "Look for infection."),
+        evidence=(Evidence(signs.ref, w.safe(signs.label), signs.onset, signs.onset_date_only),),
+        citation=case.policy.cite(rule.flu_like),
+        offers=offers,
+        overrides="counts",
+    )
 
 
-def _steepest_fall(case: Case, kind: str, rule: Falling) -> tuple[Measurement, Measurement] | None:
-    """(before, now) when the newest count fell as the policy's rule says."""
-    now = case.worst_new(kind)
-    if now is None or now.at is None:
-        return None
-    percent = rule.anc_fall_percent if kind == "anc" else None
-    amount = rule.anc_fall if kind == "anc" else rule.wbc_fall
-    below = rule.anc_below if kind == "anc" else rule.wbc_below
-    if (percent is None and amount is None) or below is None or now.value >= below.value:
-        return None
-    since = now.at - timedelta(days=rule.within_days.value)
-    earlier = [m for m in case.series(kind) if m.at is not None and since <= m.at < now.at]
-    if not earlier:
-        return None
-    before = max(earlier, key=lambda m: m.value)
-    if percent is not None and now.value <= before.value * (1 - percent.value / 100):
-        return before, now
-    if amount is not None and before.value - now.value >= amount.value:
-        return before, now
-    return None
+def _cited_fall(rule: Falling, kind: str) -> Value:
+    found = rule.wbc_fall if kind == "wbc" else rule.anc_fall_percent or rule.anc_fall
+    return found or rule.within_days
 
 
 def anc_recheck_after_recovery(case: Case) -> Iterator[Finding]:
@@ -123,12 +133,11 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
     """A newer count exists that cannot be used: it is shown, not guessed."""
     if not case.relevant:
         return
-    kinds = ("anc", "wbc") if case.policy.uses_wbc else ("anc",)
-    refused = [u for kind in kinds for u in _newer_unusable(case, kind)]
+    refused = [u for kind in judged_kinds(case) for u in _newer_unusable(case, kind)]
     if not refused:
         return
     first = refused[0]
-    name = "WBC" if first.kind == "wbc" else "ANC"
+    name = NAMES[first.kind]
     offers, steps = order_cbc(case, "routine", "A reported count could not be used")
     newest = case.anc.newest
     why = [
@@ -179,22 +188,29 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
     if until is not None and after and newest is not None and judged_value(newest) >= until.value:
         return
     every = int(rule.every_days.value) if rule.every_days is not None else case.interval.days
-    age = case.age_days(newest) if newest is not None else None
-    if after and age is not None and age <= every:
-        return
-    if not after and days_stopped <= every:
+    decided = worst_band(case, preliminary=False)
+    sampling = sampling_in(case, *decided) if decided is not None else None
+    if sampling is not None:
+        every = min(every, sampling[0])
+    # A protocol with counts of its own after a stop begins them at the stop; else the earlier rhythm goes on.
+    if newest is not None and (after or rule.every_days is None or sampling is not None):
+        waited = case.age_days(newest)
+    else:
+        waited = days_stopped
+    if waited <= every:
         return
     offers, steps = order_cbc(case, "routine", "Follow-up ANC after clozapine was stopped")
     yield Finding(
         code="anc-post-stop",
         severity="warning",
         subject="anc",
-        summary=f"Clozapine stopped on {w.day(case.snapshot, stopped)}: the follow-up ANC is missing.",
+        summary=f"Clozapine stopped on {w.day(case.snapshot, stopped)}: the follow-up {names(case)} is missing.",
         why=(
             f"Last known or estimated dose: {w.moment(case.snapshot, stopped, case.course.last_dose_date_only)}.",
             f"Last usable ANC: {count_line(case, newest)}."
             if newest is not None
             else "No usable ANC on record.",
+            f"A count is due every {w.days(every)} now.",
         ),
         policy_says=(rule.says,),
         suggested=steps,
@@ -212,15 +228,17 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         return
     evidence: list[Evidence] = []
     why: list[str] = []
-    newest = case.worst_new("anc")
-    worst_bands = {b.name for b in case.policy.bands_of(case.population, "anc") if b.rechallenge}
-    for m in case.series("anc"):
-        band = case.band_of(m)
-        if m is newest or band is None or band.name not in worst_bands:
-            continue
-        evidence += evidence_of(case, m)
-        why.append(f"{count_line(case, m)}: {band.title}.")
-        break
+    severe = None
+    for kind in judged_kinds(case):
+        newest = case.worst_new(kind)
+        for m in case.series(kind):
+            band = case.band_of(m)
+            if m is newest or band is None or not band.rechallenge:
+                continue
+            severe = severe or band
+            evidence += evidence_of(case, m)
+            why.append(f"{count_line(case, m)}: {band.title}.")
+            break
     for problem in case.problems_of("agranulocytosis-history", "myocarditis", "cardiomyopathy", history=True):
         when = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
         verified = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
@@ -228,7 +246,8 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         evidence.append(Evidence(problem.ref, w.safe(problem.label), problem.onset, problem.onset_date_only))
     if not why:
         return
-    severe = next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
+    counted = severe is not None
+    severe = severe or next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
     yield Finding(
         code="rechallenge-caution",
         severity="critical",
@@ -240,7 +259,9 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         policy_says=(severe.says,) if severe is not None else (),
         suggested=(
             "Ask a hematologist (neutropenia) or cardiologist (myocarditis) before going on.",
-            "Document why the benefit outweighs the risk.",
+            "This policy does not allow another try after such a count."
+            if severe is not None and severe.rechallenge == "never" and counted
+            else "Document why the benefit outweighs the risk.",
         ),
         evidence=tuple(evidence),
         citation=case.policy.cite(severe) if severe is not None else case.policy.citation,

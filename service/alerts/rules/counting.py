@@ -6,13 +6,15 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Offer, OrderTest, RemoveDraft
+from service.alerts.policy import Analyte
 
 CBC = "cbc-with-differential"
+NAMES = {"anc": "ANC", "wbc": "WBC"}
 
 
 def count_line(case: Case, m: Measurement) -> str:
     """One count as a fact for the card: value, as sent, date, how it was obtained."""
-    name = {"anc": "ANC", "wbc": "WBC"}.get(m.kind, m.kind)
+    name = NAMES.get(m.kind, m.kind)
     how = "calculated from " if m.calculated else "as sent: "
     preliminary = ", preliminary" if m.status == "preliminary" else ""
     corrected = ", corrected" if m.status == "corrected" else ""
@@ -29,7 +31,7 @@ def evidence_of(case: Case, *measurements: Measurement) -> tuple[Evidence, ...]:
 
 def short(case: Case, m: Measurement) -> str:
     """A count for a summary."""
-    name = {"anc": "ANC", "wbc": "WBC"}.get(m.kind, m.kind)
+    name = NAMES.get(m.kind, m.kind)
     preliminary = " (preliminary)" if m.status == "preliminary" else ""
     return f"{name} {w.bound_word(m)}{w.count(m.value)} on {w.day(case.snapshot, m.at)}{preliminary}"
 
@@ -48,6 +50,22 @@ def remove_drafts(case: Case) -> tuple[Offer, ...]:
     if case.hook in ("medication-verify", "encounter-discharge"):
         return ()  # a signed order is the pharmacist's to refuse, not a draft to delete
     return tuple(RemoveDraft(d.ref, w.plain(d.label)) for d in case.clozapine_drafts if d.ref)
+
+
+def names(case: Case) -> str:
+    """The counts the policy judges, in words."""
+    return "WBC and ANC" if case.policy.uses_wbc else "ANC"
+
+
+def stalest(case: Case) -> Measurement | None:
+    """Of the newest usable counts that the policy judges, the oldest: it decides when the next sample is due."""
+    newest = [m for kind in judged_kinds(case) if (m := case.newest(kind)) is not None]
+    return max(newest, key=case.age_days, default=None)
+
+
+def judged_kinds(case: Case) -> tuple[Analyte, ...]:
+    """The counts the policy judges, the ANC first."""
+    return ("anc", "wbc") if case.policy.uses_wbc else ("anc",)
 
 
 def start_line(case: Case) -> str:
@@ -70,6 +88,10 @@ def population_lines(case: Case) -> tuple[str, ...]:
     """Which thresholds are used, and on what evidence."""
     if case.ben.confirmed:
         facts = w.listed([w.safe(e.text, 80) for e in case.ben.evidence[:2]])
+        if not case.policy.has_ben_bands:
+            return (
+                f"Benign ethnic neutropenia is on record ({facts}); this policy has no thresholds for it, so the general ones are used.",
+            )
         return (f"Thresholds for benign ethnic neutropenia are used: {facts}.",)
     if case.ben.unconfirmed:
         facts = w.safe(case.ben.unconfirmed[0].text, 80)

@@ -86,29 +86,56 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
     day = case.course_day
     early = day is not None and day < rule.early_days.value and newest.value > rule.early.value
     high = newest.value > rule.high.value
-    if not high and not early:
+    waiting = not high and _not_yet_low_again(case)
+    if not high and not early and not waiting:
         return
-    cited = rule.high if high else rule.early
+    cited = rule.high if high else rule.restart_below if waiting and rule.restart_below else rule.early
+    stop = (high or waiting) and rule.high_severity == "critical"
+    restart = (
+        f"Restart only once the eosinophils are below {w.count(rule.restart_below.value)}."
+        if stop and rule.restart_below is not None
+        else ""
+    )
     offers, _ = order_cbc(case, "routine", "Recheck eosinophils")
     yield Finding(
         code="eosinophilia",
-        severity=rule.high_severity if high else "info",
+        severity=rule.high_severity if high or waiting else "info",
         changes_order=True,
         subject="eosinophils",
-        summary=f"Eosinophils {w.count(newest.value)} on {w.day(case.snapshot, newest.at)} under clozapine.",
+        summary=f"Eosinophils {w.count(newest.value)} on {w.day(case.snapshot, newest.at)} under clozapine"
+        + (": stop clozapine." if stop and high else ": not yet low enough to restart." if stop else "."),
         why=(
             f"Eosinophils {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+            *(("They were above the limit before and have not been low enough since.",) if waiting else ()),
         ),
         policy_says=(rule.says,),
         suggested=(
+            *(("Stop clozapine.", restart) if stop and restart else ()),
             "Repeat the count.",
             "Check CRP and troponin; ask about rash, fever, chest pain and breathlessness.",
         ),
         evidence=evidence_of(case, newest),
         citation=case.policy.cite(cited),
-        offers=(*offers, OrderTest("troponin-crp", "urgent", "Eosinophilia under clozapine")),
+        offers=(
+            *(remove_drafts(case) if stop else ()),
+            *offers,
+            OrderTest("troponin-crp", "urgent", "Eosinophilia under clozapine"),
+        ),
         overrides="counts",
     )
+
+
+def _not_yet_low_again(case: Case) -> bool:
+    """The policy names a count below which clozapine may restart, and none was that low since the eosinophils were too high."""
+    rule = case.policy.eosinophils
+    if rule.restart_below is None:
+        return False
+    for m in case.series("eosinophils"):
+        if m.value < rule.restart_below.value:
+            return False
+        if m.value > rule.high.value:
+            return True
+    return False
 
 
 def thrombocytopenia(case: Case) -> Iterator[Finding]:

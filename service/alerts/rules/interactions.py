@@ -171,13 +171,17 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         if case.test_ordered(test_id) is None:
             offers.append(OrderTest(test_id, "routine", f"{drug} with clozapine"))
     steps += [s for m in others for s in m.group.steps[:1] if s not in steps]
+    says = [lead.says]
+    valproate = case.policy.interactions.valproate
+    if valproate is not None and "valproate" in drug_ids:
+        says.append(f"{valproate.value} Source: {case.policy.cite(valproate)}.")
     return Finding(
         code=lead.finding,
         severity=severity,
         subject=f"drug:{'+'.join(drug_ids)}",
         summary=w.summary(summary),
         why=tuple(why),
-        policy_says=(lead.says,),
+        policy_says=tuple(says),
         suggested=tuple(steps),
         evidence=(
             Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),

@@ -8,7 +8,8 @@ from datetime import timedelta
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import Medication
-from service.alerts.finding import Evidence, Finding, Severity
+from service.alerts.finding import Citation, Evidence, Finding, Severity
+from service.alerts.rules.counting import stalest
 
 
 def _handed_over(case: Case) -> list[Medication]:
@@ -48,11 +49,28 @@ def supply_gap(case: Case) -> Iterator[Finding]:
     )
 
 
+def _allowed_days(case: Case) -> tuple[int, str]:
+    """(days' supply that the next count allows, why)."""
+    interval = case.interval
+    dispensing = case.policy.dispensing
+    days = dict(dispensing.supply_by_interval).get(interval.days, interval.days)
+    newest = stalest(case)
+    if dispensing.until_next_count is not None and dispensing.until_next_count.value and newest is not None:
+        left = max(0, interval.days - case.age_days(newest))
+        due = case.today + timedelta(days=interval.days - case.age_days(newest))
+        if left < days:
+            return left, f"the next blood count is due on {due.isoformat()}"
+    return days, f"a blood count is due every {w.days(interval.days)}"
+
+
 def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
-    """More days' supply are ordered than there are days between two blood counts."""
-    interval = case.interval if case.clozapine_drafts else None
+    """More days' supply are ordered than the monitoring interval (or the next blood count) allows."""
+    if not any(d.days_supply for d in case.clozapine_drafts):
+        return
+    interval = case.interval
+    allowed, reason = _allowed_days(case)
     for draft in case.clozapine_drafts:
-        if interval is None or draft.days_supply is None or draft.days_supply <= interval.days:
+        if draft.days_supply is None or draft.days_supply <= allowed:
             continue
         required = case.policy.dispensing.requires_current_count
         severity: Severity = "warning" if required.value else "info"
@@ -61,25 +79,35 @@ def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
             severity=severity,
             changes_order=True,
             subject=f"supply:{draft.ref}",
-            summary=w.summary(
-                f"{w.number(draft.days_supply)} days' supply ordered, but a blood count is due every {w.days(interval.days)}."
-            ),
+            summary=w.summary(f"{w.number(draft.days_supply)} days' supply ordered, but {reason}."),
             why=(
                 f"{w.safe(draft.label)}: {w.number(draft.days_supply)} days' supply.",
                 f"Blood count {interval.label} ({interval.why}).",
             ),
             policy_says=(
-                f"Supply at most {w.days(interval.days)} at this stage."
+                f"Supply at most {w.days(allowed)} at this stage."
                 if required.value
                 else "Not a legal limit under this policy; a supply that ends with the next count keeps the counts coming.",
             ),
-            suggested=(f"Order at most {w.days(interval.days)}.",),
-            evidence=(Evidence(draft.ref, w.safe(draft.label)),),
-            citation=case.policy.cite(
-                interval.band or interval.recovery or interval.phase or case.policy.schedule[0]
+            suggested=(
+                f"Order at most {w.days(allowed)}."
+                if allowed
+                else "Take the blood count first, then order up to the next one.",
             ),
+            evidence=(Evidence(draft.ref, w.safe(draft.label)),),
+            citation=_cited_supply(case),
             overrides="dose",
         )
+
+
+def _cited_supply(case: Case) -> Citation:
+    dispensing = case.policy.dispensing
+    if dispensing.until_next_count is not None and dispensing.until_next_count.value:
+        return case.policy.cite(dispensing.until_next_count)
+    source = case.policy.sources.get(dispensing.supply_source)
+    if source is not None and case.interval.days in dict(dispensing.supply_by_interval):
+        return Citation(source.title, "supply by interval", source.url, dispensing.supply_confirmed)
+    return case.policy.cite(case.interval.cited or case.policy.schedule[0])
 
 
 def adherence_low(case: Case) -> Iterator[Finding]:

@@ -1,0 +1,109 @@
+"""What changes for a patient between two policies, stated as the specification states it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.alerts.pieces import pieces, stretches
+from service.alerts.policy import load_policy, policy_by_id, policy_ids
+from service.alerts.policy_diff import policy_diff
+
+
+def changes(one: str, other: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """(topic, situation) -> (before, after)."""
+    found = policy_diff(policy_by_id(one), policy_by_id(other))
+    said = {(c.topic, c.situation): (c.before, c.after) for c in found}
+    assert len(said) == len(found), "one situation is told twice"
+    return said
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_nothing_changes_between_a_policy_and_itself(policy_id: str) -> None:
+    assert changes(policy_id, policy_id) == {}
+
+
+@pytest.mark.parametrize("one", policy_ids())
+def test_any_two_policies_differ_and_every_change_is_one(one: str) -> None:
+    for other in policy_ids():
+        if other != one:
+            forth, back = changes(one, other), changes(other, one)
+            assert forth
+            assert back == {key: (after, before) for key, (before, after) in forth.items()}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "topic", "situation", "before", "after"),
+    [
+        ("us-label-2025", "uk-smpc", "Blood counts", "ANC 1 to < 1.5 ×10⁹/L", "continue", "stop for good"),
+        ("us-label-2025", "eu-smpc-2025", "Blood counts", "ANC 0.5 to < 1 ×10⁹/L", "interrupt", "stop for good"),
+        ("eu-classic", "eu-smpc-2025", "Blood counts", "ANC 1 to < 1.5 ×10⁹/L", "stop for good", "continue"),
+        ("eu-classic", "eu-smpc-2025", "Blood counts", "WBC 2 to < 3 ×10⁹/L", "stop for good", "not judged"),
+        ("uk-smpc", "ca-2020", "Blood counts", "WBC exactly 3.5 ×10⁹/L", "continue", "continue, count twice"),
+        ("uk-smpc", "ca-2020", "Blood counts", "ANC < 1 ×10⁹/L", "stop for good, count daily", "stop for good if confirmed within 24 h"),
+        ("us-label-2025", "uk-smpc", "Start", "ANC needed to start", "≥ 1.5", "≥ 2"),
+        ("au-2021", "uk-smpc", "Start", "WBC needed to start", "> 3.5", "≥ 3.5"),
+        ("us-label-2025", "uk-smpc", "Schedule", "weeks 19 to 26, counts normal", "weekly", "every 2 weeks"),
+        ("eu-classic", "eu-smpc-2025", "Schedule", "week 105 on, counts normal", "every 4 weeks", "once a year"),
+        ("us-label-2025", "eu-smpc-2025", "Schedule", "week 53 on, counts normal, after a neutropenia", "monthly", "every 4 weeks"),
+        ("us-label-2025", "uk-smpc", "Missed doses", "exactly 48 h since the last dose, clozapine once daily", "25 %", "same dose"),
+        ("us-rems-2015", "us-label-2025", "Missed doses", "48 to < 72 h since the last dose, clozapine once daily", "restart at 12.5 mg", "25 %"),
+        ("us-label-2025", "uk-smpc", "Breaks", "break of > 3 to < 28 days", "schedule as before", "from week 19 on: every 7 days for 6 weeks"),
+        ("au-2021", "uk-smpc", "Breaks", "break of exactly 28 days", "from week 19 on", "as a new patient"),
+        ("us-rems-2015", "us-label-2025", "Dispensing", "current blood count", "required", "not required"),
+        ("au-2021", "uk-smpc", "Dispensing", "days' supply", "at most 7 / 28 days, by interval, never beyond the next count", "at most 7 / 14 / 28 days"),
+        ("us-label-2025", "uk-smpc", "Other counts", "eosinophils > 3 ×10⁹/L", "check for myocarditis", "stop, restart only below 1 "),
+        ("us-label-2025", "uk-smpc", "Interactions", "drug that can depress the bone marrow", "warning", "contraindicated"),
+        ("eu-classic", "eu-smpc-2025", "After stopping", "counts after clozapine was stopped", "at the interval before", "every 7 days"),
+    ],
+)  # fmt: skip
+def test_what_changes(one: str, other: str, topic: str, situation: str, before: str, after: str) -> None:
+    said = changes(one, other)[topic, situation]
+    assert said[0].startswith(before)
+    assert said[1].startswith(after)
+
+
+def test_a_tail_that_stays_the_same_is_not_told() -> None:
+    said = changes("us-rems-2015", "us-label-2025")
+    assert {topic for topic, _ in said} == {"Missed doses", "Dispensing"}
+
+
+def test_a_file_of_a_site_is_compared_like_a_shipped_policy(tmp_path: Path) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'
+        '[start]\nanc_minimum = { value = 2000, unit = "cells/µL", source = "SERVICE" }\n'
+    )
+    found = policy_diff(policy_by_id("us-label-2025"), load_policy(path))
+    assert [(c.situation, c.before, c.after) for c in found] == [
+        ("ANC needed to start", "≥ 1.5 ×10⁹/L", "≥ 2 ×10⁹/L")
+    ]
+
+
+def test_pieces_cover_the_number_line_once() -> None:
+    cut = pieces([48, 72, 48])
+    for number in (0, 1, 47.9, 48, 48.1, 71, 72, 73, 1000):
+        holding = [
+            p
+            for p in cut
+            if (p.lower < number or (p.lower == number and p.lower_belongs))
+            and (p.upper is None or number < p.upper or (number == p.upper and p.upper_belongs))
+        ]
+        assert len(holding) == 1, number
+
+
+@pytest.mark.parametrize(
+    ("limits", "over", "expected"),
+    [
+        ([48], lambda h: h >= 48, ["< 48 h", "≥ 48 h"]),
+        ([48], lambda h: h > 48, ["≤ 48 h", "> 48 h"]),
+        ([48, 72], lambda h: (h > 48) + (h >= 72), ["≤ 48 h", "> 48 to < 72 h", "≥ 72 h"]),
+        ([48], lambda h: h == 48, ["< 48 h", "exactly 48 h", "> 48 h"]),
+    ],
+)
+def test_stretches_say_which_side_a_bound_is_on(
+    limits: list[float], over: object, expected: list[str]
+) -> None:
+    assert callable(over)
+    assert [piece.text(" h") for piece, _ in stretches(limits, over)] == expected
