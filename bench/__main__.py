@@ -19,6 +19,7 @@ from msgspec import Raw
 from rich.console import Console
 from rich.table import Table
 
+from bench import registry
 from bench.data import NOW, order_sign
 from bench.load import latencies, request_bytes
 from cds_hooks.context import HOOKS
@@ -168,7 +169,19 @@ def main() -> int:
     for name, ms in parts.items():
         steps.add_row(name, f"{ms:.3f}")
     console.print(steps)
+    watching = registry.measure()
+    sweeps = Table("patients swept, no new data", "s", "patients/s", "peak MB")
+    for run in watching["sweeps"]:
+        sweeps.add_row(
+            str(run["patients"]), f"{run['seconds']:.1f}", f"{run['per_second']:.0f}", f"{run['peak_mb']:.0f}"
+        )
+    console.print(sweeps)
+    console.print(
+        f"slope {watching['ms_per_patient']:.2f} ms a patient: 200 000 patients in {watching['minutes_for_200000']:.1f} min; "
+        f"a worklist page of 200 000 patients {watching['page_of_200000_ms']:.1f} ms"
+    )
     result = {
+        "registry": watching,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "http": rows,

@@ -40,7 +40,7 @@ def test_live_and_ready(client: httpx.Client) -> None:
         response = client.get(path)
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("application/health+json")
-        assert set(response.json()["checks"]) == {"database", "policies", "terminology"}
+        assert set(response.json()["checks"]) == {"database", "policies", "terminology", "sweep"}
 
 
 def test_not_ready_says_why_and_hooks_still_answer(tmp_path: Path) -> None:
