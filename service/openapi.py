@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cds_hooks import HOOKS
+from service import openapi_registry
 from service.fhir.queries import QUERIES
 from service.hooks.services import services
 
@@ -299,6 +300,7 @@ def document() -> dict[str, Any]:
             }
         },
     }
+    paths |= openapi_registry.paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -308,7 +310,7 @@ def document() -> dict[str, Any]:
             "overdue monitoring.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [{"name": "CDS Hooks"}, {"name": "Governance"}, {"name": "Operations"}],
+        "tags": [{"name": "CDS Hooks"}, {"name": "Registry"}, {"name": "Governance"}, {"name": "Operations"}],
         "paths": paths,
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": _SCHEMAS, "securitySchemes": openapi_registry.SECURITY_SCHEMES},
     }
