@@ -7,7 +7,7 @@ from typing import Any
 from service.registry.analytics import DIMENSIONS
 
 _TEXT = {"type": "string"}
-_SECURITY = [{"registryToken": []}]
+_SECURITY: list[dict[str, list[str]]] = [{"registryToken": []}]
 _STATUSES = ["overdue", "due", "on", "stopped", "unenrolled", "all"]
 
 
