@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cds_hooks import Feedback, HookRequest, ProtocolError, cds_routes, operation_outcome
 from service import openapi, pages
-from service.alerts.drugs import drugs_by_name
+from service.alerts.drugs import drugs_by_name, imported_release
 from service.alerts.policy import policy_by_id, policy_ids
 from service.fhir.backend import BackendToken, credentials
 from service.fhir.client import new_client
@@ -34,6 +35,7 @@ from service.ops import memory
 from service.ops.health import Check, Health
 from service.ops.metrics import Metrics
 from service.registry import feedback as feedback_store
+from service.registry import terminology
 from service.registry.access import Access, Client
 from service.registry.api import RegistryApi
 from service.registry.database import engine_for, not_ready
@@ -125,6 +127,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         memory.tune()
+        await asyncio.to_thread(_load_terminology, engine)
         memory_of_registry.start()
         if settings.sweep:
             scheduler.start(settings.sweep)
@@ -214,6 +217,17 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     _add_pages(app, settings)
     _add_errors(app)
     return app
+
+
+def _load_terminology(engine: Engine) -> None:
+    """Codes of the imported terminology; without them the shipped data and names go on."""
+    try:
+        codes = terminology.load(engine)
+    except SQLAlchemyError as error:
+        log.warning("the imported terminology could not be read", reason=type(error).__name__)
+        return
+    if codes:
+        log.info("imported terminology", release=imported_release(), codes=codes)
 
 
 def _tokens(settings: Settings, clock: Clock) -> TokenSource | None:

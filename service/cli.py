@@ -14,11 +14,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.alerts.drugs import classes_of, drugs_by_name, product_by_code
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
 from service.registry_cli import app as registry_app
 from service.settings import Settings, SettingsError, load_settings
+from service.terminology_cli import app as terminology_app
 
 app = typer.Typer(
     name="clozapine-cds",
@@ -30,7 +30,6 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(help="Monitoring policies.", no_args_is_help=True)
 db_app = typer.Typer(help="The database.", no_args_is_help=True)
-terminology_app = typer.Typer(help="How medications are recognised.", no_args_is_help=True)
 app.add_typer(policy_app, name="policy")
 app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
@@ -250,28 +249,6 @@ def policy_diff_command(
         )
         topic = change.topic
     out.print(table)
-
-
-@terminology_app.command(
-    "lookup",
-    epilog="Example: `clozapine-cds terminology lookup 197535` or `… lookup 'Clozaril 25 mg tablet'`",
-)
-def terminology_lookup(
-    term: Annotated[str, typer.Argument(help="A code or a name.")],
-    system: Annotated[
-        str, typer.Option(help="Code system of the code.")
-    ] = "http://www.nlm.nih.gov/research/umls/rxnorm",
-) -> None:
-    """Explain how a medication is recognised."""
-    product = product_by_code(system, term)
-    drugs = product.drugs if product is not None else drugs_by_name(term)
-    if not drugs:
-        fail(f"{term!r} is not recognised, neither as a code of {system} nor by name.")
-    how = f"by the code {term} of {system}" if product is not None else "by name"
-    strength = f", {product.mg:g} mg a unit" if product is not None and product.mg is not None else ""
-    for drug in drugs:
-        groups = ", ".join(c.id for c in classes_of(drug)) or "no class"
-        out.print(f"{drug}: recognised {how}{strength}; {groups}")
 
 
 @db_app.command("upgrade", epilog="Example: `clozapine-cds db upgrade`")

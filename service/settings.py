@@ -18,6 +18,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.alerts.codes import kinds
+from service.alerts.drugs import drug_ids
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.fhir.snapshot import SiteMaps
 from service.hooks.site import Profile, Site
@@ -157,6 +159,19 @@ class Settings(BaseSettings):
         for key in value:
             if "|" not in key:
                 raise ValueError(f'the key {key!r} must be "system|code"')
+        return value
+
+    @field_validator("codes")
+    @classmethod
+    def _known_targets(cls, value: dict[str, str]) -> dict[str, str]:
+        known = {*kinds(), *drug_ids()}
+        for key, target in value.items():
+            if target not in known:
+                near = difflib.get_close_matches(target, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"{key!r}: {target!r} is neither a result kind nor a drug this service knows{hint}"
+                )
         return value
 
     @classmethod

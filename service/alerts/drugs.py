@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from service.alerts import ndc
 from service.alerts.finding import Severity
 
 Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
@@ -54,6 +55,8 @@ class Product(Struct, frozen=True):
     label: str
     mg: float | None = None
     confirmed: bool = True
+    #: ``label`` is the product's own name, from which strength and form may be read.
+    named: bool = False
 
 
 class _ProductRow(Struct, forbid_unknown_fields=True):
@@ -139,9 +142,41 @@ def _products() -> dict[tuple[str, str], Product]:
     return found
 
 
+class _Imported(Struct):
+    """Codes of an imported terminology; nothing until :func:`install` is called."""
+
+    products: dict[tuple[str, str], Product]
+    release: str
+
+
+_imported = _Imported({}, "")
+
+
+def install(products: dict[tuple[str, str], Product], release: str) -> None:
+    """Make the codes of an imported terminology known, in place of those known before."""
+    _imported.products, _imported.release = products, release
+
+
+def imported_release() -> str:
+    """Name of the imported terminology; empty when there is none."""
+    return _imported.release
+
+
+def imported_product(system: str, code: str) -> Product | None:
+    """What a code stands for in the imported terminology; National Drug Codes in any of their forms."""
+    if system != ndc.SYSTEM:
+        return _imported.products.get((system, code))
+    found = {_imported.products[system, c] for c in ndc.candidates(code) if (system, c) in _imported.products}
+    # A 10-digit code without hyphens that fits two products stands for neither.
+    return found.pop() if len(found) == 1 else None
+
+
 def product_by_code(system: str, code: str) -> Product | None:
-    """What a code of a medication stands for; None when the code is not known."""
-    return _products().get((system, code))
+    """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
+    product = _products().get((system, code))
+    if product is not None and product.mg is not None:
+        return product
+    return (imported_product(system, code) if _imported.products else None) or product
 
 
 @cache

@@ -109,6 +109,8 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
                 by_code = True
                 if known.mg is not None and strength == Strength():
                     strength = Strength(mg_per_unit=known.mg, read_from="the product code")
+                if known.named:
+                    all_names.append(known.label)
             elif code and system in _DRUG_SYSTEMS and display:
                 coded = True
             if display:
@@ -125,6 +127,11 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
     return Identified(
         tuple(dict.fromkeys(drugs)), label, matched, strength, systemic, parenteral, is_long_acting(words)
     )
+
+
+def forget_identified() -> None:
+    """Codes have become known or unknown: identify anew."""
+    _identify.cache_clear()
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from service.registry import roster_tables, tables  # noqa: F401 - fill the metadata
+from service.registry import roster_tables, tables, terminology_tables  # noqa: F401 - fill the metadata
 from service.registry.database import engine_for
 
 engine = engine_for(context.config.attributes["url"])
