@@ -41,6 +41,7 @@ class Linear(Struct, frozen=True):
 
 class _Codes(Struct):
     kind: dict[str, Kind]
+    posture: dict[str, str]
     coded: dict[str, CodedKind]
     orders: dict[str, tuple[str, ...]]
     units: dict[str, dict[str, float]]
@@ -63,6 +64,11 @@ def kinds() -> dict[str, Kind]:
 def kinds_by_loinc() -> dict[str, Kind]:
     """LOINC code -> kind."""
     return {code: kind for kind in kinds().values() for code in kind.loinc}
+
+
+def posture(code: str) -> str:
+    """``standing``, ``sitting`` or ``lying`` for a LOINC code that says it; else empty."""
+    return _codes().posture.get(code, "")
 
 
 @cache

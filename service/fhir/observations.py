@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from service.alerts.codes import LOINC, Kind, coded_by_loinc, coded_kinds, kinds, kinds_by_loinc
+from service.alerts.codes import LOINC, Kind, coded_by_loinc, coded_kinds, kinds, kinds_by_loinc, posture
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
 from service.fhir.resources import (
     CodeableConcept,
@@ -35,6 +35,12 @@ _STATUS: dict[str, ResultStatus] = {
 _COMPARATORS: dict[str, Literal["<", ">"]] = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
 #: Kinds whose own reference range is asked for.
 _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
+#: Kinds for which the posture matters.
+_POSTURED = frozenset({"systolic", "diastolic"})
+_NOT_PLAIN = _RANGED | _POSTURED
+_BODY_POSITION = "http://hl7.org/fhir/StructureDefinition/observation-bodyPosition"
+#: Words of the body position (SNOMED CT displays and plain text).
+_POSTURES = {"stand": "standing", "sit": "sitting", "supine": "lying", "lying": "lying", "recumbent": "lying"}
 
 
 @lru_cache(maxsize=4096)
@@ -108,7 +114,7 @@ class ObservationReader:
             return False
         coding = concept.coding[0]
         kind = self._by_loinc.get(coding.code) if coding.code is not None and coding.system == LOINC else None
-        if kind is None or kind.id in _RANGED or kind.plausible_max is None:
+        if kind is None or kind.id in _NOT_PLAIN or kind.plausible_max is None:
             return False
         value, status = quantity.value, _STATUS.get(o.status or "")
         if (
@@ -190,7 +196,8 @@ class ObservationReader:
         reference = f"Observation/{o.id}" if o.id else ""
         group = self._groups.get(reference) if self._groups else None
         specimen = group or (o.specimen.reference or "" if o.specimen is not None else "")
-        self._add(kind, o, o.valueQuantity, o.valueString, unit, status, moment, reference, specimen)
+        posture = _posture(o, o.code) if kind.id in _POSTURED else ""
+        self._add(kind, o, o.valueQuantity, o.valueString, unit, status, moment, reference, specimen, posture)
         if o.component:
             self._read_components(o, source)
 
@@ -213,6 +220,7 @@ class ObservationReader:
                     moment,
                     reference,
                     self._groups.get(reference, reference),
+                    _posture(o, component.code) if kind.id in _POSTURED else "",
                 )
 
     def _moment(self, o: Observation) -> Moment | None:
@@ -258,6 +266,7 @@ class ObservationReader:
         moment: Moment | None,
         reference: str,
         specimen: str,
+        posture: str = "",
     ) -> None:
         """Convert one value and keep it, or keep why it cannot be used."""
         if kind.dimension == "own-range" and kind.id == "ecg":
@@ -338,6 +347,7 @@ class ObservationReader:
                 limit,
                 False,
                 specimen,
+                posture,
             )
         )
 
@@ -404,6 +414,42 @@ class ObservationReader:
                 date_only=moment.date_only if moment else False,
             )
         )
+
+
+class _Extension(Struct):
+    url: str = ""
+    valueCodeableConcept: CodeableConcept | None = None
+
+
+_extension_list = msgspec.json.Decoder(list[_Extension])
+
+
+def _posture(o: Observation, code: CodeableConcept | None) -> str:
+    """In which position a blood pressure was taken: by its code, else by the bodyPosition extension."""
+    for coding in (code.coding or ()) if code is not None else ():
+        if coding.code and (said := posture(coding.code)):
+            return said
+    try:
+        extensions = _extension_list.decode(o.extension) if len(o.extension) else []
+    except msgspec.DecodeError:
+        return ""
+    for extension in extensions:
+        if extension.url == _BODY_POSITION:
+            words = " ".join(
+                [
+                    _text(extension.valueCodeableConcept),
+                    *(
+                        c.display or ""
+                        for c in (
+                            extension.valueCodeableConcept.coding or ()
+                            if extension.valueCodeableConcept
+                            else ()
+                        )
+                    ),
+                ]
+            ).lower()
+            return next((position for word, position in _POSTURES.items() if word in words), "")
+    return ""
 
 
 _range_list = msgspec.json.Decoder(list[Range])

@@ -91,6 +91,8 @@ class Observation(Resource, tag="Observation"):
     component: list[Component] | None = None
     hasMember: list[Reference] | None = None
     specimen: Reference | None = None
+    #: Read later, and only for blood pressures: the posture.
+    extension: Raw = Raw(b"")
 
 
 class DiagnosticReport(Resource, tag="DiagnosticReport"):

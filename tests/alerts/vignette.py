@@ -22,10 +22,12 @@ FOLDER = Path(__file__).parent / "vignettes"
 _KINDS = {
     "ANC": "751-8", "WBC": "6690-2", "eosinophils": "711-2", "platelets": "777-3", "neutrophils": "770-8", "temperature": "8310-5",
     "troponin": "67151-1", "CRP": "1988-5", "HbA1c": "4548-4", "LDL": "13457-7", "ALT": "1742-6", "QTc": "8636-3", "weight": "29463-7",
-    "pulse": "8867-4", "systolic": "8480-6", "level": "6896-5",
+    "pulse": "8867-4", "systolic": "8480-6", "diastolic": "8462-4", "level": "6896-5", "AST": "1920-8", "bilirubin": "1975-2",
+    "glucose": "2345-7", "fasting": "1558-6",
 }  # fmt: skip
 _BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
-_VITAL = ("temperature", "weight", "pulse", "systolic")
+_VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
+_POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
 def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
@@ -42,15 +44,22 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
 
 def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     match = re.fullmatch(
-        r"(\w+) ([<>]?)([\d.]+)(?: (\S+))? ([\d.]+) (d|h) ago(?: (preliminary|corrected))?", text
+        r"(\w+) ([<>]?)([\d.]+)(?: (\S+))?(?: limit ([\d.]+))?(?: (standing|lying|sitting))?"
+        r" ([\d.]+) (d|h) ago(?: (preliminary|corrected|cancelled))?",
+        text,
     )
     assert match, f"not a result: {text}"
-    kind, comparator, value, unit, age, age_unit, status = match.groups()
+    kind, comparator, value, unit, limit, posture, age, age_unit, status = match.groups()
     result = observation(_KINDS[kind], float(value), unit, id=f"r-{index}")
     result["effectiveDateTime"] = ago(float(age)) if age_unit == "d" else ago(0, float(age))
     result["status"] = status or "final"
     if comparator:
         result["valueQuantity"]["comparator"] = comparator
+    if limit:
+        result["referenceRange"] = [{"high": {"value": float(limit), "unit": unit}}]
+    if posture:
+        systolic, diastolic = _POSTURE[posture].split()
+        result["code"]["coding"][0]["code"] = systolic if kind == "systolic" else diastolic
     source = "counts" if kind in _BLOOD else "vitals" if kind in _VITAL else "labs"
     return source, result
 
@@ -111,13 +120,17 @@ def _dispensed(text: str, index: int) -> dict[str, Any]:
 
 def _problem(text: str, index: int) -> dict[str, Any]:
     name, _, verification = text.partition(" (")
+    verification = verification.rstrip(")")
+    status = verification if verification in ("resolved", "inactive") else "active"
     name, _, since = name.partition(" since ")
     onset = {"onsetDateTime": day_ago(int(since.removesuffix(" d")))} if since else {}
     return {
         "resourceType": "Condition",
         "id": f"problem-{index}",
-        "clinicalStatus": {"coding": [{"code": "active"}]},
-        "verificationStatus": {"coding": [{"code": verification.rstrip(")") or "confirmed"}]},
+        "clinicalStatus": {"coding": [{"code": status}]},
+        "verificationStatus": {
+            "coding": [{"code": "confirmed" if status != "active" else verification or "confirmed"}]
+        },
         "code": {"text": name},
         "subject": {"reference": "Patient/clz-p1"},
     } | onset

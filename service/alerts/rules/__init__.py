@@ -15,10 +15,14 @@ from service.alerts.rules import (
     count_record,
     data_quality,
     dose,
+    heart,
     infection,
     interactions,
+    levels,
+    metabolic,
     missed_doses,
     monitoring,
+    myocarditis,
     smoking,
     supply,
 )
@@ -39,4 +43,8 @@ RULES: tuple[Rule, ...] = (
     *smoking.RULES,
     *monitoring.RULES,
     *bowel.RULES,
+    *myocarditis.RULES,
+    *heart.RULES,
+    *levels.RULES,
+    *metabolic.RULES,
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.finding import Citation, Evidence, Finding
+from service.alerts.rules.counting import remove_drafts
 
 
 def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
@@ -15,6 +16,7 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
         not case.on_clozapine
         or case.snapshot.state("medications") != "complete"
         or case.taken_now("laxative")
+        or case.problems_of("constipation", "gi-obstruction")  # gi-hypomotility says more
     ):
         return
     records = case.current_clozapine[:1]
@@ -40,4 +42,58 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (constipation_no_prophylaxis,)
+def gi_hypomotility(case: Case) -> Iterator[Finding]:
+    """Ileus, obstruction or impaction under clozapine, or constipation on the problem list."""
+    if not case.relevant:
+        return
+    blocked = case.problems_of("gi-obstruction")
+    problems = blocked or case.problems_of("constipation")
+    if not problems:
+        return
+    first = problems[0]
+    verified = [f" ({p.verification})" if p.verification not in ("", "confirmed") else "" for p in problems]
+    laxative = case.taken_now("laxative")
+    readable = case.snapshot.state("medications") == "complete"
+    yield Finding(
+        code="gi-hypomotility",
+        severity="critical" if blocked else "warning",
+        subject="bowel",
+        summary=w.summary(
+            f"{w.plain(first.label)} on the problem list under clozapine: "
+            + (
+                "a bowel emergency, stop clozapine and examine now."
+                if blocked
+                else "treat it before it becomes ileus."
+            )
+        ),
+        why=(
+            *(f"Problem list: {w.safe(p.label)}{v}." for p, v in zip(problems, verified, strict=True)),
+            *(
+                (f"Laxative: {w.safe(laxative[0].label)}.",)
+                if laxative
+                else ("No laxative on the list.",)
+                if readable
+                else ()
+            ),
+        ),
+        policy_says=(
+            "Clozapine slows the bowel in most patients; severe constipation can end in ileus and death.",
+        ),
+        suggested=(
+            ("Stop clozapine and other drugs that slow the bowel.", "Examine now; surgical opinion.")
+            if blocked
+            else (
+                "Stimulant laxative with a softener; ask about stools at every visit.",
+                "Stop anticholinergics and opioids if possible.",
+            )
+        ),
+        evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in problems),
+        citation=Citation(
+            "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
+        ),
+        offers=remove_drafts(case) if blocked else (),
+        overrides="general",
+    )
+
+
+RULES = (constipation_no_prophylaxis, gi_hypomotility)

@@ -22,6 +22,7 @@ from service.alerts.rules.counting import (
     order_cbc,
     remove_drafts,
 )
+from service.alerts.rules.myocarditis import HEART_PROBLEMS, taken_before
 
 
 def anc_falling(case: Case) -> Iterator[Finding]:
@@ -239,7 +240,9 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
             evidence += evidence_of(case, m)
             why.append(f"{count_line(case, m)}: {band.title}.")
             break
-    for problem in case.problems_of("agranulocytosis-history", "myocarditis", "cardiomyopathy", history=True):
+    past = case.problems_of("agranulocytosis-history", history=True)
+    past += tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
+    for problem in dict.fromkeys(past):
         when = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
         verified = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
         why.append(f"Problem list: {w.safe(problem.label)}{when}{verified}.")

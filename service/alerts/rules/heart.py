@@ -1,0 +1,174 @@
+"""Heart rate, blood pressure and QT (clinical.md 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.facts import Measurement
+from service.alerts.finding import Finding, Severity
+from service.alerts.rules.readings import course_line, evidence, line, on_day, order, recent, value
+
+#: Two readings belong together when they were taken within so long.
+_SAME_OCCASION = timedelta(hours=1)
+_LYING = frozenset({"lying", "sitting"})
+
+
+def qt_prolonged(case: Case) -> Iterator[Finding]:
+    """A QTc above the limit for the sex; the lower limit while the sex is not known."""
+    qtc = recent(case, "qtc") if case.relevant else None
+    if qtc is None:
+        return
+    rule = case.policy.results
+    limit = rule.qtc_women if case.snapshot.sex == "female" else rule.qtc_men
+    critical = qtc.value >= rule.qtc_critical.value
+    if not critical and qtc.value <= limit.value:
+        return
+    severity: Severity = "critical" if critical else "warning"
+    others = case.taken_now("qt")
+    unknown = (
+        "" if case.snapshot.sex in ("female", "male") else " (sex not recorded: the limit for men is used)"
+    )
+    yield Finding(
+        code="qt-prolonged",
+        severity=severity,
+        subject="qt",
+        summary=w.summary(
+            f"{value(qtc)} {on_day(case, qtc)}: "
+            + (
+                "torsade risk, review clozapine and QT drugs now."
+                if critical
+                else "prolonged, repeat the ECG."
+            )
+        ),
+        why=(
+            f"{line(case, qtc)}.",
+            f"Limit: {w.number(limit.value)} ms{unknown}; {w.number(rule.qtc_critical.value)} ms is critical.",
+            *(f"Also prolongs QT: {w.safe(m.label)}." for m in others),
+        ),
+        policy_says=("Clozapine prolongs QT; low potassium and magnesium and other QT drugs add to it.",),
+        suggested=(
+            "Ask cardiology; stop what prolongs QT if it can be stopped." if critical else "Repeat the ECG.",
+            "Check potassium and magnesium and correct them.",
+            "Do not raise the dose before the QTc is known again.",
+        ),
+        evidence=evidence(case, [qtc]),
+        citation=case.policy.cite(rule.qtc_critical if critical else limit),
+        offers=(
+            *order(case, "ecg", "stat" if critical else "urgent", f"{value(qtc)}"),
+            *order(case, "electrolytes", "urgent", "Prolonged QTc under clozapine"),
+        ),
+        overrides="results",
+    )
+
+
+def _pair(case: Case, kind: str) -> tuple[Measurement, Measurement] | None:
+    """The newest standing reading with the lying (or sitting) one of the same occasion."""
+    readings = [
+        m
+        for m in case.series(kind)
+        if m.at is not None and 0 <= case.age_days(m) <= case.policy.results.recent_days.value
+    ]
+    standing = next((m for m in readings if m.qualifier == "standing"), None)
+    if standing is None or standing.at is None:
+        return None
+    before = [
+        m
+        for m in readings
+        if m.qualifier in _LYING and m.at is not None and abs(m.at - standing.at) <= _SAME_OCCASION
+    ]
+    # Lying tells more than sitting.
+    before.sort(key=lambda m: m.qualifier != "lying")
+    return (before[0], standing) if before else None
+
+
+def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
+    """The pressure falls on standing, or is low."""
+    if not case.relevant:
+        return
+    rule = case.policy.results
+    found: list[Measurement] = []
+    facts: list[str] = []
+    limit = rule.systolic_fall
+    for kind, fall in (("systolic", rule.systolic_fall), ("diastolic", rule.diastolic_fall)):
+        pair = _pair(case, kind)
+        if pair is not None and pair[0].value - pair[1].value >= fall.value:
+            limit = fall if not found else limit
+            found += pair
+            facts.append(
+                f"{kind} {w.number(pair[0].value, 0)} {pair[0].qualifier} to {w.number(pair[1].value, 0)} standing"
+            )
+    low = recent(case, "systolic")
+    if low is not None and low.value < rule.systolic_low.value:
+        if not found:
+            limit = rule.systolic_low
+        if low not in found:
+            found.append(low)
+        facts.append(f"systolic {w.number(low.value, 0)}")
+    if not found:
+        return
+    newest = found[1] if len(found) > 1 else found[0]
+    yield Finding(
+        code="orthostatic-hypotension",
+        severity="warning",
+        subject="blood-pressure",
+        summary=w.summary(
+            f"Blood pressure {on_day(case, newest)}: {', '.join(facts)} mmHg: slow the titration."
+        ),
+        why=(*(f"{line(case, m)}." for m in found), course_line(case)),
+        policy_says=(
+            "Clozapine lowers the blood pressure on standing, most of all while the dose is rising.",
+        ),
+        suggested=(
+            "Do not raise the dose; consider the last tolerated one.",
+            "Look for other drugs that lower the pressure, and for dehydration.",
+            "Advise standing up slowly.",
+        ),
+        evidence=evidence(case, found),
+        citation=case.policy.cite(limit),
+        offers=order(case, "vital-signs", "routine", "Low blood pressure under clozapine"),
+        overrides="results",
+    )
+
+
+def tachycardia(case: Case) -> Iterator[Finding]:
+    """A fast resting pulse."""
+    pulse = recent(case, "heart-rate") if case.relevant else None
+    limit = case.policy.results.heart_rate_high
+    if pulse is None or pulse.value < limit.value:
+        return
+    day = case.course_day
+    early = day is None or day < case.policy.myocarditis.window_days.value
+    offers = order(case, "ecg", "routine", f"{value(pulse)} under clozapine")
+    if early:
+        offers = (
+            *order(
+                case, "troponin-crp", "urgent", "Tachycardia in the first weeks of clozapine: myocarditis?"
+            ),
+            *offers,
+        )
+    yield Finding(
+        code="tachycardia",
+        severity="warning",
+        subject="heart-rate",
+        summary=w.summary(
+            f"{value(pulse)} {on_day(case, pulse)}"
+            + (": check troponin and CRP (first weeks)." if early else ": look for the cause.")
+        ),
+        why=(f"{line(case, pulse)}.", course_line(case)),
+        policy_says=("A fast pulse is common under clozapine, and can be the first sign of myocarditis.",),
+        suggested=(
+            *(("Troponin and CRP now.",) if early else ()),
+            "ECG; look for fever, dehydration and anticholinergic drugs.",
+            "If it persists without another cause, slow the titration or treat it.",
+        ),
+        evidence=evidence(case, [pulse]),
+        citation=case.policy.cite(limit),
+        offers=offers,
+        overrides="results",
+    )
+
+
+RULES = (qt_prolonged, orthostatic_hypotension, tachycardia)

@@ -1,0 +1,184 @@
+"""Clozapine plasma levels (clinical.md 2.6): too low for a trial, high, toxic, and when one is worth taking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.counts import judged_value
+from service.alerts.drugs import classes_of
+from service.alerts.facts import Measurement
+from service.alerts.finding import Evidence, Finding
+from service.alerts.policy import Value
+from service.alerts.rules.readings import evidence, line, on_day, order, recent
+
+_NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
+
+
+def _level(case: Case, m: Measurement) -> str:
+    nmol = m.value * case.policy.levels.nmol_per_ng.value
+    return f"Clozapine level {w.bound_word(m)}{w.number(m.value, 0)} ng/mL ({w.number(nmol, 0)} nmol/L)"
+
+
+def hours_after_dose(case: Case, level: Measurement) -> float | None:
+    """Hours between the last charted dose and the sample; None when no chart tells."""
+    if level.at is None or level.date_only:
+        return None
+    doses = [
+        m.start
+        for m in case.clozapine_records
+        if m.role == "administration" and m.start is not None and not m.start_date_only
+        and m.status not in _NOT_GIVEN and not m.not_taken and m.start <= level.at
+    ]  # fmt: skip
+    return (level.at - max(doses)).total_seconds() / 3600 if doses else None
+
+
+def _is_trough(case: Case, hours: float | None) -> bool:
+    rule = case.policy.levels
+    return hours is None or rule.trough_hours_low.value <= hours <= rule.trough_hours_high.value
+
+
+def _steady(case: Case, level: Measurement) -> bool:
+    """The dose had been the same for long enough when the sample was taken, as far as orders tell."""
+    regimen = case.established_regimen
+    began: datetime | None = (regimen.start or regimen.authored) if regimen is not None else None
+    if began is None or level.at is None:
+        return True
+    return (level.at - began).total_seconds() / 86400 >= case.policy.levels.steady_state_days.value
+
+
+def _assumptions(case: Case, level: Measurement) -> tuple[str, ...]:
+    hours = hours_after_dose(case, level)
+    rule = case.policy.levels
+    span = f"{w.number(rule.trough_hours_low.value)} to {w.number(rule.trough_hours_high.value)} h"
+    if hours is None:
+        return (f"Time since the last dose is not charted: taken as a trough ({span} after a dose).",)
+    if _is_trough(case, hours):
+        return (f"Trough: {w.number(hours, 1)} h after the last charted dose.",)
+    return (f"Not a trough: {w.number(hours, 1)} h after the last charted dose ({span} is one).",)
+
+
+def clozapine_level(case: Case) -> Iterator[Finding]:
+    """The newest level lies outside the range that a trial needs."""
+    level = recent(case, "clozapine-level") if case.relevant else None
+    if level is None:
+        return
+    rule, value = case.policy.levels, judged_value(level)
+    trough = _is_trough(case, hours_after_dose(case, level))
+    if value >= rule.toxic.value:
+        yield _finding(case, level, "level-toxic", "critical", rule.toxic, ": toxic, reduce or hold, ECG.", (
+            "Reduce or hold clozapine; look for sedation, hypersalivation, myoclonus, seizures.",
+            "ECG; consider an anticonvulsant.",
+            "Look for the cause: infection, an inhibitor, smoking stopped, a sample soon after a dose.",
+            "Repeat the level.",
+        ))  # fmt: skip
+    elif value > rule.high.value:
+        yield _finding(case, level, "level-high", "warning", rule.high, ": above the ceiling of response.", (
+            "Look for side effects; consider a lower dose or seizure prophylaxis.",
+            "Look for the cause: infection, an inhibitor, smoking stopped.",
+        ))  # fmt: skip
+    elif value < rule.adequate.value and trough and _steady(case, level):
+        yield _finding(case, level, "level-subtherapeutic", "info", rule.adequate, ": an adequate trial is not reached.", (
+            "Ask about missed doses; look for smoking and inducers.",
+            "If response is poor and the drug is tolerated, raise the dose and repeat the level.",
+        ))  # fmt: skip
+
+
+def _finding(
+    case: Case, level: Measurement, code: str, severity: str, limit: Value, says: str, steps: tuple[str, ...]
+) -> Finding:
+    offers = order(
+        case,
+        "clozapine-level",
+        "urgent" if severity == "critical" else "routine",
+        "Repeat the clozapine level",
+    )
+    if severity == "critical":
+        offers = (*order(case, "ecg", "urgent", "Toxic clozapine level"), *offers)
+    dose = case.current_mg_per_day
+    return Finding(
+        code=code,
+        severity=severity,  # type: ignore[arg-type]
+        subject="level",
+        summary=w.summary(f"{_level(case, level)} {on_day(case, level)}{says}"),
+        why=(
+            f"{line(case, level)}.",
+            *_assumptions(case, level),
+            *((f"Clozapine dose: {w.mg(dose)}/day.",) if dose is not None else ()),
+        ),
+        policy_says=(
+            f"Response needs a trough of {w.number(case.policy.levels.adequate.value)} ng/mL or more; "
+            f"above {w.number(case.policy.levels.high.value)} it seldom improves, from {w.number(case.policy.levels.toxic.value)} it is toxic.",
+        ),
+        suggested=steps,
+        evidence=evidence(case, [level]),
+        citation=case.policy.cite(limit),
+        offers=offers,
+        overrides="results",
+    )
+
+
+def level_suggested(case: Case) -> Iterator[Finding]:
+    """Something lately changed the clozapine level, and none was taken since; said at visits."""
+    if case.is_order_hook or not case.on_clozapine:
+        return
+    rule = case.policy
+    causes: list[tuple[str, Evidence, datetime]] = []
+    crp = recent(case, "crp")
+    if (
+        crp is not None
+        and crp.at is not None
+        and crp.value > (crp.upper_limit or rule.myocarditis.crp_raised.value)
+    ):
+        causes.append((f"CRP raised: {line(case, crp)}.", evidence(case, [crp])[0], crp.at))
+    for p in case.problems_of("infection", "pregnancy"):
+        if p.onset is not None and not 0 <= case.days_since(p.onset) <= rule.results.recent_days.value:
+            continue
+        causes.append(
+            (
+                f"Problem list: {w.safe(p.label)}.",
+                Evidence(p.ref, w.safe(p.label), p.onset),
+                p.onset or case.as_of,
+            )
+        )
+    within = rule.interactions.stopped_within_days.value
+    for m in case.other_current:
+        began = m.start or m.authored
+        if began is not None and 0 <= case.days_since(began) <= within and _moves_level(m.drugs):
+            causes.append((f"New: {w.safe(m.label)}.", Evidence(m.ref, w.safe(m.label), began), began))
+    for m in case.stopped_medications(within):
+        if m.end is not None and _moves_level(m.drugs):
+            causes.append((f"Stopped: {w.safe(m.label)}.", Evidence(m.ref, w.safe(m.label), m.end), m.end))
+    last = case.newest("clozapine-level")
+    if last is not None and last.at is not None:
+        taken = last.at
+        causes = [c for c in causes if c[2] > taken]
+    if not causes or case.test_ordered("clozapine-level") is not None:
+        return
+    yield Finding(
+        code="level-suggested",
+        severity="info",
+        subject="level-suggested",
+        summary=w.summary(f"A clozapine level is worth taking now: {w.plain(causes[0][0].rstrip('.'), 80)}."),
+        why=(
+            *(text for text, _, _ in causes),
+            f"Last level: {line(case, last)}." if last is not None else "No clozapine level on record.",
+        ),
+        policy_says=(
+            "Infection, pregnancy, smoking and drugs that act on CYP1A2 change the clozapine level.",
+        ),
+        suggested=("Take a trough level; repeat it once the change has settled.",),
+        evidence=tuple(e for _, e, _ in causes),
+        citation=rule.cite(rule.levels.steady_state_days),
+        offers=order(case, "clozapine-level", "routine", "Something changed that moves the clozapine level"),
+        overrides="results",
+    )
+
+
+def _moves_level(drugs: tuple[str, ...]) -> bool:
+    return any(c.effect in ("raises", "lowers") for d in drugs for c in classes_of(d))
+
+
+RULES = (clozapine_level, level_suggested)

@@ -1,0 +1,221 @@
+"""Myocarditis (clinical.md 2.6; RON-2011): troponin and CRP in the first weeks, and a past myocarditis when clozapine is drafted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.facts import Measurement, Problem
+from service.alerts.finding import Evidence, Finding, Offer, ReferTo
+from service.alerts.rules.counting import remove_drafts
+from service.alerts.rules.readings import (
+    course_line,
+    evidence,
+    line,
+    on_day,
+    order,
+    recent,
+    value,
+    within_hours,
+)
+
+HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
+
+
+def _in_window(case: Case) -> bool:
+    """The first weeks; a course whose start nobody knows may be in them."""
+    day = case.course_day
+    return day is None or day < case.policy.myocarditis.window_days.value
+
+
+def _of_course(case: Case, kind: str) -> Measurement | None:
+    """The newest recent result that belongs to the present course (or to the start at hand)."""
+    newest = recent(case, kind)
+    start = case.course.start
+    if newest is None or newest.at is None or case.starting or start is None:
+        return newest
+    return newest if case.snapshot.day(newest.at) >= case.snapshot.day(start) else None
+
+
+def _heart_rate_signs(case: Case) -> list[Measurement]:
+    """A pulse that is too fast, or much faster than before the course."""
+    rule = case.policy.myocarditis
+    lately = within_hours(case, "heart-rate", case.policy.fever.window_hours.value)
+    if not lately:
+        return []
+    if lately[0].value >= rule.heart_rate.value:
+        return [lately[0]]
+    start = case.course.start
+    before = [
+        m
+        for m in case.series("heart-rate")
+        if start is not None and m.at is not None and case.snapshot.day(m.at) <= case.snapshot.day(start)
+    ]
+    if before and lately[0].value - before[0].value >= rule.heart_rate_rise.value:
+        return [lately[0], before[0]]
+    return []
+
+
+def myocarditis_suspected(case: Case) -> Iterator[Finding]:
+    """Troponin or CRP in the first weeks speak for myocarditis, or cannot be judged."""
+    if not (case.starting or case.continuing) or not _in_window(case):
+        return
+    rule = case.policy.myocarditis
+    troponin, crp = _of_course(case, "troponin"), _of_course(case, "crp")
+    if troponin is None and crp is None:
+        return
+    limit = troponin.upper_limit if troponin is not None else None
+    stop = [
+        m
+        for m, reached in (
+            (
+                troponin,
+                troponin is not None
+                and limit is not None
+                and troponin.value > rule.troponin_stop_factor.value * limit,
+            ),
+            (crp, crp is not None and crp.value > rule.crp_stop.value),
+        )
+        if m is not None and reached
+    ]
+    if stop:
+        yield _stop(case, stop)
+        return
+    raised = [troponin] if troponin is not None and limit is not None and troponin.value > limit else []
+    crp_limit = crp.upper_limit if crp is not None and crp.upper_limit is not None else rule.crp_raised.value
+    if crp is not None and crp.value > crp_limit:
+        signs = (
+            _heart_rate_signs(case)
+            + [
+                m
+                for m in within_hours(case, "temperature", case.policy.fever.window_hours.value)
+                if m.value >= rule.fever.value
+            ][:1]
+        )
+        if signs or raised:
+            raised += [crp, *signs]
+    if raised:
+        yield _watch(case, raised)
+    elif troponin is not None and limit is None:
+        yield _unjudged(case, troponin)
+
+
+def _stop(case: Case, results: list[Measurement]) -> Finding:
+    rule = case.policy.myocarditis
+    referral: tuple[Offer, ...] = (ReferTo("cardiology", "stat", "Suspected myocarditis under clozapine"),)
+    what = "do not start clozapine" if case.starting else "stop clozapine now"
+    return Finding(
+        code="myocarditis-suspected",
+        severity="critical",
+        subject="myocarditis",
+        summary=w.summary(
+            f"{value(results[0])} {on_day(case, results[0])}: myocarditis? {what}, cardiology."
+        ),
+        why=(*(f"{line(case, m)}." for m in results), course_line(case)),
+        policy_says=(rule.says,),
+        suggested=(
+            f"{what[0].upper()}{what[1:]}.",
+            "Ask cardiology at once; echocardiogram.",
+            "Ask about chest pain, breathlessness, palpitations and fever.",
+            "Daily troponin and CRP until they are normal.",
+        ),
+        evidence=evidence(case, results),
+        citation=case.policy.cite(
+            rule.troponin_stop_factor if results[0].kind == "troponin" else rule.crp_stop
+        ),
+        offers=(
+            *remove_drafts(case),
+            *order(case, "troponin-crp", "stat", "Suspected myocarditis"),
+            *referral,
+        ),
+        overrides="results",
+    )
+
+
+def _watch(case: Case, results: list[Measurement]) -> Finding:
+    rule = case.policy.myocarditis
+    return Finding(
+        code="myocarditis-suspected",
+        severity="warning",
+        subject="myocarditis",
+        summary=w.summary(
+            f"{value(results[0])} {on_day(case, results[0])}: repeat troponin and CRP daily (myocarditis?)."
+        ),
+        why=(*(f"{line(case, m)}." for m in results), course_line(case)),
+        policy_says=(rule.says,),
+        suggested=(
+            "Troponin and CRP daily until they are normal; clozapine may continue meanwhile.",
+            "Stop and ask cardiology if troponin exceeds twice its upper limit or CRP 100 mg/L.",
+            "Do not raise the dose.",
+        ),
+        evidence=evidence(case, results),
+        citation=case.policy.cite(rule.heart_rate if len(results) > 1 else rule.troponin_stop_factor),
+        offers=(
+            *order(case, "troponin-crp", "urgent", "Raised troponin or CRP in the first weeks of clozapine"),
+            *order(case, "ecg", "urgent", "Myocarditis?"),
+        ),
+        overrides="results",
+    )
+
+
+def _unjudged(case: Case, troponin: Measurement) -> Finding:
+    """Assays differ by orders of magnitude: a troponin is compared with its own upper limit or not at all."""
+    return Finding(
+        code="myocarditis-suspected",
+        severity="info",
+        subject="myocarditis",
+        summary=w.summary(
+            f"{value(troponin)} {on_day(case, troponin)} has no reference range: judge it by hand."
+        ),
+        why=(f"{line(case, troponin)}.", course_line(case)),
+        policy_says=(case.policy.myocarditis.says,),
+        suggested=("Compare the troponin with the laboratory's upper limit.",),
+        unchecked=("Whether the troponin is raised: the result names no upper limit of normal.",),
+        evidence=evidence(case, [troponin]),
+        citation=case.policy.cite(case.policy.myocarditis.troponin_stop_factor),
+        overrides="results",
+    )
+
+
+def taken_before(case: Case, problem: Problem) -> bool:
+    """The heart problem arose under clozapine, as far as the record tells: its text says so, or clozapine came first."""
+    if "clozapine" in problem.label.lower():
+        return True
+    first = case.course.first_ever
+    return first is not None and (problem.onset is None or problem.onset >= first)
+
+
+def myocarditis_history(case: Case) -> Iterator[Finding]:
+    """A past myocarditis or cardiomyopathy that clozapine did not precede; one under clozapine is rechallenge-caution."""
+    if not case.clozapine_drafts:
+        return
+    past = [p for p in case.problems_of(*HEART_PROBLEMS, history=True) if not taken_before(case, p)]
+    if not past:
+        return
+    lines = []
+    for p in past:
+        when = f" (since {w.day(case.snapshot, p.onset)})" if p.onset is not None else ""
+        verified = f", {p.verification}" if p.verification not in ("", "confirmed") else ""
+        lines.append(f"Problem list: {w.safe(p.label)}{when}{verified}.")
+    yield Finding(
+        code="myocarditis-history",
+        severity="critical",
+        subject="rechallenge",
+        summary=w.summary(f"{w.plain(past[0].label)} in the record: ask cardiology before clozapine."),
+        why=tuple(lines),
+        policy_says=(
+            "Clozapine can cause myocarditis and cardiomyopathy; after one of them it is not given again as a rule.",
+        ),
+        suggested=("Ask cardiology before going on.", "Document why the benefit outweighs the risk."),
+        evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in past),
+        citation=case.policy.cite(case.policy.myocarditis.window_days),
+        offers=(
+            *remove_drafts(case),
+            ReferTo("cardiology", "urgent", "Myocarditis or cardiomyopathy before clozapine"),
+        ),
+        overrides="general",
+    )
+
+
+RULES = (myocarditis_suspected, myocarditis_history)
