@@ -337,6 +337,8 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     strong_inhibitor_factor: Value
     smoking_stop_factor: Value
     duplicate_factor: Value
+    #: An active order of the same dose, older than this, is taken for renewed by the draft.
+    renewal_after_days: Value
     taper_weeks_low: Value
     taper_weeks_high: Value
 

@@ -15,6 +15,7 @@ from service.alerts.rules import (
     count_record,
     data_quality,
     dose,
+    dose_risk,
     heart,
     infection,
     interactions,
@@ -23,8 +24,10 @@ from service.alerts.rules import (
     missed_doses,
     monitoring,
     myocarditis,
+    orders,
     smoking,
     supply,
+    titration,
 )
 
 Rule = Callable[[Case], Iterable[Finding]]
@@ -39,6 +42,9 @@ RULES: tuple[Rule, ...] = (
     *missed_doses.RULES,
     *supply.RULES,
     *dose.RULES,
+    *titration.RULES,
+    *dose_risk.RULES,
+    *orders.RULES,
     *interactions.RULES,
     *smoking.RULES,
     *monitoring.RULES,

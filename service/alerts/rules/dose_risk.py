@@ -1,0 +1,137 @@
+"""Doses that ask for care (clinical.md 2.3): seizures, large single doses, patients who need less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.finding import Evidence, Finding
+
+_LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
+
+
+def _dose_evidence(case: Case) -> tuple[Evidence, ...]:
+    records = case.clozapine_drafts or case.current_clozapine[:1]
+    return tuple(Evidence(m.ref, w.safe(f"{m.label}: {m.dose.text if m.dose else ''}")) for m in records)
+
+
+def dose_seizure_risk(case: Case) -> Iterator[Finding]:
+    """More than 600 mg a day without an anticonvulsant on the list."""
+    dose, rule = case.current_mg_per_day, case.policy.dosing
+    if dose is None or dose <= rule.seizure_above.value or (case.is_order_hook and not case.clozapine_drafts):
+        return
+    if not (case.clozapine_drafts or case.on_clozapine) or case.taken_now("anticonvulsant"):
+        return
+    read = case.snapshot.state("medications") == "complete"
+    yield Finding(
+        code="dose-seizure-risk",
+        severity="warning",
+        subject="seizure",
+        summary=w.summary(
+            f"Clozapine {w.mg(dose)}/day without an anticonvulsant: seizure risk, consider prophylaxis."
+        ),
+        why=(
+            f"Clozapine {w.mg(dose)}/day.",
+            "No anticonvulsant on the list."
+            if read
+            else "No anticonvulsant among the medications that could be read.",
+        ),
+        policy_says=(
+            "Seizures: 3 to 4 % at 300 to 600 mg/day, 5 % at 600 to 900 mg/day.",
+            "Valproate is the usual choice, but adds to neutropenia, and to myocarditis while the dose is rising.",
+        ),
+        suggested=(
+            "Check a clozapine level.",
+            "Consider an anticonvulsant or a lower dose; not carbamazepine.",
+            "Ask about myoclonus and drop attacks.",
+        ),
+        unchecked=() if read else ("Not all medications could be read.",),
+        evidence=_dose_evidence(case),
+        missing=("an anticonvulsant",),
+        citation=case.policy.cite(rule.seizure_above),
+        overrides="dose",
+    )
+
+
+def dose_single_too_high(case: Case) -> Iterator[Finding]:
+    """One dose above 450 mg, or more than 200 mg a day given once outside bedtime."""
+    rule = case.policy.dosing
+    for draft in case.clozapine_drafts:
+        dose = draft.dose
+        if dose is None or dose.mg_per_day is None:
+            continue
+        single = dose.largest_single_mg
+        if single is not None and single > rule.single_maximum.value:
+            text, limit = f"a single dose of {w.mg(single)}", rule.single_maximum
+        elif dose.mg_per_day > rule.once_daily_maximum.value and dose.doses_per_day == 1 and not dose.bedtime:
+            text, limit = (
+                f"{w.mg(dose.mg_per_day)} once daily, not said to be at bedtime",
+                rule.once_daily_maximum,
+            )
+        else:
+            continue
+        yield Finding(
+            code="dose-single-too-high",
+            severity="info",
+            subject="single-dose",
+            summary=w.summary(f"Clozapine: {text}; divide it or give the larger part at bedtime."),
+            why=(f"{w.safe(draft.label)}: {w.safe(dose.text)}.",),
+            policy_says=(
+                f"More than {w.mg(rule.once_daily_maximum.value)}/day is divided, the larger part in the evening; "
+                f"one dose is at most {w.mg(rule.single_maximum.value)}.",
+            ),
+            suggested=("Divide the dose, or write that it is taken at bedtime.",),
+            evidence=(Evidence(draft.ref, w.safe(f"{draft.label}: {dose.text}")),) if draft.ref else (),
+            missing=() if draft.ref else ("an id on the draft order",),
+            citation=case.policy.cite(limit),
+            overrides="dose",
+            changes_order=limit is rule.single_maximum,
+        )
+        return
+
+
+def dose_reduced_need(case: Case) -> Iterator[Finding]:
+    """A start in a patient who needs less than others."""
+    if not case.starting:
+        return
+    rule = case.policy.dosing
+    age = case.age_years
+    strong: list[str] = []
+    evidence: list[Evidence] = []
+    if age is not None and age >= rule.elderly_from_years.value:
+        strong.append(f"{age} years old")
+    for p in case.problems_of(*_LESS_NEEDED):
+        strong.append(w.plain(p.label))
+        evidence.append(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only))
+    mild: list[str] = ["woman"] if case.snapshot.sex == "female" else []
+    smoking = case.coded("smoking")
+    if smoking and smoking[0].value in ("never", "former"):
+        mild.append("does not smoke")
+        evidence.append(Evidence(smoking[0].ref, w.safe(smoking[0].raw), smoking[0].at, smoking[0].date_only))
+    reasons = [*strong, *mild]
+    if not reasons:
+        return
+    yield Finding(
+        code="dose-reduced-need",
+        severity="info",
+        subject="reduced-need",
+        summary=w.summary(
+            f"Likely to need less clozapine: {w.listed(reasons)}. Titrate slowly, check a level."
+        ),
+        why=(f"{w.safe(w.listed(reasons))}.",),
+        policy_says=(
+            "Older patients, women, non-smokers, poor CYP2D6 metabolisers, patients of Asian ancestry (about half the dose) and those with "
+            "severe kidney or liver disease reach the same level with less.",
+        ),
+        suggested=("Rise in smaller steps.", "Check a level before going beyond a low dose."),
+        evidence=tuple(evidence),
+        missing=() if evidence else ("nothing; age and sex are from the patient record",),
+        citation=case.policy.cite(rule.elderly_from_years),
+        overrides="dose",
+        # Sex and smoking alone shape the target, not the order at hand.
+        changes_order=bool(strong),
+    )
+
+
+RULES = (dose_seizure_risk, dose_single_too_high, dose_reduced_need)

@@ -1,0 +1,154 @@
+"""Titration (clinical.md 2.3): doses that rise too fast, from the steps of the drafts and from the dose before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+
+from service.alerts import wording as w
+from service.alerts.case import Case
+from service.alerts.finding import Evidence, Finding
+from service.alerts.policy import Value
+
+
+class Rise(Struct, frozen=True):
+    """The daily dose changes on a day of the course (None: the course's start is not known)."""
+
+    course_day: int | None
+    #: Days from today.
+    in_days: int
+    before: float
+    after: float
+
+    @property
+    def by(self) -> float:
+        """mg per day."""
+        return self.after - self.before
+
+
+def _plan(case: Case) -> list[tuple[int, float]] | None:
+    """(days from today, mg per day) of all drafts together, changes only; None when a draft cannot be read."""
+    days: set[int] = set()
+    drafts = []
+    for draft in case.clozapine_drafts:
+        dose = draft.dose
+        if dose is None or dose.mg_per_day is None:
+            return None
+        steps = [(s.first_day, s.mg_per_day) for s in dose.steps] or [
+            (0, dose.first_mg_per_day or dose.mg_per_day)
+        ]
+        drafts.append(sorted(steps))
+        days.update(day for day, _ in steps)
+    plan: list[tuple[int, float]] = []
+    for day in sorted(days):
+        total = sum(max((s for s in steps if s[0] <= day), default=(0, 0.0))[1] for steps in drafts)
+        if not plan or plan[-1][1] != total:
+            plan.append((day, total))
+    return plan
+
+
+def rises(case: Case) -> list[Rise]:
+    """Every rise of the daily dose that the drafts mean, the first one against the dose the patient is on."""
+    plan = _plan(case)
+    if not plan:
+        return []
+    today = case.course_day
+    before = None if case.starting else case.established_mg_per_day
+    found: list[Rise] = []
+    for in_days, mg in plan:
+        if before is not None and mg > before:
+            found.append(Rise(today + in_days if today is not None else None, in_days, before, mg))
+        before = mg
+    return found
+
+
+def _lately_raised(case: Case) -> list[int]:
+    """Days from today (negative) on which orders of the last week raised the dose."""
+    week_ago = case.as_of - timedelta(weeks=1)
+    orders = sorted(
+        (
+            (m.start or m.authored, m.dose.mg_per_day)
+            for m in case.clozapine_records
+            if m.role == "order" and m.dose is not None and m.dose.mg_per_day is not None and (m.start or m.authored) is not None
+        ),
+        key=lambda o: o[0],  # type: ignore[arg-type,return-value]
+    )  # fmt: skip
+    found = []
+    for (_, before), (began, after) in pairwise(orders):
+        assert began is not None
+        if after > before and week_ago < began <= case.as_of:
+            found.append(-case.days_since(began))
+    return found
+
+
+def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
+    """A step larger than allowed on its day, too many steps in a week, or too high a dose before day 14."""
+    if not case.clozapine_drafts:
+        return
+    rule = case.policy.dosing
+    found = rises(case)
+    problems: list[tuple[str, Value]] = []
+    for r in found:
+        step = f"{w.mg(r.before)} to {w.mg(r.after)}/day"
+        when = f" on day {r.course_day}" if r.course_day is not None else ""
+        if r.course_day is not None and r.course_day < rule.early_days.value:
+            if r.by > rule.early_rise_maximum.value:
+                problems.append(
+                    (
+                        f"{step}{when}: more than {w.mg(rule.early_rise_maximum.value)} a day in the first two weeks",
+                        rule.early_rise_maximum,
+                    )
+                )
+        elif r.by > rule.late_step_maximum.value:
+            problems.append(
+                (
+                    f"{step}{when}: more than {w.mg(rule.late_step_maximum.value)} in one step",
+                    rule.late_step_maximum,
+                )
+            )
+        if (
+            r.course_day is not None
+            and r.course_day < rule.day_14.value
+            and r.after > rule.day_14_maximum.value
+        ):
+            problems.append(
+                (
+                    f"{w.mg(r.after)}/day{when}: more than {w.mg(rule.day_14_maximum.value)} before day {w.number(rule.day_14.value)}",
+                    rule.day_14_maximum,
+                )
+            )
+    late = [r.in_days for r in found if r.course_day is None or r.course_day >= rule.early_days.value]
+    if late:
+        raised = sorted([*_lately_raised(case), *late])
+        for first in raised:
+            within = [day for day in raised if first <= day < first + timedelta(weeks=1).days]
+            if len(within) > rule.late_steps_per_week.value:
+                problems.append((f"{len(within)} rises within a week", rule.late_steps_per_week))
+                break
+    if not problems:
+        return
+    texts = list(dict.fromkeys(text for text, _ in problems))
+    yield Finding(
+        code="dose-titration-too-fast",
+        severity="warning",
+        subject="titration",
+        summary=w.summary(f"Clozapine titration too fast: {texts[0]}."),
+        why=tuple(f"{text}." for text in texts),
+        policy_says=(
+            f"First two weeks: rise by at most {w.mg(rule.early_rise_maximum.value)} a day, to at most {w.mg(rule.day_14_maximum.value)}/day; "
+            f"later by at most {w.mg(rule.late_step_maximum.value)}, at most {w.number(rule.late_steps_per_week.value)} times a week.",
+        ),
+        suggested=("Write smaller steps.", "Measure blood pressure and pulse at each rise."),
+        evidence=tuple(
+            Evidence(d.ref, w.safe(f"{d.label}: {d.dose.text if d.dose else ''}"))
+            for d in case.clozapine_drafts
+        ),
+        citation=case.policy.cite(problems[0][1]),
+        overrides="dose",
+    )
+
+
+RULES = (dose_titration_too_fast,)
