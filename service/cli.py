@@ -17,6 +17,7 @@ from rich.table import Table
 from service.alerts.drugs import classes_of, drugs_by_name, product_by_code
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
+from service.backtest import command as backtest_command
 from service.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ terminology_app = typer.Typer(help="How medications are recognised.", no_args_is
 app.add_typer(policy_app, name="policy")
 app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
+app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 out = Console()
 
 #: Exit codes of ``check`` (contract).
