@@ -19,6 +19,7 @@ from msgspec import Raw
 from rich.console import Console
 from rich.table import Table
 
+from bench import backtest
 from bench.data import NOW, order_sign
 from bench.load import latencies, request_bytes
 from cds_hooks.context import HOOKS
@@ -168,11 +169,14 @@ def main() -> int:
     for name, ms in parts.items():
         steps.add_row(name, f"{ms:.3f}")
     console.print(steps)
+    exports = backtest.measure()
+    console.print(backtest.table(exports))
     result = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "http": rows,
         "core_ms": parts,
+        "backtest": exports,
     }
     Path(__file__).with_name("latest.json").write_text(json.dumps(result, indent=2) + "\n")
     return 0

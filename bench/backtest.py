@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.table import Table
 
 from bench.data import NOW, RXNORM, medication, observation
 from service.alerts.policy import policy_by_id
@@ -100,6 +101,27 @@ def measure(patients: int = PATIENTS) -> list[dict[str, float]]:
             )
             rows.append({"megabytes": megabytes} | orjson.loads(done.stdout))
     return rows
+
+
+def table(rows: list[dict[str, float]]) -> Table:
+    """The measurements for people."""
+    shown = Table(
+        "backtest, one core: export MB",
+        "patients on clozapine",
+        "orders judged",
+        "patients/s",
+        "aim",
+        "orders/s",
+        "lines read/s",
+        "peak memory MB",
+    )
+    for row in rows:
+        met = "[green]" if row["patients_per_second"] >= AIM else "[red]"
+        shown.add_row(
+            f"{row['megabytes']:.0f}", f"{row['patients']:.0f}", f"{row['evaluations']:.0f}", f"{met}{row['patients_per_second']:.0f}", f"{AIM}",
+            f"{row['evaluations_per_second']:.0f}", f"{row['lines_per_second']:.0f}", f"{row['peak_mb']:.0f}",
+        )  # fmt: skip
+    return shown
 
 
 if __name__ == "__main__":

@@ -196,18 +196,28 @@ def _print(report: Report, console: Console) -> None:
         f"{report.lines} lines read, {report.unreadable} unreadable.",
         highlight=False,
     )
-    summary = Table(
-        "policy", units, "alerts", f"per 100 {units}", "with critical", "with warning or critical", "silent"
-    )
+    summary = Table()
+    for heading in (
+        "policy",
+        units,
+        "alerts",
+        f"per 100 {units}",
+        "with critical",
+        "with warning or critical",
+        "silent",
+    ):
+        summary.add_column(heading, overflow="fold")
     for p in report.policies:
         summary.add_row(
             p.label, str(p.orders), str(p.alerts), f"{p.per_100}", f"{p.with_critical_percent} %",
             f"{p.with_interruption_percent} %", f"{p.silent_percent} %",
         )  # fmt: skip
     console.print(summary)
-    table = Table("code", "severity", title=f"Alerts per 100 {units} (number of alerts)")
+    table = Table(title=f"Alerts per 100 {units} (number of alerts)")
+    table.add_column("code", overflow="fold")
+    table.add_column("severity")
     for p in report.policies:
-        table.add_column(p.label, justify="right")
+        table.add_column(p.label, justify="right", overflow="fold")
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for p in report.policies:
         for row in p.codes:

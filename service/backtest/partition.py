@@ -72,8 +72,7 @@ def partition(
                     continue
                 done.kept += 1
                 key = patient.encode()
-                # crc32 is used up by the marks; another mixing spreads the marked patients evenly.
-                output = outputs[zlib.adler32(key[::-1]) * 2_654_435_761 % 2**32 % count]
+                output = outputs[zlib.crc32(key) % count]
                 output.write(
                     b"%b\t%b:%d\t%b\n"
                     % (key, file.name.encode(errors="replace").replace(b"\t", b" "), number, raw.strip())

@@ -233,13 +233,18 @@ class Bar(Struct, frozen=True):
     parts: tuple[tuple[tuple[str, float], ...], ...]
 
 
+def _exact(row: CodeRow, policy: PolicyResult) -> float:
+    """Alerts per 100, not rounded: parts of a bar must add up to its end."""
+    return 100 * row.alerts / policy.orders if policy.orders else 0.0
+
+
 def bars(report: Report) -> tuple[Bar, ...]:
     """Codes by how often they fire under any policy, most frequent first."""
     totals: dict[str, float] = {}
     for policy in report.policies:
         per_code: dict[str, float] = {}
         for row in policy.codes:
-            per_code[row.code] = per_code.get(row.code, 0.0) + row.per_100
+            per_code[row.code] = per_code.get(row.code, 0.0) + _exact(row, policy)
         for code, rate in per_code.items():
             totals[code] = max(totals.get(code, 0.0), rate)
     return tuple(
@@ -247,7 +252,7 @@ def bars(report: Report) -> tuple[Bar, ...]:
             title_of(code),
             code,
             tuple(
-                tuple((row.severity, row.per_100) for row in policy.codes if row.code == code)
+                tuple((row.severity, _exact(row, policy)) for row in policy.codes if row.code == code)
                 for policy in report.policies
             ),
         )
