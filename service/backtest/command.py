@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -133,6 +134,8 @@ def backtest(
             html.write_text(as_html(report), encoding="utf-8")
     except ExportError as error:
         _fail(str(error))
+    except BrokenProcessPool:
+        _fail("a process of the backtest was killed, probably for lack of memory: repeat with fewer --jobs")
     except OSError as error:
         _fail(f"{error.filename or directory}: {error.strerror}")
     if as_json:

@@ -56,7 +56,11 @@ class ProblemHistory(Struct, frozen=True):
 
 def seconds(at: datetime | None) -> float:
     """POSIX seconds; minus infinity for what has no date and is always seen."""
-    return at.timestamp() if at is not None else float("-inf")
+    try:
+        return at.timestamp() if at is not None else float("-inf")
+    except (OverflowError, ValueError):
+        # The year 1 stands for "unknown" in some systems, and has no POSIX time in every zone.
+        return float("-inf")
 
 
 def histories(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import MAXYEAR, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
 import msgspec
@@ -77,8 +77,8 @@ def order_moment(text: object, zone: tzinfo) -> datetime | None:
 
 def end_moment(moment: Moment | None) -> datetime | None:
     """The end that a date stands for: a day ends with the day."""
-    if moment is None:
-        return None
+    if moment is None or moment.at.year == MAXYEAR:
+        return None  # 9999-12-31 is how some systems write "no end"
     return moment.at + timedelta(days=1) if moment.date_only else moment.at
 
 

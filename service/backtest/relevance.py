@@ -78,7 +78,7 @@ class Products:
         if reference is None or not reference.reference or reference.reference.startswith("#"):
             return None
         if self._connection is None:
-            self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
+            self._connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
         identifier = reference.reference.removeprefix("urn:uuid:").split("/")[-1]
         row = self._connection.execute("SELECT resource FROM product WHERE id = ?", (identifier,)).fetchone()
         resource = read_one(row[0], "medications")[0] if row is not None else None

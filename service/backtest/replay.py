@@ -67,9 +67,16 @@ def replay(path: Path, plan: Plan) -> Tally:
     products = Products(plan.products)
     try:
         for patient_id, lines in patients_in(path):
-            chart = Chart(patient_id, lines, products, plan.reading, tally.faults)
-            if chart.has_clozapine:
-                _replay_patient(chart, plan, tally)
+            try:
+                chart = Chart(patient_id, lines, products, plan.reading, tally.faults)
+                if chart.has_clozapine:
+                    _replay_patient(chart, plan, tally)
+            except Exception as fault:
+                # One strange record must not cost the run of a night; it is named, not passed over.
+                where = lines[0][0]
+                tally.faults.add(
+                    where, f"the record of this patient could not be replayed ({type(fault).__name__})"
+                )
     finally:
         products.close()
     return tally

@@ -67,7 +67,7 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
 
 def _outcome_failed(outcome: OperationOutcome) -> bool:
     issues = outcome.issue if isinstance(outcome.issue, list) else []
-    severities = {i.get("severity") for i in issues if isinstance(i, dict)}
+    severities = {str(i.get("severity")) for i in issues if isinstance(i, dict)}
     return not severities or bool(severities & {"error", "fatal"})
 
 

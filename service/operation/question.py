@@ -26,6 +26,7 @@ from service.operation.parameters import Parameters, read_parameters
 
 _TYPES = ("collection", "searchset")
 _READ = frozenset(str(t.__struct_config__.tag) for t in AnyResource.__args__)
+_YEARS = (1900, 2999)
 _ORDERS = frozenset({"MedicationRequest", "ServiceRequest"})
 #: The source that a whole record is filed under; the snapshot sorts resources by their type.
 _RECORD = "medications"
@@ -82,7 +83,7 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
             partial = _note_outcome(entry, where, issues, problems) or partial
             continue
         asked = _reference(entry.resource) in wanted or (
-            entry.resource.get("resourceType") in _ORDERS and entry.resource.get("status") == "draft"
+            type_of(entry.resource) in _ORDERS and entry.resource.get("status") == "draft"
         )
         if asked:
             drafts.append(entry.resource)
@@ -141,8 +142,14 @@ def _entries(bundle: Json, where: str) -> list[_Entry]:
     return entries
 
 
+def type_of(resource: Json) -> str:
+    """The resource's type; empty when it names none."""
+    type_name = resource.get("resourceType")
+    return type_name if isinstance(type_name, str) else ""
+
+
 def _reference(resource: Json) -> str:
-    return f"{resource.get('resourceType')}/{resource.get('id')}"
+    return f"{type_of(resource)}/{resource.get('id')}"
 
 
 def _resolve(entries: list[_Entry]) -> dict[str, str]:
@@ -243,9 +250,8 @@ def _note_pages(bundle: Json, where: str, issues: list[Issue], problems: list[Re
 def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
     """An OperationOutcome among the resources: True when it says that something failed."""
     listed = entry.resource.get("issue")
-    severities = (
-        {i.get("severity") for i in listed if isinstance(i, dict)} if isinstance(listed, list) else set()
-    )
+    issues_sent = [i for i in listed if isinstance(i, dict)] if isinstance(listed, list) else []
+    severities = {str(i.get("severity")) for i in issues_sent}
     if severities and not severities & {"error", "fatal"}:
         return False
     issues.append(
@@ -325,7 +331,8 @@ def _as_of(parameters: Parameters, zone: tzinfo) -> datetime | None:
     if not parameters.as_of:
         return None
     moment = read_moment(parameters.as_of, zone)
-    if moment is None:
+    # At the ends of the calendar no rule could count days.
+    if moment is None or not _YEARS[0] <= moment.at.year <= _YEARS[1]:
         raise BadRequest(
             "The parameter “asOf” must be a dateTime that exists, such as 2026-11-20T10:00:00Z.",
             "Parameters.parameter",

@@ -365,3 +365,44 @@ def test_statements_dispenses_administrations_and_allergies_have_their_own_dates
     assert seen("2026-02-15") == ([("s", "active")], 0)
     assert seen("2026-03-15") == ([("d", "completed"), ("s", "active")], 0)
     assert seen("2026-06-15") == ([("a", "completed"), ("d", "completed"), ("s", "completed")], 1)
+
+
+def test_dates_at_the_ends_of_the_calendar_stop_nothing(tmp_path: Path) -> None:
+    endless = order("a", "2026-03-02", mg=12.5, status="completed")
+    endless["dosageInstruction"][0]["timing"]["repeat"]["boundsPeriod"] = {"end": "9999-12-31"}
+    export = write(
+        tmp_path,
+        [
+            patient(),
+            anc("unknown", 3.0, "0001-01-01"),
+            endless,
+            order("b", "0001-01-01T00:00:00+14:00"),
+            order("c", "9999-12-31"),
+            patient("p2"),
+            order("d", "2026-03-02", who="p2"),
+        ],
+    )
+    tally = run(export, zone=ZoneInfo("Pacific/Auckland"), first=day("2000-01-01"), last=day("2100-01-01"))
+    assert tally.faults.count <= 1
+    assert tally.orders[LABEL] >= 1
+
+
+def test_a_record_that_cannot_be_replayed_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.backtest import replay
+
+    real = replay.evaluate
+
+    def evaluate(snapshot: Any, *rest: Any, **more: Any) -> Any:
+        if snapshot.patient_id == "p1":
+            raise ZeroDivisionError("p1")
+        return real(snapshot, *rest, **more)
+
+    monkeypatch.setattr(replay, "evaluate", evaluate)
+    two = [patient(), order("a", "2026-03-02"), patient("p2"), order("b", "2026-03-02", who="p2")]
+    tally = run(write(tmp_path, two))
+    assert tally.orders[LABEL] == 1
+    assert tally.faults.named == [
+        "MedicationRequest.000.ndjson:1: the record of this patient could not be replayed (ZeroDivisionError)"
+    ]

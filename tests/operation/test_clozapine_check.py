@@ -14,6 +14,8 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.provenance import Provenance
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlmodel import Session, select
 
 from service.registry.tables import CardShown, HookCall
@@ -401,3 +403,37 @@ def test_the_openapi_document_is_true(client: httpx.Client) -> None:
             operation["responses"]["200"]["content"]["application/fhir+json"]["schema"] | schemas,
         )
     assert PATH in Path(__file__).parents[2].joinpath("docs", "integration.md").read_text()
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(
+    ["2026-02-30", "9999-12-31", "0001-01-01", "Patient/other", "urn:uuid:x", "#a", "1e400"]
+)  # fmt: skip
+_ODD = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=4)  # fmt: skip
+
+
+def _spots(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every path into a JSON value."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [spot for key, child in pairs for spot in [(*path, key), *_spots(child, (*path, key))]]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_sent_the_answer_is_fhir(client: httpx.Client, data: st.DataObject) -> None:
+    chart = record(WOMAN, on_clozapine(), anc(0.4, 0.5), clozapine(300))
+    body = parameters(
+        ("bundle", {"resource": chart}),
+        ("asOf", {"valueDateTime": "2026-11-20T10:00:00Z"}),
+        ("order", {"valueReference": {"reference": "MedicationRequest/draft-1"}}),
+    )
+    body = json.loads(json.dumps(body))  # a copy: what is shared between tests stays as it is
+    for _ in range(data.draw(st.integers(1, 3))):
+        *way, last = data.draw(st.sampled_from(_spots(body)))
+        node: Any = body
+        for step in way:
+            node = node[step]
+        node[last] = data.draw(_ODD)
+    response = client.post(PATH, content=json.dumps(body), headers=FHIR)
+    assert response.status_code in (200, 400), response.text
+    model = Bundle if response.status_code == 200 else OperationOutcome
+    model.model_validate(response.json())
