@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
 from service.alerts.facts import ReadProblem
-from service.fhir.decode import read_one, reference_of
+from service.fhir.decode import HARMLESS, read_one, reference_of
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.resources import AnyResource, OperationOutcome, Resource
@@ -252,7 +252,7 @@ def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list
     listed = entry.resource.get("issue")
     issues_sent = [i for i in listed if isinstance(i, dict)] if isinstance(listed, list) else []
     severities = {str(i.get("severity")) for i in issues_sent}
-    if severities and not severities & {"error", "fatal"}:
+    if severities and severities <= HARMLESS:
         return False
     issues.append(
         Issue(
