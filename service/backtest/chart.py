@@ -43,6 +43,7 @@ from service.fhir.medication import MedicationReader
 from service.fhir.queries import QUERIES
 from service.fhir.resources import (
     AllergyIntolerance,
+    AnyResource,
     Condition,
     MedicationRequest,
     Observation,
@@ -53,6 +54,7 @@ from service.fhir.snapshot import SiteMaps
 
 _RECORD = "medications"
 _SLOW = timedelta(days=7)
+_all = msgspec.json.Decoder(list[AnyResource])
 _WITH_EXTRA = (Condition, AllergyIntolerance, MedicationRequest, Patient)
 #: Orders that were really written; proposals, plans and options are not signed.
 _SIGNED = frozenset({"order", "original-order", "reflex-order", "filler-order", "instance-order", None})
@@ -139,8 +141,7 @@ class Chart:
     def _read(self, lines: list[tuple[str, bytes]], faults: Faults) -> list[Resource]:
         resources: list[Resource] = []
         reading = self.reading
-        for index, (where, raw) in enumerate(lines):
-            resource, problem = read_one(raw, _RECORD)
+        for index, ((where, raw), (resource, problem)) in enumerate(zip(lines, _decoded(lines), strict=True)):
             if problem is not None:
                 faults.add(where, problem.reason)
                 at = known_at_of_unreadable(raw, reading.zone)
@@ -306,6 +307,14 @@ class Chart:
             read_problems=self._read_problems.until(when),
             smoke_free_wards=reading.smoke_free_wards,
         )
+
+
+def _decoded(lines: list[tuple[str, bytes]]) -> list[tuple[Resource | None, ReadProblem | None]]:
+    """Every line as :func:`read_one` reads it; all at once when all are sound, which is faster."""
+    try:
+        return [(r, None) for r in _all.decode(b"[" + b",".join([raw for _, raw in lines]) + b"]")]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return [read_one(raw, _RECORD) for _, raw in lines]
 
 
 def _asked_about(drugs: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from service.alerts.cards import shown
 from service.alerts.case import CLOZAPINE, Case
-from service.alerts.evaluate import evaluate
+from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import Policy
 from service.backtest.chart import Chart, Order, Reading
@@ -127,20 +127,13 @@ def _ask(snapshot: PatientSnapshot, moment: Moment, plan: Plan, tally: Tally) ->
     count = len(moment.orders) or 1
     for protocol in plan.protocols:
         policy = protocol.on(day)
-        if not _concerns_clozapine(snapshot, policy or protocol.policy, moment):
+        case = Case(snapshot, policy or protocol.policy, moment.at)
+        # An order of clozapine always is the service's business; any other order, and a day, only while it is taken.
+        if not (any(CLOZAPINE in o.draft.drugs for o in moment.orders) or case.on_clozapine):
             continue
         if policy is None:
             tally.not_in_force[protocol.label] += count
             continue
         tally.evaluations += 1
-        findings = evaluate(
-            snapshot, policy, moment.at, on_fault=lambda rule, _: tally.rule_faults.update([rule])
-        )
+        findings = evaluate_case(case, on_fault=lambda rule, _: tally.rule_faults.update([rule]))
         tally.add(protocol.label, month, count, shown(findings, moment.hook))
-
-
-def _concerns_clozapine(snapshot: PatientSnapshot, policy: Policy, moment: Moment) -> bool:
-    """An order of clozapine always does; any other order, and a day, only while the patient takes it."""
-    if any(CLOZAPINE in o.draft.drugs for o in moment.orders):
-        return True
-    return Case(snapshot, policy, moment.at).on_clozapine

@@ -392,14 +392,14 @@ def test_a_record_that_cannot_be_replayed_is_named_and_the_others_go_on(
 ) -> None:
     from service.backtest import replay
 
-    real = replay.evaluate
+    real = replay.evaluate_case
 
-    def evaluate(snapshot: Any, *rest: Any, **more: Any) -> Any:
-        if snapshot.patient_id == "p1":
+    def evaluate(case: Any, **more: Any) -> Any:
+        if case.snapshot.patient_id == "p1":
             raise ZeroDivisionError("p1")
-        return real(snapshot, *rest, **more)
+        return real(case, **more)
 
-    monkeypatch.setattr(replay, "evaluate", evaluate)
+    monkeypatch.setattr(replay, "evaluate_case", evaluate)
     two = [patient(), order("a", "2026-03-02"), patient("p2"), order("b", "2026-03-02", who="p2")]
     tally = run(write(tmp_path, two))
     assert tally.orders[LABEL] == 1
