@@ -19,7 +19,7 @@ from msgspec import Raw
 from rich.console import Console
 from rich.table import Table
 
-from bench import registry
+from bench import backtest, registry
 from bench.data import NOW, order_sign
 from bench.load import latencies, request_bytes
 from cds_hooks.context import HOOKS
@@ -180,8 +180,11 @@ def main() -> int:
         f"slope {watching['ms_per_patient']:.2f} ms a patient: 200 000 patients in {watching['minutes_for_200000']:.1f} min; "
         f"a worklist page of 200 000 patients {watching['page_of_200000_ms']:.1f} ms"
     )
+    exports = backtest.measure()
+    console.print(backtest.table(exports))
     result = {
         "registry": watching,
+        "backtest": exports,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "http": rows,

@@ -89,6 +89,9 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 class Endpoint:
     """One ASGI endpoint: authenticate, answer, turn errors into OperationOutcomes, add CORS headers, report."""
 
+    #: Of every body, errors too.
+    media_type = b"application/json"
+
     def __init__(
         self,
         kind: str,
@@ -152,7 +155,7 @@ class Endpoint:
             message = f"The service failed; nothing was checked. Report incident {incident} to its operators."
             status, body = 500, operation_outcome(message, code="exception")
         if body:
-            headers.append((b"content-type", b"application/json"))
+            headers.append((b"content-type", self.media_type))
             headers.append((b"content-length", str(len(body)).encode()))
         headers.append((b"cache-control", b"no-store"))
         await send({"type": "http.response.start", "status": status, "headers": headers + cors})

@@ -31,6 +31,8 @@ from service.fhir.client import new_client
 from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
+from service.operation.endpoint import PATH as CHECK_PATH
+from service.operation.endpoint import ClozapineCheck
 from service.ops import memory
 from service.ops.health import Check, Health
 from service.ops.metrics import Metrics
@@ -197,6 +199,17 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         observer=observe,
     )
+    check = ClozapineCheck(
+        site,
+        clock=clock,
+        recorder=recorder,
+        metrics=metrics,
+        max_body_bytes=settings.max_body_bytes,
+        authenticate=None,
+        allowed_origins=settings.origins,
+        observer=observe,
+    )
+    routes.append(Route(CHECK_PATH, endpoint=check))
     app.router.routes[:0] = routes
     app.direct = {
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
+from service.backtest import command as backtest_command
 from service.registry_cli import app as registry_app
 from service.settings import Settings, SettingsError, load_settings
 from service.terminology_cli import app as terminology_app
@@ -34,6 +35,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
 app.add_typer(registry_app, name="registry")
+app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 out = Console()
 
 #: Exit codes of ``check`` (contract).

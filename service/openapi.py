@@ -241,6 +241,83 @@ def _service_paths() -> dict[str, Any]:
     return paths
 
 
+def _check_operation() -> dict[str, Any]:
+    """The FHIR operation for systems without CDS Hooks."""
+    media = "application/fhir+json"
+    record = _object(
+        ["resourceType", "type"],
+        {
+            "resourceType": {"const": "Bundle"},
+            "type": {"enum": ["collection", "searchset"]},
+            "entry": {"type": "array", "items": _object([], {"fullUrl": _TEXT, "resource": _RESOURCE})},
+        },
+        "The record of one patient. MedicationRequests with status draft are the orders that are asked about.",
+    )
+    parameter = _object(
+        ["name"],
+        {
+            "name": {
+                "enum": ["bundle", "resource", "patient", "event", "asOf", "order", "unavailable"],
+                "description": "bundle (or resource): the record, once, required. patient: id or reference. event: a hook name. "
+                "asOf: the moment of the question. order: a MedicationRequest or a reference to one in the Bundle. "
+                "unavailable: a kind of data the record leaves out.",
+            },
+            "resource": _RESOURCE,
+            "valueCode": _TEXT,
+            "valueId": _TEXT,
+            "valueString": _TEXT,
+            "valueDateTime": _TEXT,
+            "valueReference": _object(["reference"], {"reference": _TEXT}),
+        },
+    )
+    parameters = _object(
+        ["resourceType", "parameter"],
+        {"resourceType": {"const": "Parameters"}, "parameter": {"type": "array", "items": parameter}},
+    )
+    answer = _object(
+        ["resourceType", "type"],
+        {
+            "resourceType": {"const": "Bundle"},
+            "type": {"const": "collection"},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "entry": {
+                "type": "array",
+                "items": _object(
+                    ["fullUrl", "resource"],
+                    {
+                        "fullUrl": _TEXT,
+                        "resource": {
+                            "type": "object",
+                            "properties": {
+                                "resourceType": {"enum": ["DetectedIssue", "Provenance", "OperationOutcome"]}
+                            },
+                        },
+                    },
+                ),
+            },
+        },
+    )
+    body = {"schema": {"oneOf": [record, parameters]}}
+    errors = {
+        status: error | {"content": {media: error["content"]["application/json"]}}
+        for status, error in _ERRORS.items()
+    }
+    return {
+        "operationId": "clozapine-check",
+        "summary": "The clozapine check for systems without CDS Hooks",
+        "description": "The same rules and findings as the hooks, as FHIR: one DetectedIssue for each finding, most severe first, "
+        "one Provenance that names policy and version, and an OperationOutcome when something sent is not valid or was not read.",
+        "tags": ["FHIR"],
+        "requestBody": {"required": True, "content": {media: body, "application/json": body}},
+        "responses": {
+            "200": _json(
+                answer, "What was found; a Bundle without entries when there is nothing to say.", media
+            ),
+            **errors,
+        },
+    }
+
+
 def document() -> dict[str, Any]:
     """The document served at ``/openapi.json`` and kept in ``openapi/openapi.json``."""
     health = _json({"$ref": "#/components/schemas/Health"}, "Healthy.", "application/health+json")
@@ -261,6 +338,7 @@ def document() -> dict[str, Any]:
             }
         },
         **_service_paths(),
+        "/fhir/$clozapine-check": {"post": _check_operation()},
         "/health/live": {
             "get": {"summary": "The process answers", "tags": ["Operations"], "responses": {"200": health}}
         },
@@ -310,7 +388,7 @@ def document() -> dict[str, Any]:
             "overdue monitoring.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [{"name": "CDS Hooks"}, {"name": "Registry"}, {"name": "Governance"}, {"name": "Operations"}],
+        "tags": [{"name": n} for n in ("CDS Hooks", "FHIR", "Registry", "Governance", "Operations")],
         "paths": paths,
         "components": {"schemas": _SCHEMAS, "securitySchemes": openapi_registry.SECURITY_SCHEMES},
     }

@@ -28,11 +28,11 @@ def evaluate(
 
     A rule that fails does not silence the others: it is replaced by a ``data-unavailable`` finding that names it.
     """
-    return findings_of(Case(snapshot, policy, as_of), on_fault)
+    return evaluate_case(Case(snapshot, policy, as_of), on_fault=on_fault)
 
 
-def findings_of(case: Case, on_fault: FaultObserver | None = None) -> list[Finding]:
-    """As :func:`evaluate`, for a case that is at hand already."""
+def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[Finding]:
+    """As :func:`evaluate`, for a case that was looked at already: what it has derived is not derived again."""
     findings: list[Finding] = []
     for rule in RULES:
         try:

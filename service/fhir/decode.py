@@ -17,6 +17,8 @@ _resource = msgspec.json.Decoder(AnyResource)
 _peek = msgspec.json.Decoder(Peek)
 _KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)
 _ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
+#: Severities of an OperationOutcome that do not mean that data are missing; anything else may.
+HARMLESS = frozenset({"warning", "information", "success"})
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -67,8 +69,8 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
 
 def _outcome_failed(outcome: OperationOutcome) -> bool:
     issues = outcome.issue if isinstance(outcome.issue, list) else []
-    severities = {i.get("severity") for i in issues if isinstance(i, dict)}
-    return not severities or bool(severities & {"error", "fatal"})
+    severities = {str(i.get("severity")) for i in issues if isinstance(i, dict)}
+    return not severities or not severities <= HARMLESS
 
 
 def read_value(raw: Raw | bytes, source: str) -> Decoded:

@@ -25,7 +25,7 @@ from service.fhir.resources import (
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.sig import Sig, dose_of, sig_of
 from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
-from service.fhir.times import Moment, read_moment
+from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
 _DRUG_SYSTEMS = frozenset(
@@ -283,7 +283,8 @@ class MedicationReader:
         ref = f"MedicationStatement/{s.id}" if s.id else ""
         period = s.effectivePeriod
         start = self._read(period.start if period else s.effectiveDateTime, ref, "effective", source)
-        end = self._read(period.end, ref, "effectivePeriod.end", source) if period else None
+        last = period.end if period and not is_for_ever(period.end) else None
+        end = self._read(last, ref, "effectivePeriod.end", source)
         systemic, parenteral = route_facts(sig_of(s.dosage).route)
         return Medication(
             ref=ref,

@@ -22,7 +22,7 @@ from service.fhir.resources import (
     Range,
     Resource,
 )
-from service.fhir.times import Moment, read_moment
+from service.fhir.times import NO_YEARS, Moment, read_moment
 from service.fhir.units import agreed_conversion, split_text
 
 _LOINC_SYSTEMS = frozenset({LOINC, "urn:oid:2.16.840.1.113883.6.1"})
@@ -134,7 +134,7 @@ class ObservationReader:
             at = datetime.fromisoformat(text)
         except ValueError:
             return False
-        if not 0 <= converted <= kind.plausible_max or at.tzinfo is None:
+        if not 0 <= converted <= kind.plausible_max or at.tzinfo is None or at.year in NO_YEARS:
             return False
         reference = "Observation/" + o.id
         specimen = o.specimen.reference or "" if o.specimen is not None else ""

@@ -13,12 +13,23 @@ class Moment(NamedTuple):
     date_only: bool
 
 
+#: Years that stand for "unknown" and "for ever" in some systems; no calendar arithmetic survives them.
+NO_YEARS = (1, 9999)
+_NO_DATE = tuple(f"{year:04d}" for year in NO_YEARS)
+
+
+def is_for_ever(text: object) -> bool:
+    """An end that says that there is none (9999-12-31)."""
+    return isinstance(text, str) and text.startswith("9999")
+
+
 def read_moment(text: object, zone: tzinfo) -> Moment | None:
     """A FHIR date, dateTime or instant; None when it is absent or does not exist (2026-02-30).
 
+    The year 1 and the year 9999 are no dates either: they are what some systems write for one they do not have.
     ``2026`` and ``2026-03`` count from their first day. A time without a zone is taken in the site's zone.
     """
-    if not isinstance(text, str):
+    if not isinstance(text, str) or text.startswith(_NO_DATE):
         return None
     try:
         if len(text) > 10:

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from service.alerts import remembered
 from service.alerts.case import Case
-from service.alerts.evaluate import findings_of
+from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
 from service.registry import analytics, people, roster
 from service.registry.access import Access, Client, Role
@@ -226,7 +226,7 @@ class RegistryApi:
         )
         return found | {
             "findings": [
-                {"code": f.code, "severity": f.severity, "summary": f.summary} for f in findings_of(case)
+                {"code": f.code, "severity": f.severity, "summary": f.summary} for f in evaluate_case(case)
             ],
             "doses": _doses(snapshot),
             "counts": [

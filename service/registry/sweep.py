@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.alerts import remembered
 from service.alerts.case import Case
-from service.alerts.evaluate import FaultObserver, findings_of
+from service.alerts.evaluate import FaultObserver, evaluate_case
 from service.alerts.facts import ClinicianFlag
 from service.alerts.finding import SEVERITY_RANK, Finding
 from service.registry import outbox
@@ -161,7 +161,7 @@ def _batch(
             summary.unreadable += 1  # refreshed on the next visit; its alerts stay as they are
             unread.append({"row": row.id})
             continue
-        findings = findings_of(case, on_fault)
+        findings = evaluate_case(case, on_fault=on_fault)
         for change in changes(live.get(row.id, ()), findings, as_of, watch.due_again_after):
             _apply(connection, watch, row.id, row.patient_id, change, _finding(findings, change), at)
             summary.count(change)

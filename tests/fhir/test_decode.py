@@ -76,6 +76,11 @@ def test_next_link() -> None:
     )
 
 
+def test_an_outcome_of_unknown_severity_is_taken_for_a_failure() -> None:
+    for severity in (["error"], None, "dreadful"):
+        assert _read(bundle({"resourceType": "OperationOutcome", "issue": [{"severity": severity}]})).partial
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=8),
     lambda inner: (

@@ -1,0 +1,45 @@
+"""Which policies are compared, and which of a chain of successors was in force on a day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from service.alerts.policy import Policy, load_policy, policy_by_id, policy_ids
+from service.backtest.replay import Protocol
+
+
+def policy_of(name: str) -> Policy:
+    """A shipped policy by id, or a ``.toml`` file. Raises PolicyError."""
+    return load_policy(Path(name)) if name.endswith(".toml") else policy_by_id(name)
+
+
+def protocols(policies: Iterable[Policy], *, in_force: bool) -> tuple[Protocol, ...]:
+    """What is compared, in the order given; a policy or a chain named twice counts once.
+
+    Args:
+        policies: as asked for.
+        in_force: of each policy, its predecessors and its successors, use the one valid on the day.
+    """
+    chosen = {p.id: p for p in policies}
+    if not in_force:
+        return tuple(Protocol(p.id, p) for p in chosen.values())
+    known = {p.id: p for p in map(policy_by_id, policy_ids())} | chosen
+    found: dict[tuple[str, ...], Protocol] = {}
+    for policy in chosen.values():
+        chain = _chain(policy, known)
+        ids = tuple(p.id for p in chain)
+        found.setdefault(ids, Protocol(f"in force: {' → '.join(ids)}", policy, chain))
+    return tuple(found.values())
+
+
+def _chain(policy: Policy, known: dict[str, Policy]) -> tuple[Policy, ...]:
+    """A policy with everything it superseded and everything that superseded it, oldest first."""
+    linked = {policy.id}
+    while True:
+        more = {p.id for p in known.values() if p.superseded_by in linked}
+        more |= {known[i].superseded_by for i in linked if known[i].superseded_by in known}
+        if more <= linked:
+            break
+        linked |= more
+    return tuple(sorted((known[i] for i in linked), key=lambda p: p.valid_from))

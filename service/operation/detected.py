@@ -1,0 +1,190 @@
+"""Findings as FHIR: one DetectedIssue each and one Provenance, built and validated with fhir.resources (R4B models serve R4)."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from fhir.resources.R4B.bundle import Bundle
+from msgspec import Struct
+
+from service.alerts.cards import citation_text, title_of
+from service.alerts.facts import PatientSnapshot
+from service.alerts.finding import ChangeDose, Evidence, Finding, RemoveDraft
+from service.hooks.identifiers import Identifiers
+from service.hooks.site import Site
+from service.operation.issues import outcome
+from service.operation.question import Question
+
+#: CDS Hooks indicator -> DetectedIssue.severity (http://hl7.org/fhir/detectedissue-severity).
+SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
+_ESCAPED = re.compile(r"\\([\\`*_\[\]|~#@!.:])")
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
+_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+_MEDICATION = (
+    "MedicationRequest/",
+    "MedicationDispense/",
+    "MedicationStatement/",
+    "MedicationAdministration/",
+)
+Json = dict[str, Any]
+
+
+class Answer(Struct, frozen=True):
+    """The response body and the ids given to its DetectedIssues, in the order of the findings."""
+
+    body: bytes
+    ids: tuple[str, ...]
+
+
+def unmarked(text: str) -> str:
+    """A Markdown line of a finding as plain text; record text keeps no angle brackets."""
+    plain = _BOLD.sub(r"\1", text).replace("&lt;", "‹").replace("&gt;", "›")
+    return _ESCAPED.sub(r"\1", html.unescape(plain)).replace("<", "‹").replace(">", "›")
+
+
+def answer(
+    findings: Sequence[Finding],
+    snapshot: PatientSnapshot,
+    site: Site,
+    question: Question,
+    as_of: datetime,
+    now: datetime,
+) -> Answer:
+    """The Bundle that answers one question.
+
+    Args:
+        findings: what is shown, most severe first.
+        snapshot: the facts they rest on.
+        site: names the policy and the code system of findings.
+        question: the sender's own references, and the faults of what was sent: they make one OperationOutcome at the end.
+        as_of: the moment the question is about.
+        now: the moment of the answer.
+
+    Raises pydantic.ValidationError if what was built is not valid FHIR.
+    """
+    new = Identifiers()
+    ids = tuple(new.new() for _ in findings)
+    entries = [
+        {
+            "fullUrl": f"urn:uuid:{identifier}",
+            "resource": _issue(finding, identifier, snapshot, site, as_of, question.sent_as),
+        }
+        for finding, identifier in zip(findings, ids, strict=True)
+    ]
+    if entries:
+        identifier = new.new()
+        provenance = _provenance(identifier, ids, site, now)
+        entries.append({"fullUrl": f"urn:uuid:{identifier}", "resource": provenance})
+    if question.issues:
+        entries.append({"fullUrl": f"urn:uuid:{new.new()}", "resource": outcome(question.issues)})
+    content: Json = {"type": "collection", "timestamp": now.isoformat()}
+    if entries:
+        content["entry"] = entries
+    checked = orjson.loads(Bundle.model_validate(content).model_dump_json(exclude_none=True))
+    return Answer(orjson.dumps({"resourceType": "Bundle", **checked}), ids)
+
+
+def _issue(
+    finding: Finding,
+    identifier: str,
+    snapshot: PatientSnapshot,
+    site: Site,
+    as_of: datetime,
+    sent_as: dict[str, str],
+) -> Json:
+    title = title_of(finding.code)
+    patient = f"Patient/{snapshot.patient_id}"
+    content: Json = {
+        "resourceType": "DetectedIssue",
+        "id": identifier,
+        "status": "final",
+        "code": {
+            "coding": [{"system": site.finding_system, "code": finding.code, "display": title}],
+            "text": title,
+        },
+        "severity": SEVERITY[finding.severity],
+        "patient": {"reference": sent_as.get(patient, patient)},
+        "identifiedDateTime": as_of.isoformat(),
+        "author": _service(),
+        "detail": _detail(finding),
+    }
+    evidence = [_evidence(e, sent_as) for e in finding.evidence]
+    evidence += [{"code": [{"text": f"Missing: {missing}"}]} for missing in map(unmarked, finding.missing)]
+    implicated = _implicated(finding, snapshot)
+    optional: Json = {
+        "implicated": [{"reference": sent_as.get(ref, ref)} for ref in implicated],
+        "evidence": evidence,
+        "mitigation": [{"action": {"text": unmarked(step)}} for step in finding.suggested],
+        "reference": finding.citation.url,
+    }
+    return content | {key: value for key, value in optional.items() if value}
+
+
+def _detail(finding: Finding) -> str:
+    """The card in plain text: a pharmacy system shows no Markdown."""
+    parts = [unmarked(finding.summary)]
+    for heading, lines in (
+        ("Why", finding.why),
+        ("What the policy says", (*finding.policy_says, f"Source: {citation_text(finding.citation)}")),
+        ("What could not be checked", finding.unchecked),
+    ):
+        if lines:
+            parts.append("\n".join([f"{heading}:", *(f"- {unmarked(line)}" for line in lines if line)]))
+    return "\n\n".join(parts)
+
+
+def _evidence(evidence: Evidence, sent_as: dict[str, str]) -> Json:
+    built: Json = {}
+    if evidence.text:
+        built["code"] = [{"text": unmarked(evidence.text)}]
+    if evidence.ref:
+        built["detail"] = [{"reference": sent_as.get(evidence.ref, evidence.ref)}]
+    return built or {"code": [{"text": "a record without an id"}]}
+
+
+def _implicated(finding: Finding, snapshot: PatientSnapshot) -> list[str]:
+    """The medication records that the finding is about; without one, the clozapine orders that are asked about."""
+    refs = [e.ref for e in finding.evidence if e.ref.startswith(_MEDICATION)]
+    refs += [o.ref for o in finding.offers if isinstance(o, RemoveDraft | ChangeDose)]
+    if finding.subject.startswith("order:Medication"):
+        refs.append(finding.subject.removeprefix("order:"))
+    if not refs:
+        refs = [d.ref for d in snapshot.drafts if "clozapine" in d.drugs]
+    return [ref for ref in dict.fromkeys(refs) if ref]
+
+
+def _service() -> Json:
+    return {"type": "Device", "display": f"Clozapine safety service, version {version('clozapine-cds')}"}
+
+
+def _provenance(identifier: str, ids: Sequence[str], site: Site, now: datetime) -> Json:
+    """Which policy and which version of the service said so."""
+    policy = site.policy
+    return {
+        "resourceType": "Provenance",
+        "id": identifier,
+        "target": [{"reference": f"urn:uuid:{target}"} for target in ids],
+        "recorded": now.isoformat(),
+        "policy": [f"{site.base_url}/policies/{policy.id}"],
+        "agent": [
+            {
+                "type": {"coding": [{"system": _AGENT, "code": "assembler", "display": "Assembler"}]},
+                "who": _service(),
+            }
+        ],
+        "entity": [
+            {
+                "role": "source",
+                "what": {
+                    "identifier": {"value": policy.id},
+                    "display": f"{policy.title}, valid from {policy.valid_from}",
+                },
+            }
+        ],
+    }

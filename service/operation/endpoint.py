@@ -1,0 +1,133 @@
+"""``POST /fhir/$clozapine-check``: Bundle or Parameters in, DetectedIssues out; recorded like a hook call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from time import perf_counter
+from typing import Any
+
+from starlette.types import Receive, Scope
+
+from cds_hooks.errors import ProtocolError
+from cds_hooks.router import Endpoint, read_body
+from service.alerts.cards import shown
+from service.alerts.evaluate import evaluate
+from service.alerts.finding import Finding
+from service.fhir import snapshot as fhir_snapshot
+from service.hooks.identifiers import Identifiers
+from service.hooks.site import Site
+from service.operation.detected import Answer, answer
+from service.operation.question import Question, read_question
+from service.ops.metrics import Metrics
+from service.registry.recorder import Call, Recorder
+
+PATH = "/fhir/$clozapine-check"
+NAME = "clozapine-check"
+_TOO_LARGE = "The body is larger than {limit} bytes. Send fewer resources: the blood counts, medications, results and problems of one patient."
+_identifiers = Identifiers()
+
+
+class ClozapineCheck(Endpoint):
+    """The operation, for one site.
+
+    Args:
+        site: whose policy, zone and codes apply.
+        clock: gives the moment of the question when the caller names none.
+        recorder: keeps the audit trail, after the answer.
+        metrics: counts findings and rules that failed.
+        max_body_bytes: larger bodies are refused with 413.
+        options: authentication, CORS and observer, as for the hooks.
+    """
+
+    media_type = b"application/fhir+json"
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        clock: Callable[[], datetime],
+        recorder: Recorder,
+        metrics: Metrics,
+        max_body_bytes: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(NAME, "POST", **options)
+        self.site = site
+        self.clock = clock
+        self.recorder = recorder
+        self.metrics = metrics
+        self.limit = max_body_bytes
+
+    async def answer(
+        self, scope: Scope, receive: Receive, principal: Any
+    ) -> tuple[int, bytes, None, Callable[[], None]]:
+        """The Bundle of DetectedIssues. Raises ProtocolError."""
+        started = perf_counter()
+        body = await self._body(scope, receive)
+        # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
+        now = self.clock().astimezone(self.site.zone)
+        question, findings, built = await asyncio.to_thread(self._check, body, now)
+
+        def after() -> None:
+            self._record(question, findings, built, now, perf_counter() - started)
+
+        return 200, built.body, None, after
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        try:
+            return await read_body(scope, receive, self.limit)
+        except ProtocolError as error:
+            if error.status == 415:
+                text = "Send the body as application/fhir+json, uncompressed, in UTF-8."
+            elif error.status == 413:
+                text = _TOO_LARGE.format(limit=self.limit)
+            else:
+                raise
+            raise ProtocolError(error.status, text, code=error.code, expression=error.expression) from None
+
+    def _check(self, body: bytes, now: datetime) -> tuple[Question, list[Finding], Answer]:
+        question = read_question(body, self.site.zone)
+        as_of = question.as_of or now
+        snapshot = fhir_snapshot.build(
+            patient_id=question.patient_id,
+            hook=question.event,
+            zone=self.site.zone,
+            gathered=question.gathered,
+            orders=question.orders,
+            maps=self.site.maps,
+            smoke_free_wards=self.site.smoke_free_wards,
+        )
+        findings = evaluate(snapshot, self.site.policy, as_of, on_fault=self.metrics.rule_fault)
+        visible = [] if self.site.shadow else shown(findings, question.event)
+        built = answer(visible, snapshot, self.site, question, as_of, now)
+        return question, findings, built
+
+    def _record(
+        self, question: Question, findings: list[Finding], built: Answer, now: datetime, seconds: float
+    ) -> None:
+        self.metrics.findings(findings)
+        visible = shown(findings, question.event) if built.ids else []
+        self.recorder.record(
+            Call(
+                at=now,
+                site=self.site.name,
+                service=NAME,
+                hook=question.event,
+                hook_instance=_identifiers.new(),
+                user="",
+                policy=self.site.policy.id,
+                seconds=seconds,
+                resources={
+                    key: len(data.resources)
+                    for key, data in question.gathered.sources.items()
+                    if data.resources
+                },
+                findings=[(f.code, f.severity, f.subject) for f in findings],
+                cards=[
+                    (identifier, f.code, f.severity, [], f.subject)
+                    for identifier, f in zip(built.ids, visible, strict=True)
+                ],
+            )
+        )

@@ -1,0 +1,356 @@
+"""A Bundle or Parameters becomes one question: which patient, which moment, which orders, what is on record.
+
+Strict about the envelope (a wrong one is refused), lenient about resources: one that is not valid R4 is reported, and what
+the rules can read of it is used, because leaving out a count of 400/µL for a misspelt element would be the greater harm.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+from typing import Any
+
+import orjson
+from fhir.resources.R4B import get_fhir_model_class
+from msgspec import Raw, Struct
+
+from cds_hooks import HOOKS
+from cds_hooks.errors import BadRequest
+from service.alerts.facts import ReadProblem
+from service.fhir.decode import HARMLESS, read_one, reference_of
+from service.fhir.gather import Gathered, SourceData
+from service.fhir.queries import QUERIES
+from service.fhir.resources import AnyResource, OperationOutcome, Resource
+from service.fhir.times import read_moment
+from service.operation.issues import Issue, faults
+from service.operation.parameters import Parameters, read_parameters
+
+_TYPES = ("collection", "searchset")
+_READ = frozenset(str(t.__struct_config__.tag) for t in AnyResource.__args__)
+_YEARS = (1900, 2999)
+_ORDERS = frozenset({"MedicationRequest", "ServiceRequest"})
+#: The source that a whole record is filed under; the snapshot sorts resources by their type.
+_RECORD = "medications"
+DRAFTED = "medication-verify"
+CHART = "patient-view"
+
+Json = dict[str, Any]
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """One question to the rules."""
+
+    patient_id: str
+    event: str
+    as_of: datetime | None
+    gathered: Gathered
+    #: Bundle of the orders that are asked about.
+    orders: Raw
+    #: Faults of what was sent, for the answer.
+    issues: list[Issue]
+    #: ``Type/id`` as the rules call a resource -> the reference the sender used (``urn:uuid:…``).
+    sent_as: dict[str, str]
+
+
+class _Entry(Struct):
+    index: int
+    resource: Json
+    full_url: str
+
+
+def read_question(body: bytes, zone: tzinfo) -> Question:
+    """The question in a request body.
+
+    Args:
+        body: a Bundle (collection or searchset) or Parameters holding one.
+        zone: the site's time zone, for an ``asOf`` without a zone.
+
+    Raises BadRequest naming the element, what is expected there and what to do.
+    """
+    parameters = read_parameters(_json(body))
+    where = parameters.bundle_at
+    entries = _entries(parameters.bundle, where)
+    sent_as = _resolve(entries)
+    issues: list[Issue] = []
+    patient_id = _patient_of(parameters, entries, sent_as)
+    wanted = _wanted(parameters, entries, sent_as)
+    records: list[Resource] = []
+    problems: list[ReadProblem] = []
+    drafts: list[Json] = []
+    partial = _note_pages(parameters.bundle, where, issues, problems)
+    for entry in entries:
+        resource = _read(entry, where, issues, problems)
+        if isinstance(resource, OperationOutcome):
+            partial = _note_outcome(entry, where, issues, problems) or partial
+            continue
+        asked = _reference(entry.resource) in wanted or (
+            type_of(entry.resource) in _ORDERS and entry.resource.get("status") == "draft"
+        )
+        if asked:
+            drafts.append(entry.resource)
+        elif resource is not None:
+            records.append(resource)
+    drafts += parameters.order_resources
+    orders = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": d} for d in drafts]}
+    return Question(
+        patient_id=patient_id,
+        event=_event(parameters, drafts),
+        as_of=_as_of(parameters, zone),
+        gathered=_gathered(parameters.unavailable, records, problems, partial=partial),
+        orders=Raw(orjson.dumps(orders)),
+        issues=issues,
+        sent_as=sent_as,
+    )
+
+
+def _json(body: bytes) -> Json:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest(
+            "The body is not valid JSON, or is nested too deeply. Send a FHIR R4 Bundle or Parameters as JSON in UTF-8."
+        ) from None
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object: a FHIR R4 Bundle or Parameters.")
+    return content
+
+
+def _entries(bundle: Json, where: str) -> list[_Entry]:
+    if bundle.get("type") not in _TYPES:
+        raise BadRequest(
+            f"Bundle.type must be one of {' or '.join(_TYPES)}. Send the patient's record as a collection.",
+            f"{where}.type",
+            "value",
+        )
+    listed = bundle.get("entry", [])
+    if not isinstance(listed, list):
+        raise BadRequest("Bundle.entry must be a list.", f"{where}.entry", "structure")
+    entries = []
+    for index, item in enumerate(listed):
+        if not isinstance(item, dict):
+            raise BadRequest(
+                "Each Bundle.entry must be an object with a resource.", f"{where}.entry[{index}]", "structure"
+            )
+        resource = item.get("resource")
+        if resource is None:
+            continue
+        if not isinstance(resource, dict):
+            raise BadRequest(
+                "Bundle.entry.resource must be a resource.", f"{where}.entry[{index}].resource", "structure"
+            )
+        full_url = item.get("fullUrl")
+        entries.append(_Entry(index, resource, full_url if isinstance(full_url, str) else ""))
+    return entries
+
+
+def type_of(resource: Json) -> str:
+    """The resource's type; empty when it names none."""
+    type_name = resource.get("resourceType")
+    return type_name if isinstance(type_name, str) else ""
+
+
+def _reference(resource: Json) -> str:
+    return f"{type_of(resource)}/{resource.get('id')}"
+
+
+def _resolve(entries: list[_Entry]) -> dict[str, str]:
+    """Make ``urn:uuid:`` references inside the Bundle into ``Type/id``, as the rules read them; gives the way back."""
+    known: dict[str, str] = {}
+    for entry in entries:
+        if not entry.full_url.startswith("urn:uuid:"):
+            continue
+        if not isinstance(entry.resource.get("id"), str):
+            entry.resource["id"] = entry.full_url.removeprefix("urn:uuid:")
+        known[entry.full_url] = _reference(entry.resource)
+    if known:
+        for entry in entries:
+            _rewrite(entry.resource, known)
+    return {reference: url for url, reference in known.items()}
+
+
+def _rewrite(node: Any, known: dict[str, str]) -> None:
+    stack = [node]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, list):
+            stack += here
+        elif isinstance(here, dict):
+            target = here.get("reference")
+            if isinstance(target, str) and target in known:
+                here["reference"] = known[target]
+            stack += here.values()
+
+
+def _patient_of(parameters: Parameters, entries: list[_Entry], sent_as: dict[str, str]) -> str:
+    if parameters.patient:
+        return _as_read(parameters.patient, sent_as).split("/")[-1].removeprefix("urn:uuid:")
+    patients = {
+        str(e.resource["id"])
+        for e in entries
+        if e.resource.get("resourceType") == "Patient" and e.resource.get("id")
+    }
+    if not patients:
+        patients = {subject for e in entries if (subject := _subject(e.resource))}
+    if len(patients) != 1:
+        found = "names no patient" if not patients else f"holds {len(patients)} patients"
+        raise BadRequest(
+            f"The Bundle {found}; one is expected. Send the record of one patient with its Patient resource, or Parameters whose "
+            "parameter “patient” says who is meant.",
+            f"{parameters.bundle_at}.entry",
+            "business-rule",
+        )
+    return str(next(iter(patients)))
+
+
+def _as_read(name: str, sent_as: dict[str, str]) -> str:
+    """A reference as the rules know it."""
+    return next((reference for reference, url in sent_as.items() if url == name), name)
+
+
+def _subject(resource: Json) -> str:
+    """id of the patient that a resource is about."""
+    subject = resource.get("subject") or resource.get("patient")
+    reference = subject.get("reference") if isinstance(subject, dict) else None
+    if not isinstance(reference, str):
+        return ""
+    type_name, _, identifier = "/".join(reference.split("/")[-2:]).partition("/")
+    return identifier if type_name == "Patient" else ""
+
+
+def _wanted(parameters: Parameters, entries: list[_Entry], sent_as: dict[str, str]) -> set[str]:
+    """References of the orders that the parameter ``order`` names."""
+    wanted = {"/".join(_as_read(name, sent_as).split("/")[-2:]) for name in parameters.order_references}
+    if wanted - {_reference(e.resource) for e in entries}:
+        raise BadRequest(
+            "The parameter “order” names a resource that is not in the Bundle. Put the MedicationRequest into the Bundle, or send it "
+            "as the parameter's resource.",
+            "Parameters.parameter",
+            "not-found",
+        )
+    return wanted
+
+
+def _note_pages(bundle: Json, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
+    links = bundle.get("link")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("relation") == "next":
+            issues.append(
+                Issue(
+                    "error",
+                    "incomplete",
+                    "Only the first page of a search was sent; what the other pages hold was not checked. Send all pages as one "
+                    "collection.",
+                    f"{where}.link",
+                )
+            )
+            problems.append(ReadProblem(_RECORD, "", "only the first page was sent"))
+            return True
+    return False
+
+
+def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
+    """An OperationOutcome among the resources: True when it says that something failed."""
+    listed = entry.resource.get("issue")
+    issues_sent = [i for i in listed if isinstance(i, dict)] if isinstance(listed, list) else []
+    severities = {str(i.get("severity")) for i in issues_sent}
+    if severities and severities <= HARMLESS:
+        return False
+    issues.append(
+        Issue(
+            "error",
+            "incomplete",
+            "An OperationOutcome in the Bundle reports a failed query; what it would have brought was not checked.",
+            f"{where}.entry[{entry.index}].resource",
+        )
+    )
+    problems.append(ReadProblem(_RECORD, "", "a query of the sender failed (OperationOutcome)"))
+    return True
+
+
+def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> Resource | None:
+    """The resource as the rules read it; None when no rule uses its type or it cannot be read. Faults are noted."""
+    at = f"{where}.entry[{entry.index}].resource"
+    type_name = entry.resource.get("resourceType")
+    if not isinstance(type_name, str) or not _is_fhir(type_name):
+        issues.append(
+            Issue(
+                "error",
+                "structure",
+                "resourceType must name a FHIR R4 resource; this entry was left out. Correct it and send it again.",
+                f"{at}.resourceType",
+            )
+        )
+        problems.append(ReadProblem(_RECORD, "", "left out: it is not a FHIR R4 resource"))
+        return None
+    if type_name not in _READ:
+        return None
+    found = faults(entry.resource)
+    resource, problem = read_one(orjson.dumps(entry.resource), _RECORD)
+    if problem is not None:
+        problems.append(problem)
+    name = reference_of(type_name, entry.resource.get("id"))
+    for element, expected in found:
+        what = f"{element} {expected}" if element else expected
+        if problem is None:
+            way_out = "What the rules can read of it was used. Correct the element."
+        else:
+            way_out = "The resource was left out and not checked. Correct the element and send it again."
+        issues.append(
+            Issue(
+                "warning" if problem is None else "error",
+                "required" if "required" in expected else "invalid",
+                f"{name}: {what}. {way_out}",
+                f"{at}.{element}" if element else at,
+            )
+        )
+    if problem is not None and not found:
+        issues.append(Issue("error", "invalid", f"{name}: {problem.reason}. Send it again corrected.", at))
+    return resource
+
+
+def _is_fhir(type_name: str) -> bool:
+    if type_name in _READ:
+        return True
+    try:
+        get_fhir_model_class(type_name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def _event(parameters: Parameters, drafts: list[Json]) -> str:
+    if parameters.event:
+        if parameters.event not in HOOKS:
+            raise BadRequest(
+                f"The parameter “event” must be one of {', '.join(HOOKS)}.", "Parameters.parameter", "value"
+            )
+        return parameters.event
+    return DRAFTED if any(d.get("resourceType") == "MedicationRequest" for d in drafts) else CHART
+
+
+def _as_of(parameters: Parameters, zone: tzinfo) -> datetime | None:
+    if not parameters.as_of:
+        return None
+    moment = read_moment(parameters.as_of, zone)
+    # At the ends of the calendar no rule could count days.
+    if moment is None or not _YEARS[0] <= moment.at.year <= _YEARS[1]:
+        raise BadRequest(
+            "The parameter “asOf” must be a dateTime that exists, such as 2026-11-20T10:00:00Z.",
+            "Parameters.parameter",
+            "value",
+        )
+    return moment.at.astimezone(zone)
+
+
+def _gathered(
+    unavailable: frozenset[str], records: list[Resource], problems: list[ReadProblem], *, partial: bool
+) -> Gathered:
+    """A Bundle is the whole record unless the sender says what it leaves out."""
+    sources = {
+        key: SourceData(
+            "unavailable" if key in unavailable else "incomplete" if partial else "complete", [], []
+        )
+        for key in QUERIES
+    }
+    state = sources[_RECORD].state
+    sources[_RECORD] = SourceData(state, records, problems)
+    return Gathered(sources)
