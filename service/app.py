@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
@@ -19,22 +19,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_hooks import Feedback, HookRequest, ProtocolError, cds_routes, operation_outcome
+from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, operation_outcome
 from service import openapi, pages
 from service.alerts.drugs import drugs_by_name
 from service.alerts.policy import policy_by_id, policy_ids
-from service.fhir.client import new_client
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
+from service.hooks.site import Site
 from service.ops import memory
 from service.ops.health import Check, Health
 from service.ops.metrics import Metrics
 from service.registry import feedback as feedback_store
 from service.registry.database import engine_for, not_ready
 from service.registry.recorder import Recorder
+from service.registry.replay import DatabaseReplays
 from service.settings import Settings
+from service.trust import Directory, authenticator, hooks_of
 
 Clock = Callable[[], datetime]
 _SECURITY_HEADERS = {
@@ -43,13 +45,16 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
 }
+_OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class Application(FastAPI):
     """FastAPI, but the calls of EHRs go straight to their endpoints: those do their own errors, CORS and limits."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, base_url: str = "", **options: Any) -> None:
         self.direct: dict[str, ASGIApp] = {}
+        headers = _SECURITY_HEADERS | (_OVER_TLS if base_url.startswith("https://") else {})
+        self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
         super().__init__(**options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +62,21 @@ class Application(FastAPI):
         if endpoint is not None:
             await endpoint(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, self._secured(send))
+
+    def _secured(self, send: Send) -> Send:
+        """Every page, file and error gets the headers that keep a browser from being talked into something."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(pair for pair in self._headers if pair[0] not in present),
+                ]
+            await send(message)
+
+        return sending
 
 
 log = structlog.get_logger("clozapine-cds")
@@ -75,28 +94,35 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         settings: checked settings.
         clock: gives the moment of every question.
     """
-    site = settings.site()
+    open_mode = settings.auth == "off"
     metrics = Metrics()
     engine = engine_for(settings.database_url)
     recorder = Recorder(engine, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set)
-    client = new_client()
-    pipeline = Pipeline(site, clock=clock, client=client, recorder=recorder, metrics=metrics)
-    health = Health(
-        version("clozapine-cds"),
-        [
-            Check("database", lambda: not_ready(engine)),
-            Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
-            Check(
-                "terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"
-            ),
-        ],
-    )
+    directory = Directory(settings, engine)
+    replays = DatabaseReplays(engine, on_fault=metrics.replay_faults.inc)
+    only_site = settings.site() if open_mode else None
+    pipeline = Pipeline(only_site, clock=clock, client=directory.http, recorder=recorder, metrics=metrics)
+    checks = [
+        Check("database", lambda: not_ready(engine)),
+        Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
+        Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
+    ]
+    if not open_mode:
+        # One EHR without keys must not take the service away from the others: a warning.
+        checks.append(Check("keys", lambda: directory.problems, required=False))
+    health = Health(version("clozapine-cds"), checks)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         memory.tune()
+        current = None if open_mode else asyncio.create_task(directory.keep_current())
         yield
-        await client.aclose()
+        if current is not None:
+            current.cancel()
+            with suppress(asyncio.CancelledError):
+                await current
+        await directory.http.aclose()
+        replays.close()
         await asyncio.to_thread(recorder.close)
         engine.dispose()
 
@@ -130,7 +156,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         try:
             # Cards of a moment ago may still wait in the queue.
             await asyncio.to_thread(recorder.flush, 1.0)
-            known = await asyncio.to_thread(feedback_store.store, engine, service, rows, clock())
+            site = principal if isinstance(principal, Site) else only_site
+            assert site is not None
+            origins = await asyncio.to_thread(feedback_store.store, engine, service, rows, clock(), site.name)
         except SQLAlchemyError:
             raise ProtocolError(
                 503,
@@ -138,20 +166,35 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                 code="transient",
                 headers={"Retry-After": "30"},
             ) from None
-        for item, is_known in zip(items, known, strict=True):
-            metrics.feedback(item.outcome, known=is_known)
+        for item, origin in zip(items, origins, strict=True):
+            metrics.feedback(item.outcome, origin)
+            if origin == "foreign":
+                log.warning("feedback on another site's card was not kept", site=site.name, service=service)
 
     app = Application(
-        title="Clozapine safety service", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
+        base_url=settings.base_url,
+        title="Clozapine safety service",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
     app.state.recorder = recorder
     app.state.engine = engine
+    app.state.directory = directory
     routes = cds_routes(
         services(pipeline),
         on_feedback=keep_feedback,
         allowed_origins=settings.origins,
         max_body_bytes=settings.max_body_bytes,
         observer=observe,
+        authenticate=None if open_mode else authenticator(directory, settings, replays, metrics, clock),
+        limits=Limits(
+            places=settings.max_concurrent_calls,
+            seconds=settings.call_seconds,
+            rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
+        ),
+        offered=lambda principal: hooks_of(principal if principal is not None else only_site),
     )
     app.router.routes[:0] = routes
     app.direct = {
@@ -161,6 +204,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     _add_pages(app, settings)
     _add_errors(app)
     return app
+
+
+def _rate(site: Site | None) -> tuple[str, float] | None:
+    return None if site is None or site.calls_per_second is None else (site.name, site.calls_per_second)
 
 
 def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
@@ -194,7 +241,7 @@ def _wants_page(request: Request) -> bool:
 
 
 def _page(content: str) -> HTMLResponse:
-    return HTMLResponse(content, headers=_SECURITY_HEADERS)
+    return HTMLResponse(content)
 
 
 def _add_pages(app: FastAPI, settings: Settings) -> None:
@@ -226,15 +273,13 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
         return Response(document, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        page = get_swagger_ui_html(
+        return get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="Clozapine safety service: API",
             swagger_js_url="/static/swagger-ui-bundle.js",
             swagger_css_url="/static/swagger-ui.css",
             swagger_favicon_url="data:,",
         )
-        page.headers.update(_SECURITY_HEADERS)
-        return page
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.router.routes += [

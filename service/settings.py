@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.ehrs import EhrSettings, check_together, https_url, sentence
 from service.fhir.snapshot import SiteMaps
 from service.hooks.site import Profile, Site
+from service.ops.outbound import IPNetwork, is_loopback
 
 PREFIX = "CLOZAPINE_CDS_"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -35,7 +40,8 @@ class Settings(BaseSettings):
 
     #: id of a shipped policy, or a path to a TOML file that inherits from one.
     policy: str = "us-label-2025"
-    database_url: str = "sqlite:///var/clozapine-cds.db"
+    #: May hold a password: never shown; see :func:`load_settings` for CLOZAPINE_CDS_DATABASE_URL_FILE.
+    database_url: str = Field(default="sqlite:///var/clozapine-cds.db", repr=False)
     #: Public base URL: in links on cards and, with authentication, the audience of client JWTs.
     base_url: str = "http://127.0.0.1:8000"
     auth: Literal["off", "required"] = "off"
@@ -47,6 +53,20 @@ class Settings(BaseSettings):
     profile: Profile = "generic"
     #: Origins of browser clients; ``*`` allows all. Default: all while authentication is off, none otherwise.
     allowed_origins: tuple[str, ...] | None = None
+    #: EHRs that may call when authentication is on: tables of the file, and CLOZAPINE_CDS_EHRS (JSON).
+    ehr: tuple[EhrSettings, ...] = ()
+    ehrs: tuple[EhrSettings, ...] = ()
+    #: How far the clocks of an EHR and of this service may differ.
+    clock_skew_seconds: int = Field(default=30, ge=0, le=120)
+    #: Networks that are not public and may be called all the same, such as 10.20.0.0/16.
+    private_networks: tuple[IPNetwork, ...] = ()
+    #: Certificates (PEM) trusted besides the public ones.
+    ca_file: Path | None = None
+    #: Per EHR; default 100 with authentication, not limited without.
+    calls_per_second: float | None = Field(default=None, gt=0, le=100_000)
+    #: Calls answered at once by one process; one more gets 503.
+    max_concurrent_calls: int = Field(default=200, ge=1, le=10_000)
+    call_seconds: float = Field(default=10.0, gt=0, le=60)
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     card_limit: int = Field(default=10, ge=1, le=10)
     shadow: bool = False
@@ -74,6 +94,30 @@ class Settings(BaseSettings):
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is not an absolute URL")
         return value
+
+    @field_validator("ca_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):
+            # The value is not repeated: it may hold a password.
+            raise ValueError("a database URL is expected, such as postgresql://cds@db.example/cds") from None
+        return value
+
+    @field_serializer("database_url")
+    def _without_password(self, value: str) -> str:
+        try:
+            return make_url(value).render_as_string(hide_password=True)
+        except ArgumentError:
+            return "***"
 
     @field_validator("time_zone")
     @classmethod
@@ -127,8 +171,15 @@ class Settings(BaseSettings):
             f"policy: {self.policy!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file"
         )
 
+    @property
+    def all_ehrs(self) -> tuple[EhrSettings, ...]:
+        """The EHRs of the configuration."""
+        return (*self.ehr, *self.ehrs)
+
     def site(self) -> Site:
-        """The site these settings describe. Raises SettingsError."""
+        """The one site of a service without authentication: the only EHR configured, or the general settings. Raises SettingsError."""
+        if len(self.all_ehrs) == 1:
+            return self.site_of(self.all_ehrs[0])
         return Site(
             name=self.site_name,
             policy=self.load_policy(),
@@ -142,18 +193,73 @@ class Settings(BaseSettings):
             shadow=self.shadow,
             smoke_free_wards=self.smoke_free_wards,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
+            calls_per_second=self._rate,
         )
 
-    def check_listening(self, host: str) -> None:
-        """Refuse to be open to a network. Raises SettingsError."""
-        if self.auth == "required":
+    @property
+    def _rate(self) -> float | None:
+        return self.calls_per_second or (100.0 if self.auth == "required" else None)
+
+    def site_of(self, ehr: EhrSettings) -> Site:
+        """An EHR with everything resolved. Raises SettingsError naming EHR and setting."""
+        given = {"policy": ehr.policy, "time_zone": ehr.time_zone, "fhir_deadline_ms": ehr.fhir_deadline_ms}
+        try:
+            own = self.model_copy(update={name: value for name, value in given.items() if value is not None})
+            self._known_zone(own.time_zone)
+            policy = own.load_policy()
+        except ValueError as error:
+            raise SettingsError(f"ehr {ehr.name}: {error}") from None
+        return Site(
+            name=ehr.name,
+            policy=policy,
+            zone=ZoneInfo(own.time_zone),
+            base_url=self.base_url,
+            finding_system=self.finding_system,
+            fhir_servers=ehr.fhir_servers,
+            fhir_deadline_seconds=own.fhir_deadline_ms / 1000,
+            profile=ehr.profile,
+            card_limit=ehr.card_limit,
+            shadow=ehr.shadow,
+            smoke_free_wards=ehr.smoke_free_wards,
+            maps=SiteMaps(codes=_split(ehr.codes), units=_split(ehr.units)),
+            hooks=frozenset(ehr.hooks) if ehr.hooks is not None else None,
+            enrol=ehr.enrol,
+            snooze_days=ehr.snooze_days,
+            pathway=ehr.pathway,
+            calls_per_second=ehr.calls_per_second or self._rate,
+        )
+
+    def check_ehrs(self) -> None:
+        """Refuse EHRs that contradict each other or name what does not exist. Raises SettingsError."""
+        try:
+            check_together(self.all_ehrs)
+        except ValueError as error:
+            raise SettingsError(f"ehr: {error}") from None
+        if self.auth == "off" and len(self.all_ehrs) > 1:
             raise SettingsError(
-                "auth: client authentication is not part of this version; run it with auth = off on loopback, "
-                "behind a proxy that authenticates the EHR"
+                f"auth: off serves one site, and {len(self.all_ehrs)} EHRs are configured; set auth = required"
             )
+        for ehr in self.all_ehrs:
+            self.site_of(ehr)
+
+    def check_listening(self, host: str) -> None:
+        """Refuse to be open to a network without authentication. Raises SettingsError."""
+        self.check_ehrs()
+        if self.auth == "required":
+            if host not in LOOPBACK and is_loopback(self.base_url):
+                raise SettingsError(
+                    "base_url: give the public address that EHRs call, such as https://cds.hospital.example; "
+                    "it is the audience of their tokens"
+                )
+            try:
+                https_url(self.base_url, "https://cds.hospital.example")
+            except ValueError as error:
+                raise SettingsError(f"base_url: {error}") from None
+            return
         if host not in LOOPBACK:
             raise SettingsError(
-                f"auth: off is for loopback only, and the service was told to listen on {host}; listen on 127.0.0.1"
+                f"auth: off is for loopback only, and the service was told to listen on {host}; "
+                "listen on 127.0.0.1, or set auth = required"
             )
 
 
@@ -162,27 +268,52 @@ def _split(keyed: dict[str, str]) -> dict[tuple[str, str], str]:
     return {(system, code): value for (system, _, code), value in pairs}
 
 
+def _from_file(variable: str) -> Any:
+    """The value in the file that an environment variable names. Raises SettingsError."""
+    if variable.removesuffix("_FILE") in os.environ:
+        raise SettingsError(f"{variable}: {variable.removesuffix('_FILE')} is set as well; give one of them")
+    path = Path(os.environ[variable])
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}: {path} cannot be read: {error.strerror}") from None
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise SettingsError(f"{variable}: {path} does not hold JSON") from None
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment and the configuration file. Raises SettingsError naming the setting at fault."""
+    """Settings from the environment and the configuration file. Raises SettingsError naming the setting at fault.
+
+    ``CLOZAPINE_CDS_X_FILE`` names a file that holds the value of ``X``, as secrets are mounted in containers.
+    """
     path = os.environ.get(f"{PREFIX}CONFIG")
     if path and not Path(path).is_file():
         raise SettingsError(f"{PREFIX}CONFIG: there is no file {path}")
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    files = {
+        f"{name}_FILE": name.removeprefix(PREFIX).lower() for name in known if not name.endswith("CONFIG")
+    }
     for variable in os.environ:
-        if variable.startswith(PREFIX) and variable not in known:
+        if variable in files and variable not in known:
+            overrides.setdefault(files[variable], _from_file(variable))
+        elif variable.startswith(PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{variable}: there is no such setting{hint}")
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "configuration"
-        if first["type"] == "extra_forbidden":
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             near = difflib.get_close_matches(name, Settings.model_fields, 1)
             raise SettingsError(
                 f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
             ) from None
-        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise SettingsError(sentence(error)) from None
     except ValueError as error:
         raise SettingsError(f"configuration file: {error}") from None

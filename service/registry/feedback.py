@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 from msgspec import Struct
 from sqlalchemy import Engine, select
@@ -26,15 +27,25 @@ class FeedbackItem(Struct, frozen=True):
     comment: str = ""
 
 
-def store(engine: Engine, service: str, items: Sequence[FeedbackItem], received_at: datetime) -> list[bool]:
-    """Append feedback; a repeated report is kept once. Returns, per item, whether its card is known to this database."""
-    known: list[bool] = []
+#: Whether a card was shown: to the site that answers it, to another site, or to nobody this database knows of.
+CardOrigin = Literal["known", "unknown", "foreign"]
+
+
+def store(
+    engine: Engine, service: str, items: Sequence[FeedbackItem], received_at: datetime, site: str = "default"
+) -> list[CardOrigin]:
+    """Append feedback; a repeated report is kept once, and feedback on another site's card is not kept at all."""
+    origins: list[CardOrigin] = []
     for item in items:
         with Session(engine) as session:
-            known.append(session.get(CardShown, item.card) is not None if len(item.card) <= 36 else False)
+            shown = session.get(CardShown, item.card) if len(item.card) <= 36 else None
+            origins.append("unknown" if shown is None else "known" if shown.site == site else "foreign")
+            if origins[-1] == "foreign":
+                continue
             session.add(
                 CardFeedback(
                     received_at=received_at.astimezone(UTC),
+                    site=site,
                     service=service,
                     card=item.card[:200],
                     outcome=item.outcome,
@@ -50,15 +61,15 @@ def store(engine: Engine, service: str, items: Sequence[FeedbackItem], received_
                 session.commit()
             except IntegrityError:
                 session.rollback()  # the same report once more
-    return known
+    return origins
 
 
-def latest(engine: Engine, card: str) -> CardFeedback | None:
-    """The outcome that counts: the one with the newest timestamp."""
+def latest(engine: Engine, card: str, site: str = "default") -> CardFeedback | None:
+    """The outcome that counts: the one of the card's own site with the newest timestamp."""
     with Session(engine) as session:
         statement = (
             select(CardFeedback)
-            .where(CardFeedback.card == card)  # type: ignore[arg-type]
+            .where(CardFeedback.card == card, CardFeedback.site == site)  # type: ignore[arg-type]
             .order_by(CardFeedback.outcome_at.desc(), CardFeedback.id.desc())  # type: ignore[attr-defined,union-attr]
             .limit(1)
         )
