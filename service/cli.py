@@ -17,6 +17,7 @@ from rich.table import Table
 from service.alerts.drugs import classes_of, drugs_by_name, product_by_code
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
+from service.ehr_cli import ehr_app
 from service.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ terminology_app = typer.Typer(help="How medications are recognised.", no_args_is
 app.add_typer(policy_app, name="policy")
 app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
+app.add_typer(ehr_app, name="ehr")
 out = Console()
 
 #: Exit codes of ``check`` (contract).
@@ -59,6 +61,8 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
 ) -> None:
     """Serve CDS Hooks over HTTP."""
+    from service.trust import require_ehrs
+
     # Links on cards and the printed addresses must name the port that is really used.
     overrides = (
         {}
@@ -69,6 +73,7 @@ def serve(
     try:
         settings.check_listening(host)
         settings.site()
+        require_ehrs(settings)
     except SettingsError as error:
         fail(f"clozapine-cds cannot start: {error}", 3)
     from service.serving import run

@@ -17,6 +17,8 @@ from service.ops.outbound import is_loopback
 
 Algorithm = Literal["ES384", "RS384", "ES256", "RS256"]
 
+_PUBLIC_MEMBERS = ("kid", "kty", "crv", "x", "y", "n", "e", "use", "alg", "key_ops")
+
 
 def https_url(value: str, example: str) -> str:
     """An absolute https URL; plain http on this machine alone. Raises ValueError."""
@@ -134,7 +136,9 @@ class EhrSettings(BaseModel):
         content = self.model_dump(mode="json", exclude_defaults=True)
         if self.jwks_file:
             del content["jwks_file"]
-            content["keys"] = orjson.loads(Path(self.jwks_file).read_bytes())["keys"]
+            entries = orjson.loads(Path(self.jwks_file).read_bytes())["keys"]
+            usable = [e for e in entries if read_key_set(orjson.dumps({"keys": [e]})).keys]
+            content["keys"] = [{m: v for m, v in e.items() if m in _PUBLIC_MEMBERS} for e in usable]
         return content
 
 

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     ehrs: tuple[EhrSettings, ...] = ()
     #: How far the clocks of an EHR and of this service may differ.
     clock_skew_seconds: int = Field(default=30, ge=0, le=120)
+    #: Client keys: fetched again when older than this, believed so long while the key server is away, at most one fetch in this time.
+    key_fresh_seconds: float = Field(default=300.0, ge=1, le=86_400)
+    key_keep_seconds: float = Field(default=86_400.0, ge=1, le=604_800)
+    key_refetch_seconds: float = Field(default=10.0, ge=0.1, le=3600)
     #: Networks that are not public and may be called all the same, such as 10.20.0.0/16.
     private_networks: tuple[IPNetwork, ...] = ()
     #: Certificates (PEM) trusted besides the public ones.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from service.ehrs import EhrSettings, check_together, sentence
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
 from service.ops.outbound import Address, Guard, address_of, fetch_key_set, guarded_client
+from service.registry.database import engine_for
 from service.registry.ehr_sites import stored_ehrs
 from service.registry.replay import DatabaseReplays
 from service.settings import Settings, SettingsError
@@ -38,6 +40,10 @@ class _Ehr(Struct, frozen=True):
     site: Site
     keys: CachedKeys
     client: Client
+
+
+def _addresses(ehr: EhrSettings) -> frozenset[Address]:
+    return frozenset(address_of(url) for url in (*ehr.fhir_servers, ehr.jwks_uri) if url)
 
 
 class Directory:
@@ -93,10 +99,18 @@ class Directory:
             before = known.get(settings.name)
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))
-        self._addresses = frozenset(
-            address_of(url) for e in ehrs for url in (*e.settings.fhir_servers, e.settings.jwks_uri) if url
-        )
+        self._addresses = frozenset().union(*(_addresses(e.settings) for e in ehrs))
         self._ehrs = {(e.settings.issuer, e.settings.tenant): e for e in ehrs}
+
+    @contextmanager
+    def also_listing(self, ehr: EhrSettings) -> Iterator[None]:
+        """Let the addresses of an EHR be called for the time of a check."""
+        before = self._addresses
+        self._addresses = before | _addresses(ehr)
+        try:
+            yield
+        finally:
+            self._addresses = before
 
     def _sound(self, stored: list[dict[str, Any]]) -> list[EhrSettings]:
         """Stored EHRs that can be used; one that cannot must not keep the others out."""
@@ -116,7 +130,13 @@ class Directory:
 
     def _ehr(self, settings: EhrSettings) -> _Ehr:
         site = self._settings.site_of(settings)
-        keys = CachedKeys(self.key_source(settings), name=settings.name)
+        keys = CachedKeys(
+            self.key_source(settings),
+            name=settings.name,
+            fresh_seconds=self._settings.key_fresh_seconds,
+            keep_seconds=self._settings.key_keep_seconds,
+            refetch_seconds=self._settings.key_refetch_seconds,
+        )
         client = Client(
             issuer=settings.issuer,
             find_key=keys.find,
@@ -153,6 +173,26 @@ class Directory:
                 await asyncio.to_thread(self.reload)
             except SettingsError as error:
                 log.error("the EHRs could not be read again: %s", error)
+
+
+def require_ehrs(settings: Settings) -> None:
+    """Refuse to start when nobody could call. Raises SettingsError."""
+    if settings.auth == "off" or settings.all_ehrs:
+        return
+    engine = engine_for(settings.database_url)
+    try:
+        found = stored_ehrs(engine)
+    except SQLAlchemyError as error:
+        raise SettingsError(
+            f"ehr: auth = required, no EHR is configured, and the database cannot be read ({type(error).__name__}); "
+            "add an [[ehr]] table, or run clozapine-cds db upgrade and clozapine-cds ehr add"
+        ) from None
+    finally:
+        engine.dispose()
+    if not found:
+        raise SettingsError(
+            "ehr: auth = required, and no EHR may call yet; add an [[ehr]] table or run clozapine-cds ehr add"
+        )
 
 
 def authenticator(
