@@ -48,7 +48,9 @@ class DatabaseReplays:
         # Threads of its own: a database that hangs must not take those of health checks and feedback.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="seen-tokens")
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        self._insert = insert(_table).on_conflict_do_nothing(index_elements=["token_id"])
+        self._insert = (
+            insert(_table).on_conflict_do_nothing(index_elements=["token_id"]).returning(_table.c.token_id)
+        )
 
     async def first_use(self, token_id: str, expires_at: float, now: float) -> bool:
         """See :class:`cds_hooks.replay.Replays`."""
@@ -76,8 +78,8 @@ class DatabaseReplays:
         with self._engine.begin() as connection:
             if purge_before is not None:
                 connection.execute(delete(_table).where(_table.c.expires_at < purge_before))
-            done = connection.execute(self._insert, {"token_id": token_id, "expires_at": expires_at})
-            return done.rowcount == 1
+            added = connection.execute(self._insert, {"token_id": token_id, "expires_at": expires_at})
+            return added.first() is not None
 
     def close(self) -> None:
         """Stop the threads."""
