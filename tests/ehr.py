@@ -36,6 +36,7 @@ class Ehr:
         self.keys_down = False
         self.keys_delay_seconds = 0.0
         self.keys_redirect = ""
+        self.metadata_statement: dict[str, Any] | None = None
         self.keys_raw: tuple[bytes, dict[str, str]] | None = None
         self.base_url = ""
         self.app = Starlette(
@@ -66,6 +67,8 @@ class Ehr:
 
     async def metadata(self, _: Request) -> Response:
         """A CapabilityStatement that offers what ``resources`` has."""
+        if self.metadata_statement is not None:
+            return JSONResponse(self.metadata_statement)
         parameters = [{"name": name, "type": "token"} for name in ("patient", "code")]
         offered = [{"type": t, "searchParam": parameters} for t in self.resources]
         statement = {
