@@ -23,9 +23,11 @@ from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id
 from service.ehrs import EhrSettings, check_together, https_url, sentence
 from service.fhir.snapshot import SiteMaps
 from service.hooks.site import Profile, Site
-from service.ops.outbound import IPNetwork, is_loopback
+from service.ops.outbound import IPNetwork, address_of, is_loopback
 
 PREFIX = "CLOZAPINE_CDS_"
+#: The open-source sandbox client publishes its private key.
+_SANDBOX = "sandbox.cds-hooks.org"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -206,6 +208,13 @@ class Settings(BaseSettings):
 
     def site_of(self, ehr: EhrSettings) -> Site:
         """An EHR with everything resolved. Raises SettingsError naming EHR and setting."""
+        if not is_loopback(self.base_url) and _SANDBOX in (
+            address_of(ehr.issuer)[0],
+            address_of(ehr.jwks_uri)[0],
+        ):
+            raise SettingsError(
+                f"ehr {ehr.name}: issuer: everybody has the private key of {_SANDBOX}; it is trusted on loopback only"
+            )
         given = {"policy": ehr.policy, "time_zone": ehr.time_zone, "fhir_deadline_ms": ehr.fhir_deadline_ms}
         try:
             own = self.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -120,6 +120,20 @@ def test_ehrs_that_contradict_each_other(second: dict[str, Any], says: str) -> N
         settings.check_listening("127.0.0.1")
 
 
+def test_the_sandbox_s_public_private_key_is_trusted_on_loopback_only() -> None:
+    sandbox = {
+        "name": "sandbox",
+        "issuer": "https://sandbox.cds-hooks.org",
+        "jwks_uri": "https://sandbox.cds-hooks.org/.well-known/jwks.json",
+    }
+    Settings(auth="required", ehr=[sandbox]).check_listening("127.0.0.1")
+    for table in (sandbox, sandbox | {"issuer": "https://ehr.example"}):
+        with pytest.raises(SettingsError, match="private key"):
+            Settings(auth="required", base_url="https://cds.example", ehr=[table]).check_listening(
+                "127.0.0.1"
+            )
+
+
 def test_open_mode_has_one_site() -> None:
     assert Settings().site().name == "default"
     assert Settings(ehr=[_NORTH]).site().name == "north"
