@@ -201,7 +201,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
     }
     _add_operations(app, health, metrics)
-    _add_pages(app, settings)
+    _add_pages(app, settings, directory)
     _add_errors(app)
     return app
 
@@ -244,7 +244,7 @@ def _page(content: str) -> HTMLResponse:
     return HTMLResponse(content)
 
 
-def _add_pages(app: FastAPI, settings: Settings) -> None:
+def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
     configured = settings.load_policy()
     document = orjson.dumps(openapi.document())
 
@@ -259,8 +259,10 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
 
     async def policy(request: Request) -> Response:
         policy_id = request.path_params["id"]
-        if policy_id == configured.id:
-            found = configured
+        # The cards of every site link to its policy, also to one of its own.
+        own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
+        if policy_id in own:
+            found = own[policy_id]
         elif policy_id in policy_ids():
             found = policy_by_id(policy_id)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,9 +16,10 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.ehrs import EhrSettings, check_together, sentence
+from service.hooks.site import Site
 from service.registry.database import engine_for
 from service.registry.ehr_sites import save_ehr, stored_ehrs
-from service.settings import Settings, SettingsError, load_settings
+from service.settings import Settings, SettingsError, check_policies, load_settings
 
 ehr_app = typer.Typer(help="The EHRs that may call.", no_args_is_help=True)
 out = Console()
@@ -54,6 +56,15 @@ def _stored(settings: Settings) -> list[EhrSettings]:
             found.append(EhrSettings.model_validate(row))
         except ValidationError as error:
             typer.echo(f"a stored EHR cannot be used: {sentence(error, str(row.get('name')))}", err=True)
+    return found
+
+
+def _sites(settings: Settings, ehrs: list[EhrSettings]) -> list[Site]:
+    """The sites of the EHRs that can be used."""
+    found = []
+    for ehr in ehrs:
+        with suppress(SettingsError):
+            found.append(settings.site_of(ehr))
     return found
 
 
@@ -115,7 +126,7 @@ def add(
         _fail(f"ehr add: there is an EHR named {name!r} already; {hint}", 3)
     try:
         check_together([*others, ehr])
-        settings.site_of(ehr)
+        check_policies([*_sites(settings, others), settings.site_of(ehr)])
     except ValueError as error:
         _fail(f"ehr add: {error}", 3)
     engine = engine_for(settings.database_url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -252,8 +253,7 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"auth: off serves one site, and {len(self.all_ehrs)} EHRs are configured; set auth = required"
             )
-        for ehr in self.all_ehrs:
-            self.site_of(ehr)
+        check_policies([self.site_of(ehr) for ehr in self.all_ehrs])
 
     def check_listening(self, host: str) -> None:
         """Refuse to be open to a network without authentication. Raises SettingsError."""
@@ -273,6 +273,16 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"auth: off is for loopback only, and the service was told to listen on {host}; "
                 "listen on 127.0.0.1, or set auth = required"
+            )
+
+
+def check_policies(sites: Sequence[Site]) -> None:
+    """Refuse two policies with one id: the page a card links to would be the wrong one. Raises SettingsError."""
+    known: dict[str, Policy] = {}
+    for site in sites:
+        if known.setdefault(site.policy.id, site.policy) != site.policy:
+            raise SettingsError(
+                f"ehr {site.name}: policy: another EHR has a different policy with the id {site.policy.id!r}"
             )
 
 

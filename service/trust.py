@@ -25,7 +25,7 @@ from service.ops.outbound import Address, Guard, address_of, fetch_key_set, guar
 from service.registry.database import engine_for
 from service.registry.ehr_sites import stored_ehrs
 from service.registry.replay import DatabaseReplays
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, check_policies
 
 log = logging.getLogger("service.trust")
 
@@ -119,7 +119,7 @@ class Directory:
             try:
                 ehr = EhrSettings.model_validate(content)
                 check_together([*taken, ehr])
-                self._settings.site_of(ehr)
+                check_policies([self._settings.site_of(e) for e in (*taken, ehr)])
             except ValidationError as error:
                 log.error("a stored EHR is left out: %s", sentence(error, str(content.get("name"))))
             except ValueError as error:

@@ -120,6 +120,20 @@ def test_ehrs_that_contradict_each_other(second: dict[str, Any], says: str) -> N
         settings.check_listening("127.0.0.1")
 
 
+def test_two_policies_with_one_id(tmp_path: Path) -> None:
+    tables = []
+    for name in ("north", "south"):
+        file = tmp_path / f"{name}.toml"
+        file.write_text(
+            f'id = "ours"\ntitle = "{name}"\njurisdiction = "US"\ninherits = "us-label-2025"\n'
+            'valid_from = 2026-01-01\nsummary = "x"\n'
+        )
+        tables.append(_NORTH | {"name": name, "issuer": f"https://{name}.example", "policy": str(file)})
+    Settings(auth="required", ehr=[tables[0]]).check_ehrs()
+    with pytest.raises(SettingsError, match="ehr south: policy"):
+        Settings(auth="required", ehr=tables).check_ehrs()
+
+
 def test_the_sandbox_s_public_private_key_is_trusted_on_loopback_only() -> None:
     sandbox = {
         "name": "sandbox",
