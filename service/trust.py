@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 from msgspec import Struct
 from pydantic import ValidationError
@@ -52,21 +53,26 @@ class Directory:
     Args:
         settings: checked settings; their EHRs win over those of the database.
         engine: where EHRs are stored that were added on the command line.
+        also: further URLs that may be called, such as a webhook or a token endpoint.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, also: Iterable[str] = ()) -> None:
+        self._also = frozenset(map(address_of, also))
         self._settings = settings
         self._engine = engine
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
-        self._addresses: frozenset[Address] = frozenset()
+        self._addresses = self._also
         if settings.auth == "off":
-            self._addresses = frozenset(map(address_of, settings.site().fhir_servers))
-        self.http = guarded_client(
-            Guard(lambda: self._addresses, settings.private_networks), settings.ca_file
-        )
+            self._addresses = self._also | frozenset(map(address_of, settings.site().fhir_servers))
+        self.http = self.new_client()
         if settings.auth == "required":
             settings.check_ehrs()
             self.reload()
+
+    def new_client(self) -> httpx.AsyncClient:
+        """A client that reaches listed addresses only; ``http`` is the one of the event loop that answers calls."""
+        guard = Guard(lambda: self._addresses, self._settings.private_networks)
+        return guarded_client(guard, self._settings.ca_file)
 
     @property
     def sites(self) -> list[Site]:
@@ -99,7 +105,7 @@ class Directory:
             before = known.get(settings.name)
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))
-        self._addresses = frozenset().union(*(_addresses(e.settings) for e in ehrs))
+        self._addresses = self._also.union(*(_addresses(e.settings) for e in ehrs))
         self._ehrs = {(e.settings.issuer, e.settings.tenant): e for e in ehrs}
 
     @contextmanager

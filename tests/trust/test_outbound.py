@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -13,6 +14,9 @@ import pytest
 
 from service.fhir.client import FetchFailed, FhirServer
 from service.ops.outbound import Guard, address_of, guarded_client, is_public
+from service.registry.database import engine_for
+from service.settings import Settings
+from service.trust import Directory
 from tests.ehr import Ehr
 
 
@@ -120,6 +124,19 @@ def test_the_client_refuses_addresses_that_are_not_listed(ehr: Ehr) -> None:
 
     asyncio.run(play())
     assert ehr.keys_asked == 0
+
+
+def test_further_addresses_are_listed_by_whoever_builds_the_service(ehr: Ehr, tmp_path: Path) -> None:
+    engine = engine_for(f"sqlite:///{tmp_path}/x.db")
+
+    async def status(*also: str) -> int:
+        async with Directory(Settings(), engine, also).new_client() as client:
+            return (await client.get(f"{ehr.base_url}/jwks")).status_code
+
+    assert asyncio.run(status(f"{ehr.base_url}/token")) == 200
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(status())
+    engine.dispose()
 
 
 def test_no_proxy_of_the_environment_is_used(ehr: Ehr, monkeypatch: pytest.MonkeyPatch) -> None:
