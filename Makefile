@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := cds_hooks service tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench check format lock generated clean
+.PHONY: help setup run demo test bench check format lock generated sbom audit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ test: setup ## the whole test suite
 bench: setup ## the benchmarks; writes bench/latest.json
 	@$(BIN)/python -m bench
 
-check: setup ## formatter, linter, types, import rules, Dockerfile, generated files
+check: setup ## formatter, linter, types, import rules, Dockerfile, generated files, audit
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "formatting: run 'make format'"; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES) && echo "format and lint: fine"
 	@$(BIN)/mypy --no-error-summary && echo "types: fine"
@@ -39,6 +39,15 @@ check: setup ## formatter, linter, types, import rules, Dockerfile, generated fi
 	@echo "import rules: fine"
 	@$(BIN)/hadolint Dockerfile && echo "Dockerfile: fine"
 	@$(BIN)/python -m tools.generated --check
+	@$(BIN)/python -m tools.audit
+
+sbom: setup ## the software bill of materials of what runs, var/sbom.json (CycloneDX)
+	@mkdir -p var
+	@$(BIN)/python -W ignore -m cyclonedx_py requirements requirements/runtime.lock --pyproject pyproject.toml --output-reproducible --of JSON -o var/sbom.json
+	@echo "var/sbom.json"
+
+audit: setup ## known vulnerabilities of the pinned packages
+	@$(BIN)/python -m tools.audit
 
 generated: setup ## write openapi/openapi.json and the generated documentation pages
 	@$(BIN)/python -m tools.generated --write

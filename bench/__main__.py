@@ -19,7 +19,7 @@ from msgspec import Raw
 from rich.console import Console
 from rich.table import Table
 
-from bench import backtest, registry
+from bench import auth, backtest, registry
 from bench.data import NOW, order_sign
 from bench.load import latencies, request_bytes
 from cds_hooks.context import HOOKS
@@ -182,6 +182,22 @@ def main() -> int:
     )
     exports = backtest.measure()
     console.print(backtest.table(exports))
+    checks = auth.measure()
+    tokens = Table(
+        "client token",
+        "signature alone ms",
+        "whole check ms",
+        "own share ms",
+        "with the database ms",
+        "aim ms",
+    )
+    for algorithm, ms in checks.items():
+        met = "[green]" if ms["check"] <= auth.AIM else "[red]"
+        own = ms["check"] - ms["signature"]
+        tokens.add_row(
+            algorithm, f"{ms['signature']:.3f}", f"{met}{ms['check']:.3f}", f"{own:.3f}", f"{ms['shared']:.3f}", f"{auth.AIM}"
+        )  # fmt: skip
+    console.print(tokens)
     result = {
         "registry": watching,
         "backtest": exports,
@@ -189,6 +205,7 @@ def main() -> int:
         "machine": platform.machine(),
         "http": rows,
         "core_ms": parts,
+        "auth_ms": checks,
     }
     Path(__file__).with_name("latest.json").write_text(json.dumps(result, indent=2) + "\n")
     return 0

@@ -61,6 +61,8 @@ class _Body(Struct):
     feedback: list[Raw]
 
 
+#: Outcomes in one call; each is stored by itself.
+MAX_ITEMS = 500
 _body = msgspec.json.Decoder(_Body)
 _item = msgspec.json.Decoder(_Item)
 
@@ -96,6 +98,12 @@ def read_feedback(body: bytes) -> list[Feedback]:
         ) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise BadRequest("The body is not valid JSON in UTF-8.", code="structure") from None
+    if len(items) > MAX_ITEMS:
+        raise BadRequest(
+            f"feedback holds {len(items)} items; send at most {MAX_ITEMS} in one call.",
+            "feedback",
+            "too-costly",
+        )
     read: list[Feedback] = []
     for index, raw in enumerate(items):
         name = f"feedback[{index}]"

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from cds_hooks.context import NO_RESOURCE, Context, Hook, read_context
 from cds_hooks.errors import BadRequest
+from cds_hooks.limits import MAX_NESTING, nested_deeper_than
 
 
 class FhirAuthorization(Struct, frozen=True):
@@ -142,10 +143,13 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
+    too_deep = BadRequest("context is nested too deeply to be read.", "context", "too-costly")
+    if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
+        raise too_deep
     try:
         context = read_context(envelope.context, hook)
     except RecursionError:
-        raise BadRequest("context is nested too deeply to be read.", "context", "too-costly") from None
+        raise too_deep from None
     server = _text(envelope.fhirServer, "fhirServer") if _given(envelope.fhirServer) else ""
     authorization = None
     if _given(envelope.fhirAuthorization):

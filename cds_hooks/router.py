@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +19,7 @@ from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.errors import ProtocolError, operation_outcome
 from cds_hooks.feedback import Feedback, read_feedback
+from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest, read_request
 
 log = logging.getLogger("cds_hooks")
@@ -28,9 +29,12 @@ Observer = Callable[[str, int, float, HookRequest | None], None]
 #: Given the request's scope; returns who calls, or raises ProtocolError 401.
 Authenticate = Callable[[Scope], Awaitable[Any]]
 OnFeedback = Callable[[str, list[Feedback], Any], Awaitable[None]]
+#: The hooks that are switched on for a principal; None: all.
+Offered = Callable[[Any], Collection[str] | None]
 
 _JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+_ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 class TooLarge(ProtocolError):
@@ -100,10 +104,14 @@ class Endpoint:
         authenticate: Authenticate | None,
         allowed_origins: Sequence[str],
         observer: Observer | None,
+        limits: Limits,
+        offered: Offered,
     ) -> None:
         self.kind = kind
         self.method = method
         self.authenticate = authenticate
+        self.limits = limits
+        self.offered = offered
         self.any_origin = "*" in allowed_origins
         self.origins = frozenset(o.encode("latin-1") for o in allowed_origins)
         self.observer = observer
@@ -141,8 +149,7 @@ class Endpoint:
                     headers={"Allow": f"{self.method}, OPTIONS"},
                 )
             else:
-                principal = await self.authenticate(scope) if self.authenticate is not None else None
-                status, body, request, after = await self.answer(scope, receive, principal)
+                status, body, request, after = await self._admitted(scope, receive)
         except ProtocolError as error:
             status, body = error.status, error.outcome()
             headers = [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
@@ -157,10 +164,23 @@ class Endpoint:
         if body:
             headers.append((b"content-type", self.media_type))
             headers.append((b"content-length", str(len(body)).encode()))
-        headers.append((b"cache-control", b"no-store"))
+        headers += _ALWAYS
         await send({"type": "http.response.start", "status": status, "headers": headers + cors})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         self._finish(status, perf_counter() - started, request, after)
+
+    async def _admitted(
+        self, scope: Scope, receive: Receive
+    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+        """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
+        principal = await self.authenticate(scope) if self.authenticate is not None else None
+        self.limits.admit(principal)
+        with self.limits.gate.enter():
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    return await self.answer(scope, receive, principal)
+            except TimeoutError:
+                raise TookTooLong(self.limits.seconds) from None
 
     def _preflight(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         allow = [(b"allow", f"{self.method}, OPTIONS".encode())]
@@ -191,10 +211,14 @@ class Discovery(Endpoint):
 
     def __init__(self, services: Sequence[Service], **options: Any) -> None:
         super().__init__("discovery", "GET", **options)
+        self.services = services
         self.document = discovery_document(services)
 
     async def answer(self, scope: Scope, receive: Receive, principal: Any) -> tuple[int, bytes, None, None]:
-        return 200, self.document, None, None
+        hooks = self.offered(principal)
+        if hooks is None:
+            return 200, self.document, None, None
+        return 200, discovery_document([s for s in self.services if s.hook in hooks]), None, None
 
 
 class ServiceCall(Endpoint):
@@ -208,6 +232,9 @@ class ServiceCall(Endpoint):
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
     ) -> tuple[int, bytes, HookRequest, Callable[[], None] | None]:
+        hooks = self.offered(principal)
+        if hooks is not None and self.service.hook not in hooks:
+            raise ProtocolError(404, "This service is switched off for your site.", code="not-found")
         body = await read_body(scope, receive, self.limit)
         request = read_request(body, self.service.id, self.service.definition, principal)
         response = await self.service.handler(request)
@@ -250,21 +277,27 @@ def cds_routes(
     allowed_origins: Sequence[str] = (),
     max_body_bytes: int = 5_000_000,
     observer: Observer | None = None,
+    limits: Limits | None = None,
+    offered: Offered = lambda principal: None,
 ) -> list[BaseRoute]:
     """The routes of the protocol, for a Starlette or FastAPI application.
 
     Args:
         services: what is offered.
         on_feedback: stores feedback; the 204 is sent when it returns.
-        authenticate: checks the client's JWT; None leaves the service open.
+        authenticate: checks the client's JWT and gives the principal (see ``cds_hooks.auth``); None leaves the service open.
         allowed_origins: browser clients (D9); ``*`` allows every origin.
         max_body_bytes: larger bodies are refused with 413.
         observer: told of every call.
+        limits: calls per second and client, calls at once, seconds per call; the defaults of :class:`Limits` when None.
+        offered: the hooks switched on for a principal.
     """
     options: dict[str, Any] = {
         "authenticate": authenticate,
         "allowed_origins": allowed_origins,
         "observer": observer,
+        "limits": limits or Limits(),
+        "offered": offered,
     }
     routes: list[BaseRoute] = [_route("/cds-services", Discovery(services, **options))]
     for service in services:

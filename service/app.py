@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,17 +20,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_hooks import Feedback, HookRequest, ProtocolError, cds_routes, operation_outcome
+from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, operation_outcome
 from service import openapi, pages
 from service.alerts.drugs import drugs_by_name, imported_release
 from service.alerts.policy import policy_by_id, policy_ids
-from service.fhir.backend import BackendToken, credentials
-from service.fhir.client import new_client
 from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
+from service.hooks.site import Site
 from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
 from service.ops import memory
@@ -43,8 +42,10 @@ from service.registry.api import RegistryApi
 from service.registry.database import engine_for, not_ready
 from service.registry.memory import Memory
 from service.registry.recorder import Recorder
-from service.registry.scheduler import Scheduler, TokenSource
-from service.settings import Settings, SettingsError
+from service.registry.replay import DatabaseReplays
+from service.schedulers import Schedulers
+from service.settings import Settings
+from service.trust import Directory, authenticator, hooks_of
 
 Clock = Callable[[], datetime]
 _SECURITY_HEADERS = {
@@ -53,13 +54,16 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
 }
+_OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class Application(FastAPI):
     """FastAPI, but the calls of EHRs go straight to their endpoints: those do their own errors, CORS and limits."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, base_url: str = "", **options: Any) -> None:
         self.direct: dict[str, ASGIApp] = {}
+        headers = _SECURITY_HEADERS | (_OVER_TLS if base_url.startswith("https://") else {})
+        self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
         super().__init__(**options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +71,21 @@ class Application(FastAPI):
         if endpoint is not None:
             await endpoint(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, self._secured(send))
+
+    def _secured(self, send: Send) -> Send:
+        """Every page, file and error gets the headers that keep a browser from being talked into something."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(pair for pair in self._headers if pair[0] not in present),
+                ]
+            await send(message)
+
+        return sending
 
 
 log = structlog.get_logger("clozapine-cds")
@@ -85,59 +103,55 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         settings: checked settings.
         clock: gives the moment of every question.
     """
-    site = settings.site()
-    watch = settings.watch()
+    open_mode = settings.auth == "off"
     metrics = Metrics()
     engine = engine_for(settings.database_url)
-    memory_of_registry = Memory(engine, clock)
+    directory = Directory(settings, engine)
+    known_registry = Memory(engine, clock)
     recorder = Recorder(
-        engine,
-        policies=lambda name: site.policy if name == site.name else None,
-        on_drop=metrics.dropped.inc,
-        on_queue=metrics.queued.set,
+        engine, policies=directory.policy, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set
     )
-    client = new_client()
+    replays = DatabaseReplays(engine, on_fault=metrics.replay_faults.inc)
+    only_site = settings.site() if open_mode else None
     pipeline = Pipeline(
-        site,
+        only_site,
         clock=clock,
-        client=client,
+        client=directory.http,
         recorder=recorder,
         metrics=metrics,
-        history=History(engine, memory_of_registry),
+        history=History(engine, known_registry),
     )
-    scheduler = Scheduler(
-        engine,
-        watch,
-        clock,
-        tokens=_tokens(settings, clock),
-        webhook_secret=settings.webhook_secret.get_secret_value(),
-        on_sweep=lambda summary: metrics.swept(summary.patients, summary.changes),
-        on_delivery=metrics.delivered,
-    )
-    health = Health(
-        version("clozapine-cds"),
-        [
-            Check("database", lambda: not_ready(engine)),
-            Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
-            Check("sweep", lambda: scheduler.trouble, required=False),
-            Check(
-                "terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"
-            ),
-        ],
-    )
+    schedulers = Schedulers(engine, clock, directory.new_client, metrics)
+    checks = [
+        Check("database", lambda: not_ready(engine)),
+        Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
+        Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
+        Check("sweep", lambda: schedulers.trouble, required=False),
+    ]
+    if not open_mode:
+        # One EHR without keys must not take the service away from the others: a warning.
+        checks.append(Check("keys", lambda: directory.problems, required=False))
+    health = Health(version("clozapine-cds"), checks)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         memory.tune()
         await asyncio.to_thread(_load_terminology, engine)
-        memory_of_registry.start()
-        if settings.sweep:
-            scheduler.start(settings.sweep)
+        known_registry.start()
+        schedulers.sync(directory.watched)
+        current = None
+        if not open_mode:
+            current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.watched)))
         yield
-        scheduler.close()
-        await client.aclose()
+        if current is not None:
+            current.cancel()
+            with suppress(asyncio.CancelledError):
+                await current
+        schedulers.close()
+        await directory.http.aclose()
+        replays.close()
         await asyncio.to_thread(recorder.close)
-        await asyncio.to_thread(memory_of_registry.close)
+        await asyncio.to_thread(known_registry.close)
         engine.dispose()
 
     def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
@@ -170,10 +184,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         try:
             # Cards of a moment ago may still wait in the queue.
             await asyncio.to_thread(recorder.flush, 1.0)
-            known = await asyncio.to_thread(
-                feedback_store.store, engine, service, rows, clock(), site.snooze_days
+            site = principal if isinstance(principal, Site) else only_site
+            assert site is not None
+            origins = await asyncio.to_thread(
+                feedback_store.store, engine, service, rows, clock(), site.name, site.snooze_days
             )
-            await asyncio.to_thread(memory_of_registry.refresh)
+            await asyncio.to_thread(known_registry.refresh)
         except SQLAlchemyError:
             raise ProtocolError(
                 503,
@@ -181,33 +197,51 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                 code="transient",
                 headers={"Retry-After": "30"},
             ) from None
-        for item, is_known in zip(items, known, strict=True):
-            metrics.feedback(item.outcome, known=is_known)
+        for item, origin in zip(items, origins, strict=True):
+            metrics.feedback(item.outcome, origin)
+            if origin == "foreign":
+                log.warning("feedback on another site's card was not kept", site=site.name, service=service)
 
     app = Application(
-        title="Clozapine safety service", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
+        base_url=settings.base_url,
+        title="Clozapine safety service",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
     app.state.recorder = recorder
     app.state.engine = engine
-    app.state.memory = memory_of_registry
-    app.state.scheduler = scheduler
-    app.state.registry_site = site.name
+    app.state.memory = known_registry
+    app.state.schedulers = schedulers
+    app.state.directory = directory
+    authenticate = None if open_mode else authenticator(directory, settings, replays, metrics, clock)
+    limits = Limits(
+        places=settings.max_concurrent_calls,
+        seconds=settings.call_seconds,
+        rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
+    )
     routes = cds_routes(
         services(pipeline),
         on_feedback=keep_feedback,
         allowed_origins=settings.origins,
         max_body_bytes=settings.max_body_bytes,
         observer=observe,
+        authenticate=authenticate,
+        limits=limits,
+        offered=lambda principal: hooks_of(principal if principal is not None else only_site),
     )
     check = ClozapineCheck(
-        site,
+        only_site,
         clock=clock,
         recorder=recorder,
         metrics=metrics,
         max_body_bytes=settings.max_body_bytes,
-        authenticate=None,
+        authenticate=authenticate,
         allowed_origins=settings.origins,
         observer=observe,
+        limits=limits,
+        offered=lambda _: None,
     )
     routes.append(Route(CHECK_PATH, endpoint=check))
     app.router.routes[:0] = routes
@@ -220,14 +254,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
             open_to_all=settings.auth == "off",
         ),
-        lambda name: watch if name == watch.site else None,
-        site.name,
+        directory.watch,
+        only_site.name if only_site is not None else "",
         clock,
-        memory_of_registry.refresh,
+        known_registry.refresh,
     )
     app.router.routes += registry.routes()
     _add_operations(app, health, metrics)
-    _add_pages(app, settings)
+    _add_pages(app, settings, directory)
     _add_errors(app)
     return app
 
@@ -243,23 +277,8 @@ def _load_terminology(engine: Engine) -> None:
         log.info("imported terminology", release=imported_release(), codes=codes)
 
 
-def _tokens(settings: Settings, clock: Clock) -> TokenSource | None:
-    """How the scheduler proves itself to the EHR; None when it has no credentials. Raises SettingsError."""
-    backend = settings.backend
-    if backend is None:
-        return None
-    try:
-        known = credentials(
-            backend.client_id,
-            backend.token_url,
-            backend.key_file,
-            backend.key_id,
-            backend.algorithm,
-            backend.scope,
-        )
-    except ValueError as error:
-        raise SettingsError(f"backend.key_file: {error}") from error
-    return lambda client: BackendToken(known, client, clock)
+def _rate(site: Site | None) -> tuple[str, float] | None:
+    return None if site is None or site.calls_per_second is None else (site.name, site.calls_per_second)
 
 
 def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
@@ -293,10 +312,10 @@ def _wants_page(request: Request) -> bool:
 
 
 def _page(content: str) -> HTMLResponse:
-    return HTMLResponse(content, headers=_SECURITY_HEADERS)
+    return HTMLResponse(content)
 
 
-def _add_pages(app: FastAPI, settings: Settings) -> None:
+def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
     configured = settings.load_policy()
     document = orjson.dumps(openapi.document())
 
@@ -311,8 +330,10 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
 
     async def policy(request: Request) -> Response:
         policy_id = request.path_params["id"]
-        if policy_id == configured.id:
-            found = configured
+        # The cards of every site link to its policy, also to one of its own.
+        own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
+        if policy_id in own:
+            found = own[policy_id]
         elif policy_id in policy_ids():
             found = policy_by_id(policy_id)
         else:
@@ -325,15 +346,13 @@ def _add_pages(app: FastAPI, settings: Settings) -> None:
         return Response(document, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        page = get_swagger_ui_html(
+        return get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="Clozapine safety service: API",
             swagger_js_url="/static/swagger-ui-bundle.js",
             swagger_css_url="/static/swagger-ui.css",
             swagger_favicon_url="data:,",
         )
-        page.headers.update(_SECURITY_HEADERS)
-        return page
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.router.routes += [

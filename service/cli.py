@@ -17,6 +17,7 @@ from rich.table import Table
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
 from service.backtest import command as backtest_command
+from service.ehr_cli import ehr_app
 from service.registry_cli import app as registry_app
 from service.settings import Settings, SettingsError, load_settings
 from service.terminology_cli import app as terminology_app
@@ -36,6 +37,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
 app.add_typer(registry_app, name="registry")
 app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
+app.add_typer(ehr_app, name="ehr")
 out = Console()
 
 #: Exit codes of ``check`` (contract).
@@ -62,6 +64,8 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
 ) -> None:
     """Serve CDS Hooks over HTTP."""
+    from service.trust import require_ehrs
+
     # Links on cards and the printed addresses must name the port that is really used.
     overrides = (
         {}
@@ -72,6 +76,7 @@ def serve(
     try:
         settings.check_listening(host)
         settings.site()
+        require_ehrs(settings)
     except SettingsError as error:
         fail(f"clozapine-cds cannot start: {error}", 3)
     from service.serving import run

@@ -23,7 +23,21 @@ _ERRORS = {
     ),
     "413": _error("The body is too large."),
     "415": _error("The body is not uncompressed JSON in UTF-8."),
+    "401": _error(
+        "Authentication is on, and the call carries no client token that opens this address. The reason stands in the service's log."
+    ),
+    "429": _error("More calls per second than this EHR may make; see Retry-After."),
+    "503": _error("All places are taken, or the call took too long; see Retry-After. Nothing was checked."),
     "500": _error("The service failed; nothing was checked. The text names an incident id."),
+}
+
+#: Open mode needs no token.
+_SECURITY: list[dict[str, list[str]]] = [{"clientToken": []}, {}]
+_CLIENT_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "JWT of the EHR, signed with ES384 or RS384: iss, aud (this very address), exp, iat, jti; tenant optional. Each token opens once.",
 }
 
 
@@ -203,6 +217,7 @@ def _service_paths() -> dict[str, Any]:
         paths[f"/cds-services/{service.id}"] = {
             "post": {
                 "operationId": service.id,
+                "security": _SECURITY,
                 "summary": service.title,
                 "description": service.description,
                 "tags": ["CDS Hooks"],
@@ -225,6 +240,7 @@ def _service_paths() -> dict[str, Any]:
         paths[f"/cds-services/{service.id}/feedback"] = {
             "post": {
                 "operationId": f"{service.id}-feedback",
+                "security": _SECURITY,
                 "summary": "What became of the cards",
                 "tags": ["CDS Hooks"],
                 "requestBody": {
@@ -234,7 +250,7 @@ def _service_paths() -> dict[str, Any]:
                 "responses": {
                     "204": {"description": "Stored."},
                     **_ERRORS,
-                    "503": _error("The feedback could not be stored."),
+                    "503": _error("The feedback could not be stored; see Retry-After. Send it again."),
                 },
             }
         }
@@ -330,10 +346,12 @@ def document() -> dict[str, Any]:
         "/cds-services": {
             "get": {
                 "operationId": "discovery",
+                "security": _SECURITY,
                 "summary": "Discovery",
                 "tags": ["CDS Hooks"],
                 "responses": {
-                    "200": _json({"$ref": "#/components/schemas/Discovery"}, "The services offered.")
+                    "200": _json({"$ref": "#/components/schemas/Discovery"}, "The services offered."),
+                    **{status: _ERRORS[status] for status in ("401", "429", "503")},
                 },
             }
         },
@@ -390,5 +408,8 @@ def document() -> dict[str, Any]:
         },
         "tags": [{"name": n} for n in ("CDS Hooks", "FHIR", "Registry", "Governance", "Operations")],
         "paths": paths,
-        "components": {"schemas": _SCHEMAS, "securitySchemes": openapi_registry.SECURITY_SCHEMES},
+        "components": {
+            "schemas": _SCHEMAS,
+            "securitySchemes": {"clientToken": _CLIENT_TOKEN, **openapi_registry.SECURITY_SCHEMES},
+        },
     }

@@ -19,7 +19,9 @@ from service.registry.database import engine_for, not_ready
 from service.registry.exchange import ImportFailed, export_files, import_file
 from service.registry.sweep import remaining, start_run
 from service.registry.sweep import sweep as run_sweep
-from service.settings import Settings, SettingsError, load_settings
+from service.registry.watch import Watch
+from service.settings import SettingsError, load_settings
+from service.trust import Directory
 
 app = typer.Typer(help="Patients on clozapine, watched between visits.", no_args_is_help=True)
 out = Console()
@@ -30,28 +32,36 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _open() -> tuple[Settings, Engine]:
-    """Settings and a database that is ready."""
+def _open(site: str | None = None) -> tuple[Watch, Engine]:
+    """The site that is meant, and a database that is ready."""
     try:
         settings = load_settings()
-        settings.watch()
     except SettingsError as error:
         _fail(str(error))
     engine = engine_for(settings.database_url)
     reason = not_ready(engine)
     if reason:
         _fail(f"database_url: {reason}")
-    return settings, engine
+    try:
+        sites = Directory(settings, engine).watched
+    except SettingsError as error:
+        _fail(str(error))
+    if site is None and len(sites) == 1:
+        return next(iter(sites.values())).watch, engine
+    if site not in sites:
+        known = ", ".join(sorted(sites)) or "none; see clozapine-cds ehr add"
+        _fail(f"--site: {f'there is no site {site!r}' if site else 'name one site'}; known: {known}")
+    return sites[site].watch, engine
 
 
-def _moment(option: str, value: str | None, settings: Settings) -> datetime:
+def _moment(option: str, value: str | None, watch: Watch) -> datetime:
     if value is None:
         return datetime.now(UTC)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
         _fail(f"{option}: {value!r} is not an ISO 8601 date and time, such as 2026-11-20T10:00:00Z")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=settings.watch().zone)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=watch.zone)
 
 
 def _json(value: Any) -> None:
@@ -61,16 +71,17 @@ def _json(value: Any) -> None:
 @app.command("list", epilog="Example: `clozapine-cds registry list --status overdue`")
 def list_patients(
     status: Annotated[str, typer.Option(help="overdue, due, on, stopped, unenrolled or all.")] = "on",
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
     limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=10_000)] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List registered patients, what is due first."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     if status not in ("overdue", "due", "on", "stopped", "unenrolled", "all"):
         _fail(f"--status: {status!r} is none of overdue, due, on, stopped, unenrolled, all")
-    today = datetime.now(settings.watch().zone).date()
+    today = datetime.now(watch.zone).date()
     with engine.connect() as connection:
-        rows = roster.page(connection, sites=None, status=status, today=today, limit=limit)  # type: ignore[arg-type]
+        rows = roster.page(connection, sites=[watch.site], status=status, today=today, limit=limit)  # type: ignore[arg-type]
     if as_json:
         _json(rows)
         return
@@ -93,14 +104,14 @@ def list_patients(
 @app.command("show", epilog="Example: `clozapine-cds registry show clz-p1`")
 def show(
     patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
-    site: Annotated[str | None, typer.Option(help="Site; the configured one by default.")] = None,
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show one patient: standing, flags, and the history of alerts."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     try:
         with engine.connect() as connection:
-            row = roster.find(connection, site or settings.site_name, patient)
+            row = roster.find(connection, watch.site, patient)
             found = {key: value for key, value in row._mapping.items() if key != "facts"}
             found["flags"] = people.flags(connection, row.id)
             found["history"] = people.history(connection, row.id)
@@ -144,15 +155,15 @@ def sweep(
     planned_for: Annotated[
         str | None, typer.Option(help="Join the run planned for this moment; by default a new one.")
     ] = None,
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
     batch: Annotated[int, typer.Option(help="Patients per transaction.", min=1, max=5000)] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Evaluate every registered patient and bring the alerts up to date. Several processes may share one run."""
-    settings, engine = _open()
-    watch = settings.watch()
-    moment = _moment("--as-of", as_of, settings)
+    watch, engine = _open(site)
+    moment = _moment("--as-of", as_of, watch)
     run = start_run(
-        engine, watch.site, _moment("--planned-for", planned_for, settings) if planned_for else moment, moment
+        engine, watch.site, _moment("--planned-for", planned_for, watch) if planned_for else moment, moment
     )
     total = remaining(engine, watch.site, run)
     columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -188,16 +199,17 @@ def import_patients(
     file: Annotated[
         Path, typer.Argument(help="CSV (patient, course_start, anc, anc_at, …) or NDJSON of FHIR resources.")
     ],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
 ) -> None:
     """Enrol patients from a file; what cannot be used is named and skipped."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     try:
         with Progress(
             TextColumn("import"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
         ) as progress:
             bar = progress.add_task("import", total=None)
             done = import_file(
-                engine, settings.watch(), file, datetime.now(UTC), lambda n: progress.update(bar, completed=n)
+                engine, watch, file, datetime.now(UTC), lambda n: progress.update(bar, completed=n)
             )
     except ImportFailed as error:
         _fail(f"{file}: {error}")
@@ -209,11 +221,14 @@ def import_patients(
 
 
 @app.command("export", epilog="Example: `clozapine-cds registry export out/`")
-def export_patients(folder: Annotated[Path, typer.Argument(help="Folder to write into.")]) -> None:
+def export_patients(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
     """Write the roster as a FHIR Group and the alerts and flags as NDJSON."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     try:
-        written = export_files(engine, settings.site_name, folder, datetime.now(UTC))
+        written = export_files(engine, watch.site, folder, datetime.now(UTC))
     except OSError as error:
         _fail(f"{folder}: it cannot be written ({error.strerror})")
     for name, lines in written.items():
@@ -224,26 +239,28 @@ def export_patients(folder: Annotated[Path, typer.Argument(help="Folder to write
 def merge(
     gone: Annotated[str, typer.Argument(help="Id that the EHR merged away.")],
     into: Annotated[str, typer.Argument(help="Id that remains.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
 ) -> None:
     """Put two records of one patient together."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     try:
         with engine.begin() as connection:
-            roster.merge(
-                connection, settings.site_name, gone, into, settings.load_policy(), datetime.now(UTC)
-            )
+            roster.merge(connection, watch.site, gone, into, watch.policy, datetime.now(UTC))
     except roster.NotRegistered as error:
         _fail(str(error))
     out.print(f"{gone} is merged into {into}.")
 
 
 @app.command("unenrol", epilog="Example: `clozapine-cds registry unenrol clz-p1`")
-def unenrol(patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")]) -> None:
+def unenrol(
+    patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
     """Take a patient off the roster: nothing is forgotten, nothing is watched."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     try:
         with engine.begin() as connection:
-            roster.unenrol(connection, settings.site_name, patient)
+            roster.unenrol(connection, watch.site, patient)
     except roster.NotRegistered as error:
         _fail(str(error))
     out.print(f"{patient} is off the roster.")
@@ -253,12 +270,13 @@ def unenrol(patient: Annotated[str, typer.Argument(help="FHIR id of the patient.
 def delete(
     patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
     by: Annotated[str, typer.Option(help="Who asked for it; part of the proof.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
 ) -> None:
     """Delete everything that is known of a patient, and print the proof."""
-    settings, engine = _open()
+    watch, engine = _open(site)
     try:
         with engine.begin() as connection:
-            proof = roster.forget(connection, settings.site_name, patient, by, datetime.now(UTC))
+            proof = roster.forget(connection, watch.site, patient, by, datetime.now(UTC))
     except roster.NotRegistered as error:
         _fail(str(error))
     _json(

@@ -45,7 +45,9 @@ def greeting(settings: Settings, host: str, port: int) -> str:
     ]
     if settings.auth == "off":
         lines.append("  open mode: no client authentication, loopback only")
-    if _EXAMPLE.is_file():
+    else:
+        lines.append("  every call needs a client token; EHRs: clozapine-cds ehr list")
+    if settings.auth == "off" and _EXAMPLE.is_file():
         lines.append("  a first card:")
         lines.append(
             f"  curl -s -H 'Content-Type: application/json' --data @{_EXAMPLE} {base}/cds-services/clozapine-order-sign"

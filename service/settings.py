@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from apscheduler.triggers.cron import CronTrigger
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from msgspec import Struct
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.alerts.codes import kinds
 from service.alerts.drugs import drug_ids
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.ehrs import (
+    BackendClient,
+    Channel,
+    EhrSettings,
+    check_together,
+    https_url,
+    known_schedule,
+    sentence,
+)
 from service.fhir.snapshot import SiteMaps
 from service.hooks.site import Profile, Site
+from service.ops.outbound import IPNetwork, address_of, is_loopback
 from service.registry.watch import Watch
 
 PREFIX = "CLOZAPINE_CDS_"
+#: The open-source sandbox client publishes its private key.
+_SANDBOX = "sandbox.cds-hooks.org"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -33,25 +57,17 @@ class SettingsError(ValueError):
     """A setting that stops the start; the message names it."""
 
 
-class BackendClient(BaseModel):
-    """This service as a client of the EHR (SMART Backend Services, private_key_jwt)."""
+class Watched(Struct, frozen=True):
+    """A site's watch with what the scheduler needs besides. Its text form shows no secret."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    watch: Watch
+    #: Five cron fields; empty = never.
+    sweep: str
+    webhook_secret: str
+    backend: BackendClient | None
 
-    client_id: str = Field(min_length=1)
-    token_url: str
-    #: PEM file of the private key.
-    key_file: Path
-    key_id: str = Field(min_length=1)
-    algorithm: Literal["RS384", "ES384"] = "ES384"
-    scope: str = "system/*.read"
-
-    @field_validator("key_file")
-    @classmethod
-    def _readable(cls, value: Path) -> Path:
-        if not value.is_file():
-            raise ValueError(f"there is no file {value}")
-        return value
+    def __repr__(self) -> str:
+        return f"Watched({self.watch.site!r})"
 
 
 class RegistryClient(BaseModel):
@@ -75,7 +91,8 @@ class Settings(BaseSettings):
 
     #: id of a shipped policy, or a path to a TOML file that inherits from one.
     policy: str = "us-label-2025"
-    database_url: str = "sqlite:///var/clozapine-cds.db"
+    #: May hold a password: never shown; see :func:`load_settings` for CLOZAPINE_CDS_DATABASE_URL_FILE.
+    database_url: str = Field(default="sqlite:///var/clozapine-cds.db", repr=False)
     #: Public base URL: in links on cards and, with authentication, the audience of client JWTs.
     base_url: str = "http://127.0.0.1:8000"
     auth: Literal["off", "required"] = "off"
@@ -87,6 +104,24 @@ class Settings(BaseSettings):
     profile: Profile = "generic"
     #: Origins of browser clients; ``*`` allows all. Default: all while authentication is off, none otherwise.
     allowed_origins: tuple[str, ...] | None = None
+    #: EHRs that may call when authentication is on: tables of the file, and CLOZAPINE_CDS_EHRS (JSON).
+    ehr: tuple[EhrSettings, ...] = ()
+    ehrs: tuple[EhrSettings, ...] = ()
+    #: How far the clocks of an EHR and of this service may differ.
+    clock_skew_seconds: int = Field(default=30, ge=0, le=120)
+    #: Client keys: fetched again when older than this, believed so long while the key server is away, at most one fetch in this time.
+    key_fresh_seconds: float = Field(default=300.0, ge=1, le=86_400)
+    key_keep_seconds: float = Field(default=86_400.0, ge=1, le=604_800)
+    key_refetch_seconds: float = Field(default=10.0, ge=0.1, le=3600)
+    #: Networks that are not public and may be called all the same, such as 10.20.0.0/16.
+    private_networks: tuple[IPNetwork, ...] = ()
+    #: Certificates (PEM) trusted besides the public ones.
+    ca_file: Path | None = None
+    #: Per EHR; default 100 with authentication, not limited without.
+    calls_per_second: float | None = Field(default=None, gt=0, le=100_000)
+    #: Calls answered at once by one process; one more gets 503.
+    max_concurrent_calls: int = Field(default=200, ge=1, le=10_000)
+    call_seconds: float = Field(default=10.0, gt=0, le=60)
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     card_limit: int = Field(default=10, ge=1, le=10)
     shadow: bool = False
@@ -101,7 +136,7 @@ class Settings(BaseSettings):
     #: An open alert is brought up again after so many days.
     due_again_days: int = Field(default=7, ge=1, le=365)
     #: What is written into the EHR for an alert of the sweep; empty = nothing.
-    write_back: tuple[Literal["Task", "Flag", "CommunicationRequest", "DetectedIssue"], ...] = ()
+    write_back: tuple[Channel, ...] = ()
     #: Address that is told of every change of an alert, and the key its body is signed with (HMAC-SHA-256).
     webhook: str = ""
     webhook_secret: SecretStr = SecretStr("")
@@ -132,6 +167,30 @@ class Settings(BaseSettings):
                 raise ValueError(f"{url!r} is not an absolute URL")
         return value
 
+    @field_validator("ca_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):
+            # The value is not repeated: it may hold a password.
+            raise ValueError("a database URL is expected, such as postgresql://cds@db.example/cds") from None
+        return value
+
+    @field_serializer("database_url")
+    def _without_password(self, value: str) -> str:
+        try:
+            return make_url(value).render_as_string(hide_password=True)
+        except ArgumentError:
+            return "***"
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -144,14 +203,12 @@ class Settings(BaseSettings):
     @field_validator("sweep")
     @classmethod
     def _cron(cls, value: str) -> str:
-        if value:
-            try:
-                CronTrigger.from_crontab(value)
-            except ValueError as error:
-                raise ValueError(
-                    f"{value!r} is not a schedule of five cron fields such as '30 5 * * *' ({error})"
-                ) from error
-        return value
+        return known_schedule(value)
+
+    @field_validator("webhook")
+    @classmethod
+    def _secure_webhook(cls, value: str) -> str:
+        return https_url(value, "https://events.hospital.example/clozapine") if value else ""
 
     @field_validator("codes", "units")
     @classmethod
@@ -209,8 +266,15 @@ class Settings(BaseSettings):
             f"policy: {self.policy!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file"
         )
 
+    @property
+    def all_ehrs(self) -> tuple[EhrSettings, ...]:
+        """The EHRs of the configuration."""
+        return (*self.ehr, *self.ehrs)
+
     def site(self) -> Site:
-        """The site these settings describe. Raises SettingsError."""
+        """The one site of a service without authentication: the only EHR configured, or the general settings. Raises SettingsError."""
+        if len(self.all_ehrs) == 1:
+            return self.site_of(self.all_ehrs[0])
         return Site(
             name=self.site_name,
             policy=self.load_policy(),
@@ -226,35 +290,112 @@ class Settings(BaseSettings):
             enrol=self.enrol,
             snooze_days=self.snooze_days,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
+            calls_per_second=self._rate,
         )
 
-    def watch(self) -> Watch:
-        """How the site's patients are watched between visits. Raises SettingsError."""
-        if self.write_back and not self.fhir_servers:
-            raise SettingsError("write_back: it needs fhir_servers, which names where to write")
-        if self.webhook and not self.webhook_secret.get_secret_value():
-            raise SettingsError("webhook_secret: a webhook must be signed; set the key")
-        return Watch(
-            site=self.site_name,
-            policy=self.load_policy(),
-            zone=ZoneInfo(self.time_zone),
-            shadow=self.shadow,
-            due_again_after=timedelta(days=self.due_again_days),
-            write_back=self.write_back,
-            fhir_server=self.fhir_servers[0] if self.fhir_servers else "",
-            webhook=self.webhook,
+    def watched(self, ehr: EhrSettings | None = None) -> Watched:
+        """How a site's patients are watched between visits: an EHR's, or with authentication off the general settings'. Raises SettingsError."""
+        site = self.site_of(ehr) if ehr is not None else self.site()
+        given: Settings | EhrSettings = ehr if ehr is not None else self
+        where = f"ehr {ehr.name}: " if ehr is not None else ""
+        if given.write_back and not given.fhir_servers:
+            raise SettingsError(f"{where}write_back: it needs fhir_servers, which names where to write")
+        secret = given.webhook_secret.get_secret_value()
+        if given.webhook and not secret:
+            raise SettingsError(f"{where}webhook_secret: a webhook must be signed; set the key")
+        days = given.due_again_days if given.due_again_days is not None else self.due_again_days
+        watch = Watch(
+            site=site.name,
+            policy=site.policy,
+            zone=site.zone,
+            shadow=site.shadow,
+            due_again_after=timedelta(days=days),
+            write_back=given.write_back,
+            fhir_server=given.fhir_servers[0] if given.fhir_servers else "",
+            webhook=given.webhook,
         )
+        return Watched(watch, given.sweep if given.sweep is not None else self.sweep, secret, given.backend)
+
+    @property
+    def _rate(self) -> float | None:
+        return self.calls_per_second or (100.0 if self.auth == "required" else None)
+
+    def site_of(self, ehr: EhrSettings) -> Site:
+        """An EHR with everything resolved. Raises SettingsError naming EHR and setting."""
+        if not is_loopback(self.base_url) and _SANDBOX in (
+            address_of(ehr.issuer)[0],
+            address_of(ehr.jwks_uri)[0],
+        ):
+            raise SettingsError(
+                f"ehr {ehr.name}: issuer: everybody has the private key of {_SANDBOX}; it is trusted on loopback only"
+            )
+        given = {"policy": ehr.policy, "time_zone": ehr.time_zone, "fhir_deadline_ms": ehr.fhir_deadline_ms}
+        try:
+            own = self.model_copy(update={name: value for name, value in given.items() if value is not None})
+            self._known_zone(own.time_zone)
+            policy = own.load_policy()
+        except ValueError as error:
+            raise SettingsError(f"ehr {ehr.name}: {error}") from None
+        return Site(
+            name=ehr.name,
+            policy=policy,
+            zone=ZoneInfo(own.time_zone),
+            base_url=self.base_url,
+            finding_system=self.finding_system,
+            fhir_servers=ehr.fhir_servers,
+            fhir_deadline_seconds=own.fhir_deadline_ms / 1000,
+            profile=ehr.profile,
+            card_limit=ehr.card_limit,
+            shadow=ehr.shadow,
+            smoke_free_wards=ehr.smoke_free_wards,
+            maps=SiteMaps(codes=_split(ehr.codes), units=_split(ehr.units)),
+            hooks=frozenset(ehr.hooks) if ehr.hooks is not None else None,
+            enrol=ehr.enrol,
+            snooze_days=ehr.snooze_days,
+            pathway=ehr.pathway,
+            calls_per_second=ehr.calls_per_second or self._rate,
+        )
+
+    def check_ehrs(self) -> None:
+        """Refuse EHRs that contradict each other or name what does not exist. Raises SettingsError."""
+        try:
+            check_together(self.all_ehrs)
+        except ValueError as error:
+            raise SettingsError(f"ehr: {error}") from None
+        if self.auth == "off" and len(self.all_ehrs) > 1:
+            raise SettingsError(
+                f"auth: off serves one site, and {len(self.all_ehrs)} EHRs are configured; set auth = required"
+            )
+        check_policies([self.site_of(ehr) for ehr in self.all_ehrs])
 
     def check_listening(self, host: str) -> None:
-        """Refuse to be open to a network. Raises SettingsError."""
+        """Refuse to be open to a network without authentication. Raises SettingsError."""
+        self.check_ehrs()
         if self.auth == "required":
-            raise SettingsError(
-                "auth: client authentication is not part of this version; run it with auth = off on loopback, "
-                "behind a proxy that authenticates the EHR"
-            )
+            if host not in LOOPBACK and is_loopback(self.base_url):
+                raise SettingsError(
+                    "base_url: give the public address that EHRs call, such as https://cds.hospital.example; "
+                    "it is the audience of their tokens"
+                )
+            try:
+                https_url(self.base_url, "https://cds.hospital.example")
+            except ValueError as error:
+                raise SettingsError(f"base_url: {error}") from None
+            return
         if host not in LOOPBACK:
             raise SettingsError(
-                f"auth: off is for loopback only, and the service was told to listen on {host}; listen on 127.0.0.1"
+                f"auth: off is for loopback only, and the service was told to listen on {host}; "
+                "listen on 127.0.0.1, or set auth = required"
+            )
+
+
+def check_policies(sites: Sequence[Site]) -> None:
+    """Refuse two policies with one id: the page a card links to would be the wrong one. Raises SettingsError."""
+    known: dict[str, Policy] = {}
+    for site in sites:
+        if known.setdefault(site.policy.id, site.policy) != site.policy:
+            raise SettingsError(
+                f"ehr {site.name}: policy: another EHR has a different policy with the id {site.policy.id!r}"
             )
 
 
@@ -263,27 +404,52 @@ def _split(keyed: dict[str, str]) -> dict[tuple[str, str], str]:
     return {(system, code): value for (system, _, code), value in pairs}
 
 
+def _from_file(variable: str) -> Any:
+    """The value in the file that an environment variable names. Raises SettingsError."""
+    if variable.removesuffix("_FILE") in os.environ:
+        raise SettingsError(f"{variable}: {variable.removesuffix('_FILE')} is set as well; give one of them")
+    path = Path(os.environ[variable])
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}: {path} cannot be read: {error.strerror}") from None
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise SettingsError(f"{variable}: {path} does not hold JSON") from None
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment and the configuration file. Raises SettingsError naming the setting at fault."""
+    """Settings from the environment and the configuration file. Raises SettingsError naming the setting at fault.
+
+    ``CLOZAPINE_CDS_X_FILE`` names a file that holds the value of ``X``, as secrets are mounted in containers.
+    """
     path = os.environ.get(f"{PREFIX}CONFIG")
     if path and not Path(path).is_file():
         raise SettingsError(f"{PREFIX}CONFIG: there is no file {path}")
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    files = {
+        f"{name}_FILE": name.removeprefix(PREFIX).lower() for name in known if not name.endswith("CONFIG")
+    }
     for variable in os.environ:
-        if variable.startswith(PREFIX) and variable not in known:
+        if variable in files and variable not in known:
+            overrides.setdefault(files[variable], _from_file(variable))
+        elif variable.startswith(PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{variable}: there is no such setting{hint}")
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "configuration"
-        if first["type"] == "extra_forbidden":
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             near = difflib.get_close_matches(name, Settings.model_fields, 1)
             raise SettingsError(
                 f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
             ) from None
-        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise SettingsError(sentence(error)) from None
     except ValueError as error:
         raise SettingsError(f"configuration file: {error}") from None

@@ -18,6 +18,7 @@ from service.settings import Settings
 from tests.data import NOW
 from tests.ehr import Ehr
 from tests.server import serving
+from tests.signing import BASE
 
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("dev", deadline=None)
@@ -72,3 +73,14 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+@pytest.fixture
+def trusting(start_service: StartService, ehr: Ehr) -> httpx.Client:
+    """A service that authenticates: its one EHR, ``north``, is the fixture ``ehr``. The public base URL is ``tests.signing.BASE``."""
+    return start_service(
+        auth="required",
+        base_url=BASE,
+        ehr=[ehr.settings("north", fhir_deadline_ms=2000)],
+        key_refetch_seconds=0.3,
+    )

@@ -1,4 +1,4 @@
-"""An EHR's FHIR server on loopback: searches, paging, tokens, slowness and faults on demand. It records what it was asked."""
+"""An EHR on loopback: FHIR searches, paging, tokens, public keys, slowness and faults on demand. It records what it was asked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from tests.signing import Signer
 
 
 class Ehr:
@@ -25,9 +27,25 @@ class Ehr:
         self.page_size = 100
         self.failing: set[str] = set()
         self.next_link = ""
+        self.endless = False
+        #: Sent as it is, in place of every answer: (body, headers).
+        self.raw: tuple[bytes, dict[str, str]] | None = None
+        #: The key server: its keys, and how it misbehaves.
+        self.signer = Signer()
+        self.keys_asked = 0
+        self.keys_down = False
+        self.keys_delay_seconds = 0.0
+        self.keys_redirect = ""
+        self.metadata_statement: dict[str, Any] | None = None
+        self.keys_raw: tuple[bytes, dict[str, str]] | None = None
         self.base_url = ""
         self.app = Starlette(
-            routes=[Route("/fhir/{type}", self.search), Route("/fhir/{type}/{id}", self.read)]
+            routes=[
+                Route("/jwks", self.jwks),
+                Route("/fhir/metadata", self.metadata),
+                Route("/fhir/{type}", self.search),
+                Route("/fhir/{type}/{id}", self.read),
+            ]
         )
 
     def add(self, *resources: dict[str, Any]) -> None:
@@ -35,10 +53,46 @@ class Ehr:
         for resource in resources:
             self.resources.setdefault(resource["resourceType"], []).append(resource)
 
+    async def jwks(self, _: Request) -> Response:
+        """The public keys."""
+        self.keys_asked += 1
+        await asyncio.sleep(self.keys_delay_seconds)
+        if self.keys_redirect:
+            return RedirectResponse(self.keys_redirect)
+        if self.keys_down:
+            return Response(status_code=503)
+        if self.keys_raw is not None:
+            return Response(self.keys_raw[0], headers=self.keys_raw[1])
+        return JSONResponse(self.signer.jwks())
+
+    async def metadata(self, _: Request) -> Response:
+        """A CapabilityStatement that offers what ``resources`` has."""
+        if self.metadata_statement is not None:
+            return JSONResponse(self.metadata_statement)
+        parameters = [{"name": name, "type": "token"} for name in ("patient", "code")]
+        offered = [{"type": t, "searchParam": parameters} for t in self.resources]
+        statement = {
+            "resourceType": "CapabilityStatement",
+            "fhirVersion": "4.0.1",
+            "rest": [{"resource": offered}],
+        }
+        return JSONResponse(statement)
+
+    def settings(self, name: str, **more: Any) -> dict[str, Any]:
+        """The ``[[ehr]]`` table of this EHR."""
+        return {
+            "name": name,
+            "issuer": f"https://{name}.example",
+            "jwks_uri": f"{self.base_url}/jwks",
+            "fhir_servers": [f"{self.base_url}/fhir"],
+        } | more
+
     async def _refused(self, request: Request) -> Response | None:
         self.asked.append(str(request.url.path) + ("?" + str(request.url.query) if request.url.query else ""))
         self.authorizations.append(request.headers.get("authorization"))
         await asyncio.sleep(self.delay_seconds)
+        if self.raw is not None:
+            return Response(self.raw[0], headers=self.raw[1])
         if self.redirect_to:
             return RedirectResponse(self.redirect_to)
         if request.headers.get("authorization") != f"Bearer {self.token}":
@@ -71,7 +125,11 @@ class Ehr:
             "type": "searchset",
             "entry": [{"resource": r} for r in page],
         }
-        if self.next_link:
+        if self.endless:
+            page_number = int(request.query_params.get("page", "0")) + 1
+            url = f"{self.base_url}/fhir/{request.path_params['type']}?page={page_number}"
+            bundle["link"] = [{"relation": "next", "url": url}]
+        elif self.next_link:
             bundle["link"] = [{"relation": "next", "url": self.next_link}]
         elif offset + self.page_size < len(found):
             query = f"{request.url.remove_query_params('_offset').query}&_offset={offset + self.page_size}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+import zlib
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 from msgspec import Struct
@@ -31,27 +32,24 @@ class FhirServer(Struct, frozen=True):
         url = urljoin(base, query)
         here, there = urlsplit(base), urlsplit(url)
         inside = there.path.startswith(here.path) or there.path == here.path.rstrip("/")
-        if (there.scheme, there.netloc) != (here.scheme, here.netloc) or not inside or ".." in there.path:
+        if (
+            (there.scheme, there.netloc) != (here.scheme, here.netloc)
+            or not inside
+            or ".." in unquote(there.path)
+        ):
             raise FetchFailed("the link leads to another server")
         return url
 
     async def get(self, query: str) -> bytes:
         """The body of one read or one page of a search. Raises FetchFailed."""
-        headers = {"Accept": "application/fhir+json"}
+        headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
             async with self.client.stream("GET", self.address(query), headers=headers) as response:
                 if response.status_code != 200:
                     raise FetchFailed(f"the FHIR server answered {response.status_code}")
-                parts: list[bytes] = []
-                size = 0
-                async for part in response.aiter_bytes():
-                    size += len(part)
-                    if size > _MAX_PAGE_BYTES:
-                        raise FetchFailed("the FHIR server's answer is too large")
-                    parts.append(part)
-                return b"".join(parts)
+                return await _bounded(response)
         except httpx.HTTPError as error:
             raise FetchFailed(f"the FHIR server could not be reached ({type(error).__name__})") from None
 
@@ -62,6 +60,25 @@ def allowed_server(url: str, allow_list: tuple[str, ...]) -> str | None:
     return next((known for known in allow_list if known.rstrip("/") == wanted), None)
 
 
-def new_client() -> httpx.AsyncClient:
-    """The shared client: no redirects, no proxies or credentials from the environment."""
-    return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=httpx.Timeout(10.0))
+async def _bounded(response: httpx.Response) -> bytes:
+    """The body of an answer, unpacked step by step so that a small answer cannot become a large one. Raises FetchFailed."""
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise FetchFailed("the FHIR server's answer is compressed in a way that was not asked for")
+    unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        if unpack is not None:
+            try:
+                # One byte more than fits is enough to know.
+                part = unpack.decompress(part, _MAX_PAGE_BYTES + 1 - size)
+            except zlib.error:
+                raise FetchFailed("the FHIR server's answer cannot be unpacked") from None
+        size += len(part)
+        if size > _MAX_PAGE_BYTES:
+            raise FetchFailed("the FHIR server's answer is too large")
+        parts.append(part)
+    if unpack is not None and not unpack.eof:
+        raise FetchFailed("the FHIR server's answer is cut short")
+    return b"".join(parts)

@@ -19,6 +19,8 @@ _KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)
 _ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
 #: Severities of an OperationOutcome that do not mean that data are missing; anything else may.
 HARMLESS = frozenset({"warning", "information", "success"})
+#: Entries of one Bundle that are read at most; more are not a patient's chart.
+MAX_ENTRIES = 10_000
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -81,6 +83,8 @@ def read_value(raw: Raw | bytes, source: str) -> Decoded:
         return _read_carefully(raw, source)
     if isinstance(bundle, OperationOutcome):
         return _failed_query(source)
+    if len(bundle.entry or ()) > MAX_ENTRIES:
+        return _too_many(source)
     decoded = Decoded([], [])
     resources = decoded.resources
     for entry in bundle.entry or ():
@@ -109,6 +113,8 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
         return _read_single(raw, source, error)
     if isinstance(bundle, OperationOutcome):
         return _failed_query(source)
+    if len(bundle.entry or ()) > MAX_ENTRIES:
+        return _too_many(source)
     _note_next(decoded, bundle)
     for entry in bundle.entry or ():
         if not len(entry.resource):
@@ -122,6 +128,15 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
         elif resource is not None:
             decoded.resources.append(resource)
     return decoded
+
+
+def _too_many(source: str) -> Decoded:
+    """Reading a part of it could leave out the result that matters, so none of it is read, and the card says so."""
+    return Decoded(
+        [],
+        [ReadProblem(source, "", f"its Bundle has more than {MAX_ENTRIES} entries and was not read")],
+        failed=True,
+    )
 
 
 def _failed_query(source: str) -> Decoded:

@@ -33,10 +33,10 @@ _NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 
 
 class Pipeline:
-    """Answers hook calls of one site.
+    """Answers hook calls, each for the site it is bound to.
 
     Args:
-        site: the EHR that calls.
+        site: the site of calls without a principal (open mode); None when every call must be authenticated.
         clock: gives the moment of the question; tests hand in a fixed one.
         client: shared HTTP client for FHIR servers.
         recorder: keeps the audit trail, after the answer.
@@ -46,7 +46,7 @@ class Pipeline:
 
     def __init__(
         self,
-        site: Site,
+        site: Site | None,
         *,
         clock: Clock,
         client: httpx.AsyncClient,
@@ -64,33 +64,35 @@ class Pipeline:
     async def __call__(self, request: HookRequest) -> Response:
         """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
         started = perf_counter()
-        as_of = self.clock().astimezone(self.site.zone)
-        gathered = await self._gather(request)
+        site = self._site(request)
+        as_of = self.clock().astimezone(site.zone)
+        gathered = await self._gather(request, site)
         snapshot = fhir_snapshot.build(
             patient_id=request.context.patient_id,
             hook=request.hook,
-            zone=self.site.zone,
+            zone=site.zone,
             gathered=gathered,
             orders=request.context.orders,
             selections=request.context.selections if request.hook == "order-select" else None,
-            maps=self.site.maps,
-            smoke_free_wards=self.site.smoke_free_wards,
+            maps=site.maps,
+            smoke_free_wards=site.smoke_free_wards,
         )
         as_sent = snapshot
-        snapshot = await self.history.enriched(self.site, snapshot, as_of)
+        snapshot = await self.history.enriched(site, snapshot, as_of)
         self._require_data(gathered, snapshot)
-        findings = evaluate(snapshot, self.site.policy, as_of, on_fault=self.metrics.rule_fault)
-        patient_key = self.history.memory.patient_key(self.site.name, snapshot.patient_id)
-        said = self.history.audible(self.site, patient_key, findings, as_of)
+        findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
+        patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
+        said = self.history.audible(site, patient_key, findings, as_of)
         cards: tuple[Card, ...] = ()
-        texts = cards_of(said, request.hook, self.site.card_limit, snapshot.remembered) if said else []
-        if texts and not self.site.shadow:
+        texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered) if said else []
+        if texts and not site.shadow:
             drafts = Drafts(request.context.orders)
-            cards = tuple(render(text, self.site, request.context.patient_id, drafts) for text in texts)
+            cards = tuple(render(text, site, request.context.patient_id, drafts) for text in texts)
         return Response(
             cards,
             after=lambda: self._record(
                 request,
+                site,
                 gathered,
                 as_sent,
                 patient_key,
@@ -102,22 +104,31 @@ class Pipeline:
             ),
         )
 
-    async def _gather(self, request: HookRequest) -> Gathered:
-        server = self._server(request)
+    def _site(self, request: HookRequest) -> Site:
+        """The site a call is bound to: the one whose key signed its token, or the only one in open mode."""
+        if isinstance(request.principal, Site):
+            return request.principal
+        if self.site is None:
+            raise RuntimeError("a call without a site")
+        return self.site
+
+    async def _gather(self, request: HookRequest, site: Site) -> Gathered:
+        server = self._server(request, site)
         if server is None:
             gathered, left = from_prefetch(request.prefetch, _NO_QUERIES)
             if not left:
                 return gathered
             return await gather(request.prefetch, _NO_QUERIES, None, 0.0)
         queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
-        return await gather(request.prefetch, queries, server, self.site.fhir_deadline_seconds)
+        return await gather(request.prefetch, queries, server, site.fhir_deadline_seconds)
 
-    def _server(self, request: HookRequest) -> FhirServer | None:
+    def _server(self, request: HookRequest, site: Site) -> FhirServer | None:
         """The client's FHIR server, if it is on the site's list; nothing is ever sent to another (T5)."""
         if not request.fhir_server:
             return None
-        base_url = allowed_server(request.fhir_server, self.site.fhir_servers)
+        base_url = allowed_server(request.fhir_server, site.fhir_servers)
         if base_url is None:
+            self.metrics.foreign_servers.inc()
             return None
         token = request.fhir_authorization.access_token if request.fhir_authorization is not None else ""
         return FhirServer(base_url, self.client, token)
@@ -137,6 +148,7 @@ class Pipeline:
     def _record(
         self,
         request: HookRequest,
+        site: Site,
         gathered: Gathered,
         snapshot: PatientSnapshot,
         patient_key: str,
@@ -150,12 +162,12 @@ class Pipeline:
         self.recorder.record(
             Call(
                 at=as_of,
-                site=self.site.name,
+                site=site.name,
                 service=request.service_id,
                 hook=request.hook,
                 hook_instance=request.hook_instance,
                 user=request.context.user_id,
-                policy=self.site.policy.id,
+                policy=site.policy.id,
                 seconds=seconds,
                 resources={
                     key: len(data.resources) for key, data in gathered.sources.items() if data.resources
@@ -172,7 +184,7 @@ class Pipeline:
                     for c, text in zip(cards, texts, strict=False)
                 ],
                 patient_key=patient_key,
-                facts=snapshot if self.site.enrol and _on_clozapine(snapshot) else None,
+                facts=snapshot if site.enrol and _on_clozapine(snapshot) else None,
             )
         )
 

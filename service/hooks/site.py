@@ -27,11 +27,17 @@ class Site(Struct, frozen=True, kw_only=True):
     card_limit: int = 10
     shadow: bool = False
     smoke_free_wards: bool = False
-    #: Patients on clozapine are remembered.
-    enrol: bool = True
-    #: Days for which an override with a reason silences its finding.
-    snooze_days: int = 7
     maps: SiteMaps = NO_MAPS
+    #: Hooks that are switched on; None: all.
+    hooks: frozenset[str] | None = None
+    #: Patients seen on clozapine are remembered.
+    enrol: bool = True
+    #: An override with a reason silences the same finding for so long.
+    snooze_days: int = 7
+    #: The treatment-resistance pathway, off unless the site asks for it.
+    pathway: bool = False
+    #: Calls per second; None: not limited.
+    calls_per_second: float | None = None
 
     @property
     def selection_behavior(self) -> Literal["any", "at-most-one"]:

@@ -30,10 +30,10 @@ _identifiers = Identifiers()
 
 
 class ClozapineCheck(Endpoint):
-    """The operation, for one site.
+    """The operation.
 
     Args:
-        site: whose policy, zone and codes apply.
+        site: whose policy, zone and codes apply while there is no authentication; else the caller's.
         clock: gives the moment of the question when the caller names none.
         recorder: keeps the audit trail, after the answer.
         metrics: counts findings and rules that failed.
@@ -45,7 +45,7 @@ class ClozapineCheck(Endpoint):
 
     def __init__(
         self,
-        site: Site,
+        site: Site | None,
         *,
         clock: Callable[[], datetime],
         recorder: Recorder,
@@ -67,11 +67,13 @@ class ClozapineCheck(Endpoint):
         started = perf_counter()
         body = await self._body(scope, receive)
         # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
-        now = self.clock().astimezone(self.site.zone)
-        question, findings, built = await asyncio.to_thread(self._check, body, now)
+        site = principal if isinstance(principal, Site) else self.site
+        assert site is not None, "with authentication every call has a site"
+        now = self.clock().astimezone(site.zone)
+        question, findings, built = await asyncio.to_thread(self._check, site, body, now)
 
         def after() -> None:
-            self._record(question, findings, built, now, perf_counter() - started)
+            self._record(site, question, findings, built, now, perf_counter() - started)
 
         return 200, built.body, None, after
 
@@ -87,37 +89,43 @@ class ClozapineCheck(Endpoint):
                 raise
             raise ProtocolError(error.status, text, code=error.code, expression=error.expression) from None
 
-    def _check(self, body: bytes, now: datetime) -> tuple[Question, list[Finding], Answer]:
-        question = read_question(body, self.site.zone)
+    def _check(self, site: Site, body: bytes, now: datetime) -> tuple[Question, list[Finding], Answer]:
+        question = read_question(body, site.zone)
         as_of = question.as_of or now
         snapshot = fhir_snapshot.build(
             patient_id=question.patient_id,
             hook=question.event,
-            zone=self.site.zone,
+            zone=site.zone,
             gathered=question.gathered,
             orders=question.orders,
-            maps=self.site.maps,
-            smoke_free_wards=self.site.smoke_free_wards,
+            maps=site.maps,
+            smoke_free_wards=site.smoke_free_wards,
         )
-        findings = evaluate(snapshot, self.site.policy, as_of, on_fault=self.metrics.rule_fault)
-        visible = [] if self.site.shadow else shown(findings, question.event)
-        built = answer(visible, snapshot, self.site, question, as_of, now)
+        findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
+        visible = [] if site.shadow else shown(findings, question.event)
+        built = answer(visible, snapshot, site, question, as_of, now)
         return question, findings, built
 
     def _record(
-        self, question: Question, findings: list[Finding], built: Answer, now: datetime, seconds: float
+        self,
+        site: Site,
+        question: Question,
+        findings: list[Finding],
+        built: Answer,
+        now: datetime,
+        seconds: float,
     ) -> None:
         self.metrics.findings(findings)
         visible = shown(findings, question.event) if built.ids else []
         self.recorder.record(
             Call(
                 at=now,
-                site=self.site.name,
+                site=site.name,
                 service=NAME,
                 hook=question.event,
                 hook_instance=_identifiers.new(),
                 user="",
-                policy=self.site.policy.id,
+                policy=site.policy.id,
                 seconds=seconds,
                 resources={
                     key: len(data.resources)

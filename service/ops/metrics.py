@@ -44,8 +44,24 @@ class Metrics:
         )
         self._feedback = Counter(
             "clozapine_cds_feedback",
-            "Feedback by outcome, and whether the card was known.",
+            "Feedback by outcome, and whether the card was known, unknown or another site's.",
             ["outcome", "card"],
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "clozapine_cds_auth_refused",
+            "Calls refused with 401, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.foreign_servers = Counter(
+            "clozapine_cds_foreign_fhir_servers",
+            "Calls that named a FHIR server which is not on their site's list; it was not asked.",
+            registry=self.registry,
+        )
+        self.replay_faults = Counter(
+            "clozapine_cds_replay_store_faults",
+            "Calls whose token could not be compared with those of other replicas.",
             registry=self.registry,
         )
         self.queued = Gauge(
@@ -90,9 +106,13 @@ class Metrics:
         """Count a rule that failed."""
         self._faults.labels(rule, type(fault).__name__).inc()
 
-    def feedback(self, outcome: str, *, known: bool) -> None:
-        """Count one feedback item."""
-        self._feedback.labels(outcome, "known" if known else "unknown").inc()
+    def feedback(self, outcome: str, card: str) -> None:
+        """Count one feedback item; ``card``: known, unknown, or foreign (shown to another site)."""
+        self._feedback.labels(outcome, card).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count one call refused with 401."""
+        self._refused.labels(reason).inc()
 
     def swept(self, patients: int, changes: Mapping[str, int]) -> None:
         """Count a sweep."""

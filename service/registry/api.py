@@ -137,6 +137,8 @@ class RegistryApi:
         site = request.query_params.get("site") or (
             client.sites[0] if len(client.sites) == 1 else self.default_site
         )
+        if not site:
+            raise HTTPException(400, "site: name the site, there are several.")
         if not client.sees(site):
             raise HTTPException(403, "The token does not cover this site.")
         return site
@@ -146,6 +148,11 @@ class RegistryApi:
         if watch is None:
             raise HTTPException(404, "site: there is no such site.")
         return watch
+
+    def _zone(self, request: Request) -> tzinfo:
+        """Time zone of the site asked for; UTC when a list covers several."""
+        watch = self.watch(request.query_params.get("site") or self.default_site)
+        return watch.zone if watch is not None else UTC
 
     @staticmethod
     def _choice(request: Request, name: str, known: tuple[str, ...], default: str) -> str:
@@ -200,7 +207,7 @@ class RegistryApi:
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
             status=status,  # type: ignore[arg-type]
-            today=self.clock().astimezone(self._watch(self.default_site).zone).date(),
+            today=self.clock().astimezone(self._zone(request)).date(),
             after=(str(cursor[0]), cursor[1]) if cursor is not None else None,
             limit=limit,
         )
@@ -367,11 +374,7 @@ class RegistryApi:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise HTTPException(400, f"{name}: an ISO 8601 date is expected, such as 2026-11-01.") from None
-        return (
-            moment
-            if moment.tzinfo is not None
-            else moment.replace(tzinfo=self._watch(self.default_site).zone)
-        )
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone(request))
 
 
 def _doses(snapshot: PatientSnapshot) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from msgspec import Struct
 from sqlalchemy import Engine, select
@@ -29,24 +30,36 @@ class FeedbackItem(Struct, frozen=True):
     comment: str = ""
 
 
+#: Whether a card was shown: to the site that answers it, to another site, or to nobody this database knows of.
+CardOrigin = Literal["known", "unknown", "foreign"]
+
+
 def store(
-    engine: Engine, service: str, items: Sequence[FeedbackItem], received_at: datetime, snooze_days: int = 0
-) -> list[bool]:
-    """Append feedback; a repeated report is kept once. Returns, per item, whether its card is known to this database.
+    engine: Engine,
+    service: str,
+    items: Sequence[FeedbackItem],
+    received_at: datetime,
+    site: str = "default",
+    snooze_days: int = 0,
+) -> list[CardOrigin]:
+    """Append feedback; a repeated report is kept once, and feedback on another site's card is not kept at all.
 
     An override with a reason silences the card's finding for the patient for ``snooze_days`` (``service.alerts.silence``).
     """
-    known: list[bool] = []
+    origins: list[CardOrigin] = []
     for item in items:
         with Session(engine) as session:
-            card = session.get(CardShown, item.card) if len(item.card) <= 36 else None
-            known.append(card is not None)
-            silence = _silence(card, item, received_at, snooze_days)
+            shown = session.get(CardShown, item.card) if len(item.card) <= 36 else None
+            origins.append("unknown" if shown is None else "known" if shown.site == site else "foreign")
+            if origins[-1] == "foreign":
+                continue
+            silence = _silence(shown, item, received_at, snooze_days)
             if silence is not None:
                 session.add(silence)
             session.add(
                 CardFeedback(
                     received_at=received_at.astimezone(UTC),
+                    site=site,
                     service=service,
                     card=item.card[:200],
                     outcome=item.outcome,
@@ -62,7 +75,7 @@ def store(
                 session.commit()
             except IntegrityError:
                 session.rollback()  # the same report once more
-    return known
+    return origins
 
 
 def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_days: int) -> Silence | None:
@@ -88,12 +101,12 @@ def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_da
     )
 
 
-def latest(engine: Engine, card: str) -> CardFeedback | None:
-    """The outcome that counts: the one with the newest timestamp."""
+def latest(engine: Engine, card: str, site: str = "default") -> CardFeedback | None:
+    """The outcome that counts: the one of the card's own site with the newest timestamp."""
     with Session(engine) as session:
         statement = (
             select(CardFeedback)
-            .where(CardFeedback.card == card)  # type: ignore[arg-type]
+            .where(CardFeedback.card == card, CardFeedback.site == site)  # type: ignore[arg-type]
             .order_by(CardFeedback.outcome_at.desc(), CardFeedback.id.desc())  # type: ignore[attr-defined,union-attr]
             .limit(1)
         )

@@ -19,7 +19,7 @@ from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.fhir.client import FetchFailed, new_client
+from service.fhir.client import FetchFailed
 from service.registry import outbox
 from service.registry.database import engine_for
 from service.registry.refresh import refresh
@@ -44,6 +44,7 @@ class Scheduler:
         engine: database.
         watch: the site.
         clock: the moment.
+        new_client: makes an HTTP client that reaches listed addresses only.
         tokens: gives bearer tokens for the EHR; None = the EHR is not read anew.
         webhook_secret: key of the webhook's signature.
         on_sweep: told of every sweep that ended.
@@ -55,6 +56,7 @@ class Scheduler:
         engine: Engine,
         watch: Watch,
         clock: Callable[[], datetime],
+        new_client: Callable[[], httpx.AsyncClient],
         *,
         tokens: TokenSource | None = None,
         webhook_secret: str = "",
@@ -64,6 +66,7 @@ class Scheduler:
         self._engine = engine
         self._watch = watch
         self._clock = clock
+        self._new_client = new_client
         self._tokens = tokens
         self._webhook_secret = webhook_secret
         self._on_sweep = on_sweep
@@ -116,7 +119,7 @@ class Scheduler:
         """Refresh, sweep, deliver; joins the run if another replica began it. Raises SQLAlchemyError."""
         now = self._clock()
         if self._watch.fhir_server and self._tokens is not None:
-            async with new_client() as client:
+            async with self._new_client() as client:
                 try:
                     read = await refresh(self._engine, self._watch, client, now, token=self._tokens(client))
                     log.info(
@@ -138,7 +141,7 @@ class Scheduler:
 
     async def deliver(self) -> None:
         """Send what waits in the outbox."""
-        async with new_client() as client:
+        async with self._new_client() as client:
             token = self._tokens(client) if self._tokens is not None else None
             try:
                 done = await outbox.deliver(

@@ -64,11 +64,13 @@ class CardFeedback(SQLModel, table=True):
 
     __tablename__ = "card_feedback"
     __table_args__ = (
-        Index("ix_card_feedback_once", "card", "outcome", "outcome_at", "reason_code", unique=True),
+        Index("ix_card_feedback_once", "site", "card", "outcome", "outcome_at", "reason_code", unique=True),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     received_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    #: The site that sent it: only feedback of the card's own site counts.
+    site: str = Field(default="", max_length=100)
     service: str = Field(max_length=100)
     card: str = Field(max_length=200, index=True)
     outcome: str = Field(max_length=20)
@@ -79,3 +81,24 @@ class CardFeedback(SQLModel, table=True):
     reason_display: str = Field(default="", max_length=300)
     #: The user's own words; may hold patient data: never logged, never shown in analytics.
     comment: str = Field(default="")
+
+
+class SeenToken(SQLModel, table=True):
+    """A client token that was used; kept until it expires, so that no replica takes it twice."""
+
+    __tablename__ = "seen_token"
+
+    #: SHA-256 of issuer, tenant and jti.
+    token_id: str = Field(primary_key=True, max_length=64)
+    #: Seconds since the epoch.
+    expires_at: float = Field(index=True)
+
+
+class EhrSite(SQLModel, table=True):
+    """An EHR that was added on the command line; ``settings`` has the members of an ``[[ehr]]`` table."""
+
+    __tablename__ = "ehr_site"
+
+    name: str = Field(primary_key=True, max_length=100)
+    added_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

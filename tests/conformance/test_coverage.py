@@ -13,6 +13,7 @@ NUMBERS = [
     *(f"A{n}" for n in range(1, 4)),
     *(f"C{n}" for n in range(1, 13)), "C7a", "C7b", "C7c",
     *(f"F{n}" for n in range(1, 6)), "F4a",
+    *(f"T{n}" for n in range(1, 7)),
 ]  # fmt: skip
 
 

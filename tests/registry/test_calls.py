@@ -39,6 +39,12 @@ def _visit(**more: Any) -> dict[str, Any]:
     return call("patient-view", prefetch(**given))
 
 
+def _site(service: httpx.Client) -> str:
+    """Name of the one site of a service without authentication."""
+    [name] = service.app.state.directory.watched  # type: ignore[attr-defined]
+    return name
+
+
 def _patient(service: httpx.Client) -> dict[str, Any]:
     answer = service.get(f"/registry/patients/{data.PATIENT}")
     assert answer.status_code == 200, answer.text
@@ -148,7 +154,7 @@ def test_a_critical_count_is_said_every_time(service: httpx.Client) -> None:
 def test_analytics_count_what_became_of_the_cards(service: httpx.Client) -> None:
     overdue = _visit(counts=bundle(data.anc(3.2, 40)))
     _override(service, _ask(service, overdue), "anc-overdue")
-    site = service.app.state.registry_site  # type: ignore[attr-defined]
+    site = _site(service)
     found = service.get("/analytics/alerts", params={"site": site, "by": "code,hook,week"}).json()
     row = next(r for r in found["alerts"] if r["code"] == "anc-overdue")
     assert (row["fired"], row["overridden"], row["hook"], row["week"]) == (1, 1, "patient-view", "2026-W47")
@@ -212,7 +218,7 @@ def test_a_database_that_is_away_never_stops_a_call(start_service: StartService,
 def test_the_worklist_is_paged_and_shows_what_is_due_first(service: httpx.Client) -> None:
     for number, days in enumerate((3, 50, 33, 45)):
         _ask(service, _renamed(_visit(counts=bundle(data.anc(3.2, days))), f"clz-{number}"))
-    site = service.app.state.registry_site  # type: ignore[attr-defined]
+    site = _site(service)
     seen: list[str] = []
     cursor: str | None = None
     while True:
@@ -269,7 +275,9 @@ def test_an_alert_is_listed_and_closed_with_a_note(start_service: StartService) 
 
     service = start_service(enrol=True, site_name="closing", sweep="")
     _ask(service, _visit(counts=bundle(data.anc(3.2, 40))))
-    asyncio.run(service.app.state.scheduler.run(NOW + timedelta(minutes=1)))  # type: ignore[attr-defined]
+    state = service.app.state  # type: ignore[attr-defined]
+    scheduler = state.schedulers.make(state.directory.watched["closing"])
+    asyncio.run(scheduler.run(NOW + timedelta(minutes=1)))
     alerts = service.get("/alerts").json()["alerts"]
     alert = next(a for a in alerts if a["code"] == "anc-overdue")
     assert alert["patient_id"] == data.PATIENT

@@ -9,13 +9,13 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import httpx
 from fhir.resources.R4B.flag import Flag
 from fhir.resources.R4B.task import Task
 from sqlalchemy import Engine, select, update
 
 from service.alerts.policy import policy_by_id
 from service.fhir.backend import BackendToken, credentials
-from service.fhir.client import new_client
 from service.registry import outbox
 from service.registry.roster_tables import OutboxItem
 from service.registry.sweep import start_run, sweep
@@ -53,7 +53,7 @@ def _deliver(
     now = NOW + timedelta(minutes=minutes)
 
     async def run() -> dict[str, int]:
-        async with new_client() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             token = BackendToken(known, client, lambda: now)
             return await outbox.deliver(engine, watch, client, now, token=token, webhook_secret="s3cret")
 

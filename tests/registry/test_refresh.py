@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from sqlalchemy import Engine
 
 from service.alerts import remembered
 from service.alerts.policy import policy_by_id
-from service.fhir.client import new_client
 from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import find
 from service.registry.watch import Watch
@@ -28,7 +28,7 @@ def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0) -> Re
         return ehr.token
 
     async def run() -> Refreshed:
-        async with new_client() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             return await refresh(engine, watch, client, NOW + timedelta(days=days), token=token)
 
     return asyncio.run(run())

@@ -89,8 +89,8 @@ def test_feedback_latest_wins_and_repeats_are_kept_once(engine: Engine) -> None:
     at = datetime(2026, 11, 20, 9, tzinfo=UTC)
     late = FeedbackItem(card, "accepted", at + timedelta(hours=1), ("s1",))
     early = FeedbackItem(card, "overridden", at, (), "urn:r", "risk-benefit-ratio", "Benefit", "comment")
-    assert store(engine, "clozapine-order-sign", [late, early], NOW) == [False, False]
-    assert store(engine, "clozapine-order-sign", [early], NOW) == [False]
+    assert store(engine, "clozapine-order-sign", [late, early], NOW) == ["unknown", "unknown"]
+    assert store(engine, "clozapine-order-sign", [early], NOW) == ["unknown"]
     newest = latest(engine, card)
     assert newest is not None
     assert (newest.outcome, newest.suggestions) == ("accepted", ["s1"])
@@ -101,4 +101,4 @@ def test_feedback_knows_the_cards_that_were_shown(engine: Engine) -> None:
     recorder = Recorder(engine)
     recorder.record(call)
     recorder.close()
-    assert store(engine, "x", [FeedbackItem(call.cards[0][0], "overridden", NOW)], NOW) == [True]
+    assert store(engine, "x", [FeedbackItem(call.cards[0][0], "overridden", NOW)], NOW, "north") == ["known"]

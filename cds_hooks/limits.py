@@ -1,0 +1,134 @@
+"""How much a service takes on: calls per second and client, calls at once, seconds per call, nesting of a document."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+from cds_hooks.errors import ProtocolError
+
+
+class TooManyCalls(ProtocolError):
+    """429: this client calls more often than agreed."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        seconds = max(1, math.ceil(wait_seconds))
+        super().__init__(
+            429,
+            f"Too many calls; nothing was checked. Wait {seconds} s, or ask the operators for a higher limit.",
+            code="throttled",
+            headers={"Retry-After": str(seconds)},
+        )
+
+
+class Overloaded(ProtocolError):
+    """503: all places are taken."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "The service is busy; nothing was checked. Call again in a moment.",
+            code="transient",
+            headers={"Retry-After": "1"},
+        )
+
+
+class TookTooLong(ProtocolError):
+    """503: the call was given up."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            503,
+            f"The call was given up after {seconds:g} s; nothing was checked.",
+            code="timeout",
+            headers={"Retry-After": "1"},
+        )
+
+
+class TokenBuckets:
+    """So many calls per second and client, twice as many in one burst."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[Hashable, tuple[float, float]] = {}
+
+    def take(self, who: Hashable, per_second: float) -> None:
+        """Count one call. Raises TooManyCalls."""
+        now = self._clock()
+        burst = max(1.0, 2 * per_second)
+        left, at = self._buckets.get(who, (burst, now))
+        left = min(burst, left + (now - at) * per_second)
+        if left < 1:
+            self._buckets[who] = (left, now)
+            raise TooManyCalls((1 - left) / per_second)
+        self._buckets[who] = (left - 1, now)
+
+
+class Gate:
+    """So many calls at once; one more is turned away at once instead of making all of them late."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.taken = 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Take a place for the time of a call. Raises Overloaded."""
+        if self.taken >= self.places:
+            raise Overloaded
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+class Limits:
+    """The limits of one application.
+
+    Args:
+        places: calls answered at once.
+        seconds: for one call, reading its body included.
+        rate: who a principal is counted as, and calls per second; None where nothing is counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        places: int = 200,
+        seconds: float = 10.0,
+        rate: Callable[[object], tuple[Hashable, float] | None] = lambda principal: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.gate = Gate(places)
+        self.seconds = seconds
+        self._rate = rate
+        self._buckets = TokenBuckets(clock=clock)
+
+    def admit(self, principal: object) -> None:
+        """Count a call of a client. Raises TooManyCalls."""
+        counted = self._rate(principal)
+        if counted is not None:
+            self._buckets.take(*counted)
+
+
+#: Nesting of a context; FHIR orders stay below 20.
+MAX_NESTING = 100
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+def nested_deeper_than(document: bytes, limit: int) -> bool:
+    """Whether arrays and objects of a JSON document are nested more than ``limit`` deep; brackets in strings do not count."""
+    # Escaped backslashes go first, then escaped quotes: every quote that is left begins or ends a string.
+    unescaped = document.replace(b"\\\\", b"").replace(b'\\"', b"")
+    structure = b"".join(unescaped.translate(None, _NOT_STRUCTURE).split(b'"')[::2])
+    if structure.count(b"{") + structure.count(b"[") <= limit:
+        return False
+    depth = 0
+    for byte in structure:
+        depth += 1 if byte in b"{[" else -1
+        if depth > limit:
+            return True
+    return False

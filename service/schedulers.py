@@ -1,0 +1,105 @@
+"""One scheduler per site, kept in step with the sites that are known."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import httpx
+from sqlalchemy import Engine
+
+from service.fhir.backend import BackendToken, credentials
+from service.ops.metrics import Metrics
+from service.registry.scheduler import Scheduler, TokenSource
+from service.settings import SettingsError, Watched
+
+log = logging.getLogger("service.registry")
+
+
+class Schedulers:
+    """The sweeps of all sites.
+
+    Args:
+        engine: database.
+        clock: the moment.
+        new_client: makes an HTTP client that reaches listed addresses only.
+        metrics: counts.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        new_client: Callable[[], httpx.AsyncClient],
+        metrics: Metrics,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._new_client = new_client
+        self._metrics = metrics
+        self._running: dict[str, tuple[Watched, Scheduler]] = {}
+        self._troubles: dict[str, str] = {}
+
+    def make(self, watched: Watched) -> Scheduler:
+        """A scheduler for a site. Raises SettingsError when its key file holds no key."""
+        return Scheduler(
+            self._engine,
+            watched.watch,
+            self._clock,
+            self._new_client,
+            tokens=_tokens(watched, self._clock),
+            webhook_secret=watched.webhook_secret,
+            on_sweep=lambda summary: self._metrics.swept(summary.patients, summary.changes),
+            on_delivery=self._metrics.delivered,
+        )
+
+    def sync(self, sites: Mapping[str, Watched]) -> None:
+        """Start what is new, stop what is gone, renew what changed. A site that cannot be watched is named by ``trouble``."""
+        for name in [n for n, (watched, _) in self._running.items() if sites.get(n) != watched]:
+            self._running.pop(name)[1].close()
+        self._troubles = {n: why for n, why in self._troubles.items() if n in sites}
+        for name, watched in sites.items():
+            if name in self._running or not watched.sweep:
+                continue
+            try:
+                scheduler = self.make(watched)
+            except SettingsError as error:
+                if self._troubles.get(name) != str(error):
+                    log.error("patients of %s are not watched: %s", name, error)
+                self._troubles[name] = str(error)
+                continue
+            self._troubles.pop(name, None)
+            scheduler.start(watched.sweep)
+            self._running[name] = (watched, scheduler)
+
+    def close(self) -> None:
+        """Stop all."""
+        for _, scheduler in self._running.values():
+            scheduler.close()
+        self._running.clear()
+
+    @property
+    def trouble(self) -> str:
+        """Why the patients of a site are not watched, or their last sweep stopped; empty when all is well."""
+        found = {n: s.trouble for n, (_, s) in self._running.items() if s.trouble} | self._troubles
+        return "; ".join(f"{name}: {why}" for name, why in sorted(found.items()))
+
+
+def _tokens(watched: Watched, clock: Callable[[], datetime]) -> TokenSource | None:
+    """How the scheduler proves itself to the EHR; None when it has no credentials."""
+    backend = watched.backend
+    if backend is None:
+        return None
+    try:
+        known = credentials(
+            backend.client_id,
+            backend.token_url,
+            backend.key_file,
+            backend.key_id,
+            backend.algorithm,
+            backend.scope,
+        )
+    except ValueError as error:
+        raise SettingsError(f"backend.key_file: {error}") from error
+    return lambda client: BackendToken(known, client, clock)
