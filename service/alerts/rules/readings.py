@@ -14,6 +14,8 @@ from service.alerts.finding import Evidence, Offer, OrderTest
 
 def recent(case: Case, kind: str) -> Measurement | None:
     """The newest result of a kind (a worse preliminary one included), unless it is history (policy ``results.recent_days``)."""
+    if kind not in case.snapshot.measurements:
+        return None
     newest = case.newest(kind)
     lately = [
         m
