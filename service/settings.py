@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     shadow: bool = False
     #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool = False
+    #: FHIR terminology server asked about medication codes that nothing recognises, and how long a call waits for it.
+    terminology_server: str = ""
+    terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
     #: Information on treatment resistance when a chart is opened.
     pathway: bool = False
     #: Remember patients on clozapine that calls show (the registry).
@@ -206,6 +209,11 @@ class Settings(BaseSettings):
     @classmethod
     def _cron(cls, value: str) -> str:
         return known_schedule(value)
+
+    @field_validator("terminology_server")
+    @classmethod
+    def _secure_terminology(cls, value: str) -> str:
+        return https_url(value, "https://terminology.hospital.example/fhir") if value else ""
 
     @field_validator("webhook")
     @classmethod
