@@ -90,6 +90,8 @@ class Pipeline:
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
         said = self.history.audible(site, patient_key, findings, as_of)
+        if site.shadow_codes:
+            said = [f for f in said if f.code not in site.shadow_codes]
         cards: tuple[Card, ...] = ()
         texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered) if said else []
         if texts and not site.shadow:

@@ -139,6 +139,16 @@ def test_shadow_mode_keeps_alerts_and_tells_nobody(engine: Engine, site: str) ->
         assert connection.execute(waiting).scalar_one() == 0
 
 
+def test_single_findings_can_be_shadowed(engine: Engine, site: str) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(400, 0.5))])
+    channels: Any = {"fhir_server": "http://127.0.0.1:9/fhir", "write_back": ("Task", "Flag")}
+    _sweep(engine, _watch(site, shadow_codes=frozenset({"anc-overdue"}), **channels))
+    assert {code for code, _, _ in _alerts(engine, site)} >= {"anc-overdue", "anc-severe-neutropenia"}
+    with engine.connect() as connection:
+        told = connection.execute(select(OUTBOX.c.channel).where(OUTBOX.c.site == site)).scalars().all()
+    assert list(told) == ["Flag"]
+
+
 def test_facts_of_another_version_stop_neither_the_sweep_nor_their_alerts(engine: Engine, site: str) -> None:
     register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
     watch = _watch(site)
