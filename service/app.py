@@ -145,6 +145,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         await asyncio.to_thread(_load_terminology, engine)
         known_registry.start()
         schedulers.sync(directory.watched)
+        schedulers.keep_house(settings.retention_days)
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.watched)))

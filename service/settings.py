@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     shadow_codes: tuple[str, ...] = ()
     #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool = False
+    #: Days for which calls, cards and feedback are kept; 0 = for good.
+    retention_days: int = Field(default=0, ge=0, le=36_500)
     #: FHIR terminology server asked about medication codes that nothing recognises, and how long a call waits for it.
     terminology_server: str = ""
     terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
