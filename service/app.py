@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, operation_outcome
 from service import openapi, pages
+from service.alerts.catalogue import offered_reasons
 from service.alerts.drugs import drugs_by_name, imported_release
 from service.alerts.policy import policy_by_id, policy_ids
 from service.fhir.terminology_server import TerminologyServer
@@ -188,6 +189,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             origins = await asyncio.to_thread(
                 feedback_store.store, engine, service, rows, clock(), site.name, site.snooze_days
             )
+            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name)
             await asyncio.to_thread(known_registry.refresh)
         except SQLAlchemyError:
             raise ProtocolError(
@@ -200,6 +202,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             metrics.feedback(item.outcome, origin)
             if origin == "foreign":
                 log.warning("feedback on another site's card was not kept", site=site.name, service=service)
+        for item, card in zip(items, cards, strict=True):
+            if card is not None:
+                reason = item.reason.code if item.reason else ""
+                known = reason if reason in offered_reasons() or not reason else "other"
+                metrics.card_answered(card.code, card.site, card.hook, item.outcome, known, card.seconds)
 
     app = Application(
         base_url=settings.base_url,

@@ -76,3 +76,9 @@ def override_reasons(set_id: str) -> tuple[OverrideReason, ...]:
         OverrideReason(data.system[data.reason[code].system], code, data.reason[code].display)
         for code in data.set[set_id]
     )
+
+
+@cache
+def offered_reasons() -> frozenset[str]:
+    """Codes of every override reason that any card offers."""
+    return frozenset(msgspec.convert(_load("overrides.toml"), _Overrides).reason)

@@ -168,6 +168,8 @@ class Pipeline:
         seconds: float,
     ) -> None:
         self.metrics.findings(findings)
+        for text, _ in zip(texts, cards, strict=False):
+            self.metrics.card(text.code, site.name, request.hook)
         self.recorder.record(
             Call(
                 at=as_of,

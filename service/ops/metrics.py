@@ -70,6 +70,26 @@ class Metrics:
         self.dropped = Counter(
             "clozapine_cds_records_dropped", "Calls that could not be recorded.", registry=self.registry
         )
+        self._cards = Counter(
+            "clozapine_cds_cards",
+            "Cards shown, by finding, site and hook.",
+            ["code", "site", "hook"],
+            registry=self.registry,
+        )
+        self._answers = Counter(
+            "clozapine_cds_card_answers",
+            "What became of cards, by finding, site, hook and coded reason.",
+            ["code", "site", "hook", "outcome", "reason"],
+            registry=self.registry,
+        )
+        self._response = Histogram(
+            "clozapine_cds_card_response_seconds",
+            "Time from a card to its answer, by finding and site.",
+            ["code", "site"],
+            buckets=(1, 5, 15, 60, 300, 3600, 86_400),
+            registry=self.registry,
+        )
+        self._card_children: dict[tuple[str, str, str], Counter] = {}
         self._alerts = Counter(
             "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
         )
@@ -113,6 +133,22 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count one call refused with 401."""
         self._refused.labels(reason).inc()
+
+    def card(self, code: str, site: str, hook: str) -> None:
+        """Count one card shown."""
+        key = (code, site, hook)
+        counter = self._card_children.get(key)
+        if counter is None:
+            counter = self._card_children[key] = self._cards.labels(*key)
+        counter.inc()
+
+    def card_answered(
+        self, code: str, site: str, hook: str, outcome: str, reason: str, seconds: float | None
+    ) -> None:
+        """Count one answer. ``reason`` is one of the codes offered, ``other`` or empty: never a user's own words."""
+        self._answers.labels(code, site, hook, outcome, reason).inc()
+        if seconds is not None:
+            self._response.labels(code, site).observe(seconds)
 
     def swept(self, patients: int, changes: Mapping[str, int]) -> None:
         """Count a sweep."""

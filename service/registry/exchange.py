@@ -15,7 +15,7 @@ from fhir.resources.R4B.group import Group
 from msgspec import Struct
 from sqlalchemy import Engine, select
 
-from service.alerts.facts import Measurement, Medication, PatientSnapshot
+from service.alerts.facts import Dose, Measurement, Medication, PatientSnapshot
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
@@ -157,6 +157,7 @@ def _from_row(row: dict[str, str | None], zone: tzinfo, name: str) -> PatientSna
         status="active",
         start=start[0] if start else None,
         start_date_only=start[1] if start else False,
+        dose=_dose(text.get("dose_mg", "")),
     )
     # Only what the file tells is known; the rest was never looked at.
     return PatientSnapshot(
@@ -167,6 +168,14 @@ def _from_row(row: dict[str, str | None], zone: tzinfo, name: str) -> PatientSna
         measurements=measurements,
         sources={"statements": "incomplete", "counts": "incomplete"},
     )
+
+
+def _dose(text: str) -> Dose | None:
+    """The daily dose, mg."""
+    if not text:
+        return None
+    mg = _number("dose_mg", text, "mg/day")
+    return Dose(mg, mg, text=f"{text} mg/day (imported)")
 
 
 def _import_ndjson(

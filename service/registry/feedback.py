@@ -78,6 +78,30 @@ def store(
     return origins
 
 
+class Answered(Struct, frozen=True):
+    """A card that feedback speaks of, and how long its user took (seconds; None when the clocks disagree)."""
+
+    code: str
+    hook: str
+    site: str
+    seconds: float | None
+
+
+def answered(engine: Engine, items: Sequence[FeedbackItem], site: str) -> list[Answered | None]:
+    """The cards of feedback items; None for those that were not shown to the site."""
+    found: list[Answered | None] = []
+    with Session(engine) as session:
+        for item in items:
+            card = session.get(CardShown, item.card) if len(item.card) <= 36 else None
+            if card is None or card.site != site:
+                found.append(None)
+                continue
+            shown_at = card.at if card.at.tzinfo is not None else card.at.replace(tzinfo=UTC)
+            seconds = (item.outcome_at - shown_at).total_seconds()
+            found.append(Answered(card.code, card.hook, card.site, seconds if seconds >= 0 else None))
+    return found
+
+
 def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_days: int) -> Silence | None:
     reasoned = bool(item.reason_code or item.reason_display or item.comment)
     if (

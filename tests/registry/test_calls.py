@@ -159,6 +159,11 @@ def test_analytics_count_what_became_of_the_cards(service: httpx.Client) -> None
     row = next(r for r in found["alerts"] if r["code"] == "anc-overdue")
     assert (row["fired"], row["overridden"], row["hook"], row["week"]) == (1, 1, "patient-view", "2026-W47")
     assert row["reasons"] == {"risk-benefit-ratio": 1}
+    told = service.get("/metrics").text
+    labels = f'code="anc-overdue",hook="patient-view",outcome="overridden",reason="risk-benefit-ratio",site="{site}"'
+    assert f"clozapine_cds_card_answers_total{{{labels}}} 1.0" in told
+    assert f'clozapine_cds_cards_total{{code="anc-overdue",hook="patient-view",site="{site}"}} 1.0' in told
+    assert f'clozapine_cds_card_response_seconds_count{{code="anc-overdue",site="{site}"}} 1.0' in told
     assert service.get("/analytics/alerts", params={"by": "shoe-size"}).status_code == 400
 
 
