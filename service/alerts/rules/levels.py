@@ -12,7 +12,7 @@ from service.alerts.drugs import classes_of
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
-from service.alerts.rules.readings import evidence, line, on_day, order, recent
+from service.alerts.rules.readings import evidence, exceeds, line, on_day, order, reaches, recent
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
 
@@ -65,21 +65,21 @@ def clozapine_level(case: Case) -> Iterator[Finding]:
     level = recent(case, "clozapine-level") if case.relevant else None
     if level is None:
         return
-    rule, value = case.policy.levels, judged_value(level)
+    rule = case.policy.levels
     trough = _is_trough(case, hours_after_dose(case, level))
-    if value >= rule.toxic.value:
+    if reaches(level, rule.toxic.value):
         yield _finding(case, level, "level-toxic", "critical", rule.toxic, ": toxic, reduce or hold, ECG.", (
             "Reduce or hold clozapine; look for sedation, hypersalivation, myoclonus, seizures.",
             "ECG; consider an anticonvulsant.",
             "Look for the cause: infection, an inhibitor, smoking stopped, a sample soon after a dose.",
             "Repeat the level.",
         ))  # fmt: skip
-    elif value > rule.high.value:
+    elif exceeds(level, rule.high.value):
         yield _finding(case, level, "level-high", "warning", rule.high, ": above the ceiling of response.", (
             "Look for side effects; consider a lower dose or seizure prophylaxis.",
             "Look for the cause: infection, an inhibitor, smoking stopped.",
         ))  # fmt: skip
-    elif value < rule.adequate.value and trough and _steady(case, level):
+    elif level.bound != ">" and judged_value(level) < rule.adequate.value and trough and _steady(case, level):
         yield _finding(case, level, "level-subtherapeutic", "info", rule.adequate, ": an adequate trial is not reached.", (
             "Ask about missed doses; look for smoking and inducers.",
             "If response is poor and the drug is tolerated, raise the dose and repeat the level.",
@@ -130,7 +130,7 @@ def level_suggested(case: Case) -> Iterator[Finding]:
     if (
         crp is not None
         and crp.at is not None
-        and crp.value > (crp.upper_limit or rule.myocarditis.crp_raised.value)
+        and exceeds(crp, crp.upper_limit or rule.myocarditis.crp_raised.value)
     ):
         causes.append((f"CRP raised: {line(case, crp)}.", evidence(case, [crp])[0], crp.at))
     for p in case.problems_of("infection", "pregnancy"):

@@ -12,10 +12,12 @@ from service.alerts.rules.counting import remove_drafts
 from service.alerts.rules.readings import (
     course_line,
     evidence,
+    exceeds,
     line,
     on_day,
     order,
     recent,
+    recent_with_limit,
     value,
     within_hours,
 )
@@ -29,9 +31,8 @@ def _in_window(case: Case) -> bool:
     return day is None or day < case.policy.myocarditis.window_days.value
 
 
-def _of_course(case: Case, kind: str) -> Measurement | None:
-    """The newest recent result that belongs to the present course (or to the start at hand)."""
-    newest = recent(case, kind)
+def _of_course(case: Case, newest: Measurement | None) -> Measurement | None:
+    """A recent result if it belongs to the present course (or to the start at hand)."""
     start = case.course.start
     if newest is None or newest.at is None or case.starting or start is None:
         return newest
@@ -62,10 +63,13 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     if not (case.starting or case.continuing) or not _in_window(case):
         return
     rule = case.policy.myocarditis
-    troponin, crp = _of_course(case, "troponin"), _of_course(case, "crp")
-    if troponin is None and crp is None:
+    newest, crp = _of_course(case, recent(case, "troponin")), _of_course(case, recent(case, "crp"))
+    if newest is None and crp is None:
         return
+    # A newer troponin that nobody can judge does not make an older, raised one disappear.
+    troponin = _of_course(case, recent_with_limit(case, "troponin")) or newest
     limit = troponin.upper_limit if troponin is not None else None
+    unjudged = newest if newest is not None and newest.upper_limit is None else None
     stop = [
         m
         for m, reached in (
@@ -73,18 +77,18 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
                 troponin,
                 troponin is not None
                 and limit is not None
-                and troponin.value > rule.troponin_stop_factor.value * limit,
+                and exceeds(troponin, rule.troponin_stop_factor.value * limit),
             ),
-            (crp, crp is not None and crp.value > rule.crp_stop.value),
+            (crp, crp is not None and exceeds(crp, rule.crp_stop.value)),
         )
         if m is not None and reached
     ]
     if stop:
-        yield _stop(case, stop)
+        yield _stop(case, stop, unjudged)
         return
-    raised = [troponin] if troponin is not None and limit is not None and troponin.value > limit else []
+    raised = [troponin] if troponin is not None and limit is not None and exceeds(troponin, limit) else []
     crp_limit = crp.upper_limit if crp is not None and crp.upper_limit is not None else rule.crp_raised.value
-    if crp is not None and crp.value > crp_limit:
+    if crp is not None and exceeds(crp, crp_limit):
         signs = (
             _heart_rate_signs(case)
             + [
@@ -96,12 +100,18 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
         if signs or raised:
             raised += [crp, *signs]
     if raised:
-        yield _watch(case, raised)
-    elif troponin is not None and limit is None:
-        yield _unjudged(case, troponin)
+        yield _watch(case, raised, unjudged)
+    elif unjudged is not None:
+        yield _unjudged(case, unjudged)
 
 
-def _stop(case: Case, results: list[Measurement]) -> Finding:
+def _not_judged(case: Case, troponin: Measurement | None) -> tuple[str, ...]:
+    if troponin is None:
+        return ()
+    return (f"{line(case, troponin)}: it names no upper limit of normal, so it was not judged.",)
+
+
+def _stop(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
     rule = case.policy.myocarditis
     referral: tuple[Offer, ...] = (ReferTo("cardiology", "stat", "Suspected myocarditis under clozapine"),)
     what = "do not start clozapine" if case.starting else "stop clozapine now"
@@ -120,6 +130,7 @@ def _stop(case: Case, results: list[Measurement]) -> Finding:
             "Ask about chest pain, breathlessness, palpitations and fever.",
             "Daily troponin and CRP until they are normal.",
         ),
+        unchecked=_not_judged(case, unjudged),
         evidence=evidence(case, results),
         citation=case.policy.cite(
             rule.troponin_stop_factor if results[0].kind == "troponin" else rule.crp_stop
@@ -133,7 +144,7 @@ def _stop(case: Case, results: list[Measurement]) -> Finding:
     )
 
 
-def _watch(case: Case, results: list[Measurement]) -> Finding:
+def _watch(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
     rule = case.policy.myocarditis
     return Finding(
         code="myocarditis-suspected",
@@ -149,6 +160,7 @@ def _watch(case: Case, results: list[Measurement]) -> Finding:
             "Stop and ask cardiology if troponin exceeds twice its upper limit or CRP 100 mg/L.",
             "Do not raise the dose.",
         ),
+        unchecked=_not_judged(case, unjudged),
         evidence=evidence(case, results),
         citation=case.policy.cite(rule.heart_rate if len(results) > 1 else rule.troponin_stop_factor),
         offers=(

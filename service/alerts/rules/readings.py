@@ -23,6 +23,29 @@ def recent(case: Case, kind: str) -> Measurement | None:
     return max(lately, key=lambda m: (m.at, m.value), default=None)
 
 
+def recent_with_limit(case: Case, kind: str) -> Measurement | None:
+    """The newest recent result of a kind that names its own upper limit of normal."""
+    results = case.results(kind)
+    lately = [
+        m
+        for m in (*results.preliminary, *results.settled)
+        if m.at is not None
+        and m.upper_limit is not None
+        and 0 <= case.age_days(m) <= case.policy.results.recent_days.value
+    ]
+    return max(lately, key=lambda m: (m.at, m.value), default=None)
+
+
+def exceeds(m: Measurement, limit: float) -> bool:
+    """True when a result is above a limit. ``>100`` is above 100; of ``<0.1`` nobody knows how far it lies below."""
+    return m.bound != "<" and (m.value >= limit if m.bound == ">" else m.value > limit)
+
+
+def reaches(m: Measurement, limit: float) -> bool:
+    """True when a result is at or above a limit; an upper bound such as ``<0.1`` never shows that."""
+    return m.bound != "<" and m.value >= limit
+
+
 def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]:
     """Results of the last hours, newest first."""
     since = case.as_of - timedelta(hours=hours)
