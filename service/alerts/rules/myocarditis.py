@@ -10,14 +10,16 @@ from service.alerts.facts import Measurement, Problem
 from service.alerts.finding import Evidence, Finding, Offer, ReferTo
 from service.alerts.rules.counting import remove_drafts
 from service.alerts.rules.readings import (
+    comparable,
     course_line,
     evidence,
     exceeds,
+    latest,
     line,
     on_day,
     order,
     recent,
-    recent_with_limit,
+    recent_comparable,
     value,
     within_hours,
 )
@@ -63,13 +65,13 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     if not (case.starting or case.continuing) or not _in_window(case):
         return
     rule = case.policy.myocarditis
-    newest, crp = _of_course(case, recent(case, "troponin")), _of_course(case, recent(case, "crp"))
+    newest, crp = _of_course(case, latest(case, "troponin")), _of_course(case, recent(case, "crp"))
     if newest is None and crp is None:
         return
     # A newer troponin that nobody can judge does not make an older, raised one disappear.
-    troponin = _of_course(case, recent_with_limit(case, "troponin")) or newest
+    troponin = _of_course(case, recent_comparable(case, "troponin")) or newest
     limit = troponin.upper_limit if troponin is not None else None
-    unjudged = newest if newest is not None and newest.upper_limit is None else None
+    unjudged = newest if newest is not None and not comparable(newest) else None
     stop = [
         m
         for m, reached in (
@@ -108,7 +110,13 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
 def _not_judged(case: Case, troponin: Measurement | None) -> tuple[str, ...]:
     if troponin is None:
         return ()
-    return (f"{line(case, troponin)}: it names no upper limit of normal, so it was not judged.",)
+    return (f"{line(case, troponin)}: it {_why_not(troponin)}, so it was not judged.",)
+
+
+def _why_not(troponin: Measurement) -> str:
+    if troponin.upper_limit is None:
+        return "names no upper limit of normal"
+    return "is below a bound that lies above its upper limit of normal"
 
 
 def _stop(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
@@ -178,12 +186,12 @@ def _unjudged(case: Case, troponin: Measurement) -> Finding:
         severity="info",
         subject="myocarditis",
         summary=w.summary(
-            f"{value(troponin)} {on_day(case, troponin)} has no reference range: judge it by hand."
+            f"{value(troponin)} {on_day(case, troponin)} {_why_not(troponin)}: judge it by hand."
         ),
         why=(f"{line(case, troponin)}.", course_line(case)),
         policy_says=(case.policy.myocarditis.says,),
         suggested=("Compare the troponin with the laboratory's upper limit.",),
-        unchecked=("Whether the troponin is raised: the result names no upper limit of normal.",),
+        unchecked=(f"Whether the troponin is raised: the result {_why_not(troponin)}.",),
         evidence=evidence(case, [troponin]),
         citation=case.policy.cite(case.policy.myocarditis.troponin_stop_factor),
         overrides="results",
