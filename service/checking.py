@@ -115,6 +115,7 @@ def _cards(
         selections=selections,
         maps=site.maps,
         smoke_free_wards=site.smoke_free_wards,
+        pathway=site.pathway,
     )
     findings = evaluate(snapshot, site.policy, as_of)
     drafts = Drafts(orders)

@@ -127,6 +127,8 @@ class Settings(BaseSettings):
     shadow: bool = False
     #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool = False
+    #: Information on treatment resistance when a chart is opened.
+    pathway: bool = False
     #: Remember patients on clozapine that calls show (the registry).
     enrol: bool = True
     #: An override with a reason silences the same finding for so long; 0 = never.
@@ -289,6 +291,7 @@ class Settings(BaseSettings):
             smoke_free_wards=self.smoke_free_wards,
             enrol=self.enrol,
             snooze_days=self.snooze_days,
+            pathway=self.pathway,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
             calls_per_second=self._rate,
         )

@@ -9,8 +9,10 @@ from pathlib import Path
 import orjson
 
 from service.alerts.codes import kinds
+from service.alerts.conditions import contraindications
 from service.alerts.drugs import classes, drug_ids, names_of
 from service.alerts.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy_check import unconfirmed
 from service.alerts.rules import RULES
 from service.openapi import document
 
@@ -143,11 +145,42 @@ def rules_page() -> str:
     )
 
 
+def unconfirmed_page() -> str:
+    """Every number, code and drug that nobody has read in the primary text yet."""
+    shared = set.intersection(*(set(unconfirmed(policy_by_id(policy_id))) for policy_id in policy_ids()))
+    parts = [
+        _NOTE + "# Not confirmed against the primary text",
+        "Read in secondary sources only, or decided by this service. Cards and policy pages say so beside the number. Whoever confirms one sets `confirmed` in the data file and cites the text.",
+        "## In every policy",
+        "\n".join(f"- `{path}`" for path in sorted(shared)),
+    ]
+    for policy_id in policy_ids():
+        own = sorted(set(unconfirmed(policy_by_id(policy_id))) - shared)
+        parts += [
+            f"## {policy_by_id(policy_id).title}",
+            "\n".join(f"- `{path}`" for path in own) or "Nothing further.",
+        ]
+    codes = [f"- {k.title}: {', '.join(k.loinc)}" for k in kinds().values() if not k.confirmed]
+    parts += ["## LOINC codes of results", "\n".join(codes)]
+    drugs = [
+        f"- {group.title}: {', '.join(names_of(d)[0] for d in (group.drugs if not group.confirmed else group.unconfirmed))}"
+        for group in classes().values()
+        if group.unconfirmed or not group.confirmed
+    ]
+    parts += ["## Drugs in interaction classes", "\n".join(drugs)]
+    problems = [
+        f"- {c.title}: {c.source} {c.section}" for c in contraindications().values() if not c.confirmed
+    ]
+    parts += ["## Contraindications", "\n".join(problems)]
+    return "\n\n".join(parts) + "\n"
+
+
 def files() -> dict[Path, bytes]:
     """Every generated file and what it must hold."""
     made = {ROOT / "openapi" / "openapi.json": orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"}
     made[ROOT / "docs" / "drugs.md"] = drugs_page().encode()
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
+    made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
     for policy_id in policy_ids():
         made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()
     return made

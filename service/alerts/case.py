@@ -246,10 +246,22 @@ class Case:
     def _series(self) -> dict[str, Series]:
         return {}
 
+    @lazy
+    def _present(self) -> frozenset[str]:
+        """Kinds of which the record holds anything, usable or not."""
+        return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
+
+    @lazy
+    def uses_wbc(self) -> bool:
+        """The policy judges the white cell count beside the ANC."""
+        return self.policy.uses_wbc
+
     def results(self, kind: str) -> Series:
         """The series of one kind (the ANC with the calculated values)."""
         if kind == "anc":
             return self.anc
+        if kind not in self._present:
+            return NO_RESULTS
         series = self._series.get(kind)
         if series is None:
             found = self.snapshot.measurements.get(kind, ())
@@ -264,6 +276,8 @@ class Case:
 
     def newest(self, kind: str) -> Measurement | None:
         """The settled result of one kind that counts."""
+        if kind != "anc" and kind not in self._present:
+            return None
         return self.results(kind).newest
 
     def worst_new(self, kind: str) -> Measurement | None:

@@ -10,6 +10,8 @@ from importlib.resources import files
 import msgspec
 from msgspec import Struct
 
+from service.alerts.finding import Severity
+
 _ICD10 = (
     "http://hl7.org/fhir/sid/icd-10",
     "http://hl7.org/fhir/sid/icd-10-cm",
@@ -18,12 +20,24 @@ _ICD10 = (
 _SNOMED = "http://snomed.info/sct"
 
 
-class ConditionKind(Struct, frozen=True):
+class Contraindication(Struct, frozen=True, forbid_unknown_fields=True):
+    """A problem that speaks against clozapine: how much, by region (``policy.interactions.severity_region``), and who says so."""
+
+    title: str
+    us: Severity
+    eu: Severity
+    source: str
+    section: str = ""
+    confirmed: bool = True
+
+
+class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     """How one kind of problem is recognised."""
 
     text: tuple[str, ...] = ()
     icd10: tuple[str, ...] = ()
     snomed: tuple[str, ...] = ()
+    contraindication: Contraindication | None = None
 
 
 class _Guards(Struct):
@@ -39,6 +53,16 @@ class _Conditions(Struct):
 def _conditions() -> _Conditions:
     text = (files("service.alerts") / "knowledge" / "conditions.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), _Conditions)
+
+
+@cache
+def contraindications() -> dict[str, Contraindication]:
+    """Kinds of problems that speak against clozapine."""
+    return {
+        key: kind.contraindication
+        for key, kind in _conditions().kind.items()
+        if kind.contraindication is not None
+    }
 
 
 @lru_cache(maxsize=4096)

@@ -56,7 +56,7 @@ def worst_band(case: Case, *, preliminary: bool) -> tuple[Band, Measurement] | N
     With ``preliminary`` a newer and lower preliminary count decides; without it only settled counts do.
     """
     decided: list[tuple[Band, Measurement]] = []
-    for kind in ("anc", "wbc") if case.policy.uses_wbc else ("anc",):
+    for kind in ("anc", "wbc") if case.uses_wbc else ("anc",):
         newest = case.worst_new(kind) if preliminary else case.newest(kind)
         if newest is not None and (band := case.band_of(newest)) is not None:
             decided.append((band, newest))

@@ -380,6 +380,8 @@ class PregnancyTest(Struct, frozen=True, forbid_unknown_fields=True):
     from_years: Value
     to_years: Value
     window_days: Value
+    #: A positive test means pregnancy for so long, unless a later one says otherwise.
+    carried_days: Value
     says: str
 
 
@@ -444,6 +446,30 @@ class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
     valproate: Text | None = None
 
 
+class Scale(Struct, frozen=True, forbid_unknown_fields=True):
+    """A symptom scale: id of its result kind and its lowest possible score."""
+
+    kind: str
+    minimum: float
+
+
+class Pathway(Struct, frozen=True, forbid_unknown_fields=True):
+    """Treatment-resistance pathway (clinical.md 2.8)."""
+
+    trials: Value
+    trial_days: Value
+    chlorpromazine_mg: Value
+    adherence_percent: Value
+    levels_apart_days: Value
+    duration_days: Value
+    dose_without_level: Value
+    response_percent: Value
+    scales: tuple[Scale, ...]
+    options: tuple[str, ...]
+    optimisation: tuple[str, ...]
+    checklist: tuple[str, ...]
+
+
 class Supply(Struct, frozen=True, forbid_unknown_fields=True):
     """Supply and adherence."""
 
@@ -482,6 +508,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     results: Results
     interactions: Interactions
     supply: Supply
+    pathway: Pathway
     valid_to: date | None = None
     superseded_by: str = ""
     #: Short name in ``sources`` of the document the cards name as their source.

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from service.alerts.drugs import drugs_by_name, is_long_acting, product_by_code
+from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.fhir.resources import (
     CodeableConcept,
@@ -93,6 +93,12 @@ class Identified(Struct, frozen=True):
     systemic: bool
     parenteral: bool
     long_acting: bool
+
+
+@lru_cache(maxsize=1024)
+def _dose_matters(drugs: tuple[str, ...]) -> bool:
+    """Doses are read of clozapine, and of the antipsychotics that count as trials."""
+    return CLOZAPINE in drugs or any(has_class(drug, "antipsychotic") for drug in drugs)
 
 
 @lru_cache(maxsize=4096)
@@ -266,7 +272,9 @@ class MedicationReader:
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
             # Only the doses of clozapine are ever asked for.
-            dose=dose_of(r.dosageInstruction, found.strength) if draft or CLOZAPINE in found.drugs else None,
+            dose=dose_of(r.dosageInstruction, found.strength)
+            if draft or _dose_matters(found.drugs)
+            else None,
             days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
@@ -300,7 +308,7 @@ class MedicationReader:
             start_date_only=start.date_only if start else False,
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
-            dose=dose_of(s.dosage, found.strength) if len(s.dosage) and CLOZAPINE in found.drugs else None,
+            dose=dose_of(s.dosage, found.strength) if len(s.dosage) and _dose_matters(found.drugs) else None,
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
         )

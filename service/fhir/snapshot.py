@@ -239,6 +239,7 @@ def build(
     selections: Sequence[str] | None = None,
     maps: SiteMaps = NO_MAPS,
     smoke_free_wards: bool = False,
+    pathway: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
 
@@ -251,6 +252,7 @@ def build(
         selections: order-select: the ids of the newly selected orders; None on other hooks.
         maps: the site's own codes and units.
         smoke_free_wards: an admission to this site stops smoking.
+        pathway: the site wants information on treatment resistance.
     """
     builder = _Builder(patient_id, zone, maps)
     decoded_orders = read_value(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
@@ -288,6 +290,7 @@ def build(
         allergies=tuple(builder.allergies.values()),
         sources=states,
         smoke_free_wards=smoke_free_wards,
+        pathway=pathway,
         read_problems=(
             *builder.problems,
             *builder.medication_reader.problems,

@@ -76,6 +76,7 @@ class Pipeline:
             selections=request.context.selections if request.hook == "order-select" else None,
             maps=site.maps,
             smoke_free_wards=site.smoke_free_wards,
+            pathway=site.pathway,
         )
         as_sent = snapshot
         snapshot = await self.history.enriched(site, snapshot, as_of)

@@ -100,6 +100,7 @@ class ClozapineCheck(Endpoint):
             orders=question.orders,
             maps=site.maps,
             smoke_free_wards=site.smoke_free_wards,
+            pathway=site.pathway,
         )
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         visible = [] if site.shadow else shown(findings, question.event)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
+import msgspec
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,3 +151,56 @@ def test_an_unrelated_resource_changes_nothing(counts: list[tuple[float, int]]) 
     assert plain == [
         (f.code, f.severity, f.summary) for f in judge([sodium, *made], [on_clozapine()], [clozapine(300)])
     ]
+
+
+_ADDRESS = re.compile(r"\d{4}-\d{2}-\d{2}|\d{2}:\d{2}|(?:Observation|MedicationRequest)/\S+|10\\?\*[39]/\S+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def _numbers_in(value: Any) -> set[float]:
+    """Every number of a structure, those inside texts too."""
+    if isinstance(value, dict):
+        return set().union(*(_numbers_in(v) for v in value.values()), set())
+    if isinstance(value, list | tuple):
+        return set().union(*(_numbers_in(v) for v in value), set())
+    if isinstance(value, bool) or value is None:
+        return set()
+    if isinstance(value, int | float):
+        return {float(value)}
+    return {float(n) for n in _NUMBER.findall(str(value))}
+
+
+@given(
+    _COUNTS,
+    st.sampled_from(["start", "renew", "draft of 1000 mg", "visit"]),
+    st.integers(0, 900),
+    st.sampled_from(policy_ids()),
+)
+def test_every_number_on_a_card_stands_in_the_policy_or_the_record(
+    counts: list[tuple[float, int]], what: str, course_days: int, policy_id: str
+) -> None:
+    """Or is a span of days between two of their dates: no number comes from anywhere else."""
+    policy = policy_by_id(policy_id)
+    made = [anc(v, age, id="a" * (i + 1)) for i, (v, age) in enumerate(counts)]
+    orders = [] if what == "start" else [on_clozapine(course_days)]
+    drafts = {"start": [clozapine(12.5)], "draft of 1000 mg": [clozapine(500, frequency=2)], "visit": []}.get(
+        what, [clozapine(300)]
+    )
+    in_policy = _numbers_in(msgspec.to_builtins(policy))
+    in_record = (
+        {v for v, _ in counts}
+        | {v * 1000 for v, _ in counts}
+        | {12.5, 25.0, 100.0, 300.0, 500.0, 1000.0, 600.0, 1300.0}
+    )
+    days = {float(age) for _, age in counts} | {float(course_days)}
+    intervals = {n for n in in_policy if n <= 366}
+    spans = {abs(a - b) for a in days | {0.0} for b in days | intervals}
+    counted = {float(n) for n in range(len(drafts) + len(orders) + 5)}
+    for finding in judge(made, orders, drafts, policy):
+        for text in (finding.summary, *finding.why, *finding.suggested):
+            for number in _NUMBER.findall(_ADDRESS.sub(" ", text)):
+                value = round(float(number), 2)
+                assert any(
+                    abs(value - round(known, 2)) < 0.011 or value == round(known)
+                    for known in in_policy | in_record | spans | counted
+                ), f"{number} in {finding.code}: {text}"

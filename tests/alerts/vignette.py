@@ -170,6 +170,25 @@ def _problem(text: str, index: int) -> dict[str, Any]:
     } | onset
 
 
+def _allergy(text: str, index: int) -> dict[str, Any]:
+    name, _, verification = text.partition(" (")
+    return {
+        "resourceType": "AllergyIntolerance",
+        "id": f"allergy-{index}",
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "verificationStatus": {"coding": [{"code": verification.rstrip(")") or "confirmed"}]},
+        "code": {"text": name},
+        "patient": {"reference": "Patient/clz-p1"},
+    }
+
+
+def _pregnancy_test(text: str, index: int) -> dict[str, Any]:
+    answer, days = text.removesuffix(" d ago").split()
+    result = observation("2106-3", None, None, float(days), id=f"hcg-{index}")
+    code = {"positive": "10828004", "negative": "260385009"}[answer]
+    return result | {"valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": code}]}}
+
+
 def findings(row: dict[str, Any]) -> list[Finding]:
     """Evaluate one row."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
@@ -188,6 +207,8 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["administrations"] += [_given(t, i) for i, t in enumerate(row.get("given", []))]
     sources["dispenses"] += [_dispensed(t, i) for i, t in enumerate(row.get("dispensed", []))]
     sources["conditions"] += [_problem(t, i) for i, t in enumerate(row.get("problems", []))]
+    sources["allergies"] += [_allergy(t, i) for i, t in enumerate(row.get("allergies", []))]
+    sources["labs"] += [_pregnancy_test(t, i) for i, t in enumerate(row.get("pregnancy_tests", []))]
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])

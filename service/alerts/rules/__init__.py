@@ -25,6 +25,8 @@ from service.alerts.rules import (
     monitoring,
     myocarditis,
     orders,
+    pathway,
+    problems,
     smoking,
     supply,
     titration,
@@ -53,4 +55,6 @@ RULES: tuple[Rule, ...] = (
     *heart.RULES,
     *levels.RULES,
     *metabolic.RULES,
+    *problems.RULES,
+    *pathway.RULES,
 )

@@ -89,7 +89,7 @@ def anc_missing(case: Case) -> Iterator[Finding]:
 
 def wbc_missing(case: Case) -> Iterator[Finding]:
     """An ANC but no white cell count, under a policy that judges both."""
-    if not case.policy.uses_wbc or not (case.starting or case.continuing) or not counts_readable(case):
+    if not case.uses_wbc or not (case.starting or case.continuing) or not counts_readable(case):
         return
     newest = case.anc.newest
     if newest is None or case.results("wbc").newest is not None:
@@ -196,7 +196,7 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
         code="anc-due-soon",
         severity="info",
         subject="anc",
-        summary=f"Next {'blood count' if case.policy.uses_wbc else 'ANC'} is due on {due.isoformat()} ({interval.label}).",
+        summary=f"Next {'blood count' if case.uses_wbc else 'ANC'} is due on {due.isoformat()} ({interval.label}).",
         why=(f"Last usable {NAMES[newest.kind]}: {count_line(case, newest)}.", start_line(case)),
         policy_says=(f"{names(case)} {interval.label} ({interval.why}).",),
         suggested=steps,

@@ -82,7 +82,7 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
     if not case.starting and case.course.start is not None:
         why.append(start_line(case))
     unchecked: list[str] = []
-    if case.policy.uses_wbc and case.results("wbc").newest is None:
+    if case.uses_wbc and case.results("wbc").newest is None:
         unchecked.append("No white cell count was found; the policy judges it beside the ANC.")
     removal = remove_drafts(case) if stop else ()
     referral: tuple[Offer, ...] = (
@@ -157,7 +157,7 @@ def _agreed_finding(
 
 def _other_count(case: Case, deciding: Measurement) -> Measurement | None:
     """The newest count of the other kind, where the policy judges both."""
-    if not case.policy.uses_wbc:
+    if not case.uses_wbc:
         return None
     return case.worst_new("wbc" if deciding.kind == "anc" else "anc")
 

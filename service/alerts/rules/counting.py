@@ -54,7 +54,7 @@ def remove_drafts(case: Case) -> tuple[Offer, ...]:
 
 def names(case: Case) -> str:
     """The counts the policy judges, in words."""
-    return "WBC and ANC" if case.policy.uses_wbc else "ANC"
+    return "WBC and ANC" if case.uses_wbc else "ANC"
 
 
 def stalest(case: Case) -> Measurement | None:
@@ -65,7 +65,7 @@ def stalest(case: Case) -> Measurement | None:
 
 def judged_kinds(case: Case) -> tuple[Analyte, ...]:
     """The counts the policy judges, the ANC first."""
-    return ("anc", "wbc") if case.policy.uses_wbc else ("anc",)
+    return ("anc", "wbc") if case.uses_wbc else ("anc",)
 
 
 def start_line(case: Case) -> str:

@@ -20,6 +20,8 @@ def _that_count(
     case: Case, kind: str, usable: Callable[[Measurement], bool] = lambda m: True
 ) -> list[Measurement]:
     """The newest settled result that is no history, and preliminary ones as new as that."""
+    if kind not in case.snapshot.measurements:
+        return []
     results = case.results(kind)
     settled = next((m for m in results.settled if usable(m) and _is_recent(case, m)), None)
     since = settled.at if settled is not None else None

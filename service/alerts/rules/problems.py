@@ -1,0 +1,281 @@
+"""Problems, allergies, pregnancy and age that speak against clozapine (clinical.md 2.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.case import CLOZAPINE, Case
+from service.alerts.conditions import contraindications
+from service.alerts.facts import Allergy, CodedResult, Problem
+from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
+from service.alerts.rules.counting import remove_drafts
+
+#: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
+_SAID_ELSEWHERE = frozenset({"gi-obstruction"})
+#: Counts also when it is over; when clozapine is drafted rechallenge-caution says it.
+_HISTORY = "agranulocytosis-history"
+_NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
+_SUMMARY_2026 = "Treatment-resistant schizophrenia and clozapine management (clinical summary)"
+
+
+def _verified(p: Problem) -> str:
+    return f" ({p.verification}, not confirmed)" if p.verification not in ("", "confirmed") else ""
+
+
+def _line(case: Case, p: Problem) -> str:
+    since = f", since {w.day(case.snapshot, p.onset)}" if p.onset is not None else ""
+    return f"Problem list: {w.safe(p.label)}{since}{_verified(p)}."
+
+
+def _evidence(problems: tuple[Problem, ...] | list[Problem]) -> tuple[Evidence, ...]:
+    return tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in problems)
+
+
+def contraindication_condition(case: Case) -> Iterator[Finding]:
+    """Active problems that contraindicate clozapine or call for caution: all on one card, the worst first."""
+    if not case.relevant or not case.snapshot.problems:
+        return
+    known = contraindications()
+    region = case.policy.interactions.severity_region
+    found: list[tuple[Severity, Problem, str]] = []
+    for kind, entry in known.items():
+        history = kind == _HISTORY
+        if kind in _SAID_ELSEWHERE or (history and case.clozapine_drafts):
+            continue
+        severity: Severity = entry.eu if region == "eu" else entry.us
+        found += [(severity, p, kind) for p in case.problems_of(kind, history=history)]
+    if not found:
+        return
+    severity = worst(*(s for s, _, _ in found))
+    found.sort(key=lambda f: f[0] != severity)
+    first = known[found[0][2]]
+    problems = tuple(dict.fromkeys(p for _, p, _ in found))
+    offers: tuple[Offer, ...] = remove_drafts(case) if severity == "critical" and case.starting else ()
+    source = case.policy.sources.get(first.source)
+    yield Finding(
+        code="contraindication-condition",
+        severity=severity,
+        subject="problems",
+        summary=w.summary(
+            f"{w.plain(problems[0].label)}{_verified(problems[0])}: "
+            + ("contraindicates clozapine." if severity == "critical" else "caution with clozapine.")
+        ),
+        why=tuple(_line(case, p) for p in problems),
+        policy_says=tuple(
+            f"{known[kind].title[0].upper()}{known[kind].title[1:]}: {'contraindicated' if s == 'critical' else 'caution'}."
+            for s, kind in dict.fromkeys((s, kind) for s, _, kind in found)
+        ),
+        suggested=(
+            "Do not start clozapine while this lasts."
+            if case.starting
+            else "Review whether clozapine can go on.",
+            "If the problem is over, close it on the problem list.",
+            "Document why the benefit outweighs the risk.",
+        ),
+        evidence=_evidence(problems),
+        citation=Citation(
+            source.title if source is not None else first.source,
+            first.section,
+            source.url if source is not None else "",
+            first.confirmed,
+        ),
+        offers=offers,
+        overrides="general",
+    )
+
+
+def hypersensitivity(case: Case) -> Iterator[Finding]:
+    """An allergy or intolerance to clozapine on record."""
+    if not case.relevant:
+        return
+    found: list[Allergy] = [
+        a
+        for a in case.snapshot.allergies
+        if CLOZAPINE in a.drugs
+        and a.verification not in _NEVER_TRUE
+        and a.clinical_status not in ("inactive", "resolved")
+    ]
+    if not found:
+        return
+    first = found[0]
+    unconfirmed = f" ({first.verification})" if first.verification not in ("", "confirmed") else ""
+    yield Finding(
+        code="hypersensitivity",
+        severity="critical",
+        subject="allergy",
+        summary=w.summary(
+            f"Allergy to clozapine on record{unconfirmed}: do not give it before it is cleared up."
+        ),
+        why=tuple(
+            f"Allergy list: {w.safe(a.label)}{f', reaction: {w.safe(a.reaction)}' if a.reaction else ''}"
+            f"{f' ({w.safe(a.verification)})' if a.verification else ''}."
+            for a in found
+        ),
+        policy_says=("Serious hypersensitivity to clozapine is a contraindication.",),
+        suggested=(
+            "Find out what the reaction was.",
+            "A side effect that is no allergy belongs elsewhere: correct the allergy list.",
+        ),
+        evidence=tuple(Evidence(a.ref, w.safe(a.label)) for a in found),
+        citation=Citation(case.policy.sources["US-PI"].title, "4", case.policy.sources["US-PI"].url),
+        offers=remove_drafts(case),
+        overrides="general",
+    )
+
+
+def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
+    """Dementia in a patient of 65 or more."""
+    if not case.relevant:
+        return
+    age, limit = case.age_years, case.policy.dosing.elderly_from_years
+    found = case.problems_of("dementia-psychosis")
+    if not found or age is None or age < limit.value:
+        return
+    yield Finding(
+        code="dementia-boxed-warning",
+        severity="critical",
+        subject="dementia",
+        summary=w.summary(
+            f"Dementia at {age} years: antipsychotics raise mortality (boxed warning), clozapine is not approved."
+        ),
+        why=(*(_line(case, p) for p in found), f"Age {age} years."),
+        policy_says=(
+            "Older patients with dementia-related psychosis die more often under antipsychotics; clozapine is not approved for it.",
+        ),
+        suggested=("Look for another way; ask a specialist.", "Document why the benefit outweighs the risk."),
+        evidence=_evidence(found),
+        citation=Citation(
+            case.policy.sources["US-PI"].title, "boxed warning", case.policy.sources["US-PI"].url
+        ),
+        offers=remove_drafts(case) if case.starting else (),
+        overrides="general",
+    )
+
+
+def _positive_test(case: Case) -> CodedResult | None:
+    tests = case.coded("pregnancy-test")
+    if not tests or tests[0].value != "positive" or tests[0].at is None:
+        return None
+    return tests[0] if case.days_since(tests[0].at) <= case.policy.pregnancy_test.carried_days.value else None
+
+
+def pregnancy(case: Case) -> Iterator[Finding]:
+    """Pregnancy on the problem list, or a positive test: a warning at the start, else information."""
+    if not case.relevant or case.snapshot.sex == "male":
+        return
+    found = case.problems_of("pregnancy")
+    test = _positive_test(case)
+    if not found and test is None:
+        return
+    severity: Severity = "warning" if case.starting else "info"
+    yield Finding(
+        code="pregnancy",
+        severity=severity,
+        subject="pregnancy",
+        summary=w.summary(
+            "Pregnancy and clozapine: weigh benefit against risk"
+            + (
+                "; start only if it is clearly needed."
+                if case.starting
+                else ", check the level, tell obstetrics."
+            )
+        ),
+        why=(
+            *(_line(case, p) for p in found),
+            *((f"Pregnancy test positive on {w.day(case.snapshot, test.at)}.",) if test is not None else ()),
+        ),
+        policy_says=(
+            "Human data are limited; clozapine is given in pregnancy only if the benefit outweighs the risk.",
+            "After exposure in the third trimester newborns can have extrapyramidal and withdrawal signs. The clozapine level changes in pregnancy.",
+        ),
+        suggested=(
+            "Weigh relapse against risk together with the patient.",
+            "Check the clozapine level, screen for gestational diabetes, tell obstetrics and neonatology.",
+        ),
+        evidence=(
+            *_evidence(found),
+            *((Evidence(test.ref, w.safe(test.raw), test.at, test.date_only),) if test is not None else ()),
+        ),
+        citation=Citation(_SUMMARY_2026, "Pregnancy"),
+        overrides="general",
+        changes_order=bool(case.clozapine_drafts),
+    )
+
+
+def breastfeeding(case: Case) -> Iterator[Finding]:
+    """Breast-feeding under clozapine."""
+    found = case.problems_of("breastfeeding") if case.relevant else ()
+    if not found:
+        return
+    yield Finding(
+        code="breastfeeding",
+        severity="warning",
+        subject="breastfeeding",
+        summary="Breast-feeding under clozapine is not recommended: sedation, agranulocytosis and seizures in the infant.",
+        why=tuple(_line(case, p) for p in found),
+        policy_says=(
+            "Clozapine passes into milk; sedation, agranulocytosis and seizures of infants were seen or are feared.",
+        ),
+        suggested=(
+            "Advise another way of feeding.",
+            "If breast-feeding goes on: watch the infant, blood counts.",
+        ),
+        evidence=_evidence(found),
+        citation=Citation(_SUMMARY_2026, "Breast-feeding"),
+        overrides="general",
+    )
+
+
+def _anticholinergic(case: Case, kind: str, code: str, what: str, risk: str) -> Iterator[Finding]:
+    found = case.problems_of(kind) if case.relevant else ()
+    if not found:
+        return
+    yield Finding(
+        code=code,
+        severity="warning",
+        subject=code,
+        summary=w.summary(
+            f"{w.plain(found[0].label)}{_verified(found[0])}: clozapine is anticholinergic, {risk}."
+        ),
+        why=tuple(_line(case, p) for p in found),
+        policy_says=(f"Clozapine is strongly anticholinergic: caution in {what}.",),
+        suggested=(
+            f"Ask about signs of it; involve {'ophthalmology' if code == 'angle-closure' else 'urology'} if in doubt.",
+            "Avoid further anticholinergic drugs.",
+        ),
+        evidence=_evidence(found),
+        citation=Citation(
+            case.policy.sources["UK-SmPC"].title, "4.4", case.policy.sources["UK-SmPC"].url, confirmed=False
+        ),
+        overrides="general",
+    )
+
+
+def angle_closure(case: Case) -> Iterator[Finding]:
+    """Narrow-angle glaucoma."""
+    return _anticholinergic(
+        case, "angle-closure", "angle-closure", "narrow-angle glaucoma", "the eye pressure can rise"
+    )
+
+
+def prostatic_hypertrophy(case: Case) -> Iterator[Finding]:
+    """An enlarged prostate or urinary retention."""
+    return _anticholinergic(
+        case,
+        "prostatic-hypertrophy",
+        "prostatic-hypertrophy",
+        "prostatic enlargement",
+        "urine can be retained",
+    )
+
+
+RULES = (
+    contraindication_condition,
+    hypersensitivity,
+    dementia_boxed_warning,
+    pregnancy,
+    breastfeeding,
+    angle_closure,
+    prostatic_hypertrophy,
+)
