@@ -8,7 +8,7 @@ from datetime import date, datetime
 from msgspec import Struct
 
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
-from service.alerts.course import Course, course_of, is_live
+from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
@@ -167,7 +167,11 @@ class Case:
     @lazy
     def established_regimen(self) -> Medication | None:
         """The clozapine record that tells the dose the patient was on before this call."""
-        dosed = [m for m in self.clozapine_records if m.dose is not None and m.dose.mg_per_day]
+        dosed = [
+            m
+            for m in self.clozapine_records
+            if m.dose is not None and m.dose.mg_per_day and was_given(m, self.as_of)
+        ]
         if not dosed:
             return None
         live = [m for m in dosed if m.role in ("order", "statement") and is_live(m, self.as_of)]

@@ -35,7 +35,8 @@ def hours_after_dose(case: Case, level: Measurement) -> float | None:
     return (level.at - max(doses)).total_seconds() / 3600 if doses else None
 
 
-def _is_trough(case: Case, hours: float | None) -> bool:
+def is_trough(case: Case, hours: float | None) -> bool:
+    """True for a sample taken in the policy's hours after a dose, and when no chart tells the time."""
     rule = case.policy.levels
     return hours is None or rule.trough_hours_low.value <= hours <= rule.trough_hours_high.value
 
@@ -55,7 +56,7 @@ def _assumptions(case: Case, level: Measurement) -> tuple[str, ...]:
     span = f"{w.number(rule.trough_hours_low.value)} to {w.number(rule.trough_hours_high.value)} h"
     if hours is None:
         return (f"Time since the last dose is not charted: taken as a trough ({span} after a dose).",)
-    if _is_trough(case, hours):
+    if is_trough(case, hours):
         return (f"Trough: {w.number(hours, 1)} h after the last charted dose.",)
     return (f"Not a trough: {w.number(hours, 1)} h after the last charted dose ({span} is one).",)
 
@@ -66,7 +67,7 @@ def clozapine_level(case: Case) -> Iterator[Finding]:
     if level is None:
         return
     rule = case.policy.levels
-    trough = _is_trough(case, hours_after_dose(case, level))
+    trough = is_trough(case, hours_after_dose(case, level))
     if reaches(level, rule.toxic.value):
         yield _finding(case, level, "level-toxic", "critical", rule.toxic, ": toxic, reduce or hold, ECG.", (
             "Reduce or hold clozapine; look for sedation, hypersalivation, myoclonus, seizures.",

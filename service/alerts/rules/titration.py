@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.course import was_given
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
 
@@ -62,23 +63,29 @@ def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
     return found
 
 
-def _lately_raised(case: Case) -> list[int]:
-    """Days from today (negative) on which orders of the last week, or their steps, raised the dose."""
+def dated_doses(case: Case) -> list[tuple[datetime, float]]:
+    """(from when, mg per day) of every clozapine order and of the steps of titrations, oldest first."""
     given: list[tuple[datetime, float]] = []
     for m in case.clozapine_records:
         began = m.start or m.authored
         if m.role != "order" or began is None or m.dose is None or m.dose.mg_per_day is None:
             continue
+        if not was_given(m, case.as_of):
+            continue
         steps = [(s.first_day, s.mg_per_day) for s in m.dose.steps] or [(0, m.dose.mg_per_day)]
         dated = [(began + timedelta(days=day), mg) for day, mg in steps]
-        # The steps of a titration after its end were never taken.
-        given += [(at, mg) for at, mg in dated if m.end is None or at <= m.end]
-    given.sort()
+        # Steps after the end of the order were never taken, and those to come not yet.
+        given += [(at, mg) for at, mg in dated if at <= (m.end or at) and at <= case.as_of]
+    return sorted(given)
+
+
+def _lately_raised(case: Case) -> list[int]:
+    """Days from today (negative) on which orders of the last week, or their steps, raised the dose."""
     week_ago = case.as_of - timedelta(weeks=1)
     return [
         -case.days_since(at)
-        for (_, before), (at, after) in pairwise(given)
-        if after > before and week_ago < at <= case.as_of
+        for (_, before), (at, after) in pairwise(dated_doses(case))
+        if after > before and week_ago < at
     ]
 
 
