@@ -19,7 +19,7 @@ from msgspec import Raw
 from rich.console import Console
 from rich.table import Table
 
-from bench import auth, backtest, registry
+from bench import auth, backtest, fetch, registry
 from bench.data import NOW, order_sign
 from bench.load import latencies, request_bytes
 from cds_hooks.context import HOOKS
@@ -198,7 +198,14 @@ def main() -> int:
             algorithm, f"{ms['signature']:.3f}", f"{met}{ms['check']:.3f}", f"{own:.3f}", f"{ms['shared']:.3f}", f"{auth.AIM}"
         )  # fmt: skip
     console.print(tokens)
+    fetching = fetch.measure()
+    met = "[green]" if fetching["added_ms"] < fetch.AIM else "[red]"
+    console.print(
+        f"eleven searches of 50 ms: {fetching['fetched_ms']:.1f} ms a call against {fetching['prefetch_ms']:.1f} ms with prefetch, "
+        f"{met}{fetching['added_ms']:.1f} ms[/] more (aim {fetch.AIM})"
+    )
     result = {
+        "fetch": fetching,
         "registry": watching,
         "backtest": exports,
         "python": platform.python_version(),

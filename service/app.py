@@ -26,6 +26,7 @@ from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, 
 from service import openapi, pages
 from service.alerts.drugs import drugs_by_name, imported_release
 from service.alerts.policy import policy_by_id, policy_ids
+from service.fhir.terminology_server import TerminologyServer
 from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
@@ -120,6 +121,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         recorder=recorder,
         metrics=metrics,
         history=History(engine, known_registry),
+        terminology=TerminologyServer(
+            settings.terminology_server, directory.http, clock, settings.terminology_deadline_ms / 1000
+        )
+        if settings.terminology_server
+        else None,
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
@@ -139,6 +145,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         await asyncio.to_thread(_load_terminology, engine)
         known_registry.start()
         schedulers.sync(directory.watched)
+        schedulers.keep_house(settings.retention_days)
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.watched)))

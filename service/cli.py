@@ -16,6 +16,7 @@ from rich.table import Table
 
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
+from service.audit_cli import app as audit_app
 from service.backtest import command as backtest_command
 from service.ehr_cli import ehr_app
 from service.registry_cli import app as registry_app
@@ -36,6 +37,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
 app.add_typer(registry_app, name="registry")
+app.add_typer(audit_app, name="audit")
 app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 app.add_typer(ehr_app, name="ehr")
 out = Console()

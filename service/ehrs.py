@@ -107,6 +107,7 @@ class EhrSettings(BaseModel):
     time_zone: str | None = None
     enrol: bool = True
     shadow: bool = False
+    shadow_codes: tuple[str, ...] = ()
     snooze_days: int = Field(default=7, ge=0, le=365)
     profile: Profile = "generic"
     hooks: tuple[str, ...] | None = None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import httpx
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.backend import BackendToken, credentials
 from service.ops.metrics import Metrics
+from service.registry.audit import prune
 from service.registry.scheduler import Scheduler, TokenSource
 from service.settings import SettingsError, Watched
 
@@ -40,6 +44,25 @@ class Schedulers:
         self._metrics = metrics
         self._running: dict[str, tuple[Watched, Scheduler]] = {}
         self._troubles: dict[str, str] = {}
+        self._housekeeping = BackgroundScheduler(timezone=UTC)
+
+    def keep_house(self, retention_days: int) -> None:
+        """Forget old calls once a night."""
+        if not retention_days:
+            return
+
+        def forget() -> None:
+            try:
+                gone = prune(self._engine, self._clock(), retention_days)
+            except SQLAlchemyError as error:
+                log.warning("old calls could not be forgotten: %s", type(error).__name__)
+            else:
+                log.info("%d old calls forgotten", gone)
+
+        self._housekeeping.add_job(
+            forget, CronTrigger.from_crontab("10 3 * * *", timezone=UTC), coalesce=True
+        )
+        self._housekeeping.start()
 
     def make(self, watched: Watched) -> Scheduler:
         """A scheduler for a site. Raises SettingsError when its key file holds no key."""
@@ -75,6 +98,8 @@ class Schedulers:
 
     def close(self) -> None:
         """Stop all."""
+        if self._housekeeping.running:
+            self._housekeeping.shutdown(wait=False)
         for _, scheduler in self._running.values():
             scheduler.close()
         self._running.clear()

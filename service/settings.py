@@ -125,8 +125,15 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     card_limit: int = Field(default=10, ge=1, le=10)
     shadow: bool = False
+    #: The same for single findings: their codes.
+    shadow_codes: tuple[str, ...] = ()
     #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool = False
+    #: Days for which calls, cards and feedback are kept; 0 = for good.
+    retention_days: int = Field(default=0, ge=0, le=36_500)
+    #: FHIR terminology server asked about medication codes that nothing recognises, and how long a call waits for it.
+    terminology_server: str = ""
+    terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
     #: Information on treatment resistance when a chart is opened.
     pathway: bool = False
     #: Remember patients on clozapine that calls show (the registry).
@@ -206,6 +213,11 @@ class Settings(BaseSettings):
     @classmethod
     def _cron(cls, value: str) -> str:
         return known_schedule(value)
+
+    @field_validator("terminology_server")
+    @classmethod
+    def _secure_terminology(cls, value: str) -> str:
+        return https_url(value, "https://terminology.hospital.example/fhir") if value else ""
 
     @field_validator("webhook")
     @classmethod
@@ -288,6 +300,7 @@ class Settings(BaseSettings):
             profile=self.profile,
             card_limit=self.card_limit,
             shadow=self.shadow,
+            shadow_codes=frozenset(self.shadow_codes),
             smoke_free_wards=self.smoke_free_wards,
             enrol=self.enrol,
             snooze_days=self.snooze_days,
@@ -312,6 +325,7 @@ class Settings(BaseSettings):
             policy=site.policy,
             zone=site.zone,
             shadow=site.shadow,
+            shadow_codes=site.shadow_codes,
             due_again_after=timedelta(days=days),
             write_back=given.write_back,
             fhir_server=given.fhir_servers[0] if given.fhir_servers else "",
@@ -350,6 +364,7 @@ class Settings(BaseSettings):
             profile=ehr.profile,
             card_limit=ehr.card_limit,
             shadow=ehr.shadow,
+            shadow_codes=frozenset(ehr.shadow_codes),
             smoke_free_wards=ehr.smoke_free_wards,
             maps=SiteMaps(codes=_split(ehr.codes), units=_split(ehr.units)),
             hooks=frozenset(ehr.hooks) if ehr.hooks is not None else None,

@@ -66,7 +66,8 @@ class Directory:
         self._engine = engine
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
         self._only = settings.watched() if settings.auth == "off" else None
-        self._addresses = _addresses(settings) if settings.auth == "off" else frozenset()
+        self._shared = frozenset(map(address_of, filter(None, (settings.terminology_server,))))
+        self._addresses = self._shared | (_addresses(settings) if settings.auth == "off" else frozenset())
         self.http = self.new_client()
         if settings.auth == "required":
             settings.check_ehrs()
@@ -120,7 +121,7 @@ class Directory:
             before = known.get(settings.name)
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))
-        self._addresses = frozenset().union(*(_addresses(e.settings) for e in ehrs))
+        self._addresses = self._shared.union(*(_addresses(e.settings) for e in ehrs))
         self._ehrs = {(e.settings.issuer, e.settings.tenant): e for e in ehrs}
 
     @contextmanager

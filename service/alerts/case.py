@@ -324,15 +324,27 @@ class Case:
             return None
         return self.today.year - born.year - ((self.today.month, self.today.day) < (born.month, born.day))
 
+    @lazy
+    def _problems(self) -> dict[str, tuple[Problem, ...]]:
+        """Problems that may be believed, by kind."""
+        found: dict[str, tuple[Problem, ...]] = {}
+        for p in self.snapshot.problems:
+            if p.verification not in _NEVER_TRUE:
+                for kind in p.kinds:
+                    found[kind] = (*found.get(kind, ()), p)
+        return found
+
+    def has_problems(self, kinds: Iterable[str]) -> bool:
+        """A quick look: False when the record holds none of the kinds."""
+        return not self._problems.keys().isdisjoint(kinds)
+
     def problems_of(self, *kinds: str, history: bool = False) -> tuple[Problem, ...]:
         """Problems of the kinds: active ones (also provisional), with ``history`` resolved ones too. Refuted ones never."""
-        return tuple(
-            p
-            for p in self.snapshot.problems
-            if any(k in p.kinds for k in kinds)
-            and p.verification not in _NEVER_TRUE
-            and (history or p.clinical_status not in _INACTIVE)
-        )
+        known = self._problems
+        if known.keys().isdisjoint(kinds):
+            return ()
+        found = {id(p): p for kind in kinds for p in known.get(kind, ())}
+        return tuple(p for p in found.values() if history or p.clinical_status not in _INACTIVE)
 
     @lazy
     def ben(self) -> BenignEthnicNeutropenia:

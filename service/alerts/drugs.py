@@ -147,14 +147,28 @@ class _Imported(Struct):
 
     products: dict[tuple[str, str], Product]
     release: str
+    #: What a terminology server said of single codes.
+    learned: dict[tuple[str, str], Product]
 
 
-_imported = _Imported({}, "")
+_imported = _Imported({}, "", {})
 
 
 def install(products: dict[tuple[str, str], Product], release: str) -> None:
     """Make the codes of an imported terminology known, in place of those known before."""
     _imported.products, _imported.release = products, release
+
+
+def learn(system: str, code: str, product: Product) -> None:
+    """Make one code known that a terminology server explained."""
+    _imported.learned[system, code] = product
+
+
+def codes_of(drug_id: str, system: str) -> tuple[str, ...]:
+    """Shipped codes of a drug itself in a code system: what a product's ancestor may be."""
+    return tuple(
+        code for (s, code), p in _products().items() if s == system and p.drugs == (drug_id,) and p.mg is None
+    )[:2]
 
 
 def imported_release() -> str:
@@ -176,7 +190,8 @@ def product_by_code(system: str, code: str) -> Product | None:
     product = _products().get((system, code))
     if product is not None and product.mg is not None:
         return product
-    return (imported_product(system, code) if _imported.products else None) or product
+    found = imported_product(system, code) if _imported.products else None
+    return found or product or _imported.learned.get((system, code))
 
 
 @cache

@@ -28,7 +28,7 @@ from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
-_DRUG_SYSTEMS = frozenset(
+DRUG_SYSTEMS = frozenset(
     {
         "http://www.nlm.nih.gov/research/umls/rxnorm",
         "http://www.whocc.no/atc",
@@ -117,7 +117,7 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
                     strength = Strength(mg_per_unit=known.mg, read_from="the product code")
                 if known.named:
                     all_names.append(known.label)
-            elif code and system in _DRUG_SYSTEMS and display:
+            elif code and system in DRUG_SYSTEMS and display:
                 coded = True
             if display:
                 all_names.append(display)

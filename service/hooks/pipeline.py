@@ -20,6 +20,7 @@ from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer, allowed_server
 from service.fhir.gather import Gathered, from_prefetch, gather
 from service.fhir.queries import QUERIES
+from service.fhir.terminology_server import TerminologyServer
 from service.hooks.history import History
 from service.hooks.render import Drafts, render
 from service.hooks.site import Site
@@ -42,6 +43,7 @@ class Pipeline:
         recorder: keeps the audit trail, after the answer.
         metrics: counts.
         history: what the registry knows.
+        terminology: asked about medication codes that nothing recognises.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Pipeline:
         recorder: Recorder,
         metrics: Metrics,
         history: History,
+        terminology: TerminologyServer | None = None,
     ) -> None:
         self.site = site
         self.clock = clock
@@ -60,6 +63,7 @@ class Pipeline:
         self.recorder = recorder
         self.metrics = metrics
         self.history = history
+        self.terminology = terminology
 
     async def __call__(self, request: HookRequest) -> Response:
         """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
@@ -67,6 +71,8 @@ class Pipeline:
         site = self._site(request)
         as_of = self.clock().astimezone(site.zone)
         gathered = await self._gather(request, site)
+        if self.terminology is not None:
+            await self.terminology.learn(gathered, request.context.orders)
         snapshot = fhir_snapshot.build(
             patient_id=request.context.patient_id,
             hook=request.hook,
@@ -84,6 +90,8 @@ class Pipeline:
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
         said = self.history.audible(site, patient_key, findings, as_of)
+        if site.shadow_codes:
+            said = [f for f in said if f.code not in site.shadow_codes]
         cards: tuple[Card, ...] = ()
         texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered) if said else []
         if texts and not site.shadow:

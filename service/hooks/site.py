@@ -26,6 +26,8 @@ class Site(Struct, frozen=True, kw_only=True):
     profile: Profile = "generic"
     card_limit: int = 10
     shadow: bool = False
+    #: Finding codes that are evaluated and recorded, and not shown.
+    shadow_codes: frozenset[str] = frozenset()
     smoke_free_wards: bool = False
     maps: SiteMaps = NO_MAPS
     #: Hooks that are switched on; None: all.

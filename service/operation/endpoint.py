@@ -103,7 +103,7 @@ class ClozapineCheck(Endpoint):
             pathway=site.pathway,
         )
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
-        visible = [] if site.shadow else shown(findings, question.event)
+        visible = _visible(site, findings, question.event)
         built = answer(visible, snapshot, site, question, as_of, now)
         return question, findings, built
 
@@ -117,7 +117,7 @@ class ClozapineCheck(Endpoint):
         seconds: float,
     ) -> None:
         self.metrics.findings(findings)
-        visible = shown(findings, question.event) if built.ids else []
+        visible = _visible(site, findings, question.event) if built.ids else []
         self.recorder.record(
             Call(
                 at=now,
@@ -140,3 +140,10 @@ class ClozapineCheck(Endpoint):
                 ],
             )
         )
+
+
+def _visible(site: Site, findings: list[Finding], event: str) -> list[Finding]:
+    """Findings that are told: none in shadow mode, and not those of shadowed codes."""
+    if site.shadow:
+        return []
+    return shown((f for f in findings if f.code not in site.shadow_codes), event)

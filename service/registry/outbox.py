@@ -46,6 +46,8 @@ def tell(
     at: datetime,
 ) -> None:
     """Queue what a change of an alert means outside."""
+    if change.code in watch.shadow_codes:
+        return
     for channel in watch.channels:
         if channel == "webhook":
             told = notices.webhook(

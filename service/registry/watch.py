@@ -20,6 +20,7 @@ class Watch(Struct, frozen=True):
         policy: the protocol that applies.
         zone: its time zone.
         shadow: evaluate and keep alerts, tell nobody.
+        shadow_codes: the same for single findings.
         due_again_after: an open alert is brought up again after so long.
         write_back: what is written into the EHR for an alert; empty = nothing.
         fhir_server: where to.
@@ -30,6 +31,7 @@ class Watch(Struct, frozen=True):
     policy: Policy
     zone: tzinfo
     shadow: bool = False
+    shadow_codes: frozenset[str] = frozenset()
     due_again_after: timedelta = timedelta(days=7)
     write_back: tuple[Channel, ...] = ()
     fhir_server: str = ""

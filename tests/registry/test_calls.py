@@ -291,3 +291,10 @@ def test_an_alert_is_listed_and_closed_with_a_note(start_service: StartService) 
         ("opened", "sweep"),
     ]
     assert b'clozapine_cds_alerts_total{what="opened"}' in service.get("/metrics").content
+
+
+def test_a_shadowed_finding_is_recorded_and_not_shown(start_service: StartService) -> None:
+    service = start_service(shadow_codes=("anc-overdue",))
+    answer = _ask(service, _visit(counts=bundle(data.anc(3.2, 40))))
+    assert "anc-overdue" not in {code for code, _ in codes(answer)}
+    assert b'clozapine_cds_findings_total{code="anc-overdue"' in service.get("/metrics").content

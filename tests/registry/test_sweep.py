@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, select, update
 
 from service.alerts import remembered
 from service.alerts.facts import ClinicianFlag
 from service.alerts.policy import policy_by_id
-from service.registry import people
+from service.registry import outbox, people
 from service.registry.roster import add_flag, find
 from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
 from service.registry.sweep import Summary, start_run, sweep
 from service.registry.watch import Watch
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
+from tests.registry.writable_ehr import WritableEhr
 
 PATIENTS, ALERTS, EVENTS, OUTBOX = (t.__table__ for t in (RegisteredPatient, Alert, AlertEvent, OutboxItem))
 
@@ -135,6 +139,16 @@ def test_shadow_mode_keeps_alerts_and_tells_nobody(engine: Engine, site: str) ->
         assert connection.execute(waiting).scalar_one() == 0
 
 
+def test_single_findings_can_be_shadowed(engine: Engine, site: str) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(400, 0.5))])
+    channels: Any = {"fhir_server": "http://127.0.0.1:9/fhir", "write_back": ("Task", "Flag")}
+    _sweep(engine, _watch(site, shadow_codes=frozenset({"anc-overdue"}), **channels))
+    assert {code for code, _, _ in _alerts(engine, site)} >= {"anc-overdue", "anc-severe-neutropenia"}
+    with engine.connect() as connection:
+        told = connection.execute(select(OUTBOX.c.channel).where(OUTBOX.c.site == site)).scalars().all()
+    assert list(told) == ["Flag"]
+
+
 def test_facts_of_another_version_stop_neither_the_sweep_nor_their_alerts(engine: Engine, site: str) -> None:
     register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
     watch = _watch(site)
@@ -151,7 +165,7 @@ def test_facts_of_another_version_stop_neither_the_sweep_nor_their_alerts(engine
 
 
 def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
-    postgres_url: str, tmp_path: Path
+    postgres_url: str, ehr: WritableEhr
 ) -> None:
     from service.registry.database import engine_for, upgrade
 
@@ -160,7 +174,12 @@ def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
     site = f"site-{uuid4()}"
     count = 5000
     register(engine, site, [facts(f"p{n}", anc(3200, 31 if n % 2 else 3)) for n in range(count)])
-    environment = os.environ | {"CLOZAPINE_CDS_DATABASE_URL": postgres_url, "CLOZAPINE_CDS_SITE_NAME": site}
+    environment = os.environ | {
+        "CLOZAPINE_CDS_DATABASE_URL": postgres_url,
+        "CLOZAPINE_CDS_SITE_NAME": site,
+        "CLOZAPINE_CDS_FHIR_SERVERS": json.dumps([f"{ehr.base_url}/fhir"]),
+        "CLOZAPINE_CDS_WRITE_BACK": '["Task"]',
+    }
     command = [
         sys.executable, "-m", "service.cli", "registry", "sweep", "--as-of", NOW.isoformat(), "--planned-for", NOW.isoformat(), "--batch", "50", "--json",
     ]  # fmt: skip
@@ -194,4 +213,25 @@ def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
         ).one()
         assert tuple(opened) == (count // 2, count // 2)
     assert _history(engine, site, "anc-overdue") == ["opened"] * (count // 2)
+
+    # Three replicas empty the outbox at once; every overdue count becomes one Task and no more.
+    watch = _watch(site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir")
+
+    async def token() -> str:
+        return ehr.token
+
+    def replica(_: int) -> int:
+        async def run() -> int:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                done = await outbox.deliver(engine, watch, client, NOW, token=token, limit=count)
+                return done["sent"]
+
+        return asyncio.run(run())
+
+    with ThreadPoolExecutor(3) as replicas:
+        sent = list(replicas.map(replica, range(3)))
+    assert sum(sent) == count // 2
+    assert min(sent) > 0, "the replicas shared the work"
+    posted = [resource["for"]["reference"] for method, resource in ehr.written if method == "POST"]
+    assert len(posted) == len(set(posted)) == count // 2
     engine.dispose()

@@ -34,9 +34,9 @@ def _evidence(problems: tuple[Problem, ...] | list[Problem]) -> tuple[Evidence, 
 
 def contraindication_condition(case: Case) -> Iterator[Finding]:
     """Active problems that contraindicate clozapine or call for caution: all on one card, the worst first."""
-    if not case.relevant or not case.snapshot.problems:
-        return
     known = contraindications()
+    if not case.has_problems(known) or not case.relevant:
+        return
     region = case.policy.interactions.severity_region
     found: list[tuple[Severity, Problem, str]] = []
     for kind, entry in known.items():

@@ -1,0 +1,86 @@
+"""The audit trail out: one FHIR AuditEvent per call (who, what, which kinds of data, what was found, how long), and its retention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from fhir.resources.R4B.auditevent import AuditEvent
+from sqlalchemy import Connection, Engine, delete, select
+
+from service.registry.roster import aware
+from service.registry.tables import CardFeedback, CardShown, HookCall
+
+_calls = HookCall.__table__  # type: ignore[attr-defined]
+_cards = CardShown.__table__  # type: ignore[attr-defined]
+_feedback = CardFeedback.__table__  # type: ignore[attr-defined]
+_TYPE = {
+    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+    "code": "rest",
+    "display": "RESTful Operation",
+}
+_EXECUTE = "E"
+
+
+def event(row: Any) -> dict[str, Any]:
+    """One call as an AuditEvent. It names no patient: a call is known by its hookInstance."""
+    at = aware(row.at)
+    assert at is not None
+    facts = {
+        "hookInstance": row.hook_instance,
+        "policy": row.policy,
+        "milliseconds": f"{row.milliseconds:g}",
+        **{f"resources.{key}": str(count) for key, count in sorted(row.resources.items())},
+        **{f"finding.{code}": severity for code, severity in row.findings},
+    }
+    who: dict[str, Any] = {"requestor": True, "who": {"identifier": {"value": row.site}}, "name": row.site}
+    agents = [who]
+    if row.user_reference:
+        agents = [{**who, "requestor": False}, {"requestor": True, "who": {"reference": row.user_reference}}]
+    return {
+        "resourceType": "AuditEvent",
+        "id": f"call-{row.id}",
+        "type": _TYPE,
+        "subtype": [{"system": "https://cds-hooks.hl7.org", "code": row.hook}],
+        "action": _EXECUTE,
+        "recorded": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+        "outcome": "0",
+        "agent": agents,
+        "source": {"observer": {"display": "clozapine-cds"}, "site": row.site},
+        "entity": [
+            {
+                "what": {"display": row.service},
+                "detail": [{"type": key, "valueString": value} for key, value in facts.items() if value],
+            }
+        ],
+    }
+
+
+def events(
+    connection: Connection, since: datetime, until: datetime, site: str | None = None
+) -> Iterator[bytes]:
+    """NDJSON lines of the calls of a period, oldest first. Raises ValueError when one is not valid R4 (a fault of this service)."""
+    statement = (
+        select(_calls)
+        .where(_calls.c.at >= since.astimezone(UTC), _calls.c.at < until.astimezone(UTC))
+        .order_by(_calls.c.at, _calls.c.id)
+        .execution_options(yield_per=500)
+    )
+    if site is not None:
+        statement = statement.where(_calls.c.site == site)
+    for number, row in enumerate(connection.execute(statement)):
+        content = event(row)
+        if number == 0:
+            AuditEvent.model_validate_json(orjson.dumps(content))
+        yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def prune(engine: Engine, now: datetime, keep_days: int) -> int:
+    """Forget calls, cards and feedback older than so many days; returns how many calls."""
+    before = (now - timedelta(days=keep_days)).astimezone(UTC)
+    with engine.begin() as connection:
+        connection.execute(delete(_feedback).where(_feedback.c.received_at < before))
+        connection.execute(delete(_cards).where(_cards.c.at < before))
+        return int(connection.execute(delete(_calls).where(_calls.c.at < before)).rowcount)

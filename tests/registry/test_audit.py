@@ -1,0 +1,78 @@
+"""The audit trail as FHIR AuditEvents, and its retention."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from fhir.resources.R4B.auditevent import AuditEvent
+from msgspec.structs import replace
+from sqlalchemy import Engine, func, select
+
+from service.registry.audit import events, prune
+from service.registry.database import engine_for, upgrade
+from service.registry.recorder import Recorder
+from service.registry.tables import CardShown, HookCall
+from tests.data import NOW
+from tests.registry.test_registry import _call
+
+
+def _record(engine: Engine, site: str, *days: float) -> None:
+    recorder = Recorder(engine)
+    for age in days:
+        recorder.record(replace(_call(str(uuid4())), site=site, at=NOW - timedelta(days=age)))
+    recorder.close()
+
+
+def test_every_call_is_a_valid_audit_event_without_a_patient(engine: Engine, site: str) -> None:
+    _record(engine, site, 3, 1, 0)
+    with engine.connect() as connection:
+        lines = list(events(connection, NOW - timedelta(days=2), NOW + timedelta(days=1), site))
+    assert len(lines) == 2
+    for line in lines:
+        found = AuditEvent.model_validate_json(line)
+        assert b"Patient" not in line
+        details = {d.type: d.valueString for d in found.entity[0].detail}
+        assert details["finding.anc-missing"] == "critical"
+        assert details["resources.counts"] == "3"
+        assert details["policy"] == "us-label-2025"
+    assert [json.loads(line)["recorded"] for line in lines] == [
+        "2026-11-19T10:00:00.000Z",
+        "2026-11-20T10:00:00.000Z",
+    ]
+
+
+def test_what_is_older_than_the_retention_is_forgotten(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    upgrade(url)
+    engine = engine_for(url)
+    _record(engine, "north", 364, 365.5, 366)
+    assert prune(engine, NOW, 365) == 2
+    with engine.connect() as connection:
+        for table in (HookCall, CardShown):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 1
+    engine.dispose()
+
+
+def test_the_command_writes_ndjson(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cli.db"
+    upgrade(url)
+    engine = engine_for(url)
+    _record(engine, "north", 1)
+    engine.dispose()
+    target = tmp_path / "audit.ndjson"
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "audit", "export", str(target), "--until", "2026-12-01"],
+        env=os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "1 calls")
+    assert json.loads(target.read_text())["resourceType"] == "AuditEvent"
