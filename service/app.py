@@ -35,6 +35,7 @@ from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
 from service.ops import memory
 from service.ops.health import Check, Health
+from service.ops.logging import log_call
 from service.ops.metrics import Metrics
 from service.registry import feedback as feedback_store
 from service.registry import terminology
@@ -163,16 +164,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
     def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
         metrics.request(service, status, seconds)
-        if request is None:
-            log.info("call", service=service, status=status, ms=round(seconds * 1000, 2))
-        else:
-            log.info(
-                "call",
-                service=service,
-                status=status,
-                ms=round(seconds * 1000, 2),
-                hookInstance=request.hook_instance[:64],
-            )
+        log_call(service, status, seconds, request.hook_instance[:64] if request is not None else "")
 
     async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:
         rows = [

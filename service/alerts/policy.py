@@ -341,6 +341,10 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     renewal_after_days: Value
     taper_weeks_low: Value
     taper_weeks_high: Value
+    #: What the sources say of seizures by dose.
+    seizure_says: str
+    #: What the sources say of the level when smoking stops.
+    smoking_stop_says: str
 
 
 class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -397,6 +401,8 @@ class Myocarditis(Struct, frozen=True, forbid_unknown_fields=True):
     #: CRP above this counts as raised when the result names no reference range (mg/L).
     crp_raised: Value
     says: str
+    #: What to do while troponin or CRP is raised and below the limits for stopping.
+    watch_steps: tuple[str, ...]
 
 
 class Levels(Struct, frozen=True, forbid_unknown_fields=True):
@@ -409,6 +415,9 @@ class Levels(Struct, frozen=True, forbid_unknown_fields=True):
     trough_hours_high: Value
     steady_state_days: Value
     nmol_per_ng: Value
+    #: What the sources say of when and how to take a level.
+    says: str
+    steps: tuple[str, ...]
 
 
 class Results(Struct, frozen=True, forbid_unknown_fields=True):

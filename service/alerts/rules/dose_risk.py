@@ -41,7 +41,7 @@ def dose_seizure_risk(case: Case) -> Iterator[Finding]:
             else "No anticonvulsant among the medications that could be read.",
         ),
         policy_says=(
-            "Seizures: 3 to 4 % at 300 to 600 mg/day, 5 % at 600 to 900 mg/day.",
+            rule.seizure_says,
             "Valproate is the usual choice, but adds to neutropenia, and to myocarditis while the dose is rising.",
         ),
         suggested=(

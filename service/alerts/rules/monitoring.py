@@ -213,8 +213,8 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
         subject="monitoring-level",
         summary="No clozapine level on record: two troughs a week or more apart tell whether the dose is enough.",
         why=(f"Day {day} of treatment; no plasma level was found.",),
-        policy_says=("Trough level once the dose has been stable for 5 to 7 days, then when indicated.",),
-        suggested=("Order a trough level, about 12 hours after the last dose.",),
+        policy_says=(case.policy.levels.says,),
+        suggested=case.policy.levels.steps,
         evidence=tuple(
             Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in case.current_clozapine[:1]
         ),

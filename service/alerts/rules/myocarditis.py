@@ -163,11 +163,7 @@ def _watch(case: Case, results: list[Measurement], unjudged: Measurement | None)
         ),
         why=(*(f"{line(case, m)}." for m in results), course_line(case)),
         policy_says=(rule.says,),
-        suggested=(
-            "Troponin and CRP daily until they are normal; clozapine may continue meanwhile.",
-            "Stop and ask cardiology if troponin exceeds twice its upper limit or CRP 100 mg/L.",
-            "Do not raise the dose.",
-        ),
+        suggested=rule.watch_steps,
         unchecked=_not_judged(case, unjudged),
         evidence=evidence(case, results),
         citation=case.policy.cite(rule.heart_rate if len(results) > 1 else rule.troponin_stop_factor),

@@ -69,7 +69,7 @@ def _finding(
         severity=severity,
         subject="smoking",
         summary=(
-            f"Smoking stopped ({day}): the clozapine level can rise 50–70 % within a week."
+            f"Smoking stopped ({day}): {case.policy.dosing.smoking_stop_says}."
             if stopped
             else f"Smoking started ({day}): the clozapine level will fall."
         ),
