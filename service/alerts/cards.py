@@ -51,7 +51,7 @@ class CardText(Struct, frozen=True):
 def title_of(code: str) -> str:
     """A finding code in words."""
     words = code.replace("-", " ")
-    for short in ("anc", "qt", "cyp1a2", "cyp2d6", "cns"):
+    for short in ("anc", "qt", "gi", "trs", "cyp1a2", "cyp2d6", "cns"):
         words = " ".join(part.upper() if part == short else part for part in words.split(" "))
     return words[0].upper() + words[1:]
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from msgspec import Struct
 
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
-from service.alerts.course import Course, course_of, is_live
+from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
@@ -167,7 +167,11 @@ class Case:
     @lazy
     def established_regimen(self) -> Medication | None:
         """The clozapine record that tells the dose the patient was on before this call."""
-        dosed = [m for m in self.clozapine_records if m.dose is not None and m.dose.mg_per_day]
+        dosed = [
+            m
+            for m in self.clozapine_records
+            if m.dose is not None and m.dose.mg_per_day and was_given(m, self.as_of)
+        ]
         if not dosed:
             return None
         live = [m for m in dosed if m.role in ("order", "statement") and is_live(m, self.as_of)]
@@ -178,13 +182,23 @@ class Case:
 
     @lazy
     def established_mg_per_day(self) -> float | None:
-        """Daily dose the patient was on, mg: live orders together, else the last known regimen."""
+        """Daily dose the patient was on, mg: live orders together (of a titration today's step), else the last known regimen."""
         live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
-        total = _summed(live)
-        if total is not None:
-            return total
-        regimen = self.established_regimen
-        return regimen.dose.mg_per_day if regimen is not None and regimen.dose is not None else None
+        doses = [self._mg_in_force(m) for m in live]
+        if doses and None not in doses:
+            return sum(d for d in doses if d is not None)
+        return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
+
+    def _mg_in_force(self, order: Medication) -> float | None:
+        """Daily dose of an order when the last dose was taken, mg: of a titration the step of that day, not the highest to come."""
+        dose = order.dose
+        began = order.start or order.authored
+        if dose is None or not dose.steps or began is None:
+            return dose.mg_per_day if dose is not None else None
+        moment = min(self.course.last_dose or self.as_of, order.end or self.as_of, self.as_of)
+        day = (self.snapshot.day(moment) - self.snapshot.day(began)).days
+        reached = [s for s in dose.steps if s.first_day <= day] or dose.steps[:1]
+        return max(reached, key=lambda s: s.first_day).mg_per_day
 
     @lazy
     def current_mg_per_day(self) -> float | None:

@@ -38,10 +38,16 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     icd10: tuple[str, ...] = ()
     snomed: tuple[str, ...] = ()
     contraindication: Contraindication | None = None
+    #: Only what goes on now: "history of ileus" is none.
+    active_only: bool = False
+    #: Words that, anywhere in the text, deny it.
+    without: tuple[str, ...] = ()
 
 
 class _Guards(Struct):
     before: tuple[str, ...]
+    #: Words that put a problem into the past.
+    past: tuple[str, ...]
 
 
 class _Conditions(Struct):
@@ -77,25 +83,39 @@ def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     return ()
 
 
+def _either(words: tuple[str, ...]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
 @cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    guards = "|".join(re.escape(g) for g in sorted(_conditions().guards.before, key=len, reverse=True))
+def _patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str] | None], ...]:
+    guards = _conditions().guards
     return tuple(
         (
             key,
             re.compile(
-                rf"(?:(?P<guard>\b(?:{guards}))\W+)?\b(?:{'|'.join(re.escape(t) for t in kind.text)})\b",
+                rf"(?:(?P<guard>\b(?:{_either(guards.before)}))\W+)?(?:(?P<past>\b(?:{_either(guards.past)}))\W+)?"
+                rf"\b(?:{_either(kind.text)})\b",
                 re.IGNORECASE,
             ),
+            re.compile(rf"\b(?:{_either(kind.without)})\b", re.IGNORECASE) if kind.without else None,
         )
         for key, kind in _conditions().kind.items()
         if kind.text
     )
 
 
+def _says(text: str, kind: ConditionKind, pattern: re.Pattern[str], without: re.Pattern[str] | None) -> bool:
+    if without is not None and without.search(text):
+        return False
+    return any(
+        m.group("guard") is None and not (kind.active_only and m.group("past"))
+        for m in pattern.finditer(text)
+    )
+
+
 @lru_cache(maxsize=4096)
 def kinds_by_text(text: str) -> tuple[str, ...]:
-    """Kinds named in a problem's text, unless a guard word denies them."""
-    return tuple(
-        key for key, pattern in _patterns() if any(m.group("guard") is None for m in pattern.finditer(text))
-    )
+    """Kinds named in a problem's text, unless a guard word denies them or, for what must go on now, puts them into the past."""
+    known = _conditions().kind
+    return tuple(key for key, pattern, without in _patterns() if _says(text, known[key], pattern, without))

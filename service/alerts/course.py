@@ -108,7 +108,7 @@ def is_live(medication: Medication, as_of: datetime) -> bool:
     return False
 
 
-def _span(medication: Medication, as_of: datetime) -> Span | None:
+def span_of(medication: Medication, as_of: datetime) -> Span | None:
     """Exposure that one record stands for, cut off at ``as_of``."""
     start, end = medication.start, medication.end
     if medication.not_taken or (start is not None and start > as_of):
@@ -125,9 +125,13 @@ def _span(medication: Medication, as_of: datetime) -> Span | None:
                 start, min(start + timedelta(days=medication.days_supply or 1), as_of), medication.ref
             )
         case "order":
-            if medication.status in _ORDER_NOT_GIVEN or (medication.stops and end is None):
+            if medication.status in _ORDER_NOT_GIVEN or (
+                medication.stops and medication.status in _ORDER_LIVE
+            ):
+                return None  # withdrawn before any dose, never signed, or an order not to give it
+            if medication.stops and end is None:
                 # A stopped order without a date shows that clozapine was given, but not until when.
-                return Span(start, start, medication.ref) if medication.stops and start is not None else None
+                return Span(start, start, medication.ref) if start is not None else None
             if end is None and medication.status not in _ORDER_LIVE:
                 return Span(start, start, medication.ref) if start is not None else None
         case "statement":
@@ -136,6 +140,11 @@ def _span(medication: Medication, as_of: datetime) -> Span | None:
         case _:
             return None
     return Span(start, min(end, as_of) if end is not None else as_of, medication.ref)
+
+
+def was_given(medication: Medication, as_of: datetime) -> bool:
+    """True when a record shows that the drug was taken; a cancelled order or one for later does not."""
+    return span_of(medication, as_of) is not None
 
 
 def _breaks(spans: list[Span]) -> tuple[Break, ...]:
@@ -245,7 +254,7 @@ def course_of(
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
     """
     records = [r for r in records if r.status != "entered-in-error"]
-    spans = [span for r in records if (span := _span(r, as_of)) is not None]
+    spans = [span for r in records if (span := span_of(r, as_of)) is not None]
     last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
     if not spans:
         return Course(

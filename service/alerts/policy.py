@@ -468,7 +468,11 @@ class Pathway(Struct, frozen=True, forbid_unknown_fields=True):
     trials: Value
     trial_days: Value
     chlorpromazine_mg: Value
+    #: A break longer than this ends a trial.
+    trial_gap_days: Value
     adherence_percent: Value
+    #: Symptom scores older than this are history.
+    score_days: Value
     levels_apart_days: Value
     duration_days: Value
     dose_without_level: Value

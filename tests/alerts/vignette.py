@@ -16,7 +16,7 @@ from service.alerts.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
-from tests.data import NOW, ago, bundle, call, clozapine, day_ago, observation, order
+from tests.data import NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
 _KINDS = {
@@ -27,6 +27,10 @@ _KINDS = {
 }  # fmt: skip
 _BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
 _VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
+_NEVER_GIVEN: dict[str, dict[str, Any]] = {
+    "cancelled ": {"status": "cancelled"},
+    "do not give ": {"doNotPerform": True},
+}
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
@@ -45,7 +49,7 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
 def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     match = re.fullmatch(
         r"(\w+) ([<>]?)([\d.]+)(?: (\S+))?(?: limit ([\d.]+))?(?: (standing|lying|sitting))?"
-        r" ([\d.]+) (d|h) ago(?: (preliminary|corrected|cancelled))?",
+        r" ([\d.]+) (d|h) ago(?: (preliminary|corrected|cancelled|entered-in-error))?",
         text,
     )
     assert match, f"not a result: {text}"
@@ -64,18 +68,55 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     return source, result
 
 
+def _stopped(text: str, index: int) -> dict[str, Any]:
+    """A draft that stops clozapine: the running order itself, an order linked to it, or one that names none."""
+    match = re.fullmatch(r"stop clozapine \((linked to )?(mr-\d+|unlinked)\)(?: because (.+))?", text)
+    assert match, f"not a stop: {text}"
+    linked, target, reason = match.groups()
+    own = not linked and target != "unlinked"
+    made = clozapine(300, id=target if own else f"draft-{index}", status="stopped")
+    if linked:
+        made["priorPrescription"] = {"reference": f"MedicationRequest/{target}"}
+    if reason:
+        made["statusReason"] = {"text": reason}
+    return made
+
+
+def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
+    """One order with steps that follow each other."""
+    lines = []
+    for sequence, step in enumerate(text.split(), 1):
+        mg, days = step.split("x")
+        line = dosage(float(mg))[0] | {"sequence": sequence}
+        line["timing"]["repeat"]["boundsDuration"] = {"value": int(days), "unit": "d", "code": "d"}
+        lines.append(line)
+    made = clozapine(25, id=identifier, status=status)
+    return made | {"dosageInstruction": lines}
+
+
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
+    if text.startswith("stop "):
+        return _stopped(text, index)
+    for word, change in _NEVER_GIVEN.items():
+        if text.startswith(word):
+            return _order(text.removeprefix(word), index, draft=draft) | change
+    if text.startswith("clozapine steps "):
+        steps, _, since = text.removeprefix("clozapine steps ").partition(" since ")
+        made = _titration(steps, f"draft-{index}" if draft else f"mr-{index}", "draft" if draft else "active")
+        return made | ({"authoredOn": day_ago(int(since.removesuffix(" d")))} if since else {})
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, supply, since, begin, end = match.groups()
+    name, mg, times, bedtime, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+    if bedtime:
+        made["dosageInstruction"][0]["timing"]["repeat"]["when"] = ["HS"]
     if supply:
         made["dispenseRequest"] = {
             "expectedSupplyDuration": {"value": int(supply), "unit": "days", "code": "d"}
@@ -177,7 +218,8 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["labs"] += [_pregnancy_test(t, i) for i, t in enumerate(row.get("pregnancy_tests", []))]
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
-    prefetch = {key: Raw(orjson.dumps(bundle(*found))) for key, found in sources.items()}
+    unread = row.get("unread", [])
+    prefetch = {key: Raw(orjson.dumps(bundle(*found))) for key, found in sources.items() if key not in unread}
     gathered, _ = from_prefetch(prefetch, dict.fromkeys(QUERIES))
     context = call(hook, None, *drafts)["context"]
     orders = context.get("draftOrders") or context.get("medications") or context.get("medication") or {}

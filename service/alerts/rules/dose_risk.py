@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.facts import Medication
 from service.alerts.finding import Evidence, Finding
 
 _LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
@@ -30,6 +31,8 @@ def dose_seizure_risk(case: Case) -> Iterator[Finding]:
         subject="seizure",
         summary=w.summary(
             f"Clozapine {w.mg(dose)}/day without an anticonvulsant: seizure risk, consider prophylaxis."
+            if read
+            else f"Clozapine {w.mg(dose)}/day: seizure risk; whether an anticonvulsant is taken could not be read."
         ),
         why=(
             f"Clozapine {w.mg(dose)}/day.",
@@ -48,25 +51,37 @@ def dose_seizure_risk(case: Case) -> Iterator[Finding]:
         ),
         unchecked=() if read else ("Not all medications could be read.",),
         evidence=_dose_evidence(case),
-        missing=("an anticonvulsant",),
+        missing=("an anticonvulsant",) if read else ("the complete medication list",),
         citation=case.policy.cite(rule.seizure_above),
         overrides="dose",
     )
 
 
+def _once_daily(drafts: tuple[Medication, ...]) -> dict[bool, float]:
+    """mg given at one time of the day by all drafts that are taken once daily, by whether that is bedtime."""
+    totals = {False: 0.0, True: 0.0}
+    for draft in drafts:
+        if draft.dose is not None and draft.dose.mg_per_day is not None and draft.dose.doses_per_day == 1:
+            totals[draft.dose.bedtime] += draft.dose.mg_per_day
+    return totals
+
+
 def dose_single_too_high(case: Case) -> Iterator[Finding]:
     """One dose above 450 mg, or more than 200 mg a day given once outside bedtime."""
     rule = case.policy.dosing
+    together = _once_daily(case.clozapine_drafts)
     for draft in case.clozapine_drafts:
         dose = draft.dose
         if dose is None or dose.mg_per_day is None:
             continue
-        single = dose.largest_single_mg
-        if single is not None and single > rule.single_maximum.value:
+        single = max(
+            dose.largest_single_mg or 0.0, together.get(dose.bedtime, 0.0) if dose.doses_per_day == 1 else 0.0
+        )
+        if single > rule.single_maximum.value:
             text, limit = f"a single dose of {w.mg(single)}", rule.single_maximum
-        elif dose.mg_per_day > rule.once_daily_maximum.value and dose.doses_per_day == 1 and not dose.bedtime:
+        elif dose.doses_per_day == 1 and not dose.bedtime and together[False] > rule.once_daily_maximum.value:
             text, limit = (
-                f"{w.mg(dose.mg_per_day)} once daily, not said to be at bedtime",
+                f"{w.mg(together[False])} once daily, not said to be at bedtime",
                 rule.once_daily_maximum,
             )
         else:
@@ -99,12 +114,17 @@ def dose_reduced_need(case: Case) -> Iterator[Finding]:
     age = case.age_years
     strong: list[str] = []
     evidence: list[Evidence] = []
+    patient = Evidence(f"Patient/{w.safe(case.snapshot.patient_id)}", "age and sex")
     if age is not None and age >= rule.elderly_from_years.value:
         strong.append(f"{age} years old")
+        evidence.append(patient)
     for p in case.problems_of(*_LESS_NEEDED):
         strong.append(w.plain(p.label))
         evidence.append(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only))
-    mild: list[str] = ["woman"] if case.snapshot.sex == "female" else []
+    mild: list[str] = []
+    if case.snapshot.sex == "female":
+        mild.append("woman")
+        evidence.append(patient)
     smoking = case.coded("smoking")
     if smoking and smoking[0].value in ("never", "former"):
         mild.append("does not smoke")
@@ -125,8 +145,7 @@ def dose_reduced_need(case: Case) -> Iterator[Finding]:
             "severe kidney or liver disease reach the same level with less.",
         ),
         suggested=("Rise in smaller steps.", "Check a level before going beyond a low dose."),
-        evidence=tuple(evidence),
-        missing=() if evidence else ("nothing; age and sex are from the patient record",),
+        evidence=tuple(dict.fromkeys(evidence)),
         citation=case.policy.cite(rule.elderly_from_years),
         overrides="dose",
         # Sex and smoking alone shape the target, not the order at hand.

@@ -100,7 +100,7 @@ def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
             facts.append(
                 f"{kind} {w.number(pair[0].value, 0)} {pair[0].qualifier} to {w.number(pair[1].value, 0)} standing"
             )
-    low = recent(case, "systolic")
+    low = recent(case, "systolic", lower_is_worse=True)
     if low is not None and low.value < rule.systolic_low.value:
         if not found:
             limit = rule.systolic_low

@@ -12,7 +12,7 @@ from service.alerts.drugs import classes_of
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
-from service.alerts.rules.readings import evidence, line, on_day, order, recent
+from service.alerts.rules.readings import evidence, exceeds, line, on_day, order, reaches, recent
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
 
@@ -35,7 +35,8 @@ def hours_after_dose(case: Case, level: Measurement) -> float | None:
     return (level.at - max(doses)).total_seconds() / 3600 if doses else None
 
 
-def _is_trough(case: Case, hours: float | None) -> bool:
+def is_trough(case: Case, hours: float | None) -> bool:
+    """True for a sample taken in the policy's hours after a dose, and when no chart tells the time."""
     rule = case.policy.levels
     return hours is None or rule.trough_hours_low.value <= hours <= rule.trough_hours_high.value
 
@@ -55,7 +56,7 @@ def _assumptions(case: Case, level: Measurement) -> tuple[str, ...]:
     span = f"{w.number(rule.trough_hours_low.value)} to {w.number(rule.trough_hours_high.value)} h"
     if hours is None:
         return (f"Time since the last dose is not charted: taken as a trough ({span} after a dose).",)
-    if _is_trough(case, hours):
+    if is_trough(case, hours):
         return (f"Trough: {w.number(hours, 1)} h after the last charted dose.",)
     return (f"Not a trough: {w.number(hours, 1)} h after the last charted dose ({span} is one).",)
 
@@ -65,21 +66,21 @@ def clozapine_level(case: Case) -> Iterator[Finding]:
     level = recent(case, "clozapine-level") if case.relevant else None
     if level is None:
         return
-    rule, value = case.policy.levels, judged_value(level)
-    trough = _is_trough(case, hours_after_dose(case, level))
-    if value >= rule.toxic.value:
+    rule = case.policy.levels
+    trough = is_trough(case, hours_after_dose(case, level))
+    if reaches(level, rule.toxic.value):
         yield _finding(case, level, "level-toxic", "critical", rule.toxic, ": toxic, reduce or hold, ECG.", (
             "Reduce or hold clozapine; look for sedation, hypersalivation, myoclonus, seizures.",
             "ECG; consider an anticonvulsant.",
             "Look for the cause: infection, an inhibitor, smoking stopped, a sample soon after a dose.",
             "Repeat the level.",
         ))  # fmt: skip
-    elif value > rule.high.value:
+    elif exceeds(level, rule.high.value):
         yield _finding(case, level, "level-high", "warning", rule.high, ": above the ceiling of response.", (
             "Look for side effects; consider a lower dose or seizure prophylaxis.",
             "Look for the cause: infection, an inhibitor, smoking stopped.",
         ))  # fmt: skip
-    elif value < rule.adequate.value and trough and _steady(case, level):
+    elif level.bound != ">" and judged_value(level) < rule.adequate.value and trough and _steady(case, level):
         yield _finding(case, level, "level-subtherapeutic", "info", rule.adequate, ": an adequate trial is not reached.", (
             "Ask about missed doses; look for smoking and inducers.",
             "If response is poor and the drug is tolerated, raise the dose and repeat the level.",
@@ -130,7 +131,7 @@ def level_suggested(case: Case) -> Iterator[Finding]:
     if (
         crp is not None
         and crp.at is not None
-        and crp.value > (crp.upper_limit or rule.myocarditis.crp_raised.value)
+        and exceeds(crp, crp.upper_limit or rule.myocarditis.crp_raised.value)
     ):
         causes.append((f"CRP raised: {line(case, crp)}.", evidence(case, [crp])[0], crp.at))
     for p in case.problems_of("infection", "pregnancy"):

@@ -11,7 +11,17 @@ from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
-from service.alerts.rules.readings import course_line, evidence, line, on_day, order, recent, value
+from service.alerts.rules.readings import (
+    course_line,
+    evidence,
+    exceeds,
+    line,
+    on_day,
+    order,
+    reaches,
+    recent,
+    value,
+)
 
 
 def hyperglycemia(case: Case) -> Iterator[Finding]:
@@ -21,7 +31,7 @@ def hyperglycemia(case: Case) -> Iterator[Finding]:
     rule = case.policy.results
     fasting, random, hba1c = (recent(case, k) for k in ("glucose-fasting", "glucose", "hba1c"))
     high = next(
-        (m for m in (fasting, random) if m is not None and m.value >= rule.glucose_warning.value), None
+        (m for m in (fasting, random) if m is not None and reaches(m, rule.glucose_warning.value)), None
     )
     ketosis = case.problems_of("ketoacidosis")
     if high is not None or ketosis:
@@ -36,7 +46,7 @@ def hyperglycemia(case: Case) -> Iterator[Finding]:
     new = [
         m
         for m, limit in ((fasting, rule.glucose_fasting), (hba1c, rule.hba1c))
-        if m is not None and m.value >= limit.value
+        if m is not None and reaches(m, limit.value)
     ]
     if new:
         limit = rule.glucose_fasting if new[0].kind == "glucose-fasting" else rule.hba1c
@@ -140,7 +150,7 @@ def hepatotoxicity(case: Case) -> Iterator[Finding]:
         ("bilirubin", rule.bilirubin_factor),
     ):
         m = recent(case, kind)
-        if m is not None and m.upper_limit is not None and m.value > factor.value * m.upper_limit:
+        if m is not None and m.upper_limit is not None and exceeds(m, factor.value * m.upper_limit):
             limit = limit if over else factor
             over.append(m)
     if not over:

@@ -10,12 +10,16 @@ from service.alerts.facts import Measurement, Problem
 from service.alerts.finding import Evidence, Finding, Offer, ReferTo
 from service.alerts.rules.counting import remove_drafts
 from service.alerts.rules.readings import (
+    comparable,
     course_line,
     evidence,
+    exceeds,
+    latest,
     line,
     on_day,
     order,
     recent,
+    recent_comparable,
     value,
     within_hours,
 )
@@ -29,9 +33,8 @@ def _in_window(case: Case) -> bool:
     return day is None or day < case.policy.myocarditis.window_days.value
 
 
-def _of_course(case: Case, kind: str) -> Measurement | None:
-    """The newest recent result that belongs to the present course (or to the start at hand)."""
-    newest = recent(case, kind)
+def _of_course(case: Case, newest: Measurement | None) -> Measurement | None:
+    """A recent result if it belongs to the present course (or to the start at hand)."""
     start = case.course.start
     if newest is None or newest.at is None or case.starting or start is None:
         return newest
@@ -62,10 +65,13 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     if not (case.starting or case.continuing) or not _in_window(case):
         return
     rule = case.policy.myocarditis
-    troponin, crp = _of_course(case, "troponin"), _of_course(case, "crp")
-    if troponin is None and crp is None:
+    newest, crp = _of_course(case, latest(case, "troponin")), _of_course(case, recent(case, "crp"))
+    if newest is None and crp is None:
         return
+    # A newer troponin that nobody can judge does not make an older, raised one disappear.
+    troponin = _of_course(case, recent_comparable(case, "troponin")) or newest
     limit = troponin.upper_limit if troponin is not None else None
+    unjudged = newest if newest is not None and not comparable(newest) else None
     stop = [
         m
         for m, reached in (
@@ -73,18 +79,18 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
                 troponin,
                 troponin is not None
                 and limit is not None
-                and troponin.value > rule.troponin_stop_factor.value * limit,
+                and exceeds(troponin, rule.troponin_stop_factor.value * limit),
             ),
-            (crp, crp is not None and crp.value > rule.crp_stop.value),
+            (crp, crp is not None and exceeds(crp, rule.crp_stop.value)),
         )
         if m is not None and reached
     ]
     if stop:
-        yield _stop(case, stop)
+        yield _stop(case, stop, unjudged)
         return
-    raised = [troponin] if troponin is not None and limit is not None and troponin.value > limit else []
+    raised = [troponin] if troponin is not None and limit is not None and exceeds(troponin, limit) else []
     crp_limit = crp.upper_limit if crp is not None and crp.upper_limit is not None else rule.crp_raised.value
-    if crp is not None and crp.value > crp_limit:
+    if crp is not None and exceeds(crp, crp_limit):
         signs = (
             _heart_rate_signs(case)
             + [
@@ -96,12 +102,24 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
         if signs or raised:
             raised += [crp, *signs]
     if raised:
-        yield _watch(case, raised)
-    elif troponin is not None and limit is None:
-        yield _unjudged(case, troponin)
+        yield _watch(case, raised, unjudged)
+    elif unjudged is not None:
+        yield _unjudged(case, unjudged)
 
 
-def _stop(case: Case, results: list[Measurement]) -> Finding:
+def _not_judged(case: Case, troponin: Measurement | None) -> tuple[str, ...]:
+    if troponin is None:
+        return ()
+    return (f"{line(case, troponin)}: it {_why_not(troponin)}, so it was not judged.",)
+
+
+def _why_not(troponin: Measurement) -> str:
+    if troponin.upper_limit is None:
+        return "names no upper limit of normal"
+    return "is below a bound that lies above its upper limit of normal"
+
+
+def _stop(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
     rule = case.policy.myocarditis
     referral: tuple[Offer, ...] = (ReferTo("cardiology", "stat", "Suspected myocarditis under clozapine"),)
     what = "do not start clozapine" if case.starting else "stop clozapine now"
@@ -120,6 +138,7 @@ def _stop(case: Case, results: list[Measurement]) -> Finding:
             "Ask about chest pain, breathlessness, palpitations and fever.",
             "Daily troponin and CRP until they are normal.",
         ),
+        unchecked=_not_judged(case, unjudged),
         evidence=evidence(case, results),
         citation=case.policy.cite(
             rule.troponin_stop_factor if results[0].kind == "troponin" else rule.crp_stop
@@ -133,7 +152,7 @@ def _stop(case: Case, results: list[Measurement]) -> Finding:
     )
 
 
-def _watch(case: Case, results: list[Measurement]) -> Finding:
+def _watch(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
     rule = case.policy.myocarditis
     return Finding(
         code="myocarditis-suspected",
@@ -145,6 +164,7 @@ def _watch(case: Case, results: list[Measurement]) -> Finding:
         why=(*(f"{line(case, m)}." for m in results), course_line(case)),
         policy_says=(rule.says,),
         suggested=rule.watch_steps,
+        unchecked=_not_judged(case, unjudged),
         evidence=evidence(case, results),
         citation=case.policy.cite(rule.heart_rate if len(results) > 1 else rule.troponin_stop_factor),
         offers=(
@@ -162,12 +182,12 @@ def _unjudged(case: Case, troponin: Measurement) -> Finding:
         severity="info",
         subject="myocarditis",
         summary=w.summary(
-            f"{value(troponin)} {on_day(case, troponin)} has no reference range: judge it by hand."
+            f"{value(troponin)} {on_day(case, troponin)} {_why_not(troponin)}: judge it by hand."
         ),
         why=(f"{line(case, troponin)}.", course_line(case)),
         policy_says=(case.policy.myocarditis.says,),
         suggested=("Compare the troponin with the laboratory's upper limit.",),
-        unchecked=("Whether the troponin is raised: the result names no upper limit of normal.",),
+        unchecked=(f"Whether the troponin is raised: the result {_why_not(troponin)}.",),
         evidence=evidence(case, [troponin]),
         citation=case.policy.cite(case.policy.myocarditis.troponin_stop_factor),
         overrides="results",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.conditions import kinds_by_text
 from service.alerts.course import is_live
 from service.alerts.facts import Medication
 from service.alerts.finding import Evidence, Finding, Offer, RemoveDraft
@@ -88,20 +89,35 @@ def duplicate_order(case: Case) -> Iterator[Finding]:
     )
 
 
+#: Problems that demand a stop at once.
+_STOP_AT_ONCE = (*HEART_PROBLEMS, "agranulocytosis-history", "gi-obstruction")
+
+
+def _demanded(case: Case) -> bool:
+    """A count, a result, a problem or the reason written on the order asks for a stop at once."""
+    decided = worst_band(case, preliminary=True)
+    if decided is not None and decided[0].treatment != "continue":
+        return True
+    if case.problems_of(*_STOP_AT_ONCE):
+        return True
+    written = {kind for s in case.stop_drafts for kind in kinds_by_text(s.stop_reason)}
+    if written & {*_STOP_AT_ONCE, "neutropenia"}:
+        return True
+    return any(f.severity == "critical" for f in myocarditis_suspected(case))
+
+
+def _goes_on(case: Case) -> bool:
+    """Another clozapine order runs on. A stop that names no order of the record stops the only one there is."""
+    live = [m for m in case.clozapine_records if m.role == "order" and is_live(m, case.as_of)]
+    named = {s.ref for s in case.stop_drafts} | {r for s in case.stop_drafts for r in s.replaces}
+    known = named & {m.ref for m in case.clozapine_records}
+    return any(m.ref not in known for m in live) if known else len(live) > 1
+
+
 def abrupt_stop(case: Case) -> Iterator[Finding]:
     """Clozapine is stopped at once without a reason that demands it."""
     stops = case.stop_drafts
-    if not stops or case.clozapine_drafts or not case.course.active:
-        return
-    decided = worst_band(case, preliminary=True)
-    demanded = decided is not None and decided[0].treatment != "continue"
-    demanded = demanded or bool(case.problems_of(*HEART_PROBLEMS, "gi-obstruction"))
-    demanded = demanded or any(f.severity == "critical" for f in myocarditis_suspected(case))
-    others = [
-        m for m in case.clozapine_records
-        if m.role == "order" and is_live(m, case.as_of) and m.ref not in {s.ref for s in stops} | {r for s in stops for r in s.replaces}
-    ]  # fmt: skip
-    if demanded or others:
+    if not stops or case.clozapine_drafts or not case.course.active or _demanded(case) or _goes_on(case):
         return
     rule = case.policy.dosing
     low, high = w.number(rule.taper_weeks_low.value), w.number(rule.taper_weeks_high.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from service.alerts import wording as w
@@ -12,17 +12,63 @@ from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Offer, OrderTest
 
 
-def recent(case: Case, kind: str) -> Measurement | None:
-    """The newest result of a kind (a worse preliminary one included), unless it is history (policy ``results.recent_days``)."""
+def _is_recent(case: Case, m: Measurement) -> bool:
+    return m.at is not None and 0 <= case.age_days(m) <= case.policy.results.recent_days.value
+
+
+def _that_count(
+    case: Case, kind: str, usable: Callable[[Measurement], bool] = lambda m: True
+) -> list[Measurement]:
+    """The newest settled result that is no history, and preliminary ones as new as that."""
     if kind not in case.snapshot.measurements:
-        return None
-    newest = case.newest(kind)
-    lately = [
+        return []
+    results = case.results(kind)
+    settled = next((m for m in results.settled if usable(m) and _is_recent(case, m)), None)
+    since = settled.at if settled is not None else None
+    preliminary = [
         m
-        for m in (*case.results(kind).preliminary, *([newest] if newest is not None else []))
-        if m.at is not None and 0 <= case.age_days(m) <= case.policy.results.recent_days.value
+        for m in results.preliminary
+        if usable(m) and _is_recent(case, m) and (since is None or (m.at is not None and m.at >= since))
     ]
-    return max(lately, key=lambda m: (m.at, m.value), default=None)
+    return [*([settled] if settled is not None else []), *preliminary]
+
+
+def recent(case: Case, kind: str, *, lower_is_worse: bool = False) -> Measurement | None:
+    """The newest settled result of a kind, unless it is history (policy ``results.recent_days``).
+
+    A preliminary result as new as that takes its place only when it is worse: it may warn, never calm (clinical.md 3.1).
+    """
+    found = _that_count(case, kind)
+    if not found:
+        return None
+    return (min if lower_is_worse else max)(found, key=lambda m: m.value)
+
+
+def latest(case: Case, kind: str) -> Measurement | None:
+    """The newest recent result of a kind, settled or preliminary."""
+    return max(_that_count(case, kind), key=lambda m: (m.at, m.value), default=None)
+
+
+def comparable(m: Measurement) -> bool:
+    """True when a result can be compared with its own upper limit: it names one, and is not merely below something higher."""
+    return bool(m.upper_limit) and not (m.bound == "<" and m.value > (m.upper_limit or 0))
+
+
+def recent_comparable(case: Case, kind: str) -> Measurement | None:
+    """As :func:`recent`, of the results that can be compared with their own upper limit, and by how far they lie above it."""
+    return max(
+        _that_count(case, kind, comparable), key=lambda m: m.value / (m.upper_limit or 1), default=None
+    )
+
+
+def exceeds(m: Measurement, limit: float) -> bool:
+    """True when a result is above a limit. ``>100`` is above 100; of ``<0.1`` nobody knows how far it lies below."""
+    return m.bound != "<" and (m.value >= limit if m.bound == ">" else m.value > limit)
+
+
+def reaches(m: Measurement, limit: float) -> bool:
+    """True when a result is at or above a limit; an upper bound such as ``<0.1`` never shows that."""
+    return m.bound != "<" and m.value >= limit
 
 
 def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from msgspec import Struct
+
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import Medication
@@ -110,39 +112,54 @@ def _cited_supply(case: Case) -> Citation:
     return case.policy.cite(case.interval.cited or case.policy.schedule[0])
 
 
+class Coverage(Struct, frozen=True):
+    """Days that dispensed supply covers, of the last days the policy looks at."""
+
+    days: int
+    percent: float
+    dispensed: tuple[Medication, ...]
+
+
+def coverage(case: Case) -> Coverage | None:
+    """How much of the policy's window dispensed supply covers; None when supply is not recorded for long enough to judge."""
+    window = case.policy.supply.adherence_days
+    dispensed = _handed_over(case)
+    if not case.on_clozapine or not dispensed:
+        return None
+    first_day = case.today - timedelta(days=int(window.value))
+    assert dispensed[0].start is not None
+    if case.snapshot.day(dispensed[0].start) > first_day:
+        return None
+    covered: set[int] = set()
+    carried_until: int | None = None
+    for m in dispensed:
+        assert m.start is not None
+        # Supply handed over early is used after the one before it.
+        begin = (case.snapshot.day(m.start) - first_day).days
+        begin = begin if carried_until is None else max(begin, carried_until)
+        carried_until = begin + int(m.days_supply or 0)
+        covered.update(range(max(begin, 0), min(carried_until, int(window.value))))
+    return Coverage(len(covered), 100 * len(covered) / window.value, tuple(dispensed))
+
+
 def adherence_low(case: Case) -> Iterator[Finding]:
     """Fewer days covered by dispensed supply than an adequate trial needs."""
     if case.is_order_hook:
         return  # information for a visit, not for an order
     window = case.policy.supply.adherence_days
     wanted = case.policy.supply.adherence_percent
-    dispensed = _handed_over(case)
-    if not case.on_clozapine or not dispensed:
-        return
-    first_day = case.today - timedelta(days=int(window.value))
-    assert dispensed[0].start is not None
-    if case.snapshot.day(dispensed[0].start) > first_day:
-        return  # not supplied for long enough to judge
-    covered: set[int] = set()
-    carried_until = 0
-    for m in dispensed:
-        assert m.start is not None
-        # Supply handed over early is used after the one before it.
-        begin = max((case.snapshot.day(m.start) - first_day).days, carried_until)
-        carried_until = begin + int(m.days_supply or 0)
-        covered.update(range(max(begin, 0), min(carried_until, int(window.value))))
-    percent = 100 * len(covered) / window.value
-    if percent >= wanted.value:
+    found = coverage(case)
+    if found is None or found.percent >= wanted.value:
         return
     yield Finding(
         code="adherence-low",
         severity="info",
         subject="adherence",
-        summary=f"Clozapine supply covers {percent:.0f} % of the last {w.days(int(window.value))} (wanted: {w.number(wanted.value)} %).",
-        why=(f"{len(dispensed)} dispenses cover {len(covered)} of {w.days(int(window.value))}.",),
+        summary=f"Clozapine supply covers {found.percent:.0f} % of the last {w.days(int(window.value))} (wanted: {w.number(wanted.value)} %).",
+        why=(f"{len(found.dispensed)} dispenses cover {found.days} of {w.days(int(window.value))}.",),
         policy_says=("A trial is adequate only when at least this share of the doses was taken.",),
         suggested=("Ask openly about missed doses and why.", "A trough clozapine level helps to tell."),
-        evidence=tuple(Evidence(m.ref, "dispense", m.start, m.start_date_only) for m in dispensed[-5:]),
+        evidence=tuple(Evidence(m.ref, "dispense", m.start, m.start_date_only) for m in found.dispensed[-5:]),
         citation=case.policy.cite(wanted),
         overrides="dose",
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.course import was_given
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
 
@@ -50,11 +51,8 @@ def _plan(case: Case) -> list[tuple[int, float]] | None:
     return plan
 
 
-def rises(case: Case) -> list[Rise]:
+def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
     """Every rise of the daily dose that the drafts mean, the first one against the dose the patient is on."""
-    plan = _plan(case)
-    if not plan:
-        return []
     today = case.course_day
     before = None if case.starting else case.established_mg_per_day
     found: list[Rise] = []
@@ -65,31 +63,53 @@ def rises(case: Case) -> list[Rise]:
     return found
 
 
+def dated_doses(case: Case) -> list[tuple[datetime, float]]:
+    """(from when, mg per day) of every clozapine order and of the steps of titrations, oldest first."""
+    given: list[tuple[datetime, float]] = []
+    for m in case.clozapine_records:
+        began = m.start or m.authored
+        if m.role != "order" or began is None or m.dose is None or m.dose.mg_per_day is None:
+            continue
+        if not was_given(m, case.as_of):
+            continue
+        steps = [(s.first_day, s.mg_per_day) for s in m.dose.steps] or [(0, m.dose.mg_per_day)]
+        dated = [(began + timedelta(days=day), mg) for day, mg in steps]
+        # Steps after the end of the order were never taken, and those to come not yet.
+        given += [(at, mg) for at, mg in dated if at <= (m.end or at) and at <= case.as_of]
+    return sorted(given)
+
+
 def _lately_raised(case: Case) -> list[int]:
-    """Days from today (negative) on which orders of the last week raised the dose."""
+    """Days from today (negative) on which orders of the last week, or their steps, raised the dose."""
     week_ago = case.as_of - timedelta(weeks=1)
-    orders = sorted(
-        (
-            (m.start or m.authored, m.dose.mg_per_day)
-            for m in case.clozapine_records
-            if m.role == "order" and m.dose is not None and m.dose.mg_per_day is not None and (m.start or m.authored) is not None
-        ),
-        key=lambda o: o[0],  # type: ignore[arg-type,return-value]
-    )  # fmt: skip
-    found = []
-    for (_, before), (began, after) in pairwise(orders):
-        assert began is not None
-        if after > before and week_ago < began <= case.as_of:
-            found.append(-case.days_since(began))
-    return found
+    return [
+        -case.days_since(at)
+        for (_, before), (at, after) in pairwise(dated_doses(case))
+        if after > before and week_ago < at
+    ]
+
+
+def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[int, float] | None:
+    """(day of the course, mg per day) of the first dose above the maximum of the first two weeks, whether it rises or not."""
+    rule, today = case.policy.dosing, case.course_day
+    if today is None:
+        return None
+    # A first dose that is too high has a finding of its own: dose-start-too-high.
+    for in_days, mg in plan[1:] if case.starting else plan:
+        if today + in_days < rule.day_14.value and mg > rule.day_14_maximum.value:
+            return today + in_days, mg
+    return None
 
 
 def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
     """A step larger than allowed on its day, too many steps in a week, or too high a dose before day 14."""
     if not case.clozapine_drafts:
         return
+    plan = _plan(case)
+    if not plan:
+        return
     rule = case.policy.dosing
-    found = rises(case)
+    found = rises(case, plan)
     problems: list[tuple[str, Value]] = []
     for r in found:
         step = f"{w.mg(r.before)} to {w.mg(r.after)}/day"
@@ -109,17 +129,14 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
                     rule.late_step_maximum,
                 )
             )
-        if (
-            r.course_day is not None
-            and r.course_day < rule.day_14.value
-            and r.after > rule.day_14_maximum.value
-        ):
-            problems.append(
-                (
-                    f"{w.mg(r.after)}/day{when}: more than {w.mg(rule.day_14_maximum.value)} before day {w.number(rule.day_14.value)}",
-                    rule.day_14_maximum,
-                )
+    early = _too_much_before_day_14(case, plan)
+    if early is not None:
+        problems.append(
+            (
+                f"{w.mg(early[1])}/day on day {early[0]}: more than {w.mg(rule.day_14_maximum.value)} before day {w.number(rule.day_14.value)}",
+                rule.day_14_maximum,
             )
+        )
     late = [r.in_days for r in found if r.course_day is None or r.course_day >= rule.early_days.value]
     if late:
         raised = sorted([*_lately_raised(case), *late])
