@@ -114,7 +114,7 @@ def dose_reduced_need(case: Case) -> Iterator[Finding]:
     age = case.age_years
     strong: list[str] = []
     evidence: list[Evidence] = []
-    patient = Evidence(f"Patient/{w.safe(case.snapshot.patient_id)}", "age and sex")
+    patient = Evidence(f"Patient/{case.snapshot.patient_id}", "age and sex")
     if age is not None and age >= rule.elderly_from_years.value:
         strong.append(f"{age} years old")
         evidence.append(patient)
