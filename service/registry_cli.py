@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,13 +16,17 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.registry import people, roster
+from service.fhir.client import FetchFailed
+from service.registry import outbox, people, roster
 from service.registry.database import engine_for, not_ready
 from service.registry.exchange import ImportFailed, export_files, import_file
+from service.registry.refresh import Refreshed, refresh
+from service.registry.scheduler import TokenSource
 from service.registry.sweep import remaining, start_run
 from service.registry.sweep import sweep as run_sweep
 from service.registry.watch import Watch
-from service.settings import SettingsError, load_settings
+from service.schedulers import tokens_of
+from service.settings import SettingsError, Watched, load_settings
 from service.trust import Directory
 
 app = typer.Typer(help="Patients on clozapine, watched between visits.", no_args_is_help=True)
@@ -34,6 +40,11 @@ def _fail(message: str) -> NoReturn:
 
 def _open(site: str | None = None) -> tuple[Watch, Engine]:
     """The site that is meant, and a database that is ready."""
+    watched, engine, _ = _open_with_directory(site)
+    return watched.watch, engine
+
+
+def _open_with_directory(site: str | None) -> tuple[Watched, Engine, Directory]:
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -43,15 +54,16 @@ def _open(site: str | None = None) -> tuple[Watch, Engine]:
     if reason:
         _fail(f"database_url: {reason}")
     try:
-        sites = Directory(settings, engine).watched
+        directory = Directory(settings, engine)
+        sites = directory.watched
     except SettingsError as error:
         _fail(str(error))
     if site is None and len(sites) == 1:
-        return next(iter(sites.values())).watch, engine
+        return next(iter(sites.values())), engine, directory
     if site not in sites:
         known = ", ".join(sorted(sites)) or "none; see clozapine-cds ehr add"
         _fail(f"--site: {f'there is no site {site!r}' if site else 'name one site'}; known: {known}")
-    return sites[site].watch, engine
+    return sites[site], engine, directory
 
 
 def _moment(option: str, value: str | None, watch: Watch) -> datetime:
@@ -157,10 +169,26 @@ def sweep(
     ] = None,
     site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
     batch: Annotated[int, typer.Option(help="Patients per transaction.", min=1, max=5000)] = 200,
+    reading: Annotated[
+        bool,
+        typer.Option("--refresh", help="First read patients anew from the EHR (needs backend credentials)."),
+    ] = False,
+    telling: Annotated[
+        bool, typer.Option("--deliver", help="Afterwards send what waits for the EHR and the webhook.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Evaluate every registered patient and bring the alerts up to date. Several processes may share one run."""
-    watch, engine = _open(site)
+    watched, engine, directory = _open_with_directory(site)
+    watch = watched.watch
+    try:
+        tokens = tokens_of(watched, lambda: datetime.now(UTC))
+    except SettingsError as error:
+        _fail(str(error))
+    if reading:
+        if tokens is None:
+            _fail("--refresh: the site has no backend credentials")
+        _refresh(engine, watch, directory, tokens, quiet=as_json)
     moment = _moment("--as-of", as_of, watch)
     run = start_run(
         engine, watch.site, _moment("--planned-for", planned_for, watch) if planned_for else moment, moment
@@ -175,6 +203,7 @@ def sweep(
         _fail(
             f"the sweep stopped, the database failed ({type(error).__name__}); run it again with --planned-for to go on"
         )
+    delivered = _deliver(engine, watched, directory, tokens) if telling else {}
     if as_json:
         _json(
             {
@@ -183,15 +212,58 @@ def sweep(
                 "patients": summary.patients,
                 "unreadable": summary.unreadable,
                 "alerts": summary.changes,
+                "delivered": delivered,
             }
         )
         return
     changed = ", ".join(f"{n} {what}" for what, n in sorted(summary.changes.items())) or "no change"
     out.print(f"{summary.patients} patients evaluated; alerts: {changed}.")
+    if delivered:
+        out.print("Outbox: " + ", ".join(f"{n} {what}" for what, n in delivered.items()) + ".")
     if summary.unreadable:
         out.print(
             f"{summary.unreadable} patients hold facts of another version: they are read anew at their next visit."
         )
+
+
+def _refresh(engine: Engine, watch: Watch, directory: Directory, tokens: TokenSource, *, quiet: bool) -> None:
+    """Read the patients anew; what the EHR does not give stays as it is known."""
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn())
+
+    async def run(advance: Callable[[], None]) -> Refreshed:
+        async with directory.new_client() as client:
+            return await refresh(
+                engine, watch, client, datetime.now(UTC), token=tokens(client), on_patient=advance
+            )
+
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        bar = progress.add_task("reading", total=None)
+        try:
+            done = asyncio.run(run(lambda: progress.advance(bar)))
+        except FetchFailed as why:
+            _fail(f"--refresh: {why}")
+    typer.echo(f"{done.patients} patients read anew, {done.failed} failed", err=True)
+
+
+def _deliver(
+    engine: Engine, watched: Watched, directory: Directory, tokens: TokenSource | None
+) -> dict[str, int]:
+    async def run() -> dict[str, int]:
+        async with directory.new_client() as client:
+            return await outbox.deliver(
+                engine,
+                watched.watch,
+                client,
+                datetime.now(UTC),
+                token=tokens(client) if tokens is not None else None,
+                webhook_secret=watched.webhook_secret,
+                limit=100_000,
+            )
+
+    try:
+        return asyncio.run(run())
+    except FetchFailed as why:
+        _fail(f"--deliver: {why}")
 
 
 @app.command("import", epilog="Example: `clozapine-cds registry import patients.csv`")

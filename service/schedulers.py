@@ -71,7 +71,7 @@ class Schedulers:
             watched.watch,
             self._clock,
             self._new_client,
-            tokens=_tokens(watched, self._clock),
+            tokens=tokens_of(watched, self._clock),
             webhook_secret=watched.webhook_secret,
             on_sweep=lambda summary: self._metrics.swept(summary.patients, summary.changes),
             on_delivery=self._metrics.delivered,
@@ -111,7 +111,7 @@ class Schedulers:
         return "; ".join(f"{name}: {why}" for name, why in sorted(found.items()))
 
 
-def _tokens(watched: Watched, clock: Callable[[], datetime]) -> TokenSource | None:
+def tokens_of(watched: Watched, clock: Callable[[], datetime]) -> TokenSource | None:
     """How the scheduler proves itself to the EHR; None when it has no credentials."""
     backend = watched.backend
     if backend is None:

@@ -72,3 +72,49 @@ def test_a_patient_whom_the_ehr_does_not_answer_for_keeps_what_is_known(
     row = _stored(engine, site, "p1")
     assert remembered.load(row.facts).measurements["anc"][0].value == 3200
     assert row.refreshed_at is None
+
+
+def test_the_sweep_command_reads_evaluates_and_delivers(ehr: WritableEhr, tmp_path: Any) -> None:
+    import json
+    import os
+    import subprocess
+    import sys
+
+    from service.registry.database import engine_for, upgrade
+
+    url = f"sqlite:///{tmp_path}/cli.db"
+    upgrade(url)
+    engine = engine_for(url)
+    register(engine, "north", [facts("p1", anc(3200, 3))])
+    ehr.add(
+        data.anc(0.4, 1, id="low", patient="p1"),
+        data.clozapine(300, id="mr-1", status="active", patient="p1", authoredOn=data.day_ago(500)),
+        {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1984-05-02"},
+    )
+    (tmp_path / "key.pem").write_bytes(ehr.pem)
+    configuration = tmp_path / "service.toml"
+    configuration.write_text(
+        f"""
+site_name = "north"
+database_url = "{url}"
+fhir_servers = ["{ehr.base_url}/fhir"]
+write_back = ["Flag"]
+[backend]
+client_id = "clozapine-cds"
+token_url = "{ehr.base_url}/token"
+key_file = "{tmp_path}/key.pem"
+key_id = "k1"
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "registry", "sweep", "--refresh", "--deliver", "--as-of", NOW.isoformat(), "--json"],
+        env=os.environ | {"CLOZAPINE_CDS_CONFIG": str(configuration)},
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 patients read anew, 0 failed" in done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["patients"], answer["delivered"]["sent"]) == (1, 1)
+    [(_, flag)] = ehr.written
+    assert flag["code"]["coding"][0]["code"] == "anc-severe-neutropenia"
+    engine.dispose()
