@@ -8,6 +8,7 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.finding import Citation, Evidence, Finding
 from service.alerts.rules.counting import remove_drafts
+from service.alerts.rules.readings import when_it_bears
 
 
 def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
@@ -96,4 +97,4 @@ def gi_hypomotility(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (constipation_no_prophylaxis, gi_hypomotility)
+RULES = (constipation_no_prophylaxis, when_it_bears(gi_hypomotility))

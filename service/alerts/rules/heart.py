@@ -9,7 +9,16 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Finding, Severity
-from service.alerts.rules.readings import course_line, evidence, line, on_day, order, recent, value
+from service.alerts.rules.readings import (
+    course_line,
+    evidence,
+    line,
+    on_day,
+    order,
+    recent,
+    value,
+    when_it_bears,
+)
 
 #: Two readings belong together when they were taken within so long.
 _SAME_OCCASION = timedelta(hours=1)
@@ -171,4 +180,5 @@ def tachycardia(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (qt_prolonged, orthostatic_hypotension, tachycardia)
+# A long QTc bears on every order: the next drug may prolong it.
+RULES = (qt_prolonged, when_it_bears(orthostatic_hypotension), when_it_bears(tachycardia))

@@ -12,7 +12,16 @@ from service.alerts.drugs import classes_of
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
-from service.alerts.rules.readings import evidence, exceeds, line, on_day, order, reaches, recent
+from service.alerts.rules.readings import (
+    evidence,
+    exceeds,
+    line,
+    on_day,
+    order,
+    reaches,
+    recent,
+    when_it_bears,
+)
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
 
@@ -182,4 +191,4 @@ def _moves_level(drugs: tuple[str, ...]) -> bool:
     return any(c.effect in ("raises", "lowers") for d in drugs for c in classes_of(d))
 
 
-RULES = (clozapine_level, level_suggested)
+RULES = (when_it_bears(clozapine_level), level_suggested)

@@ -21,6 +21,7 @@ from service.alerts.rules.readings import (
     reaches,
     recent,
     value,
+    when_it_bears,
 )
 
 
@@ -175,4 +176,4 @@ def hepatotoxicity(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (hyperglycemia, weight_gain, hepatotoxicity)
+RULES = tuple(map(when_it_bears, (hyperglycemia, weight_gain, hepatotoxicity)))

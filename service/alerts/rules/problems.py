@@ -10,6 +10,7 @@ from service.alerts.conditions import contraindications
 from service.alerts.facts import Allergy, CodedResult, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
 from service.alerts.rules.counting import remove_drafts
+from service.alerts.rules.readings import when_it_bears
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({"gi-obstruction"})
@@ -130,16 +131,18 @@ def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
         return
     age, limit = case.age_years, case.policy.dosing.elderly_from_years
     found = case.problems_of("dementia-psychosis")
-    if not found or age is None or age < limit.value:
+    if not found or (age is not None and age < limit.value):
         return
+    years = f"{age} years" if age is not None else "unknown age"
     yield Finding(
         code="dementia-boxed-warning",
-        severity="critical",
+        # Without a birth date nobody knows whether the boxed warning applies.
+        severity="critical" if age is not None else "warning",
         subject="dementia",
         summary=w.summary(
-            f"Dementia at {age} years: antipsychotics raise mortality (boxed warning), clozapine is not approved."
+            f"Dementia, {years}: antipsychotics raise mortality (boxed warning), clozapine is not approved."
         ),
-        why=(*(_line(case, p) for p in found), f"Age {age} years."),
+        why=(*(_line(case, p) for p in found), f"Age: {years}."),
         policy_says=(
             "Older patients with dementia-related psychosis die more often under antipsychotics; clozapine is not approved for it.",
         ),
@@ -162,7 +165,8 @@ def _positive_test(case: Case) -> CodedResult | None:
 
 def pregnancy(case: Case) -> Iterator[Finding]:
     """Pregnancy on the problem list, or a positive test: a warning at the start, else information."""
-    if not case.relevant or case.snapshot.sex == "male":
+    # The recorded gender is administrative: it rules out no pregnancy.
+    if not case.relevant:
         return
     found = case.problems_of("pregnancy")
     test = _positive_test(case)
@@ -270,12 +274,17 @@ def prostatic_hypertrophy(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (
-    contraindication_condition,
-    hypersensitivity,
-    dementia_boxed_warning,
-    pregnancy,
-    breastfeeding,
-    angle_closure,
-    prostatic_hypertrophy,
+RULES = tuple(
+    map(
+        when_it_bears,
+        (
+            contraindication_condition,
+            hypersensitivity,
+            dementia_boxed_warning,
+            pregnancy,
+            breastfeeding,
+            angle_closure,
+            prostatic_hypertrophy,
+        ),
+    )
 )
