@@ -66,6 +66,8 @@ class BackendClient(BaseModel):
     key_id: str = Field(min_length=1)
     algorithm: Literal["RS384", "ES384"] = "ES384"
     scope: str = "system/*.read"
+    #: Read the whole site with ``Patient/$export`` where the server has it.
+    bulk: bool = False
 
     @field_validator("token_url")
     @classmethod

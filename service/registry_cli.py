@@ -20,8 +20,8 @@ from service.fhir.client import FetchFailed
 from service.registry import outbox, people, roster
 from service.registry.database import engine_for, not_ready
 from service.registry.exchange import ImportFailed, export_files, import_file
-from service.registry.refresh import Refreshed, refresh
-from service.registry.scheduler import TokenSource
+from service.registry.refresh import Refreshed
+from service.registry.scheduler import TokenSource, read_anew
 from service.registry.sweep import remaining, start_run
 from service.registry.sweep import sweep as run_sweep
 from service.registry.watch import Watch
@@ -232,9 +232,7 @@ def _refresh(engine: Engine, watch: Watch, directory: Directory, tokens: TokenSo
 
     async def run(advance: Callable[[], None]) -> Refreshed:
         async with directory.new_client() as client:
-            return await refresh(
-                engine, watch, client, datetime.now(UTC), token=tokens(client), on_patient=advance
-            )
+            return await read_anew(engine, watch, client, datetime.now(UTC), tokens(client), advance)
 
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task("reading", total=None)

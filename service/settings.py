@@ -330,6 +330,7 @@ class Settings(BaseSettings):
             write_back=given.write_back,
             fhir_server=given.fhir_servers[0] if given.fhir_servers else "",
             webhook=given.webhook,
+            bulk=given.backend is not None and given.backend.bulk,
         )
         return Watched(watch, given.sweep if given.sweep is not None else self.sweep, secret, given.backend)
 

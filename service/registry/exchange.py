@@ -33,7 +33,8 @@ from service.registry.roster import enrol
 from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 from service.registry.watch import Watch
 
-_SOURCES: dict[type, str] = {
+#: Which source a resource type belongs to; Observations and the rest: counts.
+SOURCES: dict[type, str] = {
     Patient: "patient",
     MedicationRequest: "medications",
     MedicationStatement: "statements",
@@ -193,10 +194,10 @@ def _import_ndjson(
             if problem is not None:
                 done.problem(number, problem.reason)
                 continue
-            patient = _patient_of(resource) if resource is not None else ""
+            patient = patient_of(resource) if resource is not None else ""
             if resource is None or not patient:
                 continue
-            source = _SOURCES.get(type(resource), "counts")
+            source = SOURCES.get(type(resource), "counts")
             people.setdefault(patient, {}).setdefault(source, []).append(resource)
     for patient, sources in people.items():
         gathered = Gathered({s: SourceData("incomplete", resources, []) for s, resources in sources.items()})
@@ -215,7 +216,8 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def _patient_of(resource: Resource) -> str:
+def patient_of(resource: Resource) -> str:
+    """Id of the patient a resource belongs to; empty when it names none."""
     if type(resource) is Patient:
         return resource.id or ""
     subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)

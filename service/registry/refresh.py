@@ -25,7 +25,7 @@ _SIDE_BY_SIDE = 4
 _DEADLINE_SECONDS = 30.0
 _BATCH = 50
 #: Results written while the last refresh ran may carry an earlier stamp.
-_OVERLAP = timedelta(hours=1)
+OVERLAP = timedelta(hours=1)
 
 
 class Refreshed(Struct):
@@ -105,13 +105,14 @@ async def _read_all(
             done.failed += 1
         else:
             row, gathered = read
-            await asyncio.to_thread(_keep, engine, watch, row, gathered, now)
+            await asyncio.to_thread(keep, engine, watch, row, gathered, now, whole=row.refreshed_at is None)
             done.patients += 1
         on_patient()
 
 
-def _keep(engine: Engine, watch: Watch, row: Any, gathered: Gathered, now: datetime) -> None:
-    if row.refreshed_at is not None:
+def keep(engine: Engine, watch: Watch, row: Any, gathered: Gathered, now: datetime, *, whole: bool) -> None:
+    """Put what was read of one patient into the registry. ``whole``: everything was asked for, not only what changed."""
+    if not whole:
         # Only what changed was asked for: it adds to what is known and replaces nothing but itself.
         for data in gathered.sources.values():
             if data.state == "complete":
@@ -131,7 +132,7 @@ def _queries(patient_id: str, since: datetime | None) -> dict[str, str | None]:
     filled = {key: query.replace("{{context.patientId}}", patient_id) for key, query in QUERIES.items()}
     if since is None:
         return dict(filled)
-    stamp = (since - _OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = (since - OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         key: f"{query}&_lastUpdated=ge{stamp}" if "?" in query else query for key, query in filled.items()
     }

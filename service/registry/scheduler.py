@@ -20,9 +20,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
-from service.registry import outbox
+from service.registry import bulk, outbox
 from service.registry.database import engine_for
-from service.registry.refresh import refresh
+from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import aware
 from service.registry.roster_tables import SweepRun
 from service.registry.sweep import Summary, start_run, sweep
@@ -158,6 +158,23 @@ class Scheduler:
         if any(done.values()):
             log.info("outbox of %s: %s", self._watch.site, done)
             self._on_delivery(done)
+
+
+async def read_anew(
+    engine: Engine,
+    watch: Watch,
+    client: httpx.AsyncClient,
+    now: datetime,
+    token: Callable[[], Awaitable[str]],
+    on_patient: Callable[[], None] = lambda: None,
+) -> Refreshed:
+    """Read a site's patients: with Bulk Data where that is wanted and to be had, else one by one. Raises FetchFailed."""
+    if watch.bulk:
+        read = await bulk.export(engine, watch, client, now, token=token)
+        if read is not None:
+            return read
+        log.info("%s: the server has no $export, patients are read one by one", watch.site)
+    return await refresh(engine, watch, client, now, token=token, on_patient=on_patient)
 
 
 def sweep_in_process(url: str, watch: Watch, run: int) -> Summary:

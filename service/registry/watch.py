@@ -25,6 +25,7 @@ class Watch(Struct, frozen=True):
         write_back: what is written into the EHR for an alert; empty = nothing.
         fhir_server: where to.
         webhook: address that is told of every change.
+        bulk: read the site with Bulk Data where the server has it.
     """
 
     site: str
@@ -36,6 +37,7 @@ class Watch(Struct, frozen=True):
     write_back: tuple[Channel, ...] = ()
     fhir_server: str = ""
     webhook: str = ""
+    bulk: bool = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:

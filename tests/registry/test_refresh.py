@@ -14,6 +14,7 @@ from service.alerts import remembered
 from service.alerts.policy import policy_by_id
 from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import find
+from service.registry.scheduler import read_anew
 from service.registry.watch import Watch
 from tests import data
 from tests.data import NOW
@@ -72,6 +73,54 @@ def test_a_patient_whom_the_ehr_does_not_answer_for_keeps_what_is_known(
     row = _stored(engine, site, "p1")
     assert remembered.load(row.facts).measurements["anc"][0].value == 3200
     assert row.refreshed_at is None
+
+
+def test_one_export_reads_the_whole_site_and_nobody_else(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    ehr.bulk = True
+    people = [f"b{n}-{uuid4()}" for n in range(3)]
+    register(engine, site, [facts(people[0], anc(3200, 31)), facts(people[1], anc(3200, 31))])
+    for n, patient in enumerate(people):
+        ehr.add(
+            data.anc(1.0 + n, 1, id=f"o{n}", patient=patient),
+            data.clozapine(300, id=f"m{n}", status="active", patient=patient, authoredOn=data.day_ago(500)),
+        )
+    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True)
+
+    async def token() -> str:
+        return ehr.token
+
+    def read(days: float) -> Refreshed:
+        async def run() -> Refreshed:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return await read_anew(engine, watch, client, NOW + timedelta(days=days), token)
+
+        return asyncio.run(run())
+
+    assert read(0).patients == 2
+    assert [_stored(engine, site, p).last_anc for p in people[:2]] == [1000, 2000]
+    ehr.resources["Observation"] = [data.anc(0.7, -0.5, id="newer", patient=people[0])]
+    assert read(1).patients == 2
+    assert ehr.exports == ["", "2026-11-20T09:00:00Z"]
+    assert ehr.asked == [], "no search was needed"
+    kept = remembered.load(_stored(engine, site, people[0]).facts)
+    assert sorted(m.value for m in kept.measurements["anc"]) == [700, 1000]
+
+
+def test_a_server_without_export_is_searched(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    ehr.add(data.anc(2.9, 1, id="anc-new", patient="p1"))
+    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True)
+
+    async def token() -> str:
+        return ehr.token
+
+    async def run() -> Refreshed:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await read_anew(engine, watch, client, NOW, token)
+
+    assert asyncio.run(run()).patients == 1
+    assert ehr.exports == []
+    assert ehr.asked
 
 
 def test_the_sweep_command_reads_evaluates_and_delivers(ehr: WritableEhr, tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,7 +26,13 @@ class WritableEhr(Ehr):
         self.written: list[tuple[str, dict[str, Any]]] = []
         self.refusals = 0
         self.hooks: list[tuple[dict[str, str], bytes]] = []
+        self.bulk = False
+        self.exports: list[str] = []
+        self.looks = 0
         self.app.router.routes[:0] = [
+            Route("/fhir/Patient/$export", self.export, methods=["GET"]),
+            Route("/exports/state", self.export_state, methods=["GET"]),
+            Route("/exports/{type}", self.export_file, methods=["GET"]),
             Route("/token", self.token_request, methods=["POST"]),
             Route("/webhook", self.webhook, methods=["POST"]),
             Route("/fhir/{type}", self.create, methods=["POST"]),
@@ -58,6 +65,34 @@ class WritableEhr(Ehr):
         assert form["grant_type"] == "client_credentials"
         self.tokens_given += 1
         return JSONResponse({"access_token": self.token, "token_type": "bearer", "expires_in": 300})
+
+    async def export(self, request: Request) -> Response:
+        """Bulk Data: kick-off."""
+        if not self.bulk:
+            return JSONResponse({}, 404)
+        if (
+            request.headers.get("authorization") != f"Bearer {self.token}"
+            or request.headers["prefer"] != "respond-async"
+        ):
+            return JSONResponse({}, 401)
+        self.exports.append(request.query_params.get("_since", ""))
+        self.looks = 0
+        return Response(status_code=202, headers={"Content-Location": f"{self.base_url}/exports/state"})
+
+    async def export_state(self, request: Request) -> Response:
+        """Bulk Data: not ready at the first look."""
+        self.looks += 1
+        if self.looks == 1:
+            return Response(status_code=202, headers={"Retry-After": "0"})
+        output = [{"type": kind, "url": f"{self.base_url}/exports/{kind}"} for kind in self.resources]
+        return JSONResponse({"output": output, "requiresAccessToken": True})
+
+    async def export_file(self, request: Request) -> Response:
+        """Bulk Data: NDJSON."""
+        if request.headers.get("authorization") != f"Bearer {self.token}":
+            return JSONResponse({}, 401)
+        lines = [json.dumps(r) for r in self.resources[request.path_params["type"]]]
+        return Response("\n".join([*lines, "{broken"]), media_type="application/fhir+ndjson")
 
     async def webhook(self, request: Request) -> Response:
         """Somebody who wants to be told."""
