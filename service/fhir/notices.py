@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import orjson
-from fhir.resources.R4B.communicationrequest import CommunicationRequest
-from fhir.resources.R4B.detectedissue import DetectedIssue
-from fhir.resources.R4B.flag import Flag
-from fhir.resources.R4B.task import Task
 
 from service.alerts.finding import Finding
 
@@ -42,12 +39,6 @@ _FLAGS = frozenset(
 )
 _ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
 _PRIORITY = {"critical": "urgent", "warning": "routine", "info": "routine"}
-_MODELS: dict[str, Any] = {
-    "Task": Task,
-    "Flag": Flag,
-    "CommunicationRequest": CommunicationRequest,
-    "DetectedIssue": DetectedIssue,
-}
 
 
 def _code(finding: Finding) -> dict[str, Any]:
@@ -117,10 +108,26 @@ def resource(
 _validated: set[tuple[str, str, str]] = set()
 
 
+@cache
+def _models() -> dict[str, Any]:
+    """The models, when the first notice is built: they take half a second to import."""
+    from fhir.resources.R4B.communicationrequest import CommunicationRequest
+    from fhir.resources.R4B.detectedissue import DetectedIssue
+    from fhir.resources.R4B.flag import Flag
+    from fhir.resources.R4B.task import Task
+
+    return {
+        "Task": Task,
+        "Flag": Flag,
+        "CommunicationRequest": CommunicationRequest,
+        "DetectedIssue": DetectedIssue,
+    }
+
+
 def _validate_once(channel: str, finding: Finding, built: dict[str, Any]) -> None:
     shape = (channel, finding.code, finding.severity)
     if shape not in _validated:
-        _MODELS[channel].model_validate_json(orjson.dumps(built))
+        _models()[channel].model_validate_json(orjson.dumps(built))
         _validated.add(shape)
 
 

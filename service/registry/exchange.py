@@ -11,7 +11,6 @@ from typing import Any, TextIO
 
 import msgspec
 import orjson
-from fhir.resources.R4B.group import Group
 from msgspec import Struct
 from sqlalchemy import Engine, select
 
@@ -265,6 +264,8 @@ def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[
 
 def _group(site: str, members: list[str], at: datetime) -> dict[str, Any]:
     """The roster as FHIR, checked."""
+    from fhir.resources.R4B.group import Group  # half a second that other commands need not wait
+
     content = {
         "type": "person",
         "actual": True,
