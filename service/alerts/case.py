@@ -88,6 +88,17 @@ class Case:
         return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and d.stops)
 
     @lazy
+    def stopping(self) -> bool:
+        """The call stops clozapine altogether: none is drafted and no other order of it runs on."""
+        if not self.stop_drafts or self.clozapine_drafts:
+            return False
+        live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
+        named = {s.ref for s in self.stop_drafts} | {r for s in self.stop_drafts for r in s.replaces}
+        known = named & {m.ref for m in self.clozapine_records}
+        # A stop that names no order of the record stops the only one there is.
+        return not (any(m.ref not in known for m in live) if known else len(live) > 1)
+
+    @lazy
     def clozapine_records(self) -> tuple[Medication, ...]:
         """Every record of clozapine but the drafts of this call."""
         return tuple(m for m in self.snapshot.medications if CLOZAPINE in m.drugs)
@@ -127,7 +138,7 @@ class Case:
         """An order, dispense, statement or administration covers today, or treatment is only interrupted."""
         if self._continues_unseen and self.clozapine_drafts:
             return True
-        return self.course.active
+        return self.course.active and not self.restarting
 
     @lazy
     def continuing(self) -> bool:
