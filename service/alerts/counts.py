@@ -102,9 +102,11 @@ def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
         dated.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
         return dated
 
+    zone = _zone_of(dated)  # before sorting: a list that is being sorted looks empty
+
     def moment(m: Measurement) -> datetime:
         assert m.at is not None
-        local = m.at if m.date_only else m.at.astimezone(_zone_of(dated))
+        local = m.at if m.date_only else m.at.astimezone(zone)
         if local.date() in vague_days:
             return local.replace(hour=0, minute=0, second=0, microsecond=0)
         return m.at
