@@ -124,8 +124,9 @@ def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
 def _distinct(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Drop duplicates: the same resource, or the same time and value."""
     # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
-    by_content = {(m.at, m.value, m.bound, m.status): m for m in measurements}
-    by_reference = {m.ref or id(m): m for m in by_content.values()}
+    # So is the posture: one panel may hold the pressure lying and standing.
+    by_content = {(m.at, m.value, m.bound, m.status, m.qualifier): m for m in measurements}
+    by_reference = {(m.ref or id(m), m.qualifier): m for m in by_content.values()}
     return list(by_reference.values())
 
 

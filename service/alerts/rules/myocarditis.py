@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
@@ -33,12 +33,13 @@ def _in_window(case: Case) -> bool:
     return day is None or day < case.policy.myocarditis.window_days.value
 
 
-def _of_course(case: Case, newest: Measurement | None) -> Measurement | None:
-    """A recent result if it belongs to the present course (or to the start at hand)."""
+def _of_course(case: Case) -> Callable[[Measurement], bool]:
+    """Whether a result belongs to the present course (or to the start at hand)."""
     start = case.course.start
-    if newest is None or newest.at is None or case.starting or start is None:
-        return newest
-    return newest if case.snapshot.day(newest.at) >= case.snapshot.day(start) else None
+    if case.starting or start is None:
+        return lambda m: True
+    first = case.snapshot.day(start)
+    return lambda m: m.at is not None and case.snapshot.day(m.at) >= first
 
 
 def _heart_rate_signs(case: Case) -> list[Measurement]:
@@ -65,11 +66,12 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     if not (case.starting or case.continuing) or not _in_window(case):
         return
     rule = case.policy.myocarditis
-    newest, crp = _of_course(case, latest(case, "troponin")), _of_course(case, recent(case, "crp"))
+    ours = _of_course(case)
+    newest, crp = latest(case, "troponin", ours), recent(case, "crp", wanted=ours)
     if newest is None and crp is None:
         return
     # A newer troponin that nobody can judge does not make an older, raised one disappear.
-    troponin = _of_course(case, recent_comparable(case, "troponin")) or newest
+    troponin = recent_comparable(case, "troponin", ours) or newest
     limit = troponin.upper_limit if troponin is not None else None
     unjudged = newest if newest is not None and not comparable(newest) else None
     stop = [
