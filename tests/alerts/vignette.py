@@ -215,7 +215,7 @@ def findings(row: dict[str, Any]) -> list[Finding]:
             "resourceType": "Patient",
             "id": "clz-p1",
             "gender": row.get("sex", "male"),
-            "birthDate": row.get("born", "1984-05-02"),
+            "birthDate": row.get("born", "1984-05-02") or None,
         }
     )
     for index, text in enumerate(row.get("counts", [])):

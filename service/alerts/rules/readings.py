@@ -11,7 +11,7 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.codes import kinds, title
 from service.alerts.counts import Series, judged_value
-from service.alerts.facts import Measurement
+from service.alerts.facts import Measurement, UnusableResult
 from service.alerts.finding import Evidence, Finding, Offer, OrderTest
 
 Wanted = Callable[[Measurement], bool]
@@ -108,6 +108,11 @@ def reaches(m: Measurement, limit: float) -> bool:
 def falls_below(m: Measurement, limit: float) -> bool:
     """True when a result is below a limit. ``<90`` is below 90; of ``>80`` nobody knows how far it lies above."""
     return m.bound != ">" and judged_value(m) < limit
+
+
+def is_a_result(u: UnusableResult) -> bool:
+    """False for an observation without any value: that says that nothing was measured."""
+    return u.raw != "no value"
 
 
 def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]:
