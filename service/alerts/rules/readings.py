@@ -110,6 +110,12 @@ def falls_below(m: Measurement, limit: float) -> bool:
     return m.bound != ">" and judged_value(m) < limit
 
 
+def in_myocarditis_window(case: Case) -> bool:
+    """The first weeks; a course whose start nobody knows may be in them."""
+    day = case.course_day
+    return day is None or day < case.policy.myocarditis.window_days.value
+
+
 def is_a_result(u: UnusableResult) -> bool:
     """False for an observation without any value: that says that nothing was measured."""
     return u.raw != "no value"
