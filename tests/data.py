@@ -121,7 +121,9 @@ def baseline_labs(days: float = 5) -> Json:
         observation("1988-5", 2, "mg/L", days, id="crp"),
         observation("4548-4", 5.4, "%", days, id="a1c"),
         observation("13457-7", 101, "mg/dL", days, id="ldl"),
-        observation("1742-6", 21, "U/L", days, id="alt"),
+        observation(
+            "1742-6", 21, "U/L", days, id="alt", referenceRange=[{"high": {"value": 40, "unit": "U/L"}}]
+        ),
         observation("8636-3", 412, "ms", days, id="qtc"),
         observation("6896-5", 420, "ng/mL", days, id="level"),
         observation("2106-3", None, None, days, id="hcg", valueCodeableConcept={"text": "Negative"}),

@@ -20,6 +20,7 @@ class Kind(Struct, frozen=True):
     dimension: str
     loinc: tuple[str, ...]
     plausible_max: float | None = None
+    plausible_min: float = 0.0
     confirmed: bool = True
     id: str = ""
 
@@ -67,7 +68,7 @@ def kinds_by_loinc() -> dict[str, Kind]:
 
 
 def posture(code: str) -> str:
-    """``standing``, ``sitting`` or ``lying`` for a LOINC code that says it; else empty."""
+    """``standing``, ``sitting`` or ``lying`` for a code that says it (LOINC, SNOMED CT); else empty."""
     return _codes().posture.get(code, "")
 
 

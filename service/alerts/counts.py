@@ -102,9 +102,11 @@ def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
         dated.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
         return dated
 
+    zone = _zone_of(dated)  # before sorting: a list that is being sorted looks empty
+
     def moment(m: Measurement) -> datetime:
         assert m.at is not None
-        local = m.at if m.date_only else m.at.astimezone(_zone_of(dated))
+        local = m.at if m.date_only else m.at.astimezone(zone)
         if local.date() in vague_days:
             return local.replace(hour=0, minute=0, second=0, microsecond=0)
         return m.at
@@ -122,8 +124,9 @@ def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
 def _distinct(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Drop duplicates: the same resource, or the same time and value."""
     # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
-    by_content = {(m.at, m.value, m.bound, m.status): m for m in measurements}
-    by_reference = {m.ref or id(m): m for m in by_content.values()}
+    # So is the posture: one panel may hold the pressure lying and standing.
+    by_content = {(m.at, m.value, m.bound, m.status, m.qualifier): m for m in measurements}
+    by_reference = {(m.ref or id(m), m.qualifier): m for m in by_content.values()}
     return list(by_reference.values())
 
 

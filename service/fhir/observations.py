@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -19,11 +20,10 @@ from service.fhir.resources import (
     DiagnosticReport,
     Observation,
     Quantity,
-    Range,
     Resource,
 )
 from service.fhir.times import NO_YEARS, Moment, read_moment
-from service.fhir.units import agreed_conversion, split_text
+from service.fhir.units import agreed_conversion, conversion, normalised, split_text
 
 _LOINC_SYSTEMS = frozenset({LOINC, "urn:oid:2.16.840.1.113883.6.1"})
 _STATUS: dict[str, ResultStatus] = {
@@ -39,8 +39,16 @@ _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 _POSTURED = frozenset({"systolic", "diastolic"})
 _NOT_PLAIN = _RANGED | _POSTURED
 _BODY_POSITION = "http://hl7.org/fhir/StructureDefinition/observation-bodyPosition"
-#: Words of the body position (SNOMED CT displays and plain text).
-_POSTURES = {"stand": "standing", "sit": "sitting", "supine": "lying", "lying": "lying", "recumbent": "lying"}
+#: Beginnings of words that tell the body position (SNOMED CT displays and plain text); "position" holds "sit", too.
+_POSTURES = {
+    "stand": "standing",
+    "orthostatic": "standing",
+    "sit": "sitting",
+    "supine": "lying",
+    "lying": "lying",
+    "recumbent": "lying",
+}
+_POSTURE_WORD = re.compile(rf"\b({'|'.join(_POSTURES)})", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
@@ -134,7 +142,11 @@ class ObservationReader:
             at = datetime.fromisoformat(text)
         except ValueError:
             return False
-        if not 0 <= converted <= kind.plausible_max or at.tzinfo is None or at.year in NO_YEARS:
+        if (
+            not kind.plausible_min <= converted <= kind.plausible_max
+            or at.tzinfo is None
+            or at.year in NO_YEARS
+        ):
             return False
         reference = "Observation/" + o.id
         specimen = o.specimen.reference or "" if o.specimen is not None else ""
@@ -309,13 +321,15 @@ class ObservationReader:
                 self._refuse(kind, o, conversion, moment, raw=raw, ref=reference)
                 return
             converted = value * conversion.factor + conversion.offset
-        if not math.isfinite(converted) or (converted < 0 and kind.dimension != "temperature"):
+        if not math.isfinite(converted) or value < 0:
             self._refuse(kind, o, "its value is not possible", moment, raw=raw, ref=reference)
             return
         if bound == "?":
             self._refuse(kind, o, "its comparator is not known", moment, raw=raw, ref=reference)
             return
-        if kind.plausible_max is not None and converted > kind.plausible_max:
+        if converted < kind.plausible_min or (
+            kind.plausible_max is not None and converted > kind.plausible_max
+        ):
             self._refuse(kind, o, "its value is not possible in this unit", moment, raw=raw, ref=reference)
             return
         if moment is None:
@@ -352,17 +366,24 @@ class ObservationReader:
         )
 
     def _upper_limit(self, kind: Kind, o: Observation | Component, unit: str, code: str) -> float | None:
+        """The upper limit of normal in the unit of the value; of several the lowest, for nothing tells which one is the patient's."""
+        found: list[float] = []
         for reference_range in _ranges(o.referenceRange):
-            high = reference_range.high
-            if high is None or high.value is None or isinstance(high.value, str):
+            limit = reference_range.upper() if reference_range.is_normal else None
+            if limit is None:
                 continue
-            own_unit = high.unit or high.code or unit
+            high, own_unit, own_code = limit
             if kind.dimension == "own-range":
-                return float(high.value) if own_unit in (unit, code) else None
-            conversion = agreed_conversion(kind.dimension, "", own_unit)
+                factor = _same_unit(own_unit or own_code, own_code, unit, code)
+                if factor is not None:
+                    found.append(high * factor)
+                continue
+            conversion = agreed_conversion(
+                kind.dimension, own_code, own_unit or ("" if own_code else unit or code)
+            )
             if not isinstance(conversion, str):
-                return high.value * conversion.factor + conversion.offset
-        return None
+                found.append(round(high * conversion.factor + conversion.offset, 6))
+        return min(found, default=None)
 
     def _read_coded(self, o: Observation) -> None:
         """Smoking status, Duffy phenotype: the answer is a code or a text."""
@@ -433,29 +454,67 @@ def _posture(o: Observation, code: CodeableConcept | None) -> str:
         extensions = _extension_list.decode(o.extension) if len(o.extension) else []
     except msgspec.DecodeError:
         return ""
-    for extension in extensions:
-        if extension.url == _BODY_POSITION:
-            words = " ".join(
-                [
-                    _text(extension.valueCodeableConcept),
-                    *(
-                        c.display or ""
-                        for c in (
-                            extension.valueCodeableConcept.coding or ()
-                            if extension.valueCodeableConcept
-                            else ()
-                        )
-                    ),
-                ]
-            ).lower()
-            return next((position for word, position in _POSTURES.items() if word in words), "")
+    position = next((e.valueCodeableConcept for e in extensions if e.url == _BODY_POSITION), None)
+    if position is None:
+        return ""
+    for coding in position.coding or ():
+        if coding.code and (known := posture(coding.code)):
+            return known
+    for words in (position.text, *(c.display for c in position.coding or ())):
+        if words and (found := _POSTURE_WORD.search(words)):
+            return _POSTURES[found.group(1).lower()]
     return ""
 
 
-_range_list = msgspec.json.Decoder(list[Range])
+#: A range of another meaning: beyond it is an emergency, or within it a drug works.
+_OTHER_RANGE = re.compile("critical|panic|alert|therap|treat|recommend", re.IGNORECASE)
 
 
-def _ranges(raw: Raw) -> list[Range]:
+class _ReferenceRange(Struct):
+    """Observation.referenceRange."""
+
+    high: Quantity | None = None
+    type: CodeableConcept | None = None
+    text: str | None = None
+
+    @property
+    def is_normal(self) -> bool:
+        """False for one that says it is another than the normal range."""
+        said = () if self.type is None else (self.type.text, *(c.code for c in self.type.coding or ()))
+        return not any(t is not None and _OTHER_RANGE.search(t) for t in said)
+
+    def upper(self) -> tuple[float, str, str] | None:
+        """Upper limit, unit and unit code; of a range that is text only when the whole text is such a limit."""
+        high = self.high
+        if high is not None and high.value is not None:
+            return None if isinstance(high.value, str) else (high.value, high.unit or "", high.code or "")
+        found = _RANGE_TEXT.match(self.text) if self.text else None
+        return (float(found.group(1)), found.group(2), "") if found is not None else None
+
+
+#: "0-14", "< 14 ng/L", "<=0.04", "0.0 – 5.0 mg/L", "up to 40 U/L".
+_RANGE_TEXT = re.compile(
+    r"^\s*(?:(?:<=?|≤|up to)\s*|\d+(?:\.\d+)?\s*(?:-|–|to)\s*)(\d+(?:\.\d+)?)\s*([^\s\d.,].*?|)\s*$",
+    re.IGNORECASE,
+)
+_range_list = msgspec.json.Decoder(list[_ReferenceRange])
+
+
+def _same_unit(own_unit: str, own_code: str, unit: str, code: str) -> float | None:
+    """Factor from the unit of a range to the unit of the value it belongs to; None when they cannot be compared."""
+    theirs = {normalised(u) for u in (own_unit, own_code) if u}
+    ours = {normalised(u) for u in (unit, code) if u}
+    if not theirs or theirs & ours:
+        return 1.0
+    for one in theirs:
+        for other in ours:
+            known, wanted = conversion("mass-per-volume", one), conversion("mass-per-volume", other)
+            if known is not None and wanted is not None:
+                return known.factor / wanted.factor
+    return None
+
+
+def _ranges(raw: Raw) -> list[_ReferenceRange]:
     """Reference ranges; one that cannot be read is no range."""
     try:
         return _range_list.decode(raw) if len(raw) else []

@@ -48,15 +48,26 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
 
 def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     match = re.fullmatch(
-        r"(\w+) ([<>]?)([\d.]+)(?: (\S+))?(?: limit ([\d.]+))?(?: (standing|lying|sitting))?"
-        r" ([\d.]+) (d|h) ago(?: (preliminary|corrected|cancelled|entered-in-error))?",
+        r"(\w+) (?:([<>]?)([\d.]+)(?: (\S+))?|'([^']+)')(?: limit ([\d.]+))?(?: range '([^']+)')?(?: (standing|lying|sitting))?"
+        r" (?:(-?[\d.]+) (d|h) ago( by day)?|(undated))(?: (preliminary|corrected|cancelled|entered-in-error))?",
         text,
     )
     assert match, f"not a result: {text}"
-    kind, comparator, value, unit, limit, posture, age, age_unit, status = match.groups()
-    result = observation(_KINDS[kind], float(value), unit, id=f"r-{index}")
-    result["effectiveDateTime"] = ago(float(age)) if age_unit == "d" else ago(0, float(age))
+    kind, comparator, value, unit, words, limit, span, posture, age, age_unit, by_day, undated, status = (
+        match.groups()
+    )
+    result = observation(_KINDS[kind], float(value) if value else None, unit, id=f"r-{index}")
+    if words:
+        result["valueString"] = words
+    if undated:
+        del result["effectiveDateTime"]
+    elif by_day:
+        result["effectiveDateTime"] = day_ago(int(age))
+    else:
+        result["effectiveDateTime"] = ago(float(age)) if age_unit == "d" else ago(0, float(age))
     result["status"] = status or "final"
+    if span:
+        result["referenceRange"] = [{"text": span}]
     if comparator:
         result["valueQuantity"]["comparator"] = comparator
     if limit:
@@ -204,7 +215,7 @@ def findings(row: dict[str, Any]) -> list[Finding]:
             "resourceType": "Patient",
             "id": "clz-p1",
             "gender": row.get("sex", "male"),
-            "birthDate": row.get("born", "1984-05-02"),
+            "birthDate": row.get("born", "1984-05-02") or None,
         }
     )
     for index, text in enumerate(row.get("counts", [])):

@@ -30,6 +30,7 @@ from service.alerts.rules import (
     smoking,
     supply,
     titration,
+    unjudged,
 )
 
 Rule = Callable[[Case], Iterable[Finding]]
@@ -55,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     *heart.RULES,
     *levels.RULES,
     *metabolic.RULES,
+    *unjudged.RULES,
     *problems.RULES,
     *pathway.RULES,
 )

@@ -12,9 +12,13 @@ from service.alerts.finding import Finding, Severity
 from service.alerts.rules.readings import (
     course_line,
     evidence,
+    exceeds,
+    falls_below,
+    is_recent,
     line,
     on_day,
     order,
+    reaches,
     recent,
     value,
     when_it_bears,
@@ -32,8 +36,8 @@ def qt_prolonged(case: Case) -> Iterator[Finding]:
         return
     rule = case.policy.results
     limit = rule.qtc_women if case.snapshot.sex == "female" else rule.qtc_men
-    critical = qtc.value >= rule.qtc_critical.value
-    if not critical and qtc.value <= limit.value:
+    critical = reaches(qtc, rule.qtc_critical.value)
+    if not critical and not exceeds(qtc, limit.value):
         return
     severity: Severity = "critical" if critical else "warning"
     others = case.taken_now("qt")
@@ -73,24 +77,31 @@ def qt_prolonged(case: Case) -> Iterator[Finding]:
     )
 
 
+def _pair_among(readings: list[Measurement]) -> tuple[Measurement, Measurement] | None:
+    """Of the newest occasion that has both: the lying (or sitting) reading and the lowest standing one. Readings newest first."""
+    for newest in readings:
+        if newest.qualifier != "standing":
+            continue
+        occasion = [m for m in readings if m.at and newest.at and abs(m.at - newest.at) <= _SAME_OCCASION]
+        before = [m for m in occasion if m.qualifier in _LYING]
+        if before:
+            # Lying tells more than sitting; the pressure falls at once, and may be back after minutes.
+            return (
+                min(before, key=lambda m: m.qualifier != "lying"),
+                min((m for m in occasion if m.qualifier == "standing"), key=lambda m: m.value),
+            )
+    return None
+
+
 def _pair(case: Case, kind: str) -> tuple[Measurement, Measurement] | None:
-    """The newest standing reading with the lying (or sitting) one of the same occasion."""
-    readings = [
-        m
-        for m in case.series(kind)
-        if m.at is not None and 0 <= case.age_days(m) <= case.policy.results.recent_days.value
-    ]
-    standing = next((m for m in readings if m.qualifier == "standing"), None)
-    if standing is None or standing.at is None:
-        return None
-    before = [
-        m
-        for m in readings
-        if m.qualifier in _LYING and m.at is not None and abs(m.at - standing.at) <= _SAME_OCCASION
-    ]
-    # Lying tells more than sitting.
-    before.sort(key=lambda m: m.qualifier != "lying")
-    return (before[0], standing) if before else None
+    """The readings lying and standing that count: settled ones, or with preliminary ones when they tell of a deeper fall."""
+    results = case.results(kind)
+    settled = [m for m in results.settled if m.qualifier and is_recent(case, m)]
+    pairs = [_pair_among(settled)]
+    early = [m for m in results.preliminary if m.qualifier and is_recent(case, m)]
+    if early:
+        pairs.append(_pair_among(sorted([*settled, *early], key=lambda m: m.at, reverse=True)))  # type: ignore[arg-type,return-value]
+    return max((p for p in pairs if p is not None), key=lambda p: p[0].value - p[1].value, default=None)
 
 
 def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
@@ -110,7 +121,7 @@ def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
                 f"{kind} {w.number(pair[0].value, 0)} {pair[0].qualifier} to {w.number(pair[1].value, 0)} standing"
             )
     low = recent(case, "systolic", lower_is_worse=True)
-    if low is not None and low.value < rule.systolic_low.value:
+    if low is not None and falls_below(low, rule.systolic_low.value):
         if not found:
             limit = rule.systolic_low
         if low not in found:
@@ -146,7 +157,7 @@ def tachycardia(case: Case) -> Iterator[Finding]:
     """A fast resting pulse."""
     pulse = recent(case, "heart-rate") if case.relevant else None
     limit = case.policy.results.heart_rate_high
-    if pulse is None or pulse.value < limit.value:
+    if pulse is None or not reaches(pulse, limit.value):
         return
     day = case.course_day
     early = day is None or day < case.policy.myocarditis.window_days.value

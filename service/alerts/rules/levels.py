@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.counts import judged_value
+from service.alerts.course import is_live, was_given
 from service.alerts.drugs import classes_of
-from service.alerts.facts import Measurement
+from service.alerts.facts import Measurement, Medication
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
 from service.alerts.rules.readings import (
     evidence,
     exceeds,
+    falls_below,
     line,
     on_day,
     order,
@@ -24,6 +25,10 @@ from service.alerts.rules.readings import (
 )
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
+#: A chart that is kept has an entry, given or not given, within so long of any moment.
+_CHART_KEPT = timedelta(days=1)
+#: An order that begins so soon after the end of another goes on with it (dates without a clock time reach a day).
+_RENEWED_WITHIN = timedelta(days=1)
 
 
 def _level(case: Case, m: Measurement) -> str:
@@ -32,8 +37,18 @@ def _level(case: Case, m: Measurement) -> str:
 
 
 def hours_after_dose(case: Case, level: Measurement) -> float | None:
-    """Hours between the last charted dose and the sample; None when no chart tells."""
+    """Hours between the last charted dose and the sample; None when no chart tells.
+
+    A chart without any entry within a day of the sample was no longer (or not yet) kept then: it tells nothing.
+    """
     if level.at is None or level.date_only:
+        return None
+    chart = [
+        m
+        for m in case.clozapine_records
+        if m.role == "administration" and m.start is not None and abs(m.start - level.at) <= _CHART_KEPT
+    ]
+    if not chart:
         return None
     doses = [
         m.start
@@ -50,13 +65,48 @@ def is_trough(case: Case, hours: float | None) -> bool:
     return hours is None or rule.trough_hours_low.value <= hours <= rule.trough_hours_high.value
 
 
+def _in_force(case: Case, m: Medication, at: datetime) -> tuple[datetime, float] | None:
+    """Since when a record gives the dose it gives at a time, and that dose (mg per day); of a titration the step of that day."""
+    began = m.start or m.authored
+    if began is None or began > at or m.dose is None or m.dose.mg_per_day is None:
+        return None
+    day = (case.snapshot.day(at) - case.snapshot.day(began)).days
+    step = max((s for s in m.dose.steps if s.first_day <= day), key=lambda s: s.first_day, default=None)
+    if step is None:
+        return began, m.dose.mg_per_day
+    return began + timedelta(days=step.first_day), step.mg_per_day
+
+
+def _dose_since(case: Case, at: datetime) -> tuple[datetime, float] | None:
+    """Since when the dose of that time was taken, and the dose; a renewal that follows at the same dose changes nothing."""
+    regimens = [
+        (m, found)
+        for m in case.clozapine_records
+        if m.role in ("order", "statement")
+        and was_given(m, case.as_of)
+        and (found := _in_force(case, m, at)) is not None
+    ]
+    if not regimens:
+        return None
+    regimens.sort(key=lambda r: r[1][0], reverse=True)
+    since, mg = regimens[0][1]
+    for earlier, (began, dose) in regimens[1:]:
+        if dose != mg or earlier.end is None or abs(since - earlier.end) > _RENEWED_WITHIN:
+            break
+        since = began
+    return since, mg
+
+
 def _steady(case: Case, level: Measurement) -> bool:
-    """The dose had been the same for long enough when the sample was taken, as far as orders tell."""
-    regimen = case.established_regimen
-    began: datetime | None = (regimen.start or regimen.authored) if regimen is not None else None
-    if began is None or level.at is None:
+    """The dose had been the same for long enough when the sample was taken, and still is, as far as orders tell."""
+    if level.at is None:
         return True
-    return (level.at - began).total_seconds() / 86400 >= case.policy.levels.steady_state_days.value
+    now, then = _dose_since(case, case.as_of), _dose_since(case, level.at)
+    if now is None:
+        return True
+    if then is None or then[1] != now[1]:
+        return False  # the dose was changed since: the level tells of the one before
+    return (level.at - then[0]).total_seconds() / 86400 >= case.policy.levels.steady_state_days.value
 
 
 def _assumptions(case: Case, level: Measurement) -> tuple[str, ...]:
@@ -89,7 +139,7 @@ def clozapine_level(case: Case) -> Iterator[Finding]:
             "Look for side effects; consider a lower dose or seizure prophylaxis.",
             "Look for the cause: infection, an inhibitor, smoking stopped.",
         ))  # fmt: skip
-    elif level.bound != ">" and judged_value(level) < rule.adequate.value and trough and _steady(case, level):
+    elif falls_below(level, rule.adequate.value) and trough and _steady(case, level):
         yield _finding(case, level, "level-subtherapeutic", "info", rule.adequate, ": an adequate trial is not reached.", (
             "Ask about missed doses; look for smoking and inducers.",
             "If response is poor and the drug is tolerated, raise the dose and repeat the level.",
@@ -144,17 +194,19 @@ def level_suggested(case: Case) -> Iterator[Finding]:
     ):
         causes.append((f"CRP raised: {line(case, crp)}.", evidence(case, [crp])[0], crp.at))
     for p in case.problems_of("infection", "pregnancy"):
-        if p.onset is not None and not 0 <= case.days_since(p.onset) <= rule.results.recent_days.value:
+        # A pregnancy goes on; an infection passes. Without a date it asks for a level when none was taken lately.
+        lasts = rule.pregnancy_test.carried_days if "pregnancy" in p.kinds else rule.results.recent_days
+        if p.onset is not None and not 0 <= case.days_since(p.onset) <= lasts.value:
             continue
         causes.append(
             (
                 f"Problem list: {w.safe(p.label)}.",
-                Evidence(p.ref, w.safe(p.label), p.onset),
-                p.onset or case.as_of,
+                Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only),
+                p.onset or case.as_of - timedelta(days=rule.results.recent_days.value),
             )
         )
     within = rule.interactions.stopped_within_days.value
-    for m in case.other_current:
+    for m in _newly_taken(case, within):
         began = m.start or m.authored
         if began is not None and 0 <= case.days_since(began) <= within and _moves_level(m.drugs):
             causes.append((f"New: {w.safe(m.label)}.", Evidence(m.ref, w.safe(m.label), began), began))
@@ -185,6 +237,25 @@ def level_suggested(case: Case) -> Iterator[Finding]:
         offers=order(case, "clozapine-level", "routine", "Something changed that moves the clozapine level"),
         overrides="results",
     )
+
+
+def _newly_taken(case: Case, within: float) -> list[Medication]:
+    """Other drugs taken now, but for those that only go on under a new order."""
+
+    def goes_on(m: Medication) -> bool:
+        began = m.start or m.authored
+        for earlier in case.snapshot.medications:
+            since = earlier.start or earlier.authored
+            if began is None or since is None or not set(earlier.drugs) & set(m.drugs):
+                continue
+            taken_until_then = is_live(earlier, case.as_of) or (
+                earlier.end is not None and abs(began - earlier.end) <= _RENEWED_WITHIN
+            )
+            if taken_until_then and was_given(earlier, case.as_of) and case.days_since(since) > within:
+                return True
+        return False
+
+    return [m for m in case.other_current if not goes_on(m)]
 
 
 def _moves_level(drugs: tuple[str, ...]) -> bool:

@@ -20,6 +20,7 @@ from service.alerts.rules.readings import (
     order,
     reaches,
     recent,
+    recent_comparable,
     value,
     when_it_bears,
 )
@@ -42,8 +43,8 @@ def hyperglycemia(case: Case) -> Iterator[Finding]:
             case, found, ketosis, "warning", f"{what}: rule out ketoacidosis today.", rule.glucose_warning
         )
         return
-    if case.problems_of("diabetes"):
-        return
+    if any(p.verification in ("", "confirmed") for p in case.problems_of("diabetes")):
+        return  # a suspected diabetes is what the result may confirm
     new = [
         m
         for m, limit in ((fasting, rule.glucose_fasting), (hba1c, rule.hba1c))
@@ -150,8 +151,9 @@ def hepatotoxicity(case: Case) -> Iterator[Finding]:
         ("ast", rule.transaminase_factor),
         ("bilirubin", rule.bilirubin_factor),
     ):
-        m = recent(case, kind)
-        if m is not None and m.upper_limit is not None and exceeds(m, factor.value * m.upper_limit):
+        # A newer result that names no limit does not make an older, raised one disappear.
+        m = recent_comparable(case, kind)
+        if m is not None and m.upper_limit and exceeds(m, factor.value * m.upper_limit):
             limit = limit if over else factor
             over.append(m)
     if not over:

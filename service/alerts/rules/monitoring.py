@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.counts import NO_RESULTS
 from service.alerts.facts import Measurement, SourceName
 from service.alerts.finding import Evidence, Finding, OrderTest
 from service.alerts.policy import MonitoringTest
+from service.alerts.rules.readings import is_a_result, when_it_bears
 
 _VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "bmi"})
 
@@ -22,8 +22,14 @@ class Overdue(Struct, frozen=True):
     """A test that should have been done."""
 
     test: MonitoringTest
-    due: date
+    #: None when the start of treatment is unknown and the test was never done.
+    due: date | None
     last: Measurement | None
+
+    @property
+    def since(self) -> str:
+        """``due 2026-11-20``."""
+        return f"due {self.due.isoformat()}" if self.due is not None else "due since an unknown start"
 
 
 @lru_cache(maxsize=256)
@@ -49,50 +55,66 @@ def last_done(case: Case, test: MonitoringTest) -> Measurement | None:
     return max(found, key=lambda m: m.at, default=None)  # type: ignore[arg-type,return-value]
 
 
-def due_days(test: MonitoringTest, until: int) -> list[int]:
-    """Days of the course on which the test was due, up to ``until``."""
-    if not test.days or until < test.days[0]:
-        return []
-    days = [d for d in test.days if d <= until]
-    if test.then_every_days and test.days:
-        day = test.days[-1] + test.then_every_days
-        while day <= until:
-            days.append(day)
-            day += test.then_every_days
-    return days
+def _due(test: MonitoringTest, start: date, today: date, done_on: date | None) -> date | None:
+    """The first due day up to today that no test answered; None when none is open.
+
+    On the days of the course that the schedule names a test done a little early counts; after them the next one is due an
+    interval after the last, so that a yearly test done some weeks early is not called late.
+    """
+    if test.until_day is not None and (today - start).days >= test.until_day:
+        return None
+    every = test.then_every_days
+    for day in test.days:
+        if every is not None and day >= every:
+            break  # "yearly" is an interval, too
+        due = start + timedelta(days=day)
+        if due > today:
+            return None
+        if done_on is None or done_on < due - timedelta(days=test.early_days):
+            return due
+    if every is None:
+        return None
+    due = (max(done_on, start) if done_on is not None else start) + timedelta(days=every)
+    return due if due <= today else None
 
 
 def overdue_tests(case: Case) -> list[Overdue]:
-    """Tests of the schedule that are late by more than the policy tolerates."""
-    start, course_day = case.course.start, case.course_day
-    if start is None or course_day is None:
-        return []
-    first = case.snapshot.day(start)
+    """Tests of the schedule that are late by more than the policy tolerates.
+
+    While the start is unknown only what is due for ever is judged: it is late when the last one is older than the interval.
+    """
+    start = case.snapshot.day(case.course.start) if case.course.start is not None else None
     found: list[Overdue] = []
     for test in case.policy.monitoring:
-        if test.until_day is not None and course_day >= test.until_day:
-            continue
-        passed = due_days(test, course_day)
-        if not passed or not _readable(case, test):
+        if (start is None and not test.then_every_days) or not _readable(case, test):
             continue
         last = last_done(case, test)
         done_on = case.snapshot.day(last.at) if last is not None and last.at is not None else None
-        # The last due day decides; a test done a little early counts for it.
-        due = first + timedelta(days=passed[-1])
-        if done_on is not None and done_on >= due - timedelta(days=test.early_days):
-            continue
-        if len(passed) > 1 and (
-            done_on is None or done_on < first + timedelta(days=passed[-2] - test.early_days)
-        ):
-            due = first + timedelta(days=passed[-2])
-        if (case.today - due).days > test.late_days:
+        due: date | None
+        if start is not None:
+            due = _due(test, start, case.today, done_on)
+            if due is None:
+                continue
+        else:
+            due = done_on + timedelta(days=test.then_every_days or 0) if done_on is not None else None
+        if due is None or (case.today - due).days > test.late_days:
             found.append(Overdue(test, due, last))
     return found
 
 
+def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> str:
+    """The newest result of a test that exists but cannot be used, when no usable one came later."""
+    results = [u for kind in test.kinds for u in case.unusable(kind) if is_a_result(u)]
+    newer = [u for u in results if last is None or u.at is None or (last.at is not None and u.at > last.at)]
+    if not newer:
+        return ""
+    newest = newer[-1]
+    return f"; one on record cannot be used, {newest.reason} (as sent: {w.safe(newest.raw)})"
+
+
 def monitoring_overdue(case: Case) -> Iterator[Finding]:
     """All overdue organ tests of one call share one finding."""
-    if not case.continuing or case.starting:
+    if not case.continuing or case.starting or (case.stop_drafts and not case.clozapine_drafts):
         return
     overdue = overdue_tests(case)
     if not overdue:
@@ -101,10 +123,12 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
     lines = []
     for o in overdue:
         last = f"last {w.day(case.snapshot, o.last.at)}" if o.last is not None else "none on record"
-        lines.append(f"{o.test.title[0].upper()}{o.test.title[1:]}: due {o.due.isoformat()}, {last}.")
+        lines.append(
+            f"{o.test.title[0].upper()}{o.test.title[1:]}: {o.since}, {last}{_unusable(case, o.test, o.last)}."
+        )
     unreadable = [t.title for t in case.policy.monitoring if not _readable(case, t)]
     offers = tuple(
-        OrderTest(o.test.order, "routine", f"Clozapine monitoring: due {o.due.isoformat()}")
+        OrderTest(o.test.order, "routine", f"Clozapine monitoring: {o.since}")
         for o in overdue
         if o.test.order and case.test_ordered(o.test.order) is None
     )
@@ -124,7 +148,7 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
             for o in overdue
             if o.last is not None
         ),
-        missing=tuple(f"{o.test.title} since {o.due.isoformat()}" for o in overdue),
+        missing=tuple(f"{o.test.title}, {o.since}" for o in overdue),
         citation=case.policy.cite(overdue[0].test),
         offers=offers,
         overrides="monitoring",
@@ -141,15 +165,19 @@ def _schedule(test: MonitoringTest) -> str:
     return ", ".join(parts)
 
 
-def _pregnancy_test_missing(case: Case) -> bool:
-    """Starting, pregnancy possible by sex and age, and no recent test."""
-    rule, age = case.policy.pregnancy_test, case.age_years
-    if case.snapshot.sex != "female" or age is None or case.snapshot.state("labs") == "unavailable":
-        return False
-    if not rule.from_years.value <= age <= rule.to_years.value:
-        return False
+def _pregnancy_test_missing(case: Case) -> str:
+    """Starting, pregnancy possible by sex and age or one of them unknown, and no recent test: what to say of it."""
+    rule, age, sex = case.policy.pregnancy_test, case.age_years, case.snapshot.sex
+    if sex == "male" or "unavailable" in (case.snapshot.state("labs"), case.snapshot.state("patient")):
+        return ""
+    if age is not None and not rule.from_years.value <= age <= rule.to_years.value:
+        return ""
     done = [c for c in case.coded("pregnancy-test") if c.at is not None]
-    return not any(case.days_since(c.at) <= rule.window_days.value for c in done if c.at is not None)
+    if any(case.days_since(c.at) <= rule.window_days.value for c in done if c.at is not None):
+        return ""
+    unknown = [name for name, known in (("sex", sex == "female"), ("age", age is not None)) if not known]
+    where = f" ({w.listed(unknown)} not in the record)" if unknown else ""
+    return f"Pregnancy test: none within {w.days(int(rule.window_days.value))}{where}."
 
 
 def baseline_incomplete(case: Case) -> Iterator[Finding]:
@@ -168,12 +196,14 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
         return
     unreadable = [t.title for t in case.policy.monitoring if t.baseline and not _readable(case, t)]
     names = [t.title for t in missing] + (["pregnancy test"] if pregnancy else [])
-    why = [f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days." for t in missing]
+    why = [
+        f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days{_unusable(case, t, last_done(case, t))}."
+        for t in missing
+    ]
     says = [f"{t.title}: {_schedule(t)} ({case.policy.cite(t)})." for t in missing]
     orders = [t.order for t in missing if t.order]
     if pregnancy:
-        window = case.policy.pregnancy_test.window_days
-        why.append(f"Pregnancy test: none within {w.days(int(window.value))}.")
+        why.append(pregnancy)
         says.append(case.policy.pregnancy_test.says)
         orders.append("pregnancy-test")
     yield Finding(
@@ -204,15 +234,20 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
     day = case.course_day
     if not case.on_clozapine or case.starting or case.snapshot.state("labs") == "unavailable" or day is None:
         return
-    if day < case.policy.interactions.titration_days.value or case.results("clozapine-level") != NO_RESULTS:
+    results = case.results("clozapine-level")
+    if day < case.policy.interactions.titration_days.value or results.settled or results.preliminary:
         return
+    unusable = [u for u in results.unusable if is_a_result(u)]
     ordered = case.test_ordered("clozapine-level") is not None
     yield Finding(
         code="monitoring-overdue",
         severity="info",
         subject="monitoring-level",
         summary="No clozapine level on record: two troughs a week or more apart tell whether the dose is enough.",
-        why=(f"Day {day} of treatment; no plasma level was found.",),
+        why=(
+            f"Day {day} of treatment; no plasma level was found.",
+            *(f"Not usable: {w.safe(u.raw)}, {u.reason}." for u in unusable[-1:]),
+        ),
         policy_says=(case.policy.levels.says,),
         suggested=case.policy.levels.steps,
         evidence=tuple(
@@ -225,4 +260,4 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (monitoring_overdue, baseline_incomplete, clozapine_level_due)
+RULES = (when_it_bears(monitoring_overdue), baseline_incomplete, clozapine_level_due)

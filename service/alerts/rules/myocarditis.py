@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import Measurement, Problem
-from service.alerts.finding import Evidence, Finding, Offer, ReferTo
+from service.alerts.finding import Citation, Evidence, Finding, Offer, ReferTo
 from service.alerts.rules.counting import remove_drafts
 from service.alerts.rules.readings import (
     comparable,
     course_line,
     evidence,
     exceeds,
+    in_myocarditis_window,
     latest,
     line,
     on_day,
@@ -27,18 +28,13 @@ from service.alerts.rules.readings import (
 HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
 
 
-def _in_window(case: Case) -> bool:
-    """The first weeks; a course whose start nobody knows may be in them."""
-    day = case.course_day
-    return day is None or day < case.policy.myocarditis.window_days.value
-
-
-def _of_course(case: Case, newest: Measurement | None) -> Measurement | None:
-    """A recent result if it belongs to the present course (or to the start at hand)."""
+def _of_course(case: Case) -> Callable[[Measurement], bool]:
+    """Whether a result belongs to the present course (or to the start at hand)."""
     start = case.course.start
-    if newest is None or newest.at is None or case.starting or start is None:
-        return newest
-    return newest if case.snapshot.day(newest.at) >= case.snapshot.day(start) else None
+    if case.starting or start is None:
+        return lambda m: True
+    first = case.snapshot.day(start)
+    return lambda m: m.at is not None and case.snapshot.day(m.at) >= first
 
 
 def _heart_rate_signs(case: Case) -> list[Measurement]:
@@ -62,14 +58,15 @@ def _heart_rate_signs(case: Case) -> list[Measurement]:
 
 def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     """Troponin or CRP in the first weeks speak for myocarditis, or cannot be judged."""
-    if not (case.starting or case.continuing) or not _in_window(case):
+    if not (case.starting or case.continuing) or not in_myocarditis_window(case):
         return
     rule = case.policy.myocarditis
-    newest, crp = _of_course(case, latest(case, "troponin")), _of_course(case, recent(case, "crp"))
+    ours = _of_course(case)
+    newest, crp = latest(case, "troponin", ours), recent(case, "crp", wanted=ours)
     if newest is None and crp is None:
         return
     # A newer troponin that nobody can judge does not make an older, raised one disappear.
-    troponin = _of_course(case, recent_comparable(case, "troponin")) or newest
+    troponin = recent_comparable(case, "troponin", ours) or newest
     limit = troponin.upper_limit if troponin is not None else None
     unjudged = newest if newest is not None and not comparable(newest) else None
     stop = [
@@ -194,6 +191,49 @@ def _unjudged(case: Case, troponin: Measurement) -> Finding:
     )
 
 
+def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
+    """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
+    found = case.problems_of("myocarditis")
+    if not found or not case.continuing or case.clozapine_drafts:
+        return
+    start = case.course.start
+    first = case.snapshot.day(start) if start is not None else None
+    # One from before the course is history: it was weighed when clozapine was ordered.
+    now = [p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first]
+    if not now:
+        return
+    source = case.policy.sources["US-PI"]
+    verified = f" ({now[0].verification})" if now[0].verification not in ("", "confirmed") else ""
+    yield Finding(
+        code="myocarditis-suspected",
+        severity="critical",
+        subject="myocarditis-problem",
+        summary=w.summary(
+            f"{w.plain(now[0].label) or 'Myocarditis'}{verified} on the problem list under clozapine: stop clozapine, ask cardiology."
+        ),
+        why=(*(_problem_line(case, p) for p in now), course_line(case)),
+        policy_says=("Clozapine can cause myocarditis; it is stopped as soon as one is suspected.",),
+        suggested=(
+            "Stop clozapine.",
+            "Ask cardiology at once; echocardiogram.",
+            "If the problem is over, close it on the problem list.",
+        ),
+        evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in now),
+        citation=Citation(source.title, "boxed warning", source.url),
+        offers=(
+            *order(case, "troponin-crp", "stat", "Myocarditis under clozapine"),
+            ReferTo("cardiology", "stat", "Myocarditis under clozapine"),
+        ),
+        overrides="general",
+    )
+
+
+def _problem_line(case: Case, p: Problem) -> str:
+    when = f" (since {w.day(case.snapshot, p.onset)})" if p.onset is not None else ""
+    verified = f", {p.verification}" if p.verification not in ("", "confirmed") else ""
+    return f"Problem list: {w.safe(p.label)}{when}{verified}."
+
+
 def taken_before(case: Case, problem: Problem) -> bool:
     """The heart problem arose under clozapine, as far as the record tells: its text says so, or clozapine came first."""
     if "clozapine" in problem.label.lower():
@@ -209,17 +249,12 @@ def myocarditis_history(case: Case) -> Iterator[Finding]:
     past = [p for p in case.problems_of(*HEART_PROBLEMS, history=True) if not taken_before(case, p)]
     if not past:
         return
-    lines = []
-    for p in past:
-        when = f" (since {w.day(case.snapshot, p.onset)})" if p.onset is not None else ""
-        verified = f", {p.verification}" if p.verification not in ("", "confirmed") else ""
-        lines.append(f"Problem list: {w.safe(p.label)}{when}{verified}.")
     yield Finding(
         code="myocarditis-history",
         severity="critical",
         subject="rechallenge",
         summary=w.summary(f"{w.plain(past[0].label)} in the record: ask cardiology before clozapine."),
-        why=tuple(lines),
+        why=tuple(_problem_line(case, p) for p in past),
         policy_says=(
             "Clozapine can cause myocarditis and cardiomyopathy; after one of them it is not given again as a rule.",
         ),
@@ -234,4 +269,4 @@ def myocarditis_history(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (myocarditis_suspected, myocarditis_history)
+RULES = (myocarditis_suspected, myocarditis_on_the_list, myocarditis_history)
