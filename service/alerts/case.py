@@ -225,12 +225,14 @@ class Case:
         return (*self.other_drafts, *self.other_current)
 
     def taken_now(self, class_id: str) -> tuple[Medication, ...]:
-        """Other medications (drafted or current) with a drug of the class."""
-        return tuple(m for m in self.other_medications if any(has_class(d, class_id) for d in m.drugs))
+        """Other medications (drafted or current) with a drug of the class that reaches the circulation."""
+        return tuple(
+            m for m in self.other_medications if m.systemic and any(has_class(d, class_id) for d in m.drugs)
+        )
 
     def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
         """Other drugs whose record ended within the last so many days and which nothing else says are still taken."""
-        current = {d for m in self.other_medications for d in m.drugs}
+        current = {d for m in self.other_medications if m.systemic for d in m.drugs}
         stopped = []
         for m in self.snapshot.medications:
             if CLOZAPINE in m.drugs or m.end is None or m.not_taken or set(m.drugs) & current or not m.drugs:
