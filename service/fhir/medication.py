@@ -271,6 +271,8 @@ class MedicationReader:
             if draft or _dose_matters(found.drugs)
             else None,
             days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
+            # An order not to give a drug was never a treatment, whatever became of that order.
+            not_taken=r.doNotPerform is True and not draft,
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
             replaces=tuple(

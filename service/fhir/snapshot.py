@@ -21,7 +21,7 @@ from service.alerts.facts import (
 )
 from service.fhir.decode import Decoded, read_value
 from service.fhir.gather import Gathered
-from service.fhir.medication import CLOZAPINE, MedicationReader
+from service.fhir.medication import MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.resources import (
     AllergyIntolerance,
@@ -157,9 +157,9 @@ class _Builder:
                 selected = wanted is None or (r.id or "") in wanted
                 draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
                 self.drafts.append(draft)
-                # The draft of an order that the record holds already is the newer state of it; but until clozapine
-                # is stopped it is taken, and the order tells how.
-                if not (draft.stops and CLOZAPINE in draft.drugs):
+                # The draft of an order that the record holds already is the newer state of it; but until the drug
+                # is stopped it is taken, and the order tells how and since when.
+                if not draft.stops:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 self._test(r, draft=True)

@@ -69,12 +69,16 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
 
 
 def _stopped(text: str, index: int) -> dict[str, Any]:
-    """A draft that stops clozapine: the running order itself, an order linked to it, or one that names none."""
-    match = re.fullmatch(r"stop clozapine \((linked to )?(mr-\d+|unlinked)\)(?: because (.+))?", text)
+    """A draft that stops (or cancels) a drug: the running order itself, an order linked to it, or one that names none."""
+    match = re.fullmatch(r"(stop|cancel) (.+) \((linked to )?(mr-\d+|unlinked)\)(?: because (.+))?", text)
     assert match, f"not a stop: {text}"
-    linked, target, reason = match.groups()
+    verb, name, linked, target, reason = match.groups()
     own = not linked and target != "unlinked"
-    made = clozapine(300, id=target if own else f"draft-{index}", status="stopped")
+    identifier, status = target if own else f"draft-{index}", "stopped" if verb == "stop" else "cancelled"
+    if name == "clozapine":
+        made = clozapine(300, id=identifier, status=status)
+    else:
+        made = order(f"{name} oral tablet", id=identifier, status=status)
     if linked:
         made["priorPrescription"] = {"reference": f"MedicationRequest/{target}"}
     if reason:
@@ -95,7 +99,7 @@ def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
 
 
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
-    if text.startswith("stop "):
+    if text.startswith(("stop ", "cancel ")):
         return _stopped(text, index)
     for word, change in _NEVER_GIVEN.items():
         if text.startswith(word):
@@ -104,6 +108,12 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
         steps, _, since = text.removeprefix("clozapine steps ").partition(" since ")
         made = _titration(steps, f"draft-{index}" if draft else f"mr-{index}", "draft" if draft else "active")
         return made | ({"authoredOn": day_ago(int(since.removesuffix(" d")))} if since else {})
+    renewed, _, replaced = text.partition(" renewing ")
+    if replaced:
+        prior = {"priorPrescription": {"reference": f"MedicationRequest/{replaced}"}}
+        return _order(renewed, index, draft=draft) | prior
+    if text.startswith("completed "):
+        return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
     match = re.fullmatch(
         r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
