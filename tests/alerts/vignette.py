@@ -199,11 +199,18 @@ def _allergy(text: str, index: int) -> dict[str, Any]:
     }
 
 
-def _pregnancy_test(text: str, index: int) -> dict[str, Any]:
-    answer, days = text.removesuffix(" d ago").split()
-    result = observation("2106-3", None, None, float(days), id=f"hcg-{index}")
-    code = {"positive": "10828004", "negative": "260385009"}[answer]
-    return result | {"valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": code}]}}
+_ANSWERS = {"positive": "10828004", "negative": "260385009"}
+
+
+def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
+    """A coded answer: a code (a SNOMED CT one for a plain result), or, in quotation marks, an answer in words."""
+    match = re.fullmatch(r'("?)(.+?)"? ([\d.]+) d ago', text)
+    assert match, f"not an answer: {text}"
+    in_words, said, days = match.groups()
+    result = observation(loinc, None, None, float(days), id=id)
+    if in_words:
+        return result | {"valueCodeableConcept": {"text": said}}
+    return result | {"valueCodeableConcept": {"coding": [{"code": _ANSWERS.get(said, said)}]}}
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:
@@ -225,7 +232,12 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["dispenses"] += [_dispensed(t, i) for i, t in enumerate(row.get("dispensed", []))]
     sources["conditions"] += [_problem(t, i) for i, t in enumerate(row.get("problems", []))]
     sources["allergies"] += [_allergy(t, i) for i, t in enumerate(row.get("allergies", []))]
-    sources["labs"] += [_pregnancy_test(t, i) for i, t in enumerate(row.get("pregnancy_tests", []))]
+    sources["labs"] += [
+        _answer("2106-3", t, f"hcg-{i}") for i, t in enumerate(row.get("pregnancy_tests", []))
+    ]
+    sources["smoking"] += [
+        _answer("72166-2", t, f"smoking-{i}") for i, t in enumerate(row.get("smoking", []))
+    ]
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
@@ -239,5 +251,6 @@ def findings(row: dict[str, Any]) -> list[Finding]:
         zone=NOW.tzinfo,
         gathered=gathered,
         orders=Raw(orjson.dumps(orders)) if orders else None,
+        smoke_free_wards=row.get("smoke_free_wards", False),
     )
     return evaluate(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW)
