@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 
+from service.alerts.conditions import passing_kinds
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
 from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
@@ -391,7 +392,17 @@ class Case:
         if known.keys().isdisjoint(kinds):
             return ()
         found = {id(p): p for kind in kinds for p in known.get(kind, ())}
-        return tuple(p for p in found.values() if history or p.clinical_status not in _INACTIVE)
+        return tuple(p for p in found.values() if history or not self._is_over(p))
+
+    def _is_over(self, p: Problem) -> bool:
+        """A problem is over by its status; without one, by the date it ended, or as an old diagnosis of what passes by itself."""
+        if p.clinical_status:
+            return p.clinical_status in _INACTIVE
+        if p.abated is not None and p.abated <= self.as_of:
+            return True
+        if not p.of_encounter or p.onset is None or passing_kinds().isdisjoint(p.kinds):
+            return False
+        return self.days_since(p.onset) > self.policy.results.recent_days.value
 
     @lazy
     def ben(self) -> BenignEthnicNeutropenia:
@@ -403,7 +414,7 @@ class Case:
                 continue
             fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
             named = p.matched_by.startswith("text")
-            if named and p.clinical_status not in _INACTIVE and p.verification not in _NOT_CONFIRMED:
+            if named and not self._is_over(p) and p.verification not in _NOT_CONFIRMED:
                 evidence.append(fact)
             else:
                 hints.append(fact)

@@ -175,6 +175,10 @@ class Problem(Struct, frozen=True):
     onset_date_only: bool = False
     #: How it was recognised, shown on the card ("ICD-10-CM D70.8", "text").
     matched_by: str = ""
+    #: When it ended, as far as a date says so.
+    abated: datetime | None = None
+    #: The diagnosis of one encounter, not an entry of the problem list.
+    of_encounter: bool = False
 
 
 class Allergy(Struct, frozen=True):

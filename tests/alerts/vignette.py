@@ -169,6 +169,13 @@ def _dispensed(text: str, index: int) -> dict[str, Any]:
     }
 
 
+def _problem_code(name: str) -> dict[str, Any]:
+    """A text, or an ICD-10 code without one."""
+    if not name.startswith("code "):
+        return {"text": name}
+    return {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": name.removeprefix("code ")}]}
+
+
 def _problem(text: str, index: int) -> dict[str, Any]:
     name, _, verification = text.partition(" (")
     verification = verification.rstrip(")")
@@ -182,7 +189,7 @@ def _problem(text: str, index: int) -> dict[str, Any]:
         "verificationStatus": {
             "coding": [{"code": "confirmed" if status != "active" else verification or "confirmed"}]
         },
-        "code": {"text": name},
+        "code": _problem_code(name),
         "subject": {"reference": "Patient/clz-p1"},
     } | onset
 
@@ -214,7 +221,7 @@ def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:
-    """Evaluate one row."""
+    """Evaluate one row; tests in Python may add ``resources`` as they are, by source."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
     sources["patient"].append(
         {
@@ -238,6 +245,8 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["smoking"] += [
         _answer("72166-2", t, f"smoking-{i}") for i, t in enumerate(row.get("smoking", []))
     ]
+    for key, resources in row.get("resources", {}).items():
+        sources[key] += resources
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
