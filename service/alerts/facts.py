@@ -105,6 +105,8 @@ class Dose(Struct, frozen=True):
     doses_per_day: float | None = None
     steps: tuple[DoseStep, ...] = ()
     as_needed: bool = False
+    #: No part of it is taken regularly.
+    only_as_needed: bool = False
     #: The only daily dose is at bedtime / in the evening.
     bedtime: bool = False
     #: How the dose was written, as sent (shown to the clinician, escaped).

@@ -93,17 +93,20 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
     )
 
 
-def hypersensitivity(case: Case) -> Iterator[Finding]:
-    """An allergy or intolerance to clozapine on record."""
-    if not case.relevant:
-        return
-    found: list[Allergy] = [
+def clozapine_allergies(case: Case) -> list[Allergy]:
+    """Allergies and intolerances to clozapine on record that are neither over nor refuted."""
+    return [
         a
         for a in case.snapshot.allergies
         if CLOZAPINE in a.drugs
         and a.verification not in _NEVER_TRUE
         and a.clinical_status not in ("inactive", "resolved")
     ]
+
+
+def hypersensitivity(case: Case) -> Iterator[Finding]:
+    """An allergy or intolerance to clozapine on record."""
+    found = clozapine_allergies(case) if case.relevant else []
     if not found:
         return
     first = found[0]
