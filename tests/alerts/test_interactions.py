@@ -56,3 +56,46 @@ def test_a_stop_without_a_day_says_so() -> None:
     )
     card = next(f for f in found if f.code == "interaction-inhibitor-stopped")
     assert any("No record tells the day; it began 2026-11-11." in line for line in card.why)
+
+
+_MEMBERS = {
+    "interaction-myelosuppressive": "cisplatin carboplatin etoposide vincristine gemcitabine capecitabine temozolomide interferon-beta sulfadoxine",
+    "interaction-cns-depressant": "nitrazepam triazolam bromazepam butalbital pentobarbital oxymorphone dihydrocodeine doxylamine co-codamol",
+    "interaction-constipating": "oxymorphone dihydrocodeine Percocet Vicodin co-dydramol",
+    "interaction-anticholinergic": "cyproheptadine doxylamine alimemazine trimeprazine",
+    "interaction-hypotensive": "perindopril irbesartan nebivolol labetalol torsemide chlorthalidone indapamide eplerenone alfuzosin",
+    "interaction-dopamine-agonist": "Sinemet Madopar co-careldopa co-beneldopa",
+}
+
+
+@pytest.mark.parametrize(("code", "drug"), [(c, d) for c, drugs in _MEMBERS.items() for d in drugs.split()])
+def test_a_class_of_the_specification_holds_more_than_its_examples(code: str, drug: str) -> None:
+    found = findings({"on": ["clozapine 300 mg since 500 d"], "draft": [drug]})
+    assert any(code in (f.code, *f.also) for f in found)
+
+
+@pytest.mark.parametrize("drug", ["cisplatin", "etoposide", "capecitabine"])
+def test_every_cytotoxic_is_critical(drug: str) -> None:
+    found = findings({"on": ["clozapine 300 mg since 500 d"], "draft": [drug]})
+    assert next(f for f in found if f.code == "interaction-myelosuppressive").severity == "critical"
+
+
+@pytest.mark.parametrize(
+    ("product", "depot"),
+    [
+        ("Xeplion 100 mg", True),
+        ("Invega Hafyera 1092 mg", True),
+        ("Invega 6 mg tablet", False),
+        ("Zypadhera 300 mg powder", True),
+        ("Aristada 441 mg", True),
+        ("risperidone 37.5 mg prolonged-release suspension for injection", True),
+        ("aripiprazole 400 mg extended-release injectable suspension", True),
+        ("haloperidol long acting injection", True),
+        ("Depixol 3 mg tablet", False),
+        ("paliperidone 6 mg extended-release tablet", False),
+        ("quetiapine 300 mg prolonged-release tablet", False),
+    ],
+)
+def test_depots_are_known_by_brand_and_by_form(product: str, depot: bool) -> None:
+    found = findings({"on": ["clozapine 300 mg since 500 d"], "draft": [product]})
+    assert any("interaction-depot-antipsychotic" in (f.code, *f.also) for f in found) is depot
