@@ -348,9 +348,9 @@ class Case:
         assert measurement.at is not None, "series hold dated results only"
         return self.days_since(measurement.at)
 
-    def coded(self, kind: str) -> tuple[CodedResult, ...]:
-        """Coded observations of one kind, newest first, undated ones last."""
-        found = [c for c in self.snapshot.coded if c.kind == kind]
+    def coded(self, *kinds: str) -> tuple[CodedResult, ...]:
+        """Coded observations of the kinds, newest first, undated ones last."""
+        found = [c for c in self.snapshot.coded if c.kind in kinds]
         floor = datetime.min.replace(tzinfo=self.as_of.tzinfo)
         return tuple(sorted(found, key=lambda c: c.at or floor, reverse=True))
 
@@ -366,9 +366,9 @@ class Case:
 
     @lazy
     def age_years(self) -> int | None:
-        """Age in completed years; None when the birth date is unknown."""
+        """Age in completed years; None when the birth date is unknown, or still to come."""
         born = self.snapshot.birth_date
-        if born is None:
+        if born is None or born > self.today:
             return None
         return self.today.year - born.year - ((self.today.month, self.today.day) < (born.month, born.day))
 

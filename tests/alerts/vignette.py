@@ -242,6 +242,9 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["labs"] += [
         _answer("2106-3", t, f"hcg-{i}") for i, t in enumerate(row.get("pregnancy_tests", []))
     ]
+    sources["labs"] += [
+        _answer("82810-3", t, f"status-{i}") for i, t in enumerate(row.get("pregnancy_status", []))
+    ]
     sources["smoking"] += [
         _answer("72166-2", t, f"smoking-{i}") for i, t in enumerate(row.get("smoking", []))
     ]

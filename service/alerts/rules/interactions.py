@@ -202,6 +202,19 @@ def _bears_on_order(case: Case, medication: Medication) -> bool:
     return medication.role == "draft" or case.starting
 
 
+def _is_named_already(
+    drug_ids: tuple[str, ...],
+    matches: list[_Match],
+    best: dict[tuple[str, ...], tuple[Medication, list[_Match]]],
+) -> bool:
+    """The card of a combination product names these drugs, too, and is as severe."""
+    rank = SEVERITY_RANK[matches[0].severity]
+    return any(
+        set(drug_ids) < set(others) and SEVERITY_RANK[found[0].severity] >= rank
+        for others, (_, found) in best.items()
+    )
+
+
 def interacting_drugs(case: Case) -> Iterator[Finding]:
     """One finding per interacting drug; its most severe class leads."""
     if not case.clozapine_drafts and not case.on_clozapine:
@@ -222,6 +235,8 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
         if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
             best[drug_ids] = (medication, matches)
     for drug_ids, (medication, matches) in best.items():
+        if _is_named_already(drug_ids, matches, best):
+            continue
         if case.is_order_hook and matches[0].severity == "info" and not _bears_on_order(case, medication):
             continue  # an old, quiet combination is for the visit, not for the order
         yield _finding(case, drug_ids, medication, matches)

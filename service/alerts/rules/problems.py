@@ -186,8 +186,22 @@ def _pregnancies(case: Case) -> list[Problem]:
 
 
 def _known_test(case: Case) -> CodedResult | None:
-    """The newest pregnancy test that can be read: one that cannot does not take back the one before it."""
-    return next((t for t in case.coded("pregnancy-test") if t.value != "unknown" and t.at is not None), None)
+    """The newest pregnancy test or recorded status that can be read: one that cannot does not take back the one before it."""
+    return next(
+        (
+            t
+            for t in case.coded("pregnancy-test", "pregnancy-status")
+            if t.value != "unknown" and t.at is not None
+        ),
+        None,
+    )
+
+
+def _test_line(case: Case, test: CodedResult) -> str:
+    day = w.day(case.snapshot, test.at)
+    if test.kind == "pregnancy-test":
+        return f"Pregnancy test {test.value} on {day}."
+    return f"Recorded as {'pregnant' if test.value == 'positive' else 'not pregnant'} on {day}."
 
 
 def _is_positive(case: Case, test: CodedResult) -> bool:
@@ -202,7 +216,7 @@ def _pregnancy_doubts(case: Case, found: list[Problem], test: CodedResult | None
     if any(p.onset is not None and case.days_since(p.onset) > carried for p in found):
         yield f"On the list for more than {w.number(carried)} days: find out whether it is over."
     if found and test is not None and test.value == "negative":
-        yield f"Pregnancy test negative on {w.day(case.snapshot, test.at)}."
+        yield _test_line(case, test)
 
 
 def pregnancy(case: Case) -> Iterator[Finding]:
@@ -231,7 +245,7 @@ def pregnancy(case: Case) -> Iterator[Finding]:
         why=(
             *(_line(case, p) for p in found),
             *_pregnancy_doubts(case, found, newest),
-            *((f"Pregnancy test positive on {w.day(case.snapshot, test.at)}.",) if test is not None else ()),
+            *((_test_line(case, test),) if test is not None else ()),
         ),
         policy_says=(
             "Human data are limited; clozapine is given in pregnancy only if the benefit outweighs the risk.",

@@ -8,12 +8,12 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import CodedResult
 from service.alerts.finding import Evidence, Finding, OrderTest, Severity
-from service.alerts.rules.readings import reaches
+from service.alerts.rules.readings import reaches, when_it_bears
 
 
 def smoking_changed(case: Case) -> Iterator[Finding]:
     """The smoking status changed lately."""
-    if not case.continuing:
+    if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
         return
     rule = case.policy.interactions
     known = [
@@ -104,4 +104,4 @@ def _finding(
     )
 
 
-RULES = (smoking_changed,)
+RULES = (when_it_bears(smoking_changed),)
