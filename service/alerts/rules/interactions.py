@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.drugs import InteractionClass, classes_of, has_class
+from service.alerts.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
 from service.alerts.facts import Medication
 from service.alerts.finding import (
     SEVERITY_RANK,
@@ -82,8 +82,8 @@ def _dose_already_reduced(case: Case, drug_id: str) -> bool:
 
 def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
     found: list[_Match] = []
-    for group in classes_of(drug_id):
-        if not group.finding or (group.long_acting_only and not medication.long_acting):
+    for group in alerting_classes_of(drug_id):
+        if group.long_acting_only and not medication.long_acting:
             continue
         if group.unless_taking and case.taken_now(group.unless_taking):
             continue
@@ -222,10 +222,18 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
     best: dict[tuple[str, ...], tuple[Medication, list[_Match]]] = {}
+    judged: dict[tuple[str, bool, bool], list[_Match]] = {}  # a drug has many records, its history is one
     for medication in pool:
         if not medication.systemic:
             continue
-        found = [(drug_id, m) for drug_id in medication.drugs for m in _matches(case, drug_id, medication)]
+        found = []
+        for drug_id in medication.drugs:
+            if not alerting_classes_of(drug_id):
+                continue
+            key = (drug_id, medication.parenteral, medication.long_acting)
+            if key not in judged:
+                judged[key] = _matches(case, drug_id, medication)
+            found += [(drug_id, m) for m in judged[key]]
         if not found:
             continue
         # A combination product is one order and gets one card, named after its interacting ingredients, however they are listed.
