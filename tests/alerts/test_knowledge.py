@@ -8,7 +8,7 @@ import pytest
 
 from service.alerts import catalogue, codes
 from service.alerts.codes import coded_kinds, kinds
-from service.alerts.conditions import condition_kinds
+from service.alerts.conditions import ConditionKind, condition_kinds
 from service.alerts.drugs import InteractionClass, classes, drugs_by_name, names_of, product_rows
 from service.alerts.policy import policy_by_id
 
@@ -149,3 +149,48 @@ def test_depots_are_discouraged_not_forbidden() -> None:
     """What the product information says of depots (clinical-reference C1, rows 142 to 150, and I21)."""
     assert "discourages" in classes()["depot-antipsychotic"].says
     assert "forbids" not in classes()["depot-antipsychotic"].says
+
+
+_SPELLINGS = (
+    ("penia", "paenia"),
+    ("anemia", "anaemia"),
+    ("cythemia", "cythaemia"),
+    ("fecal", "faecal"),
+    ("feces", "faeces"),
+    ("apnea", "apnoea"),
+    ("metabolizer", "metaboliser"),
+    ("counseling", "counselling"),
+)
+
+
+@pytest.mark.parametrize(("kind_id", "kind"), condition_kinds().items(), ids=list(condition_kinds()))
+def test_problems_are_known_in_both_spellings(kind_id: str, kind: ConditionKind) -> None:
+    if kind_id == "neutropenia":  # reasons for a stop: "leukopenia" and "leucopenia" are its two
+        assert {"neutropenia", "neutropaenia", "leukopenia", "leucopenia"} <= set(kind.text)
+        return
+    for words in (kind.text, kind.without):
+        for american, british in _SPELLINGS:
+            for text in words:
+                if american in text:
+                    assert text.replace(american, british) in words
+                if british in text:
+                    assert text.replace(british, american) in words
+
+
+def test_an_order_for_a_result_that_satisfies_a_test_is_seen() -> None:
+    """A troponin of any kind that is read as a result is known as an order too, and the usual panel of clozapine levels."""
+    ordered = codes.tests_by_code()
+    for kind, test_id in (
+        ("troponin", "troponin-crp"),
+        ("crp", "troponin-crp"),
+        ("clozapine-level", "clozapine-level"),
+    ):
+        assert {code: ordered.get(code) for code in kinds()[kind].loinc} == dict.fromkeys(
+            kinds()[kind].loinc, (test_id,)
+        )
+    assert ordered["65632-2"] == ("clozapine-level",)
+
+
+def test_a_sum_with_norclozapine_is_no_clozapine_level() -> None:
+    assert not {"12375-2", "10992-6"} & set(kinds()["clozapine-level"].loinc)
+    assert not kinds()["norclozapine-level"].confirmed

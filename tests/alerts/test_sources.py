@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
-from service.alerts.policy import policy_by_id, policy_ids
+from service.alerts.policy import Limit, Minimum, Policy, Value, policy_by_id, policy_ids
 from service.alerts.policy_check import unconfirmed
 
 #: What the specification marks [check] and the fact base lists as read nowhere, by policy ("" = every policy).
@@ -100,3 +101,51 @@ def test_numbers_cite_the_text_that_gives_them() -> None:
     assert us.myocarditis.window_days.source == us.fever.early_days.source == "UK-SmPC"
     assert us.levels.toxic.source == "LABS"
     assert us.post_stop.window_days.source == us.dispensing.supply_source == "SERVICE"
+
+
+def _numbers(policy: Policy) -> list[tuple[str, Value | Limit | Minimum | None, str]]:
+    """Every number that a sentence of the policy stands for, with that sentence."""
+    start, falling, eosinophils, stop = policy.start, policy.falling, policy.eosinophils, policy.post_stop
+    return [
+        ("start, ANC", start.anc_minimum, start.says),
+        ("start, WBC", start.wbc_minimum, start.says),
+        ("start, ANC in BEN", start.ben_anc_minimum, start.says),
+        ("start, WBC in BEN", start.ben_wbc_minimum, start.says),
+        ("fall of the ANC", falling.anc_fall, falling.says),
+        ("fall of the ANC to", falling.anc_below, falling.says),
+        ("fall of the WBC", falling.wbc_fall, falling.says),
+        ("fall of the WBC to", falling.wbc_below, falling.says),
+        ("eosinophils", eosinophils.high, eosinophils.says),
+        ("eosinophils, restart", eosinophils.restart_below, eosinophils.says),
+        ("after a stop", stop.until_anc, stop.says),
+        ("after a stop, BEN", stop.ben_until_anc, stop.says),
+    ]
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_sentences_name_the_numbers_they_stand_for(policy_id: str) -> None:
+    policy = policy_by_id(policy_id)
+    assert [
+        what
+        for what, number, says in _numbers(policy)
+        if number is not None and f"{number.value:g}" not in says
+    ] == []
+    for tier in policy.missed_dose:
+        for share in (tier.percent_low, tier.percent_high, tier.single_mg):
+            assert share is None or f"{share:g}" in tier.says, tier.name
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_bands_name_only_their_own_bounds(policy_id: str) -> None:
+    policy = policy_by_id(policy_id)
+    for band in policy.bands:
+        bounds = {
+            int(bound) - less
+            for b in policy.bands_of(band.population, band.analyte)
+            for bound in (b.at_least, b.below or 0)
+            for less in (0, 1)
+        }
+        for text in (band.says, *band.steps):
+            named = {int(n) for n in re.findall(r"(\d{3,5})(?:/µL| to )", text)}
+            assert named <= bounds, (band.name, text)
+        assert band.analyte.upper() in band.says
