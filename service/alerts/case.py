@@ -284,14 +284,15 @@ class Case:
             return None
         return self.results(kind).newest
 
-    def worst_new(self, kind: str) -> Measurement | None:
-        """The newest result that decides: a newer preliminary one if it is lower than the settled one (clinical.md 3.1)."""
+    def worst_new(self, kind: str, *, higher_is_worse: bool = False) -> Measurement | None:
+        """The newest result that decides: a newer preliminary one if it is worse than the settled one (clinical.md 3.1)."""
         results = self.results(kind)
         newest = results.newest
         for m in results.preliminary:
             if newest is None:
                 return m
-            if m.at is not None and newest.at is not None and m.at >= newest.at and m.value < newest.value:
+            worse = m.value > newest.value if higher_is_worse else m.value < newest.value
+            if worse and m.at is not None and newest.at is not None and m.at >= newest.at:
                 return m
         return newest
 

@@ -185,7 +185,7 @@ class ObservationReader:
                 if kind is not None:
                     unit = self.local_units.get((LOINC, value), "") if self.local_units else ""
                     return kind, unit
-            elif self.local_codes:
+            if self.local_codes:  # a site may map further LOINC codes, too
                 local = self.local_codes.get((coding.system or "", value))
                 if local is not None and local in kinds():
                     return kinds()[local], self.local_units.get((coding.system or "", value), "")

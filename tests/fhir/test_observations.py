@@ -163,3 +163,18 @@ def test_a_value_that_cannot_be_true_is_kept_apart(code: str, value: float, unit
     facts = read(observation(code, value, unit, effectiveDateTime=ago(1)))
     assert kind not in facts.measurements
     assert [u.kind for u in facts.unusable] == [kind]
+
+
+def test_a_site_maps_a_further_loinc_code() -> None:
+    maps = snapshot.SiteMaps(codes={(LOINC, "14749-6"): "glucose"})
+    prefetch = {"labs": Raw(orjson.dumps(bundle(observation("14749-6", 15, "mmol/L"))))}
+    gathered, _ = from_prefetch(prefetch, dict.fromkeys(QUERIES))
+    facts = snapshot.build(
+        patient_id="clz-p1",
+        hook="patient-view",
+        zone=NOW.tzinfo,
+        gathered=gathered,
+        orders=None,
+        maps=maps,
+    )
+    assert [m.value for m in facts.measurements["glucose"]] == [pytest.approx(270.24)]

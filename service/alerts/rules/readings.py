@@ -122,9 +122,15 @@ def is_a_result(u: UnusableResult) -> bool:
 
 
 def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]:
-    """Results of the last hours, newest first."""
+    """Results of the last hours, newest first; preliminary ones among them, which may warn."""
+    if kind not in case.snapshot.measurements:
+        return ()
     since = case.as_of - timedelta(hours=hours)
-    return tuple(m for m in case.series(kind) if m.at is not None and since <= m.at)
+    results = case.results(kind)
+    found = [m for m in (*results.settled, *results.preliminary) if m.at is not None and since <= m.at]
+    if results.preliminary:
+        found.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
+    return tuple(found)
 
 
 def value(m: Measurement) -> str:
