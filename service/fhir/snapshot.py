@@ -7,6 +7,7 @@ from datetime import tzinfo
 
 from msgspec import Raw, Struct
 
+from service.alerts.catalogue import tests_by_text
 from service.alerts.codes import LOINC, tests_by_code
 from service.alerts.conditions import kinds_by_code, kinds_by_text
 from service.alerts.drugs import drugs_by_name, product_by_code
@@ -219,6 +220,8 @@ class _Builder:
             for t in tests_by_code().get(c.code, ())
         }
         label = s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or ""
+        if (named := tests_by_text().get(label.strip().lower())) is not None:
+            tests.add(named)
         if tests:
             self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.alerts.finding import Finding
+import pytest
+
+from service.alerts.catalogue import test as orderable
+from service.alerts.finding import Finding, OrderTest
 from tests.alerts.vignette import findings
 
 
@@ -85,3 +88,26 @@ def test_results_that_could_not_be_judged_are_named_with_the_reason() -> None:
     )
     assert [line.split(",")[0] for line in found.why] == ["Troponin “positive”", "CRP “180”", "ALT 400 U/L"]
     assert {e.ref for e in found.evidence} == {"Observation/r-0", "Observation/r-1", "Observation/r-2"}
+
+
+def _offered(found: Finding) -> set[str]:
+    return {o.test for o in found.offers if isinstance(o, OrderTest)}
+
+
+@pytest.mark.parametrize(
+    "test", ["troponin-crp", "ecg", "vital-signs", "weight", "hba1c", "lipids", "liver", "pregnancy-test"]
+)
+def test_a_test_that_was_suggested_and_ordered_is_not_offered_again(test: str) -> None:
+    offered = orderable(test)
+    row: dict[str, Any] = {"draft": ["clozapine 12.5 mg"], "hook": "order-sign", "sex": "female"}
+    assert test in _offered(only("baseline-incomplete", **row))
+    again = only("baseline-incomplete", **row, ordered=[offered.code or offered.text])
+    assert test not in _offered(again)
+    assert len(_offered(again)) == len(_offered(only("baseline-incomplete", **row))) - 1
+
+
+def test_another_test_that_is_ordered_changes_no_offer() -> None:
+    row: dict[str, Any] = {"draft": ["clozapine 12.5 mg"], "hook": "order-sign"}
+    assert _offered(only("baseline-incomplete", **row, ordered=["Serum sodium"])) == _offered(
+        only("baseline-incomplete", **row)
+    )
