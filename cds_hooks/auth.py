@@ -20,6 +20,7 @@ from starlette.types import Scope
 
 from cds_hooks.errors import ProtocolError
 from cds_hooks.keys import ALGORITHMS, RECOMMENDED, KeyNotFound
+from cds_hooks.p384 import ES384
 from cds_hooks.replay import Replays
 
 #: Longer than any token of this protocol.
@@ -138,6 +139,8 @@ class Authenticator:
         self._on_refused = on_refused
         self._leeway = leeway_seconds
         self._jws = PyJWS(algorithms=list(ALGORITHMS))
+        self._jws.unregister_algorithm("ES384")
+        self._jws.register_algorithm("ES384", ES384())
 
     async def __call__(self, scope: Scope) -> Any:
         """The principal of the client that calls. Raises ProtocolError 401."""

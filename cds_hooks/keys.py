@@ -16,6 +16,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 from msgspec import Struct
 
+from cds_hooks.p384 import P384Key
+
 log = logging.getLogger("cds_hooks.keys")
 
 #: Algorithm -> key type and curve. No HMAC and no "none": a client proves itself with a key that this service cannot sign with.
@@ -31,7 +33,7 @@ _MINIMUM_RSA_BITS = 2048
 _MAX_KEYS = 100
 _PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 
-#: (kid, algorithm) -> public key object of the cryptography library, ready to verify with.
+#: (kid, algorithm) -> public key, ready to verify with: of the cryptography library, for ES384 a P384Key.
 PublicKeys = Mapping[tuple[str, str], Any]
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -106,6 +108,8 @@ def _read_key(entry: Any) -> dict[tuple[str, str], Any]:
     public = {name: entry[name] for name in _PUBLIC_MEMBERS if name in entry}
     try:
         key: Any = ECAlgorithm.from_jwk(public) if kty == "EC" else RSAAlgorithm.from_jwk(public)
+        if curve == "P-384":
+            key = P384Key(key)
     except (PyJWTError, ValueError, TypeError):
         raise KeySetError("its numbers are not a key") from None
     if kty == "RSA" and key.key_size < _MINIMUM_RSA_BITS:

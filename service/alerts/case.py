@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 
+from service.alerts.conditions import passing_kinds
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
 from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
@@ -30,6 +31,8 @@ ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "med
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
 _NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
+#: Orders and statements that are over, with or without a date.
+_OVER = frozenset({"completed", "stopped", "ended"})
 
 
 class BenignEthnicNeutropenia(Struct, frozen=True):
@@ -88,6 +91,17 @@ class Case:
         return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and d.stops)
 
     @lazy
+    def stopping(self) -> bool:
+        """The call stops clozapine altogether: none is drafted and no other order of it runs on."""
+        if not self.stop_drafts or self.clozapine_drafts:
+            return False
+        live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
+        named = {s.ref for s in self.stop_drafts} | {r for s in self.stop_drafts for r in s.replaces}
+        known = named & {m.ref for m in self.clozapine_records}
+        # A stop that names no order of the record stops the only one there is.
+        return not (any(m.ref not in known for m in live) if known else len(live) > 1)
+
+    @lazy
     def clozapine_records(self) -> tuple[Medication, ...]:
         """Every record of clozapine but the drafts of this call."""
         return tuple(m for m in self.snapshot.medications if CLOZAPINE in m.drugs)
@@ -127,7 +141,7 @@ class Case:
         """An order, dispense, statement or administration covers today, or treatment is only interrupted."""
         if self._continues_unseen and self.clozapine_drafts:
             return True
-        return self.course.active
+        return self.course.active and not self.restarting
 
     @lazy
     def continuing(self) -> bool:
@@ -189,16 +203,46 @@ class Case:
             return sum(d for d in doses if d is not None)
         return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
 
-    def _mg_in_force(self, order: Medication) -> float | None:
-        """Daily dose of an order when the last dose was taken, mg: of a titration the step of that day, not the highest to come."""
+    def _mg_in_force(self, order: Medication, at: datetime | None = None) -> float | None:
+        """Daily dose of an order at a time (else when the last dose was taken), mg: of a titration that day's step, not the highest to come."""
         dose = order.dose
         began = order.start or order.authored
         if dose is None or not dose.steps or began is None:
             return dose.mg_per_day if dose is not None else None
-        moment = min(self.course.last_dose or self.as_of, order.end or self.as_of, self.as_of)
+        last = at or self.course.last_dose or self.as_of
+        moment = min(last, order.end or self.as_of, self.as_of)
         day = (self.snapshot.day(moment) - self.snapshot.day(began)).days
         reached = [s for s in dose.steps if s.first_day <= day] or dose.steps[:1]
         return max(reached, key=lambda s: s.first_day).mg_per_day
+
+    def mg_per_day_before(self, at: datetime) -> float | None:
+        """Daily dose of clozapine just before a time, mg; None when no readable record tells.
+
+        Of several regimens the one that began last counts (its orders of one day together), so that a higher dose of years
+        ago, or an order nobody closed, does not.
+        """
+        given = [
+            (began, m)
+            for m in self.clozapine_records
+            if m.dose is not None
+            and (began := m.start or m.authored) is not None
+            and began < at
+            and was_given(m, self.as_of)
+        ]
+        regimen = (
+            [g for g in given if g[1].role == "order"]
+            or [g for g in given if g[1].role == "statement"]
+            or given
+        )
+        if not regimen:
+            return None
+        last = max(self.snapshot.day(began) for began, _ in regimen)
+        doses = [
+            self._mg_in_force(m, at - timedelta(seconds=1))
+            for began, m in regimen
+            if self.snapshot.day(began) == last
+        ]
+        return None if None in doses else sum(d for d in doses if d is not None)
 
     @lazy
     def current_mg_per_day(self) -> float | None:
@@ -212,8 +256,13 @@ class Case:
 
     @lazy
     def other_current(self) -> tuple[Medication, ...]:
-        """Other drugs the record says are taken now, and unselected drafts of this session."""
-        live = [m for m in self.snapshot.medications if CLOZAPINE not in m.drugs and is_live(m, self.as_of)]
+        """Other drugs the record says are taken now and no order of this call ends, and unselected drafts of this session."""
+        ended = {ref for d in self.drafts if d.stops for ref in (d.ref, *d.replaces)}
+        live = [
+            m
+            for m in self.snapshot.medications
+            if CLOZAPINE not in m.drugs and is_live(m, self.as_of) and m.ref not in ended
+        ]
         unselected = [
             d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops
         ]
@@ -225,17 +274,27 @@ class Case:
         return (*self.other_drafts, *self.other_current)
 
     def taken_now(self, class_id: str) -> tuple[Medication, ...]:
-        """Other medications (drafted or current) with a drug of the class."""
-        return tuple(m for m in self.other_medications if any(has_class(d, class_id) for d in m.drugs))
+        """Other medications (drafted or current) with a drug of the class that reaches the circulation."""
+        return tuple(
+            m for m in self.other_medications if m.systemic and any(has_class(d, class_id) for d in m.drugs)
+        )
 
     def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
-        """Other drugs whose record ended within the last so many days and which nothing else says are still taken."""
-        current = {d for m in self.other_medications for d in m.drugs}
+        """Other drugs that were given, whose record ended within the last so many days and which nothing else says are still taken.
+
+        An order or statement that is over without saying since when counts while it began within those days: its end lies in them.
+        """
+        current = {d for m in self.other_medications if m.systemic for d in m.drugs}
         stopped = []
         for m in self.snapshot.medications:
-            if CLOZAPINE in m.drugs or m.end is None or m.not_taken or set(m.drugs) & current or not m.drugs:
+            if CLOZAPINE in m.drugs or set(m.drugs) & current or not m.drugs:
                 continue
-            if m.end <= self.as_of and self.days_since(m.end) <= within_days and not is_live(m, self.as_of):
+            over = m.end or (
+                (m.start or m.authored) if m.role in ("order", "statement") and m.status in _OVER else None
+            )
+            if over is None or over > self.as_of or self.days_since(over) > within_days:
+                continue
+            if was_given(m, self.as_of) and not is_live(m, self.as_of):
                 stopped.append(m)
         return tuple(stopped)
 
@@ -301,9 +360,9 @@ class Case:
         assert measurement.at is not None, "series hold dated results only"
         return self.days_since(measurement.at)
 
-    def coded(self, kind: str) -> tuple[CodedResult, ...]:
-        """Coded observations of one kind, newest first, undated ones last."""
-        found = [c for c in self.snapshot.coded if c.kind == kind]
+    def coded(self, *kinds: str) -> tuple[CodedResult, ...]:
+        """Coded observations of the kinds, newest first, undated ones last."""
+        found = [c for c in self.snapshot.coded if c.kind in kinds]
         floor = datetime.min.replace(tzinfo=self.as_of.tzinfo)
         return tuple(sorted(found, key=lambda c: c.at or floor, reverse=True))
 
@@ -319,9 +378,9 @@ class Case:
 
     @lazy
     def age_years(self) -> int | None:
-        """Age in completed years; None when the birth date is unknown."""
+        """Age in completed years; None when the birth date is unknown, or still to come."""
         born = self.snapshot.birth_date
-        if born is None:
+        if born is None or born > self.today:
             return None
         return self.today.year - born.year - ((self.today.month, self.today.day) < (born.month, born.day))
 
@@ -345,7 +404,17 @@ class Case:
         if known.keys().isdisjoint(kinds):
             return ()
         found = {id(p): p for kind in kinds for p in known.get(kind, ())}
-        return tuple(p for p in found.values() if history or p.clinical_status not in _INACTIVE)
+        return tuple(p for p in found.values() if history or not self._is_over(p))
+
+    def _is_over(self, p: Problem) -> bool:
+        """A problem is over by its status; without one, by the date it ended, or as an old diagnosis of what passes by itself."""
+        if p.clinical_status:
+            return p.clinical_status in _INACTIVE
+        if p.abated is not None and p.abated <= self.as_of:
+            return True
+        if not p.of_encounter or p.onset is None or passing_kinds().isdisjoint(p.kinds):
+            return False
+        return self.days_since(p.onset) > self.policy.results.recent_days.value
 
     @lazy
     def ben(self) -> BenignEthnicNeutropenia:
@@ -357,7 +426,7 @@ class Case:
                 continue
             fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
             named = p.matched_by.startswith("text")
-            if named and p.clinical_status not in _INACTIVE and p.verification not in _NOT_CONFIRMED:
+            if named and not self._is_over(p) and p.verification not in _NOT_CONFIRMED:
                 evidence.append(fact)
             else:
                 hints.append(fact)

@@ -12,11 +12,8 @@ from msgspec import Struct
 
 from service.alerts.finding import Severity
 
-_ICD10 = (
-    "http://hl7.org/fhir/sid/icd-10",
-    "http://hl7.org/fhir/sid/icd-10-cm",
-    "http://hl7.org/fhir/sid/icd-10-gm",
-)
+#: OIDs of ICD-10 and ICD-10-CM; the other identifiers (by country and year) have the name in them.
+_ICD10_OIDS = frozenset({"urn:oid:2.16.840.1.113883.6.3", "urn:oid:2.16.840.1.113883.6.90"})
 _SNOMED = "http://snomed.info/sct"
 
 
@@ -36,18 +33,31 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
 
     text: tuple[str, ...] = ()
     icd10: tuple[str, ...] = ()
+    #: Longer prefixes under one of ``icd10`` that mean something else.
+    not_icd10: tuple[str, ...] = ()
     snomed: tuple[str, ...] = ()
     contraindication: Contraindication | None = None
     #: Only what goes on now: "history of ileus" is none.
     active_only: bool = False
+    #: It passes by itself: the diagnosis of an encounter is soon history (``policy.results.recent_days``).
+    passing: bool = False
     #: Words that, anywhere in the text, deny it.
     without: tuple[str, ...] = ()
 
 
 class _Guards(Struct):
+    #: Words that deny a problem or give it to somebody else, before and after its name.
     before: tuple[str, ...]
-    #: Words that put a problem into the past.
+    after: tuple[str, ...]
+    #: Words that put a problem into the past, before and after its name.
     past: tuple[str, ...]
+    past_after: tuple[str, ...]
+    #: Words that may stand between one of these and the name.
+    between: tuple[str, ...]
+    #: Words before or after its name that say that a problem is only suspected.
+    doubt: tuple[str, ...]
+    #: Words that deny an allergy at the start of its text.
+    no_allergy: tuple[str, ...]
 
 
 class _Conditions(Struct):
@@ -71,51 +81,115 @@ def contraindications() -> dict[str, Contraindication]:
     }
 
 
+@cache
+def passing_kinds() -> frozenset[str]:
+    """Kinds of problems that pass by themselves."""
+    return frozenset(key for key, kind in _conditions().kind.items() if kind.passing)
+
+
+def _is_icd10(system: str) -> bool:
+    folded = system.lower()
+    return system in _ICD10_OIDS or ("icd-10" in folded and "pcs" not in folded)
+
+
+def _longest(code: str, prefixes: tuple[str, ...]) -> int:
+    """Length of the longest prefix a code begins with; points do not count, as many systems send none."""
+    return max((len(bare) for p in prefixes if code.startswith(bare := p.replace(".", ""))), default=0)
+
+
 @lru_cache(maxsize=4096)
 def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     """Kinds a coded problem belongs to."""
     if system == _SNOMED:
         return tuple(key for key, kind in _conditions().kind.items() if code in kind.snomed)
-    if system in _ICD10:
+    if _is_icd10(system):
+        bare = code.replace(".", "").upper()
         return tuple(
-            key for key, kind in _conditions().kind.items() if any(code.startswith(p) for p in kind.icd10)
+            key
+            for key, kind in _conditions().kind.items()
+            if _longest(bare, kind.icd10) > _longest(bare, kind.not_icd10)
         )
     return ()
 
 
+#: What may stand between the words of one statement; a comma, a full stop or a semicolon begins another one.
+_GAP = r"[^\w,.;]+"
+
+
 def _either(words: tuple[str, ...]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    longest_first = sorted(words, key=len, reverse=True)
+    # Two words may be joined by a hyphen, and a title such as "stage 4" be set off by a comma.
+    return "|".join(re.escape(word).replace(r"\ ", r"[\s,-]+") for word in longest_first)
 
 
 @cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str], re.Pattern[str] | None], ...]:
+def _named(kind_id: str = "") -> re.Pattern[str]:
+    """The names of one kind (else of all), without what stands around them: most texts hold none, and that is soon seen."""
+    kinds = _conditions().kind
+    words = kinds[kind_id].text if kind_id else tuple({text for kind in kinds.values() for text in kind.text})
+    return re.compile(rf"\b(?:{_either(words)})\b", re.IGNORECASE)
+
+
+@cache
+def _without(kind_id: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{_either(_conditions().kind[kind_id].without)})\b", re.IGNORECASE)
+
+
+@cache
+def _statement(kind_id: str) -> re.Pattern[str]:
+    """The names of one kind with the words before and after them that deny them or put them into the past."""
     guards = _conditions().guards
-    return tuple(
-        (
-            key,
-            re.compile(
-                rf"(?:(?P<guard>\b(?:{_either(guards.before)}))\W+)?(?:(?P<past>\b(?:{_either(guards.past)}))\W+)?"
-                rf"\b(?:{_either(kind.text)})\b",
-                re.IGNORECASE,
-            ),
-            re.compile(rf"\b(?:{_either(kind.without)})\b", re.IGNORECASE) if kind.without else None,
-        )
-        for key, kind in _conditions().kind.items()
-        if kind.text
+    between = rf"(?:(?:{_either(guards.between)}){_GAP}){{0,5}}"
+    return re.compile(
+        rf"(?:\b(?P<guard>{_either(guards.before)}){_GAP}{between})?(?:\b(?P<past>{_either(guards.past)}){_GAP}{between})?"
+        rf"\b(?:{_either(_conditions().kind[kind_id].text)})\b"
+        rf"(?:\W+(?:(?:is|was|has been|currently)\s+)?(?:(?P<denied>{_either(guards.after)})|(?P<over>{_either(guards.past_after)}))\b"
+        # "schizophrenia, family history of diabetes" denies the diabetes.
+        r"(?!\s+(?:of|for|to)\b))?",
+        re.IGNORECASE,
     )
 
 
-def _says(text: str, kind: ConditionKind, pattern: re.Pattern[str], without: re.Pattern[str] | None) -> bool:
-    if without is not None and without.search(text):
+def _says(text: str, kind_id: str, kind: ConditionKind) -> bool:
+    if not kind.text or not _named(kind_id).search(text):
+        return False
+    if kind.without and _without(kind_id).search(text):
         return False
     return any(
-        m.group("guard") is None and not (kind.active_only and m.group("past"))
-        for m in pattern.finditer(text)
+        not (m["guard"] or m["denied"]) and not (kind.active_only and (m["past"] or m["over"]))
+        for m in _statement(kind_id).finditer(text)
     )
 
 
 @lru_cache(maxsize=4096)
 def kinds_by_text(text: str) -> tuple[str, ...]:
     """Kinds named in a problem's text, unless a guard word denies them or, for what must go on now, puts them into the past."""
-    known = _conditions().kind
-    return tuple(key for key, pattern, without in _patterns() if _says(text, known[key], pattern, without))
+    if not _named().search(text):
+        return ()
+    return tuple(key for key, kind in _conditions().kind.items() if _says(text, key, kind))
+
+
+@cache
+def _doubt() -> re.Pattern[str]:
+    guards = _conditions().guards
+    between = rf"(?:(?:{_either(guards.between)}){_GAP}){{0,5}}"
+    doubt, name = _either(guards.doubt), _named().pattern
+    return re.compile(
+        rf"(?:\b(?:{doubt}){_GAP}|\?\s*){between}{name}|{name}(?:[\W]+(?:{doubt})\b|\s*\?)", re.IGNORECASE
+    )
+
+
+@lru_cache(maxsize=4096)
+def is_suspected(text: str) -> bool:
+    """True when the text itself calls a problem that it names a suspicion, whatever its status says."""
+    return _named().search(text) is not None and _doubt().search(text) is not None
+
+
+@cache
+def _no_allergy() -> re.Pattern[str]:
+    return re.compile(rf"\W*(?:{_either(_conditions().guards.no_allergy)})\b", re.IGNORECASE)
+
+
+def denies_allergy(text: str) -> bool:
+    """True for the text of an allergy that says that there is none ("no known allergy to ...")."""
+    return _no_allergy().match(text) is not None

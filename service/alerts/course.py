@@ -54,8 +54,10 @@ class Course(Struct, frozen=True):
     last_dose_date_only: bool = False
     last_dose_basis: Basis = ""
     last_dose_ref: str = ""
-    #: Clozapine is taken now, as far as the record tells.
+    #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day.
     active: bool = False
+    #: The last known dose lies beyond the restart limit, whatever is still ordered.
+    lapsed: bool = False
     #: The treatment ended at this time (stopped order, statement's end) and nothing has followed.
     stopped_at: datetime | None = None
     stop_reason: str = ""
@@ -295,8 +297,10 @@ def course_of(
             and not known_refs & set(first.replaces)
         ):
             start = None
-    live = [r for r in records if is_live(r, as_of)]
-    active = bool(live) and not (last_dose is not None and ends_course(as_of - last_dose))
+    # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
+    # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
+    active = any(is_live(r, as_of) for r in records)
+    lapsed = last_dose is not None and ends_course(as_of - last_dose)
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
         key=lambda r: r.end,  # type: ignore[arg-type,return-value]
@@ -310,6 +314,7 @@ def course_of(
         last_dose_basis=basis,
         last_dose_ref=dose_ref,
         active=active,
+        lapsed=lapsed,
         stopped_at=stopped_at,
         stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
         last_exposure=exposure_end,

@@ -126,9 +126,28 @@ def classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
     return _classes_of().get(drug_id, ())
 
 
+@cache
+def _class_ids() -> dict[str, frozenset[str]]:
+    return {drug_id: frozenset(c.id for c in groups) for drug_id, groups in _classes_of().items()}
+
+
+_NO_CLASS: frozenset[str] = frozenset()
+
+
 def has_class(drug_id: str, class_id: str) -> bool:
     """True when the drug belongs to the class."""
-    return any(c.id == class_id for c in classes_of(drug_id))
+    return class_id in _class_ids().get(drug_id, _NO_CLASS)
+
+
+@cache
+def _alerting() -> dict[str, tuple[InteractionClass, ...]]:
+    found = {drug_id: tuple(c for c in groups if c.finding) for drug_id, groups in _classes_of().items()}
+    return {drug_id: groups for drug_id, groups in found.items() if groups}
+
+
+def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
+    """Classes of a drug that raise a finding of their own beside clozapine."""
+    return _alerting().get(drug_id, ())
 
 
 @cache

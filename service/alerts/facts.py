@@ -105,6 +105,8 @@ class Dose(Struct, frozen=True):
     doses_per_day: float | None = None
     steps: tuple[DoseStep, ...] = ()
     as_needed: bool = False
+    #: No part of it is taken regularly.
+    only_as_needed: bool = False
     #: The only daily dose is at bedtime / in the evening.
     bedtime: bool = False
     #: How the dose was written, as sent (shown to the clinician, escaped).
@@ -175,6 +177,10 @@ class Problem(Struct, frozen=True):
     onset_date_only: bool = False
     #: How it was recognised, shown on the card ("ICD-10-CM D70.8", "text").
     matched_by: str = ""
+    #: When it ended, as far as a date says so.
+    abated: datetime | None = None
+    #: The diagnosis of one encounter, not an entry of the problem list.
+    of_encounter: bool = False
 
 
 class Allergy(Struct, frozen=True):

@@ -310,6 +310,7 @@ def read_dose(dosage: Any, strength: Strength) -> Dose:
         doses_per_day=lines[0].per_day if len(lines) == 1 or steps else sum(line.per_day for line in lines),
         steps=steps,
         as_needed=any(line.as_needed for line in lines),
+        only_as_needed=all(line.as_needed for line in lines),
         bedtime=all(line.bedtime for line in lines),
         text=text,
         notes=tuple(notes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from functools import lru_cache
@@ -38,24 +39,19 @@ DRUG_SYSTEMS = frozenset(
     }
 )
 #: Words of a route or form that keep a drug out of the circulation (clinical.md 2.4: eye, ear, nose, skin, inhaled).
-_LOCAL = (
-    "ophthalmic", "eye", "otic", "ear ", "auricular", "nasal", "topical", "cutaneous", "dermal", "cream", "ointment", "shampoo",
-    "inhal", "gel", "lotion", "mouthwash", "vaginal", "eardrop", "nebul",
-)  # fmt: skip
+#: Whole words: "subcutaneous" is not cutaneous, an "antibiotic" not otic, a gelatin or gel capsule no gel.
+_LOCAL = re.compile(
+    r"\b(?:ophth(?:alm\w*)?|(?:intra)?ocular|conjunctival|intravitreal|eye(?:drops?)?|otic|aural|ear(?:drops?)?|auricular|(?:intra)?nasal|"
+    r"topical(?:ly)?|cutaneous|dermal|cream|ointment|shampoo|inhal\w*|(?<!soft )(?<!soft-)gel(?![\s-]*cap)|lotion|mouthwash|vaginal|"
+    r"nebul\w*)\b",
+    re.IGNORECASE,
+)
 #: ... unless they are made to reach the circulation.
-_SYSTEMIC = ("transdermal", "patch", "suppository")
-_PARENTERAL = (
-    "intravenous",
-    "intramuscular",
-    "subcutaneous",
-    "parenteral",
-    "injection",
-    "injectable",
-    "infusion",
-    " iv",
-    " im",
-    "iv ",
-    "im ",
+_SYSTEMIC = re.compile(r"\b(?:transdermal|patch(?:es)?|suppositor(?:y|ies))\b", re.IGNORECASE)
+#: Whole words: "immediate release" is not IM.
+_PARENTERAL = re.compile(
+    r"\b(?:intravenous(?:ly)?|intramuscular(?:ly)?|subcutaneous(?:ly)?|parenteral|injections?|injectable|infusion|iv|im)\b|\bi\.[vm]\.",
+    re.IGNORECASE,
 )
 _INPATIENT = {
     "inpatient": "inpatient",
@@ -143,9 +139,8 @@ def forget_identified() -> None:
 @lru_cache(maxsize=4096)
 def route_facts(words: str) -> tuple[bool, bool]:
     """(reaches the circulation, by injection) as far as a route or product name tells."""
-    folded = f" {words} ".lower()
-    systemic = any(s in folded for s in _SYSTEMIC) or not any(local in folded for local in _LOCAL)
-    return systemic, any(p in folded for p in _PARENTERAL)
+    systemic = _SYSTEMIC.search(words) is not None or _LOCAL.search(words) is None
+    return systemic, _PARENTERAL.search(words) is not None
 
 
 class MedicationReader:
@@ -276,6 +271,8 @@ class MedicationReader:
             if draft or _dose_matters(found.drugs)
             else None,
             days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
+            # An order not to give a drug was never a treatment, whatever became of that order.
+            not_taken=r.doNotPerform is True and not draft,
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
             replaces=tuple(
@@ -323,7 +320,7 @@ class MedicationReader:
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
             else None
         )
-        systemic, _ = route_facts(sig_of(d.dosageInstruction).route)
+        systemic, parenteral = route_facts(sig_of(d.dosageInstruction).route)
         supply = _days(d.daysSupply)
         if (
             supply is None
@@ -343,6 +340,7 @@ class MedicationReader:
             matched_by=found.matched_by,
             status=d.status or "",
             systemic=systemic and found.systemic,
+            parenteral=parenteral or found.parenteral,
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,

@@ -44,7 +44,10 @@ QUERIES: dict[str, str] = {
     "dispenses": f"MedicationDispense?{_PATIENT}&_count=100",
     "administrations": f"MedicationAdministration?{_PATIENT}&_count=100",
     "counts": _observations(_codes(_COUNT_KINDS, *_CBC_PANELS), 100),
-    "labs": _observations(_codes(_LAB_KINDS, *coded_kinds()["pregnancy-test"].loinc), 100),
+    "labs": _observations(
+        _codes(_LAB_KINDS, *coded_kinds()["pregnancy-test"].loinc, *coded_kinds()["pregnancy-status"].loinc),
+        100,
+    ),
     "vitals": _observations(_codes(_VITAL_KINDS, *_BLOOD_PRESSURE_PANELS), 50),
     "conditions": f"Condition?{_PATIENT}&_count=100",
     "allergies": f"AllergyIntolerance?{_PATIENT}&_count=50",

@@ -116,7 +116,14 @@ class Condition(Resource, tag="Condition"):
     code: CodeableConcept | None = None
     clinicalStatus: CodeableConcept | None = None
     verificationStatus: CodeableConcept | None = None
+    category: Any = None
     onsetDateTime: str | None = None
+    onsetPeriod: Any = None
+    abatementDateTime: str | None = None
+    abatementPeriod: Any = None
+    abatementString: Any = None
+    abatementAge: Any = None
+    abatementRange: Any = None
     recordedDate: str | None = None
 
 
@@ -127,6 +134,8 @@ class AllergyIntolerance(Resource, tag="AllergyIntolerance"):
     code: CodeableConcept | None = None
     clinicalStatus: CodeableConcept | None = None
     verificationStatus: CodeableConcept | None = None
+    #: Read only for its substances and signs.
+    reaction: Any = None
 
 
 class ServiceRequest(Resource, tag="ServiceRequest"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
+from typing import Any
 
+import msgspec
 from msgspec import Raw, Struct
 
 from service.alerts.catalogue import tests_by_text
 from service.alerts.codes import LOINC, tests_by_code
-from service.alerts.conditions import kinds_by_code, kinds_by_text
+from service.alerts.conditions import denies_allergy, is_suspected, kinds_by_code, kinds_by_text
 from service.alerts.drugs import drugs_by_name, product_by_code
 from service.alerts.facts import (
     Allergy,
@@ -22,7 +24,7 @@ from service.alerts.facts import (
 )
 from service.fhir.decode import Decoded, read_value
 from service.fhir.gather import Gathered
-from service.fhir.medication import CLOZAPINE, MedicationReader
+from service.fhir.medication import MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.resources import (
     AllergyIntolerance,
@@ -41,6 +43,7 @@ from service.fhir.resources import (
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.times import read_date, read_moment
 
+_HL7 = "http://terminology.hl7.org/"
 _LIVE_REQUEST = frozenset({"draft", "active", "on-hold"})
 DRAFTS = "draftOrders"
 _RESULTS = frozenset({"counts", "labs", "vitals", "smoking"})
@@ -158,9 +161,9 @@ class _Builder:
                 selected = wanted is None or (r.id or "") in wanted
                 draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
                 self.drafts.append(draft)
-                # The draft of an order that the record holds already is the newer state of it; but until clozapine
-                # is stopped it is taken, and the order tells how.
-                if not (draft.stops and CLOZAPINE in draft.drugs):
+                # The draft of an order that the record holds already is the newer state of it; but until the drug
+                # is stopped it is taken, and the order tells how and since when.
+                if not draft.stops:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 self._test(r, draft=True)
@@ -179,35 +182,54 @@ class _Builder:
         kinds = by_text | by_code
         if not kinds:
             return
-        onset = read_moment(c.onsetDateTime or c.recordedDate, self.zone)
-        ref = f"Condition/{c.id}"
-        self.conditions[ref] = Problem(
+        onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
+        status = _code(c.clinicalStatus).lower()
+        verification = _code(c.verificationStatus).lower()
+        if verification in ("", "confirmed") and is_suspected(label):
+            verification = "provisional"  # a suspicion in words must relax no threshold
+        abated = read_moment(c.abatementDateTime or _end(c.abatementPeriod), self.zone)
+        if not status and abated is None and (c.abatementString or c.abatementAge or c.abatementRange):
+            status = "resolved"  # it is said to be over, if not with a date
+        ref = f"Condition/{c.id}" if c.id else ""
+        # What has no id is kept by its place: it must not stand for another one.
+        self.conditions[ref or f"#{len(self.conditions)}"] = Problem(
             ref=ref,
             kinds=tuple(kinds),
             label=label,
-            clinical_status=_code(c.clinicalStatus),
-            verification=_code(c.verificationStatus),
+            clinical_status=status,
+            verification=verification,
             onset=onset.at if onset else None,
             onset_date_only=onset.date_only if onset else False,
             matched_by="text" if by_text else "code",
+            abated=abated.at if abated else None,
+            of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )
 
     def _allergy(self, a: AllergyIntolerance) -> None:
-        if a.code is None:
-            return
-        names = [t for t in (a.code.text, *(c.display for c in a.code.coding or ())) if t]
-        drugs = {d for name in names for d in drugs_by_name(name)}
-        for coding in a.code.coding or ():
-            product = product_by_code(coding.system or "", coding.code or "")
-            drugs |= set(product.drugs) if product is not None else set()
+        names, drugs = _allergens(a.code)
+        reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
+        for reaction in reactions:
+            more, found = _allergens(_concept(reaction.get("substance")))
+            names, drugs = names + more, drugs | found
+        signs = [
+            text
+            for reaction in reactions
+            for said in (
+                [reaction.get("description")],
+                [_words(_concept(m)) for m in _listed(reaction.get("manifestation"))],
+            )
+            for text in said
+            if isinstance(text, str) and text
+        ]
         if drugs:
-            ref = f"AllergyIntolerance/{a.id}"
-            self.allergies[ref] = Allergy(
+            ref = f"AllergyIntolerance/{a.id}" if a.id else ""
+            self.allergies[ref or f"#{len(self.allergies)}"] = Allergy(
                 ref,
                 tuple(sorted(drugs)),
                 names[0] if names else "",
-                _code(a.clinicalStatus),
-                _code(a.verificationStatus),
+                _code(a.clinicalStatus).lower(),
+                _code(a.verificationStatus).lower(),
+                ", ".join(dict.fromkeys(signs)),
             )
 
     def _test(self, s: ServiceRequest, *, draft: bool) -> None:
@@ -226,10 +248,61 @@ class _Builder:
             self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
 
 
-def _code(concept: CodeableConcept | None) -> str:
+def _allergens(concept: CodeableConcept | None) -> tuple[list[str], set[str]]:
+    """(names, drugs) of a substance; a text that denies an allergy names none."""
+    if concept is None:
+        return [], set()
+    names = [t for t in (concept.text, *(c.display for c in concept.coding or ())) if t]
+    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name)}
+    for coding in concept.coding or ():
+        product = product_by_code(coding.system or "", coding.code or "")
+        drugs |= set(product.drugs) if product is not None else set()
+    return names, drugs
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _concept(value: Any) -> CodeableConcept | None:
+    """A CodeableConcept that was decoded as plain JSON; None when it is none."""
+    try:
+        return msgspec.convert(value, CodeableConcept) if isinstance(value, dict) else None
+    except msgspec.ValidationError:
+        return None
+
+
+def _words(concept: CodeableConcept | None) -> str:
     if concept is None:
         return ""
-    return next((c.code for c in concept.coding or () if c.code), concept.text or "") or ""
+    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+
+
+def _start(period: Any) -> Any:
+    return period.get("start") if isinstance(period, dict) else None
+
+
+def _end(period: Any) -> Any:
+    return period.get("end") if isinstance(period, dict) else None
+
+
+def _has_code(concepts: Any, code: str) -> bool:
+    """True when one of several CodeableConcepts, decoded as plain JSON, has a code."""
+    return any(
+        isinstance(coding, dict) and coding.get("code") == code
+        for concept in _listed(concepts)
+        if isinstance(concept, dict)
+        for coding in _listed(concept.get("coding"))
+    )
+
+
+def _code(concept: CodeableConcept | None) -> str:
+    """Code of a status: HL7's own before a local one, else its text."""
+    if concept is None:
+        return ""
+    codings = [c for c in concept.coding or () if c.code]
+    own = next((c.code for c in codings if (c.system or "").startswith(_HL7)), None)
+    return own or next((c.code for c in codings), None) or concept.text or ""
 
 
 def build(

@@ -85,6 +85,59 @@ def test_a_cancelled_order_is_no_trial() -> None:
     assert _criteria(_RISPERIDONE, withdrawn).endswith("1 more antipsychotic of 6 weeks needed.")
 
 
+def test_what_is_taken_as_needed_only_is_no_trial() -> None:
+    needed = _taken("olanzapine", 100, 0, "a")
+    needed["dosageInstruction"][0]["asNeededBoolean"] = True
+    assert _criteria(_RISPERIDONE, needed).endswith("1 more antipsychotic of 6 weeks needed.")
+    needed["dosageInstruction"].append(_taken("olanzapine", 100, 0, "b")["dosageInstruction"][0])
+    assert _criteria(_RISPERIDONE, needed).startswith("Treatment resistance: 2 antipsychotics")
+
+
+def test_a_dispense_without_days_of_supply_is_of_unknown_length() -> None:
+    handed = _dispensed(100, 28) | {"medicationCodeableConcept": {"text": "olanzapine 10 mg tablet"}}
+    del handed["daysSupply"]
+    assert "1 on record of unknown length" in _criteria(_RISPERIDONE, dispenses=[handed])
+
+
+_TWO_TRIALS = (_RISPERIDONE, _taken("olanzapine", 900, 800, "o"))
+
+
+def _on_list(text: str, **more: Any) -> Json:
+    return _SCHIZOPHRENIA | {"id": "more", "code": {"text": text}} | more
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"medications": [_taken("clozapine", 700, 600, "c")]}, "Clozapine was taken before, until"),
+        ({"conditions": [_on_list("agranulocytosis", clinicalStatus={"text": "resolved"})]}, "agranulocytosis"),
+        ({"conditions": [_on_list("history of myocarditis")]}, "history of myocarditis"),
+        ({"allergies": [{"resourceType": "AllergyIntolerance", "id": "a", "code": {"text": "clozapine"}}]}, "Allergy list"),
+    ],
+)  # fmt: skip
+def test_clozapine_is_not_just_offered_to_whom_it_harmed_or_had_it(
+    more: dict[str, list[Json]], says: str
+) -> None:
+    card = _found(
+        medications=[*_TWO_TRIALS, *more.get("medications", [])],
+        conditions=[_SCHIZOPHRENIA, *more.get("conditions", [])],
+        allergies=more.get("allergies", []),
+    )["trs-criteria"]
+    assert any(says in line for line in card.why)
+    assert "see the record on clozapine" in card.summary
+    assert "If the criteria are met, offer clozapine." not in card.suggested
+
+
+def test_clozapine_is_offered_where_nothing_speaks_against_it() -> None:
+    refuted = {"resourceType": "AllergyIntolerance", "id": "a", "code": {"text": "clozapine"}}
+    refuted["verificationStatus"] = {"coding": [{"code": "refuted"}]}
+    card = _found(medications=[*_TWO_TRIALS], conditions=[_SCHIZOPHRENIA], allergies=[refuted])[
+        "trs-criteria"
+    ]
+    assert "consider clozapine" in card.summary
+    assert "If the criteria are met, offer clozapine." in card.suggested
+
+
 def test_an_order_without_an_end_is_said_to_be_of_unknown_length() -> None:
     assert "1 on record of unknown length" in _criteria(_RISPERIDONE, _taken("olanzapine", 100, None, "a"))
 
@@ -155,6 +208,28 @@ def test_a_patient_who_got_worse_is_said_to_be_worse() -> None:
         "7 % worse"
         in _pathway(_panss(100, 505), _panss(105, 5), *_LEVELS)["clozapine-resistance-review"].summary
     )
+
+
+@pytest.mark.parametrize(("last", "adequate"), [(349, False), (350, True)])
+def test_a_level_that_fell_again_is_no_adequate_trial(last: float, adequate: bool) -> None:
+    found = _pathway(_panss(100, 505), _panss(98, 5), *_LEVELS, _level(last, 20))
+    assert ("clozapine-resistance-review" in found) is adequate
+    if not adequate:
+        assert "350 ng/mL again" in found["adequate-trial-not-met"].summary
+
+
+def test_one_antipsychotic_with_another_drug_in_it_is_no_polypharmacy() -> None:
+    combined = order("olanzapine and fluoxetine capsule", id="of", status="active", authoredOn=day_ago(100))
+    card = _found(medications=[combined], conditions=[_SCHIZOPHRENIA])["pseudo-resistance-checklist"]
+    assert not any(line.startswith("Antipsychotics together") for line in card.why)
+
+
+def test_eye_drops_are_no_inducer() -> None:
+    drops = order("dexamethasone eye drops", id="d", status="active", authoredOn=day_ago(100))
+    card = _found(medications=[_RISPERIDONE, drops], conditions=[_SCHIZOPHRENIA])[
+        "pseudo-resistance-checklist"
+    ]
+    assert not any(line.startswith("Inducer") for line in card.why)
 
 
 def test_levels_of_an_earlier_course_do_not_count() -> None:

@@ -80,12 +80,16 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
 
 
 def _stopped(text: str, index: int) -> dict[str, Any]:
-    """A draft that stops clozapine: the running order itself, an order linked to it, or one that names none."""
-    match = re.fullmatch(r"stop clozapine \((linked to )?(mr-\d+|unlinked)\)(?: because (.+))?", text)
+    """A draft that stops (or cancels) a drug: the running order itself, an order linked to it, or one that names none."""
+    match = re.fullmatch(r"(stop|cancel) (.+) \((linked to )?(mr-\d+|unlinked)\)(?: because (.+))?", text)
     assert match, f"not a stop: {text}"
-    linked, target, reason = match.groups()
+    verb, name, linked, target, reason = match.groups()
     own = not linked and target != "unlinked"
-    made = clozapine(300, id=target if own else f"draft-{index}", status="stopped")
+    identifier, status = target if own else f"draft-{index}", "stopped" if verb == "stop" else "cancelled"
+    if name == "clozapine":
+        made = clozapine(300, id=identifier, status=status)
+    else:
+        made = order(f"{name} oral tablet", id=identifier, status=status)
     if linked:
         made["priorPrescription"] = {"reference": f"MedicationRequest/{target}"}
     if reason:
@@ -106,7 +110,7 @@ def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
 
 
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
-    if text.startswith("stop "):
+    if text.startswith(("stop ", "cancel ")):
         return _stopped(text, index)
     for word, change in _NEVER_GIVEN.items():
         if text.startswith(word):
@@ -115,6 +119,12 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
         steps, _, since = text.removeprefix("clozapine steps ").partition(" since ")
         made = _titration(steps, f"draft-{index}" if draft else f"mr-{index}", "draft" if draft else "active")
         return made | ({"authoredOn": day_ago(int(since.removesuffix(" d")))} if since else {})
+    renewed, _, replaced = text.partition(" renewing ")
+    if replaced:
+        prior = {"priorPrescription": {"reference": f"MedicationRequest/{replaced}"}}
+        return _order(renewed, index, draft=draft) | prior
+    if text.startswith("completed "):
+        return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
     match = re.fullmatch(
         r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
@@ -170,6 +180,13 @@ def _dispensed(text: str, index: int) -> dict[str, Any]:
     }
 
 
+def _problem_code(name: str) -> dict[str, Any]:
+    """A text, or an ICD-10 code without one."""
+    if not name.startswith("code "):
+        return {"text": name}
+    return {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": name.removeprefix("code ")}]}
+
+
 def _problem(text: str, index: int) -> dict[str, Any]:
     name, _, verification = text.partition(" (")
     verification = verification.rstrip(")")
@@ -183,7 +200,7 @@ def _problem(text: str, index: int) -> dict[str, Any]:
         "verificationStatus": {
             "coding": [{"code": "confirmed" if status != "active" else verification or "confirmed"}]
         },
-        "code": {"text": name},
+        "code": _problem_code(name),
         "subject": {"reference": "Patient/clz-p1"},
     } | onset
 
@@ -200,11 +217,18 @@ def _allergy(text: str, index: int) -> dict[str, Any]:
     }
 
 
-def _pregnancy_test(text: str, index: int) -> dict[str, Any]:
-    answer, days = text.removesuffix(" d ago").split()
-    result = observation("2106-3", None, None, float(days), id=f"hcg-{index}")
-    code = {"positive": "10828004", "negative": "260385009"}[answer]
-    return result | {"valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": code}]}}
+_ANSWERS = {"positive": "10828004", "negative": "260385009"}
+
+
+def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
+    """A coded answer: a code (a SNOMED CT one for a plain result), or, in quotation marks, an answer in words."""
+    match = re.fullmatch(r'("?)(.+?)"? ([\d.]+) d ago', text)
+    assert match, f"not an answer: {text}"
+    in_words, said, days = match.groups()
+    result = observation(loinc, None, None, float(days), id=id)
+    if in_words:
+        return result | {"valueCodeableConcept": {"text": said}}
+    return result | {"valueCodeableConcept": {"coding": [{"code": _ANSWERS.get(said, said)}]}}
 
 
 def _test_order(text: str, index: int) -> dict[str, Any]:
@@ -220,7 +244,7 @@ def _test_order(text: str, index: int) -> dict[str, Any]:
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:
-    """Evaluate one row."""
+    """Evaluate one row; tests in Python may add ``resources`` as they are, by source."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
     sources["patient"].append(
         {
@@ -238,7 +262,17 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["dispenses"] += [_dispensed(t, i) for i, t in enumerate(row.get("dispensed", []))]
     sources["conditions"] += [_problem(t, i) for i, t in enumerate(row.get("problems", []))]
     sources["allergies"] += [_allergy(t, i) for i, t in enumerate(row.get("allergies", []))]
-    sources["labs"] += [_pregnancy_test(t, i) for i, t in enumerate(row.get("pregnancy_tests", []))]
+    sources["labs"] += [
+        _answer("2106-3", t, f"hcg-{i}") for i, t in enumerate(row.get("pregnancy_tests", []))
+    ]
+    sources["labs"] += [
+        _answer("82810-3", t, f"status-{i}") for i, t in enumerate(row.get("pregnancy_status", []))
+    ]
+    sources["smoking"] += [
+        _answer("72166-2", t, f"smoking-{i}") for i, t in enumerate(row.get("smoking", []))
+    ]
+    for key, resources in row.get("resources", {}).items():
+        sources[key] += resources
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     drafts += [_test_order(t, i) for i, t in enumerate(row.get("ordered", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
@@ -253,5 +287,6 @@ def findings(row: dict[str, Any]) -> list[Finding]:
         zone=NOW.tzinfo,
         gathered=gathered,
         orders=Raw(orjson.dumps(orders)) if orders else None,
+        smoke_free_wards=row.get("smoke_free_wards", False),
     )
     return evaluate(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW)

@@ -7,9 +7,16 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given, settings
+from hypothesis.strategies import DataObject, data, integers, sampled_from
+from jwt.algorithms import ECAlgorithm
+from jwt.exceptions import InvalidKeyError
+from jwt.utils import der_to_raw_signature
 
 from cds_hooks.keys import CachedKeys, KeyNotFound, KeySetError, read_key_set
+from cds_hooks.p384 import ES384, P384Key
 from tests.signing import Signer, public_jwk
 
 
@@ -188,9 +195,56 @@ def test_keys_that_are_left_out_say_why() -> None:
 
 
 def test_a_private_key_in_the_set_is_not_taken_in() -> None:
-    from jwt.algorithms import ECAlgorithm
-
     private = ec.generate_private_key(ec.SECP384R1())
     leaked = ECAlgorithm.to_jwk(private, as_dict=True) | {"kid": "x"}
     (key,) = _read(leaked).keys.values()
-    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert isinstance(key.public, ec.EllipticCurvePublicKey)
+
+
+_MESSAGE = b"eyJhbGciOiJFUzM4NCJ9.eyJpc3MiOiJodHRwczovL2Voci5leGFtcGxlIn0"
+_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+
+
+def _signed(private: ec.EllipticCurvePrivateKey) -> bytes:
+    return der_to_raw_signature(private.sign(_MESSAGE, ec.ECDSA(hashes.SHA384())), private.curve)
+
+
+def test_p384_signatures_are_verified() -> None:
+    private, other = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
+    key, signature = P384Key(private.public_key()), _signed(private)
+    assert key.verified(_MESSAGE, signature)
+    assert not key.verified(_MESSAGE + b" ", signature)
+    assert not P384Key(other.public_key()).verified(_MESSAGE, signature)
+    with pytest.raises(ValueError, match=r"P-384 is expected"):
+        P384Key(ec.generate_private_key(ec.SECP256R1()).public_key())
+
+
+@pytest.mark.parametrize(
+    ("r", "s"),
+    [(0, 0), (0, 1), (1, 0), (1, 1), (_ORDER, 1), (1, _ORDER), (_ORDER - 1, _ORDER - 1), (2**384 - 1, 2**384 - 1)],
+)  # fmt: skip
+def test_numbers_that_no_signature_has_verify_nothing(r: int, s: int) -> None:
+    key = P384Key(ec.generate_private_key(ec.SECP384R1()).public_key())
+    assert not key.verified(_MESSAGE, r.to_bytes(48, "big") + s.to_bytes(48, "big"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data())
+def test_both_libraries_judge_spoilt_signatures_alike(drawn: DataObject) -> None:
+    private = ec.derive_private_key(drawn.draw(integers(1, 2**128)), ec.SECP384R1())
+    signature = bytearray(_signed(private))
+    for _ in range(drawn.draw(integers(0, 2))):
+        signature[drawn.draw(integers(0, 95))] ^= drawn.draw(integers(0, 255))
+    spoilt = bytes(signature[: drawn.draw(sampled_from((96, 96, 96, 95, 0)))])
+    reference = ECAlgorithm(ECAlgorithm.SHA384).verify(_MESSAGE, private.public_key(), spoilt)
+    assert P384Key(private.public_key()).verified(_MESSAGE, spoilt) is reference
+
+
+def test_es384_takes_no_other_key() -> None:
+    for stranger in (
+        b"secret",
+        "-----BEGIN PUBLIC KEY-----",
+        ec.generate_private_key(ec.SECP384R1()).public_key(),
+    ):
+        with pytest.raises(InvalidKeyError):
+            ES384().prepare_key(stranger)

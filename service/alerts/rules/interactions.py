@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.drugs import InteractionClass, classes_of
+from service.alerts.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
 from service.alerts.facts import Medication
 from service.alerts.finding import (
     SEVERITY_RANK,
@@ -19,6 +19,8 @@ from service.alerts.finding import (
     RemoveDraft,
     Severity,
 )
+from service.alerts.rules.readings import reaches
+from service.alerts.rules.together import clozapine_dose_before, taken_since
 
 _DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
 
@@ -31,22 +33,22 @@ class _Match:
         self.severity = severity
 
 
-def _new_together(case: Case, medication: Medication) -> bool:
-    """True unless both drugs have been taken together for longer than the policy calls long-standing."""
-    if medication.role == "draft" or case.starting:
+def _new_together(case: Case, drug_id: str) -> bool:
+    """True unless both drugs have been taken together for longer than the policy calls long-standing; a renewal is nothing new."""
+    if case.starting:
         return True
-    limit = case.policy.interactions.long_standing_days.value
-    both_since = [at for at in (medication.start or medication.authored, case.course.start) if at is not None]
-    if medication.start is None and medication.authored is None:
+    since = taken_since(case, drug_id)
+    if since is None:
         return True
-    return case.days_since(max(both_since)) <= limit
+    both_since = max(at for at in (since, case.course.start) if at is not None)
+    return case.days_since(both_since) <= case.policy.interactions.long_standing_days.value
 
 
-def _qt_is_critical(case: Case, medication: Medication) -> bool:
+def _qt_is_critical(case: Case) -> bool:
     qtc = case.newest("qtc")
-    if qtc is not None and qtc.value >= case.policy.results.qtc_critical.value:
+    if qtc is not None and reaches(qtc, case.policy.results.qtc_critical.value):
         return True
-    others = {d for m in case.taken_now("qt") for d in m.drugs if any(c.id == "qt" for c in classes_of(d))}
+    others = {d for m in case.taken_now("qt") for d in m.drugs if has_class(d, "qt")}
     return len(others - {"clozapine"}) >= case.policy.interactions.qt_drugs_critical.value
 
 
@@ -59,43 +61,34 @@ def _severity(case: Case, group: InteractionClass, drug_id: str, medication: Med
         raised.append(table["eu"])
     if "titration" in table and case.in_titration:
         raised.append(table["titration"])
-    if "qt_critical" in table and _qt_is_critical(case, medication):
+    if "qt_critical" in table and _qt_is_critical(case):
         raised.append(table["qt_critical"])
     if drug_id in group.parenteral_critical and medication.parenteral:
         raised.append("critical")
     if raised:
         return max([base, *raised], key=SEVERITY_RANK.__getitem__)
-    if "long_standing" in table and drug_id not in group.severity_of and not _new_together(case, medication):
+    if "long_standing" in table and drug_id not in group.severity_of and not _new_together(case, drug_id):
         return table["long_standing"]
     return base
 
 
-def _dose_already_reduced(case: Case, medication: Medication) -> bool:
+def _dose_already_reduced(case: Case, drug_id: str) -> bool:
     """The clozapine dose is at most a third of the dose before the inhibitor (clinical.md 2.4)."""
-    now = case.current_mg_per_day
-    if now is None:
+    now, before = case.current_mg_per_day, clozapine_dose_before(case, drug_id)
+    if now is None or not before:
         return False
-    earlier = [
-        m.dose.mg_per_day
-        for m in case.clozapine_records
-        if m.dose is not None
-        and m.dose.mg_per_day
-        and (
-            medication.start is None or m.start is None or m.start < medication.start or case.clozapine_drafts
-        )
-    ]
-    return bool(earlier) and now <= max(earlier) * case.policy.dosing.strong_inhibitor_factor.value * 1.001
+    return now <= before * case.policy.dosing.strong_inhibitor_factor.value * 1.001
 
 
 def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
     found: list[_Match] = []
-    for group in classes_of(drug_id):
-        if not group.finding or (group.long_acting_only and not medication.long_acting):
+    for group in alerting_classes_of(drug_id):
+        if group.long_acting_only and not medication.long_acting:
             continue
         if group.unless_taking and case.taken_now(group.unless_taking):
             continue
         severity = _severity(case, group, drug_id, medication)
-        if group.reduce_to_one_third and _dose_already_reduced(case, medication):
+        if group.reduce_to_one_third and _dose_already_reduced(case, drug_id):
             severity = "info"
         found.append(_Match(group, severity))
     found.sort(key=lambda m: -SEVERITY_RANK[m.severity])
@@ -109,13 +102,15 @@ def _cite(case: Case, group: InteractionClass, drug_id: str) -> Citation:
     return cited
 
 
-def _reduced_dose(case: Case) -> float | None:
-    """One third of the dose before the inhibitor, rounded down to a dose step, mg per day."""
-    dose = case.established_mg_per_day or case.drafted_mg_per_day
-    if dose is None:
+def _reduced_dose(case: Case, drug_id: str) -> tuple[float, float] | None:
+    """(dose before the inhibitor, one third of it rounded down to a dose step), mg per day; None when that is no lower dose than today's."""
+    base = clozapine_dose_before(case, drug_id) or case.established_mg_per_day or case.drafted_mg_per_day
+    now = case.current_mg_per_day or base
+    if base is None or now is None:
         return None
-    third = dose * case.policy.dosing.strong_inhibitor_factor.value
-    return max(_DOSE_STEP_MG, (third + 0.5) // _DOSE_STEP_MG * _DOSE_STEP_MG)
+    third = base * case.policy.dosing.strong_inhibitor_factor.value
+    target = max(_DOSE_STEP_MG, (third + 0.5) // _DOSE_STEP_MG * _DOSE_STEP_MG)
+    return (base, target) if target < now else None
 
 
 def _name(drug_id: str) -> str:
@@ -146,12 +141,12 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
     summary = f"{drug} with clozapine: {lead.headline}."
     steps = list(lead.steps)
     if lead.reduce_to_one_third:
-        target = _reduced_dose(case)
+        reduced = _reduced_dose(case, next(d for d in drug_ids if d in lead.drugs))
         if severity == "info":
             summary = f"{drug} with clozapine: dose is already one third or less; check the level, raise again when it stops."
             steps = ["Check the clozapine level.", "Return to the original dose when the inhibitor stops."]
-        elif target is not None:
-            base = case.established_mg_per_day or case.drafted_mg_per_day or 0
+        elif reduced is not None:
+            base, target = reduced
             summary = f"{drug} with clozapine: level can rise several-fold; give one third of the dose ({w.mg(base)} → {w.mg(target)}/day)."
             steps.insert(
                 2,
@@ -160,6 +155,10 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
             drafts = case.clozapine_drafts
             if len(drafts) == 1 and drafts[0].ref:
                 offers.append(ChangeDose(drafts[0].ref, w.plain(drafts[0].label), target))
+        else:
+            summary = (
+                f"{drug} with clozapine: {lead.headline}; aim at one third of the dose it would be without."
+            )
     if (
         medication.role == "draft"
         and medication.ref
@@ -203,6 +202,19 @@ def _bears_on_order(case: Case, medication: Medication) -> bool:
     return medication.role == "draft" or case.starting
 
 
+def _is_named_already(
+    drug_ids: tuple[str, ...],
+    matches: list[_Match],
+    best: dict[tuple[str, ...], tuple[Medication, list[_Match]]],
+) -> bool:
+    """The card of a combination product names these drugs, too, and is as severe."""
+    rank = SEVERITY_RANK[matches[0].severity]
+    return any(
+        set(drug_ids) < set(others) and SEVERITY_RANK[found[0].severity] >= rank
+        for others, (_, found) in best.items()
+    )
+
+
 def interacting_drugs(case: Case) -> Iterator[Finding]:
     """One finding per interacting drug; its most severe class leads."""
     if not case.clozapine_drafts and not case.on_clozapine:
@@ -210,19 +222,29 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
     best: dict[tuple[str, ...], tuple[Medication, list[_Match]]] = {}
+    judged: dict[tuple[str, bool, bool], list[_Match]] = {}  # a drug has many records, its history is one
     for medication in pool:
         if not medication.systemic:
             continue
-        found = [(drug_id, m) for drug_id in medication.drugs for m in _matches(case, drug_id, medication)]
+        found = []
+        for drug_id in medication.drugs:
+            if not alerting_classes_of(drug_id):
+                continue
+            key = (drug_id, medication.parenteral, medication.long_acting)
+            if key not in judged:
+                judged[key] = _matches(case, drug_id, medication)
+            found += [(drug_id, m) for m in judged[key]]
         if not found:
             continue
-        # A combination product is one order and gets one card, named after its interacting ingredients.
-        drug_ids = tuple(dict.fromkeys(drug_id for drug_id, _ in found))
+        # A combination product is one order and gets one card, named after its interacting ingredients, however they are listed.
+        drug_ids = tuple(sorted({drug_id for drug_id, _ in found}))
         matches = sorted((m for _, m in found), key=lambda m: -SEVERITY_RANK[m.severity])
         known = best.get(drug_ids)
         if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
             best[drug_ids] = (medication, matches)
     for drug_ids, (medication, matches) in best.items():
+        if _is_named_already(drug_ids, matches, best):
+            continue
         if case.is_order_hook and matches[0].severity == "info" and not _bears_on_order(case, medication):
             continue  # an old, quiet combination is for the visit, not for the order
         yield _finding(case, drug_ids, medication, matches)
@@ -236,17 +258,40 @@ def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Finding]:
     ended = (
         list(case.stopped_medications(days.value)) if not case.is_order_hook or case.clozapine_drafts else []
     )
-    ended += [d for d in case.drafts if d.stops and "clozapine" not in d.drugs]
+    ended += [d for d in case.drafts if d.stops and "clozapine" not in d.drugs and not _withdrawn(case, d)]
     seen: set[str] = set()
     for medication in ended:
         if not medication.systemic:
             continue
         for drug_id in medication.drugs:
             group = next((c for c in classes_of(drug_id) if c.stopped), None)
-            if group is None or drug_id in seen:
+            if (
+                group is None
+                or drug_id in seen
+                or (medication.role == "draft" and _goes_on(case, medication, drug_id))
+            ):
                 continue
             seen.add(drug_id)
             yield _stopped_finding(case, drug_id, medication, group)
+
+
+def _withdrawn(case: Case, draft: Medication) -> bool:
+    """A draft taken back before it was signed: cancelled, and the record, where it could be read, knows nothing of the drug."""
+    if draft.status != "cancelled" or case.snapshot.state("medications") != "complete":
+        return False
+    return not any(set(m.drugs) & set(draft.drugs) for m in case.snapshot.medications)
+
+
+def _goes_on(case: Case, stop: Medication, drug_id: str) -> bool:
+    """Another order of this call, or another record beside the one that is stopped, gives the drug on: a change of dose, no stop."""
+    if any(drug_id in d.drugs and d.systemic for d in case.other_drafts):
+        return True
+    # A stop that names no order may mean any of those on record.
+    names_one = any(m.ref in (stop.ref, *stop.replaces) for m in case.snapshot.medications)
+    # A statement may only mirror the order that is stopped.
+    return names_one and any(
+        drug_id in m.drugs and m.systemic and m.role != "statement" for m in case.other_current
+    )
 
 
 def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: InteractionClass) -> Finding:
@@ -255,6 +300,7 @@ def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: In
     when = f" on {w.day(case.snapshot, medication.end)}" if medication.end is not None else ""
     if medication.role == "draft":
         when = " with this order"
+    began = medication.start or medication.authored
     change = "fall" if falls else "rise"
     watch = "loss of response" if falls else "sedation, hypotension and seizures"
     ordered = case.test_ordered("clozapine-level") is not None
@@ -265,7 +311,10 @@ def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: In
         summary=w.summary(
             f"{drug} stopped{when}: the clozapine level will {change} over the next days to weeks."
         ),
-        why=(f"{w.safe(medication.label)} ended{when}; it is a {group.title}.",),
+        why=(
+            f"{w.safe(medication.label)} ended{when}; it is a {group.title}.",
+            *(() if when else (f"No record tells the day; it began {w.day(case.snapshot, began)}.",)),
+        ),
         policy_says=(group.says,),
         suggested=(
             f"Watch for {watch}.",

@@ -227,10 +227,10 @@ def level_suggested(case: Case) -> Iterator[Finding]:
     within = rule.interactions.stopped_within_days.value
     for m in _newly_taken(case, within):
         began = m.start or m.authored
-        if began is not None and 0 <= case.days_since(began) <= within and _moves_level(m.drugs):
+        if began is not None and 0 <= case.days_since(began) <= within and _moves_level(m):
             causes.append((f"New: {w.safe(m.label)}.", Evidence(m.ref, w.safe(m.label), began), began))
     for m in case.stopped_medications(within):
-        if m.end is not None and _moves_level(m.drugs):
+        if m.end is not None and _moves_level(m):
             causes.append((f"Stopped: {w.safe(m.label)}.", Evidence(m.ref, w.safe(m.label), m.end), m.end))
     last = case.newest("clozapine-level")
     if last is not None and last.at is not None:
@@ -258,8 +258,8 @@ def level_suggested(case: Case) -> Iterator[Finding]:
     )
 
 
-def _moves_level(drugs: tuple[str, ...]) -> bool:
-    return any(c.effect in ("raises", "lowers") for d in drugs for c in classes_of(d))
+def _moves_level(m: Medication) -> bool:
+    return m.systemic and any(c.effect in ("raises", "lowers") for d in m.drugs for c in classes_of(d))
 
 
 RULES = (when_it_bears(clozapine_level), level_suggested)

@@ -59,7 +59,7 @@ def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
 def missed_dose(case: Case) -> Iterator[Finding]:
     """The gap since the last dose reaches a tier and the dose is above that tier's."""
     course = case.course
-    if course.last_dose is None or not (case.clozapine_drafts or case.on_clozapine):
+    if course.last_dose is None or not (case.clozapine_drafts or case.on_clozapine) or case.stopping:
         return
     tier = reached_tier(case)
     if tier is None:

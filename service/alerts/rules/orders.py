@@ -106,18 +106,10 @@ def _demanded(case: Case) -> bool:
     return any(f.severity == "critical" for f in myocarditis_suspected(case))
 
 
-def _goes_on(case: Case) -> bool:
-    """Another clozapine order runs on. A stop that names no order of the record stops the only one there is."""
-    live = [m for m in case.clozapine_records if m.role == "order" and is_live(m, case.as_of)]
-    named = {s.ref for s in case.stop_drafts} | {r for s in case.stop_drafts for r in s.replaces}
-    known = named & {m.ref for m in case.clozapine_records}
-    return any(m.ref not in known for m in live) if known else len(live) > 1
-
-
 def abrupt_stop(case: Case) -> Iterator[Finding]:
     """Clozapine is stopped at once without a reason that demands it."""
     stops = case.stop_drafts
-    if not stops or case.clozapine_drafts or not case.course.active or _demanded(case) or _goes_on(case):
+    if not case.stopping or not case.course.active or case.course.lapsed or _demanded(case):
         return
     rule = case.policy.dosing
     low, high = w.number(rule.taper_weeks_low.value), w.number(rule.taper_weeks_high.value)

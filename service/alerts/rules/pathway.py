@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.drugs import classes_of, drugs_by_name
+from service.alerts.drugs import classes_of, drugs_by_name, has_class
 from service.alerts.facts import SourceName
 from service.alerts.finding import Evidence, Finding
+from service.alerts.rules.myocarditis import HEART_PROBLEMS
+from service.alerts.rules.problems import clozapine_allergies
 from service.alerts.rules.readings import evidence, line, order
 from service.alerts.rules.supply import coverage
 from service.alerts.rules.trials import Response, Trial, clozapine_trial, response, trials
@@ -30,6 +32,26 @@ def _trial_line(t: Trial) -> str:
     return f"{t.drug.replace('-', ' ')}: {length}{dose}{', long-acting injection' if t.long_acting else ''}."
 
 
+def _against_clozapine(case: Case) -> tuple[tuple[str, ...], tuple[Evidence, ...]]:
+    """(facts, evidence) of what must be known before clozapine is offered: an earlier course, a severe reaction, an allergy."""
+    facts: list[str] = []
+    found: list[Evidence] = []
+    last = case.course.last_exposure
+    if last is not None:
+        reason = f" ({w.safe(case.course.stop_reason)})" if case.course.stop_reason else ""
+        facts.append(f"Clozapine was taken before, until {w.day(case.snapshot, last)}{reason}.")
+        found += [
+            Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in case.clozapine_records[:2]
+        ]
+    for p in case.problems_of("agranulocytosis-history", *HEART_PROBLEMS, history=True):
+        facts.append(f"Problem list: {w.safe(p.label)}.")
+        found.append(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only))
+    for a in clozapine_allergies(case):
+        facts.append(f"Allergy list: {w.safe(a.label)}.")
+        found.append(Evidence(a.ref, w.safe(a.label)))
+    return tuple(facts), tuple(found)
+
+
 def trs_criteria(case: Case) -> Iterator[Finding]:
     """Schizophrenia and no clozapine: which trials the record shows, and what is missing for treatment resistance."""
     if not _asked(case) or case.relevant or case.snapshot.state("medications") == "unavailable":
@@ -44,8 +66,10 @@ def trs_criteria(case: Case) -> Iterator[Finding]:
     weeks = w.number(rule.trial_days.value / timedelta(weeks=1).days)
     vague = sum(1 for t in found if t.open_ended and t not in long_enough)
     unread: list[str] = [s for s in _TRIAL_SOURCES if case.snapshot.state(s) != "complete"]
+    against, against_evidence = _against_clozapine(case)
+    clozapine = "see the record on clozapine" if against else "consider clozapine"
     verdict = (
-        f"{len(long_enough)} antipsychotics of {weeks} weeks or more: judge dose and adherence, consider clozapine"
+        f"{len(long_enough)} antipsychotics of {weeks} weeks or more: judge dose and adherence, {clozapine}"
         if not lacking
         else f"{lacking} more antipsychotic{'s' if lacking > 1 else ''} of {weeks} weeks needed"
         + (f", {vague} on record of unknown length" if vague else "")
@@ -58,6 +82,7 @@ def trs_criteria(case: Case) -> Iterator[Finding]:
         why=(
             *(_trial_line(t) for t in found),
             *(() if found else ("No antipsychotic other than clozapine on record.",)),
+            *against,
         ),
         policy_says=(
             f"Treatment resistance: at least {w.number(rule.trials.value)} different antipsychotics, each {weeks} weeks or more at "
@@ -67,7 +92,9 @@ def trs_criteria(case: Case) -> Iterator[Finding]:
         suggested=(
             "Judge the dose of each trial in chlorpromazine equivalents: this service holds no confirmed table of them.",
             "Check adherence by two sources.",
-            "If the criteria are met, offer clozapine.",
+            "Find out why clozapine ended or what speaks against it before it is offered."
+            if against
+            else "If the criteria are met, offer clozapine.",
         ),
         unchecked=(
             "Dose equivalence and adherence of the trials.",
@@ -76,6 +103,7 @@ def trs_criteria(case: Case) -> Iterator[Finding]:
         evidence=(
             *(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in diagnosis),
             *(Evidence(m.ref, w.safe(m.label)) for t in found for m in t.records[:1]),
+            *against_evidence,
         ),
         missing=() if not lacking else (f"{lacking} adequate antipsychotic trials",),
         citation=case.policy.cite(rule.trials),
@@ -190,7 +218,7 @@ def pseudo_resistance_checklist(case: Case) -> Iterator[Finding]:
         facts.append(f"Dispensed supply covers {w.number(supply.percent, 0)} % of the last days.")
         found += [Evidence(m.ref, "dispense", m.start, m.start_date_only) for m in supply.dispensed[-3:]]
     together = [m for m in case.taken_now("antipsychotic") if m.role in ("order", "statement")]
-    if len({d for m in together for d in m.drugs}) + case.on_clozapine > 1:
+    if len({d for m in together for d in m.drugs if has_class(d, "antipsychotic")}) + case.on_clozapine > 1:
         facts += [f"Antipsychotics together: {w.safe(m.label)}." for m in together]
         found += [Evidence(m.ref, w.safe(m.label)) for m in together]
     level = case.newest("clozapine-level")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from service.alerts import wording as w
 from service.alerts.case import CLOZAPINE, Case
@@ -10,6 +11,7 @@ from service.alerts.conditions import contraindications
 from service.alerts.facts import Allergy, CodedResult, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
 from service.alerts.rules.counting import remove_drafts
+from service.alerts.rules.myocarditis import HEART_PROBLEMS
 from service.alerts.rules.readings import when_it_bears
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
@@ -45,7 +47,12 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
         if kind in _SAID_ELSEWHERE or (history and case.clozapine_drafts):
             continue
         severity: Severity = entry.eu if region == "eu" else entry.us
-        found += [(severity, p, kind) for p in case.problems_of(kind, history=history)]
+        found += [
+            (severity, p, kind)
+            for p in case.problems_of(kind, history=history)
+            # When clozapine is drafted, myocarditis-history or rechallenge-caution says it.
+            if not (case.clozapine_drafts and set(p.kinds).intersection(HEART_PROBLEMS))
+        ]
     if not found:
         return
     severity = worst(*(s for s, _, _ in found))
@@ -86,17 +93,20 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
     )
 
 
-def hypersensitivity(case: Case) -> Iterator[Finding]:
-    """An allergy or intolerance to clozapine on record."""
-    if not case.relevant:
-        return
-    found: list[Allergy] = [
+def clozapine_allergies(case: Case) -> list[Allergy]:
+    """Allergies and intolerances to clozapine on record that are neither over nor refuted."""
+    return [
         a
         for a in case.snapshot.allergies
         if CLOZAPINE in a.drugs
         and a.verification not in _NEVER_TRUE
         and a.clinical_status not in ("inactive", "resolved")
     ]
+
+
+def hypersensitivity(case: Case) -> Iterator[Finding]:
+    """An allergy or intolerance to clozapine on record."""
+    found = clozapine_allergies(case) if case.relevant else []
     if not found:
         return
     first = found[0]
@@ -156,11 +166,57 @@ def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
     )
 
 
-def _positive_test(case: Case) -> CodedResult | None:
-    tests = case.coded("pregnancy-test")
-    if not tests or tests[0].value != "positive" or tests[0].at is None:
-        return None
-    return tests[0] if case.days_since(tests[0].at) <= case.policy.pregnancy_test.carried_days.value else None
+def _pregnancy_over(case: Case, at: datetime | None) -> bool:
+    """A birth or another end of a pregnancy is on record since."""
+    if at is None:
+        return False
+    ends = [p.onset for p in case.problems_of("pregnancy-ended", history=True) if p.onset is not None]
+    return any(at < end <= case.as_of for end in ends)
+
+
+def _pregnancies(case: Case) -> list[Problem]:
+    """Pregnancies that may go on. One without a status is over when its time has passed; one called active is not."""
+    carried = case.policy.pregnancy_test.carried_days.value
+    return [
+        p
+        for p in case.problems_of("pregnancy")
+        if not _pregnancy_over(case, p.onset)
+        and (p.clinical_status or p.onset is None or case.days_since(p.onset) <= carried)
+    ]
+
+
+def _known_test(case: Case) -> CodedResult | None:
+    """The newest pregnancy test or recorded status that can be read: one that cannot does not take back the one before it."""
+    return next(
+        (
+            t
+            for t in case.coded("pregnancy-test", "pregnancy-status")
+            if t.value != "unknown" and t.at is not None
+        ),
+        None,
+    )
+
+
+def _test_line(case: Case, test: CodedResult) -> str:
+    day = w.day(case.snapshot, test.at)
+    if test.kind == "pregnancy-test":
+        return f"Pregnancy test {test.value} on {day}."
+    return f"Recorded as {'pregnant' if test.value == 'positive' else 'not pregnant'} on {day}."
+
+
+def _is_positive(case: Case, test: CodedResult) -> bool:
+    if test.value != "positive" or test.at is None or _pregnancy_over(case, test.at):
+        return False
+    return case.days_since(test.at) <= case.policy.pregnancy_test.carried_days.value
+
+
+def _pregnancy_doubts(case: Case, found: list[Problem], test: CodedResult | None) -> Iterator[str]:
+    """What speaks against a pregnancy that the problem list calls active."""
+    carried = case.policy.pregnancy_test.carried_days.value
+    if any(p.onset is not None and case.days_since(p.onset) > carried for p in found):
+        yield f"On the list for more than {w.number(carried)} days: find out whether it is over."
+    if found and test is not None and test.value == "negative":
+        yield _test_line(case, test)
 
 
 def pregnancy(case: Case) -> Iterator[Finding]:
@@ -168,8 +224,9 @@ def pregnancy(case: Case) -> Iterator[Finding]:
     # The recorded gender is administrative: it rules out no pregnancy.
     if not case.relevant:
         return
-    found = case.problems_of("pregnancy")
-    test = _positive_test(case)
+    found = _pregnancies(case)
+    newest = _known_test(case)
+    test = newest if newest is not None and _is_positive(case, newest) else None
     if not found and test is None:
         return
     severity: Severity = "warning" if case.starting else "info"
@@ -187,7 +244,8 @@ def pregnancy(case: Case) -> Iterator[Finding]:
         ),
         why=(
             *(_line(case, p) for p in found),
-            *((f"Pregnancy test positive on {w.day(case.snapshot, test.at)}.",) if test is not None else ()),
+            *_pregnancy_doubts(case, found, newest),
+            *((_test_line(case, test),) if test is not None else ()),
         ),
         policy_says=(
             "Human data are limited; clozapine is given in pregnancy only if the benefit outweighs the risk.",

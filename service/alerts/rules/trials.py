@@ -33,11 +33,12 @@ class Trial(Struct, frozen=True):
 
 
 def trials(case: Case) -> list[Trial]:
-    """Trials of antipsychotics other than clozapine, longest first; the breaks in between do not count."""
+    """Trials of antipsychotics other than clozapine, longest first; the breaks in between do not count, nor what is only taken as needed."""
     by_drug: dict[str, list[tuple[Medication, Span]]] = {}
     for m in case.snapshot.medications:
         drugs = [d for d in m.drugs if has_class(d, _ANTIPSYCHOTIC)]
-        span = span_of(m, case.as_of) if drugs else None
+        as_needed = m.dose is not None and m.dose.only_as_needed
+        span = span_of(m, case.as_of) if drugs and not as_needed else None
         if span is not None:
             for drug in drugs:
                 by_drug.setdefault(drug, []).append((m, span))
@@ -52,8 +53,13 @@ def _trial(case: Case, drug: str, given: list[tuple[Medication, Span]]) -> Trial
         start, end = span.start, span.end
         if start is not None and end <= start and m.days_supply:
             end = min(start + timedelta(days=m.days_supply), case.as_of)
-        # A completed order without an end, or an injection that lasts for weeks: nobody wrote how long.
-        vague = start is None or end <= start or (m.role == "administration" and m.long_acting)
+        # A completed order without an end, a dispense of nobody knows how much, or an injection that lasts for weeks.
+        vague = (
+            start is None
+            or end <= start
+            or (m.role == "dispense" and not m.days_supply)
+            or (m.role == "administration" and m.long_acting)
+        )
         open_ended = open_ended or vague
         if start is not None and not vague:
             dated.append((start, end))
@@ -152,7 +158,7 @@ def clozapine_trial(case: Case) -> ClozapineTrial:
     ]
     troughs = [m for m in measured if is_trough(case, hours_after_dose(case, m))]
     enough = [m for m in troughs if reaches(m, case.policy.levels.adequate.value)]
-    missing = _by_level(case, enough) if measured else _by_dose(case)
+    missing = _by_level(case, enough, troughs[0] if troughs else None) if measured else _by_dose(case)
     unchecked: list[str] = []
     if len(troughs) < len(measured):
         unchecked.append(
@@ -169,11 +175,14 @@ def clozapine_trial(case: Case) -> ClozapineTrial:
     return ClozapineTrial(tuple(enough[:2]), tuple(missing), tuple(unchecked))
 
 
-def _by_level(case: Case, enough: list[Measurement]) -> list[str]:
+def _by_level(case: Case, enough: list[Measurement], newest: Measurement | None) -> list[str]:
     rule, adequate = case.policy.pathway, w.number(case.policy.levels.adequate.value)
     if not enough or enough[0].at is None or enough[-1].at is None:
         return [f"two levels of {adequate} ng/mL or more"]
     missing: list[str] = []
+    if newest is not None and newest not in enough:
+        # The symptoms of today are those of today's level.
+        missing.append(f"a level of {adequate} ng/mL again, the last one was lower")
     since = case.days_since(enough[-1].at)
     if (
         case.snapshot.day(enough[0].at) - case.snapshot.day(enough[-1].at)
