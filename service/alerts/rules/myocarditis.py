@@ -215,15 +215,20 @@ def _open_bound(case: Case, crp: Measurement) -> Finding:
     )
 
 
-def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
-    """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
+def myocarditis_now(case: Case) -> tuple[Problem, ...]:
+    """Myocarditis on the problem list that arose in the present course, as far as the record tells; none while clozapine is drafted."""
     found = case.problems_of("myocarditis")
     if not found or not case.continuing or case.clozapine_drafts:
-        return
+        return ()
     start = case.course.start
     first = case.snapshot.day(start) if start is not None else None
     # One from before the course is history: it was weighed when clozapine was ordered.
-    now = [p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first]
+    return tuple(p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first)
+
+
+def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
+    """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
+    now = myocarditis_now(case)
     if not now:
         return
     source = case.policy.sources["US-PI"]
