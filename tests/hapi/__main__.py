@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
-from tests.hapi.build import FOLDER, BuildFailed, Unavailable, build
+from tests.hapi.build import FOLDER, TARGET, BuildFailed, Unavailable, build
 
 
 def main() -> int:
     """Exit status: 0 when the flow is sound, or cannot be tried here."""
+    if sys.stderr.isatty() and not (TARGET / "dependency").exists():
+        print("test-hapi: getting HAPI FHIR from Maven Central, about 280 MB the first time", file=sys.stderr)
     try:
         build()
     except Unavailable as why:

@@ -22,42 +22,20 @@ from service.fhir.queries import QUERIES
 from service.registry.database import upgrade
 from service.registry.tables import CardFeedback
 from service.synthetic.chart import Chart
-from service.synthetic.clinic import HOOKS, clinic, hook_call, transaction
-from tests.data import NOW, anc, clozapine, codes
+from service.synthetic.clinic import HOOKS, hook_call
+from tests.data import anc, clozapine, codes
 from tests.ehr import Ehr
-from tests.hapi.build import running
+from tests.hapi.conftest import CHARTS, TOKEN
+from tests.hapi.conftest import FHIR_HEADERS as _FHIR
 from tests.server import serving
 from tests.signing import BASE
 
 pytestmark = pytest.mark.hapi
 
-TOKEN = "token-of-the-clinic"
-CHARTS = list(clinic(30, seed=1, as_of=NOW))
-_FHIR = {
-    "Authorization": f"Bearer {TOKEN}",
-    "Content-Type": "application/fhir+json",
-    "Cache-Control": "no-cache",
-}
-
 
 def _put(hapi: str, resource: dict[str, Any]) -> None:
     url = f"{hapi}/{resource['resourceType']}/{resource['id']}"
     assert httpx.put(url, json=resource, headers=_FHIR, trust_env=False, timeout=60).is_success
-
-
-def _load(hapi: str, chart: Chart) -> None:
-    answer = httpx.post(hapi, json=transaction(chart), headers=_FHIR, trust_env=False, timeout=120)
-    assert answer.status_code == 200, answer.text
-    assert {e["response"]["status"].split()[0] for e in answer.json()["entry"]} <= {"200", "201"}
-
-
-@pytest.fixture(scope="module")
-def hapi() -> Iterator[str]:
-    """HAPI FHIR with the clinic on file."""
-    with running(TOKEN) as base_url:
-        for chart in CHARTS:
-            _load(base_url, chart)
-        yield base_url
 
 
 @pytest.fixture(scope="module")
