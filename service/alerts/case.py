@@ -314,6 +314,10 @@ class Case:
         """Kinds of which the record holds anything, usable or not."""
         return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
 
+    def has_any(self, kinds: Iterable[str]) -> bool:
+        """A quick look: False when the record holds nothing of the kinds, usable or not; an ANC that is only calculated does not count."""
+        return not self._present.isdisjoint(kinds)
+
     @lazy
     def uses_wbc(self) -> bool:
         """The policy judges the white cell count beside the ANC."""
@@ -362,6 +366,8 @@ class Case:
 
     def coded(self, *kinds: str) -> tuple[CodedResult, ...]:
         """Coded observations of the kinds, newest first, undated ones last."""
+        if not self.snapshot.coded:
+            return ()
         found = [c for c in self.snapshot.coded if c.kind in kinds]
         floor = datetime.min.replace(tzinfo=self.as_of.tzinfo)
         return tuple(sorted(found, key=lambda c: c.at or floor, reverse=True))
@@ -438,6 +444,8 @@ class Case:
 
     def flags(self, kind: str) -> tuple[ClinicianFlag, ...]:
         """Statements of clinicians in the registry that are in force."""
+        if not self.snapshot.flags:
+            return ()
         return tuple(f for f in self.snapshot.flags if f.kind == kind and f.holds(self.as_of))
 
     def agreed_deviation(self, count: float) -> ClinicianFlag | None:

@@ -166,9 +166,7 @@ _LastDose = tuple[datetime | None, bool, Basis, str, datetime | None, str]
 _NOTHING_TELLS: _LastDose = (None, False, "", "", None, "")
 
 
-def _last_dose(
-    records: list[Medication], as_of: datetime
-) -> _LastDose:
+def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
     """(last dose, date only, basis, ref, supply runs out, ref of the supply)."""
     for r in records:
         if r.role != "order" or r.end is not None:
