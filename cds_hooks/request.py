@@ -143,13 +143,12 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
-    too_deep = BadRequest("context is nested too deeply to be read.", "context", "too-costly")
-    if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
-        raise too_deep
     try:
+        if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
+            raise RecursionError
         context = read_context(envelope.context, hook)
     except RecursionError:
-        raise too_deep from None
+        raise BadRequest("context is nested too deeply to be read.", "context", "too-costly") from None
     server = _text(envelope.fhirServer, "fhirServer") if _given(envelope.fhirServer) else ""
     authorization = None
     if _given(envelope.fhirAuthorization):

@@ -279,7 +279,7 @@ class MedicationReader:
                 _tail(x.reference) for x in (r.priorPrescription,) if x is not None and x.reference
             ),
             selected=selected,
-            setting=_setting(r.category),
+            setting=_setting(r.category) if r.category is not None else "",
         )
 
     def statement(self, s: MedicationStatement, source: str) -> Medication:
