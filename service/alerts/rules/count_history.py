@@ -217,7 +217,7 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         suggested=steps,
         evidence=evidence_of(case, *([newest] if newest is not None else [])),
         missing=("a count since the stop",),
-        citation=case.policy.cite(rule.window_days),
+        citation=case.policy.cite(rule.until_anc or rule.window_days),
         offers=offers,
         overrides="counts",
     )
