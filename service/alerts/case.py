@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 
-from service.alerts.conditions import passing_kinds
+from service.alerts.conditions import is_stated, passing_kinds
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
 from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
@@ -29,7 +29,9 @@ from service.alerts.policy import Band, Policy, Population
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
-_NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
+#: What a problem says of itself, if it says anything, before it relaxes a threshold (clinical.md 3.3).
+_ACTIVE = frozenset({"", "active", "recurrence", "relapse"})
+_CONFIRMED = frozenset({"", "confirmed"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
@@ -424,8 +426,8 @@ class Case:
             if "benign-ethnic-neutropenia" not in p.kinds or p.verification in _NEVER_TRUE:
                 continue
             fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
-            named = p.matched_by.startswith("text")
-            if named and not self._is_over(p) and p.verification not in _NOT_CONFIRMED:
+            sure = p.clinical_status in _ACTIVE and p.verification in _CONFIRMED and not self._is_over(p)
+            if sure and "benign-ethnic-neutropenia" in p.named and is_stated(p.label):
                 evidence.append(fact)
             else:
                 hints.append(fact)

@@ -35,6 +35,8 @@ class CodedKind(Struct, frozen=True):
     answers: dict[str, str] = {}
     words: dict[str, str] = {}
     text: tuple[str, ...] = ()
+    #: Words that, anywhere in an answer, deny the ``text`` or leave it open.
+    without: tuple[str, ...] = ()
 
 
 class Linear(Struct, frozen=True):

@@ -54,6 +54,8 @@ class _Guards(Struct):
     past_after: tuple[str, ...]
     #: Words that may stand between one of these and the name.
     between: tuple[str, ...]
+    #: Words that, anywhere in a text, leave open whether the patient has the problem, deny it or give it to somebody else.
+    doubt: tuple[str, ...]
     #: Words that deny an allergy at the start of its text.
     no_allergy: tuple[str, ...]
 
@@ -118,6 +120,16 @@ def _either(words: tuple[str, ...]) -> str:
     longest_first = sorted(words, key=len, reverse=True)
     # Two words may be joined by a hyphen, and a title such as "stage 4" be set off by a comma.
     return "|".join(re.escape(word).replace(r"\ ", r"[\s,-]+") for word in longest_first)
+
+
+@cache
+def _doubt() -> re.Pattern[str]:
+    return re.compile(rf"\?|\b(?:{_either(_conditions().guards.doubt)})\b", re.IGNORECASE)
+
+
+def is_stated(text: str) -> bool:
+    """True when a problem's words state it plainly: for what must be certain, because it relaxes a threshold."""
+    return _doubt().search(text) is None
 
 
 @cache

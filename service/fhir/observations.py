@@ -67,6 +67,16 @@ def _duffy_null(text: str) -> bool:
     return any(t in folded for t in wanted)
 
 
+def _says_duffy_null(title: str, answer: str) -> bool:
+    """True when the answer says the phenotype or the genotype; a question that names it still has to be answered with yes."""
+    known = coded_kinds()["duffy-null"]
+    if any(re.search(rf"\b{word}\b", answer, re.IGNORECASE) for word in known.without):
+        return False
+    if _duffy_null(title):
+        return _duffy_null(answer) or known.words.get(_folded(answer)) == "yes"
+    return _duffy_null(f"{title} {answer}")
+
+
 @lru_cache(maxsize=4096)
 def _names_duffy(text: str) -> bool:
     folded = text.lower()
@@ -410,7 +420,7 @@ class ObservationReader:
         if not _names_duffy(title):
             return
         answer = o.valueString or _text(o.valueCodeableConcept)
-        if _duffy_null(answer) or _duffy_null(f"{title} {answer}"):
+        if _says_duffy_null(title, answer):
             moment = self._moment(o)
             self.coded.append(
                 CodedResult(
