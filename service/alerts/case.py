@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts.conditions import is_stated, passing_kinds
-from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
+from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, same_sample, series_of
 from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
@@ -346,15 +347,44 @@ class Case:
         return self.results(kind).newest
 
     def worst_new(self, kind: str) -> Measurement | None:
-        """The newest result that decides: a newer preliminary one if it is lower than the settled one (clinical.md 3.1)."""
+        """The result that decides: the newest settled one, unless a newer preliminary one is worse (clinical.md 3.1).
+
+        Worse is lower, of eosinophils higher. Of several preliminary ones the worst decides: none of them calms. Of the ANC
+        a newer white cell count below it is the upper bound.
+        """
         results = self.results(kind)
-        newest = results.newest
+        decides = newest = results.newest
+        sign = -1 if kind == "eosinophils" else 1
         for m in results.preliminary:
-            if newest is None:
-                return m
-            if m.at is not None and newest.at is not None and m.at >= newest.at and m.value < newest.value:
-                return m
-        return newest
+            if newest is not None and m.at is not None and newest.at is not None and m.at < newest.at:
+                continue
+            if decides is None or sign * judged_value(m) < sign * judged_value(decides):
+                decides = m
+        return self._at_most_the_wbc(decides) if kind == "anc" and not self.uses_wbc else decides
+
+    def _at_most_the_wbc(self, anc: Measurement | None) -> Measurement | None:
+        """The ANC that decides, or a newer WBC without a differential that is too low for any ANC to be normal.
+
+        A laboratory counts no neutrophils where there are next to no white cells; under a policy that judges the ANC alone such
+        a result would pass unseen.
+        """
+        normal = self._anc_bands[0].at_least
+        if all(m.value > normal for m in self.snapshot.measurements.get("wbc", ())):
+            return anc
+        wbc, newest = self.worst_new("wbc"), self.anc.newest
+        if wbc is None or wbc.bound == ">" or (newest is not None and not _later(wbc, newest)):
+            return anc
+        bound = replace(
+            wbc,
+            kind="anc",
+            bound="<",
+            calculated=True,
+            raw=f"WBC {wbc.raw}, of which the neutrophils are a part",
+        )
+        band = self.band_of(bound)
+        if band is None or band.finding is None:
+            return anc
+        return bound if anc is None or judged_value(bound) < judged_value(anc) else anc
 
     def age_days(self, measurement: Measurement) -> int:
         """Age of a dated result in calendar days."""
@@ -478,6 +508,11 @@ class Case:
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""
         return self.interval.days
+
+
+def _later(one: Measurement, other: Measurement) -> bool:
+    """True when one result is of a later sample than another."""
+    return one.at is not None and other.at is not None and one.at > other.at and not same_sample(one, other)
 
 
 def _stated(flag: ClinicianFlag) -> Evidence:

@@ -126,7 +126,12 @@ def _newer_unusable(case: Case, kind: str) -> list[UnusableResult]:
     return [
         u
         for u in case.results(kind).unusable
-        if newest is None or newest.at is None or u.at is None or u.at > newest.at
+        if newest is None
+        or newest.at is None
+        or u.at is None
+        or u.at > newest.at
+        # A calculated ANC takes the place of the one that was refused, but does not explain it.
+        or (newest.calculated and u.at == newest.at)
     ]
 
 
