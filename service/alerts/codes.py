@@ -103,6 +103,12 @@ def title(kind_id: str) -> str:
 
 
 @cache
+def dimensions() -> tuple[str, ...]:
+    """Every dimension that has unit spellings."""
+    return tuple(_codes().units | _codes().offset_units)
+
+
+@cache
 def conversions(dimension: str) -> dict[str, Linear]:
     """Unit spelling (normalised, see ``service.fhir.units``) -> conversion to the canonical unit of the dimension."""
     found = {unit: Linear(float(factor)) for unit, factor in _codes().units.get(dimension, {}).items()}
