@@ -239,3 +239,17 @@ def test_a_panel_without_a_status_is_shown_not_dropped() -> None:
 def test_a_result_without_a_status_from_before_the_newest_count_is_history() -> None:
     assert "anc-unusable" in codes(_without(anc(0.4, 1), "status"))
     assert "anc-unusable" not in codes(_without(anc(0.4, 400), "status"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(1499.6, "ANC 1499/µL"), (999.9, "ANC 999/µL"), (499.5, "ANC 499/µL")]
+)
+def test_a_count_below_a_limit_is_never_written_as_the_limit(value: float, said: str) -> None:
+    found = next(f for f in judge(anc(value, 0.2, "/uL")) if f.code in _BANDS)
+    assert found.summary.startswith(said)
+
+
+def test_the_extra_counts_after_recovery_name_their_day() -> None:
+    found = judge(anc(3.2, 5, id="now"), anc(0.8, 15, id="low"))
+    line = next(f for f in found if f.code == "anc-recheck-after-recovery").why[-1]
+    assert line == "Due weekly, so on 2026-11-22."
