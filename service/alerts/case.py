@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.alerts.conditions import is_stated, passing_kinds
+from service.alerts.conditions import passing_kinds
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, same_sample, series_of
 from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
@@ -317,6 +317,10 @@ class Case:
         """Kinds of which the record holds anything, usable or not."""
         return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
 
+    def has_any(self, kinds: Iterable[str]) -> bool:
+        """A quick look: False when the record holds nothing of the kinds, usable or not; an ANC that is only calculated does not count."""
+        return not self._present.isdisjoint(kinds)
+
     @lazy
     def uses_wbc(self) -> bool:
         """The policy judges the white cell count beside the ANC."""
@@ -346,15 +350,15 @@ class Case:
             return None
         return self.results(kind).newest
 
-    def worst_new(self, kind: str) -> Measurement | None:
+    def worst_new(self, kind: str, *, higher_is_worse: bool = False) -> Measurement | None:
         """The result that decides: the newest settled one, unless a newer preliminary one is worse (clinical.md 3.1).
 
-        Worse is lower, of eosinophils higher. Of several preliminary ones the worst decides: none of them calms. Of the ANC
-        a newer white cell count below it is the upper bound.
+        Of several preliminary ones the worst decides: none of them calms. Of the ANC a newer white cell count below it is the
+        upper bound.
         """
         results = self.results(kind)
         decides = newest = results.newest
-        sign = -1 if kind == "eosinophils" else 1
+        sign = -1 if higher_is_worse else 1
         for m in results.preliminary:
             if newest is not None and m.at is not None and newest.at is not None and m.at < newest.at:
                 continue
@@ -393,6 +397,8 @@ class Case:
 
     def coded(self, *kinds: str) -> tuple[CodedResult, ...]:
         """Coded observations of the kinds, newest first, undated ones last."""
+        if not self.snapshot.coded:
+            return ()
         found = [c for c in self.snapshot.coded if c.kind in kinds]
         floor = datetime.min.replace(tzinfo=self.as_of.tzinfo)
         return tuple(sorted(found, key=lambda c: c.at or floor, reverse=True))
@@ -457,7 +463,7 @@ class Case:
                 continue
             fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
             sure = p.clinical_status in _ACTIVE and p.verification in _CONFIRMED and not self._is_over(p)
-            if sure and "benign-ethnic-neutropenia" in p.named and is_stated(p.label):
+            if sure and "benign-ethnic-neutropenia" in p.named:
                 evidence.append(fact)
             else:
                 hints.append(fact)
@@ -469,6 +475,8 @@ class Case:
 
     def flags(self, kind: str) -> tuple[ClinicianFlag, ...]:
         """Statements of clinicians in the registry that are in force."""
+        if not self.snapshot.flags:
+            return ()
         return tuple(f for f in self.snapshot.flags if f.kind == kind and f.holds(self.as_of))
 
     def agreed_deviation(self, count: float) -> ClinicianFlag | None:

@@ -54,7 +54,7 @@ class _Guards(Struct):
     past_after: tuple[str, ...]
     #: Words that may stand between one of these and the name.
     between: tuple[str, ...]
-    #: Words that, anywhere in a text, leave open whether the patient has the problem, deny it or give it to somebody else.
+    #: Words before or after its name that say that a problem is only suspected.
     doubt: tuple[str, ...]
     #: Words that deny an allergy at the start of its text.
     no_allergy: tuple[str, ...]
@@ -123,16 +123,6 @@ def _either(words: tuple[str, ...]) -> str:
 
 
 @cache
-def _doubt() -> re.Pattern[str]:
-    return re.compile(rf"\?|\b(?:{_either(_conditions().guards.doubt)})\b", re.IGNORECASE)
-
-
-def is_stated(text: str) -> bool:
-    """True when a problem's words state it plainly: for what must be certain, because it relaxes a threshold."""
-    return _doubt().search(text) is None
-
-
-@cache
 def _named(kind_id: str = "") -> re.Pattern[str]:
     """The names of one kind (else of all), without what stands around them: most texts hold none, and that is soon seen."""
     kinds = _conditions().kind
@@ -155,7 +145,7 @@ def _statement(kind_id: str) -> re.Pattern[str]:
         rf"\b(?:{_either(_conditions().kind[kind_id].text)})\b"
         rf"(?:\W+(?:(?:is|was|has been|currently)\s+)?(?:(?P<denied>{_either(guards.after)})|(?P<over>{_either(guards.past_after)}))\b"
         # "schizophrenia, family history of diabetes" denies the diabetes.
-        r"(?!\s+(?:of|for)\b))?",
+        r"(?!\s+(?:of|for|to)\b))?",
         re.IGNORECASE,
     )
 
@@ -177,6 +167,22 @@ def kinds_by_text(text: str) -> tuple[str, ...]:
     if not _named().search(text):
         return ()
     return tuple(key for key, kind in _conditions().kind.items() if _says(text, key, kind))
+
+
+@cache
+def _doubt() -> re.Pattern[str]:
+    guards = _conditions().guards
+    between = rf"(?:(?:{_either(guards.between)}){_GAP}){{0,5}}"
+    doubt, name = _either(guards.doubt), _named().pattern
+    return re.compile(
+        rf"(?:\b(?:{doubt}){_GAP}|\?\s*){between}{name}|{name}(?:[\W]+(?:{doubt})\b|\s*\?)", re.IGNORECASE
+    )
+
+
+@lru_cache(maxsize=4096)
+def is_suspected(text: str) -> bool:
+    """True when the text itself calls a problem that it names a suspicion, whatever its status says."""
+    return _named().search(text) is not None and _doubt().search(text) is not None
 
 
 @cache

@@ -151,6 +151,8 @@ def was_given(medication: Medication, as_of: datetime) -> bool:
 
 def _breaks(spans: list[Span]) -> tuple[Break, ...]:
     """Gaps between spans ordered by start."""
+    if len(spans) < 2:
+        return ()
     breaks: list[Break] = []
     covered_until: datetime | None = None
     for span in spans:
@@ -160,10 +162,17 @@ def _breaks(spans: list[Span]) -> tuple[Break, ...]:
     return tuple(breaks)
 
 
-def _last_dose(
-    records: list[Medication], as_of: datetime
-) -> tuple[datetime | None, bool, Basis, str, datetime | None, str]:
+_LastDose = tuple[datetime | None, bool, Basis, str, datetime | None, str]
+_NOTHING_TELLS: _LastDose = (None, False, "", "", None, "")
+
+
+def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
     """(last dose, date only, basis, ref, supply runs out, ref of the supply)."""
+    for r in records:
+        if r.role != "order" or r.end is not None:
+            break
+    else:
+        return _NOTHING_TELLS  # orders alone, none of them ended: the most usual record
     given = [
         r
         for r in records

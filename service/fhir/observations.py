@@ -248,15 +248,15 @@ class ObservationReader:
             value = coding.code
             if value is None:
                 continue
-            if coding.system not in _LOINC_SYSTEMS and self.local_codes:
-                local = self.local_codes.get((coding.system or "", value))
-                if local is not None and local in kinds():
-                    return kinds()[local], self.local_units.get((coding.system or "", value), "")
             if _is_loinc(coding.system):
                 kind = self._by_loinc.get(value)
                 if kind is not None:
                     unit = self.local_units.get((LOINC, value), "") if self.local_units else ""
                     return kind, unit
+            if self.local_codes:  # a site may map further LOINC codes, too
+                local = self.local_codes.get((coding.system or "", value))
+                if local is not None and local in kinds():
+                    return kinds()[local], self.local_units.get((coding.system or "", value), "")
         return None, ""
 
     def _read(self, o: Observation, source: str) -> None:

@@ -16,7 +16,7 @@ from service.alerts.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
-from tests.data import NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
+from tests.data import LOINC, NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
 _KINDS = {
@@ -231,6 +231,18 @@ def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
     return result | {"valueCodeableConcept": {"coding": [{"code": _ANSWERS.get(said, said)}]}}
 
 
+def _test_order(text: str, index: int) -> dict[str, Any]:
+    code = {"coding": [{"system": LOINC, "code": text}]} if text[0].isdigit() else {"text": text}
+    return {
+        "resourceType": "ServiceRequest",
+        "id": f"test-{index}",
+        "status": "draft",
+        "intent": "order",
+        "code": code,
+        "subject": {"reference": "Patient/clz-p1"},
+    }
+
+
 def findings(row: dict[str, Any]) -> list[Finding]:
     """Evaluate one row; tests in Python may add ``resources`` as they are, by source."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
@@ -262,6 +274,7 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     for key, resources in row.get("resources", {}).items():
         sources[key] += resources
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
+    drafts += [_test_order(t, i) for i, t in enumerate(row.get("ordered", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
     prefetch = {key: Raw(orjson.dumps(bundle(*found))) for key, found in sources.items() if key not in unread}

@@ -188,10 +188,8 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
         return
     interval = case.interval
     left = interval.days - case.age_days(newest)
-    if interval.band is not None or not 0 <= left <= interval.due_soon_days:
+    if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
-    if interval.recovery_counts_left and not case.starting:
-        return  # anc-recheck-after-recovery names the day
     due = case.today + timedelta(days=left)
     offers, steps = order_cbc(case, "routine", f"{names(case)} due {due.isoformat()}")
     yield Finding(
