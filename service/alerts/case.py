@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts.conditions import passing_kinds
-from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
+from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, same_sample, series_of
 from service.alerts.course import Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
@@ -29,7 +30,9 @@ from service.alerts.policy import Band, Policy, Population
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
-_NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
+#: What a problem says of itself, if it says anything, before it relaxes a threshold (clinical.md 3.3).
+_ACTIVE = frozenset({"", "active", "recurrence", "relapse"})
+_CONFIRMED = frozenset({"", "confirmed"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
@@ -348,16 +351,44 @@ class Case:
         return self.results(kind).newest
 
     def worst_new(self, kind: str, *, higher_is_worse: bool = False) -> Measurement | None:
-        """The newest result that decides: a newer preliminary one if it is worse than the settled one (clinical.md 3.1)."""
+        """The result that decides: the newest settled one, unless a newer preliminary one is worse (clinical.md 3.1).
+
+        Of several preliminary ones the worst decides: none of them calms. Of the ANC a newer white cell count below it is the
+        upper bound.
+        """
         results = self.results(kind)
-        newest = results.newest
+        decides = newest = results.newest
+        sign = -1 if higher_is_worse else 1
         for m in results.preliminary:
-            if newest is None:
-                return m
-            worse = m.value > newest.value if higher_is_worse else m.value < newest.value
-            if worse and m.at is not None and newest.at is not None and m.at >= newest.at:
-                return m
-        return newest
+            if newest is not None and m.at is not None and newest.at is not None and m.at < newest.at:
+                continue
+            if decides is None or sign * judged_value(m) < sign * judged_value(decides):
+                decides = m
+        return self._at_most_the_wbc(decides) if kind == "anc" and not self.uses_wbc else decides
+
+    def _at_most_the_wbc(self, anc: Measurement | None) -> Measurement | None:
+        """The ANC that decides, or a newer WBC without a differential that is too low for any ANC to be normal.
+
+        A laboratory counts no neutrophils where there are next to no white cells; under a policy that judges the ANC alone such
+        a result would pass unseen.
+        """
+        normal = self._anc_bands[0].at_least
+        if all(m.value > normal for m in self.snapshot.measurements.get("wbc", ())):
+            return anc
+        wbc, newest = self.worst_new("wbc"), self.anc.newest
+        if wbc is None or wbc.bound == ">" or (newest is not None and not _later(wbc, newest)):
+            return anc
+        bound = replace(
+            wbc,
+            kind="anc",
+            bound="<",
+            calculated=True,
+            raw=f"WBC {wbc.raw}, of which the neutrophils are a part",
+        )
+        band = self.band_of(bound)
+        if band is None or band.finding is None:
+            return anc
+        return bound if anc is None or judged_value(bound) < judged_value(anc) else anc
 
     def age_days(self, measurement: Measurement) -> int:
         """Age of a dated result in calendar days."""
@@ -431,8 +462,8 @@ class Case:
             if "benign-ethnic-neutropenia" not in p.kinds or p.verification in _NEVER_TRUE:
                 continue
             fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
-            named = p.matched_by.startswith("text")
-            if named and not self._is_over(p) and p.verification not in _NOT_CONFIRMED:
+            sure = p.clinical_status in _ACTIVE and p.verification in _CONFIRMED and not self._is_over(p)
+            if sure and "benign-ethnic-neutropenia" in p.named:
                 evidence.append(fact)
             else:
                 hints.append(fact)
@@ -485,6 +516,11 @@ class Case:
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""
         return self.interval.days
+
+
+def _later(one: Measurement, other: Measurement) -> bool:
+    """True when one result is of a later sample than another."""
+    return one.at is not None and other.at is not None and one.at > other.at and not same_sample(one, other)
 
 
 def _stated(flag: ClinicianFlag) -> Evidence:

@@ -175,8 +175,8 @@ class Problem(Struct, frozen=True):
     verification: str = ""
     onset: datetime | None = None
     onset_date_only: bool = False
-    #: How it was recognised, shown on the card ("ICD-10-CM D70.8", "text").
-    matched_by: str = ""
+    #: The kinds that its words name; the others come from codes alone, whose meaning is often wider (D70.8).
+    named: tuple[str, ...] = ()
     #: When it ended, as far as a date says so.
     abated: datetime | None = None
     #: The diagnosis of one encounter, not an entry of the problem list.

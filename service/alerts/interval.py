@@ -195,7 +195,9 @@ def interval_today(case: Case) -> Interval:
     episode = last_episode(case)
     recovery = episode.band.recovery if episode is not None else None
     day = case.course_day
-    if episode is not None and recovery is not None and recovery.kind == "new-patient" and not case.starting:
+    # Without a known start the first normal count may lie years before the course: the shortest interval stays.
+    anew = recovery is not None and recovery.kind == "new-patient" and day is not None and not case.starting
+    if episode is not None and anew:
         first_normal = episode.recovered[0].at
         assert first_normal is not None
         day = case.days_since(first_normal)

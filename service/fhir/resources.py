@@ -93,13 +93,20 @@ class Observation(Resource, tag="Observation"):
     specimen: Reference | None = None
     #: Read later, and only for blood pressures: the posture.
     extension: Raw = Raw(b"")
+    #: Read later: results inside a panel.
+    contained: Raw = Raw(b"")
 
 
 class DiagnosticReport(Resource, tag="DiagnosticReport"):
-    """A report: says which results belong together."""
+    """A report: says which results belong together, and may hold some that exist nowhere else."""
 
     subject: Reference | None = None
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    issued: str | None = None
     result: list[Reference] | None = None
+    #: Read later.
+    contained: Raw = Raw(b"")
 
 
 class Patient(Resource, tag="Patient"):

@@ -200,7 +200,7 @@ class _Builder:
             verification=verification,
             onset=onset.at if onset else None,
             onset_date_only=onset.date_only if onset else False,
-            matched_by="text" if by_text else "code",
+            named=tuple(by_text),
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )

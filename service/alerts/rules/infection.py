@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding, Offer, OrderTest, Severity
 from service.alerts.rules.counting import count_line, evidence_of, order_cbc, remove_drafts
-from service.alerts.rules.readings import within_hours
+from service.alerts.rules.readings import exceeds, within_hours
 
 
 def _early(m: Measurement) -> str:
@@ -86,9 +87,8 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
     newest = case.worst_new("eosinophils", higher_is_worse=True)
     if newest is None or not case.relevant:
         return
-    day = case.course_day
-    early = day is not None and day < rule.early_days.value and newest.value > rule.early.value
-    high = newest.value > rule.high.value
+    early = _in_first_weeks(case, newest) and exceeds(newest, rule.early.value)
+    high = exceeds(newest, rule.high.value)
     waiting = not high and _not_yet_low_again(case)
     if not high and not early and not waiting:
         return
@@ -105,10 +105,10 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
         severity=rule.high_severity if high or waiting else "info",
         changes_order=True,
         subject="eosinophils",
-        summary=f"Eosinophils {w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)} under clozapine"
+        summary=f"Eosinophils {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)} under clozapine"
         + (": stop clozapine." if stop and high else ": not yet low enough to restart." if stop else "."),
         why=(
-            f"Eosinophils {w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+            f"Eosinophils {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
             *(("They were above the limit before and have not been low enough since.",) if waiting else ()),
         ),
         policy_says=(rule.says,),
@@ -128,6 +128,14 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
     )
 
 
+def _in_first_weeks(case: Case, m: Measurement) -> bool:
+    """True when a count was taken in the first weeks of the course: one from before the first dose is no sign of it."""
+    day = case.course_day
+    if day is None or m.at is None or day >= case.policy.eosinophils.early_days.value:
+        return False
+    return not case.starting and case.age_days(m) <= day
+
+
 def _not_yet_low_again(case: Case) -> bool:
     """The policy names a count below which clozapine may restart, and none was that low since the eosinophils were too high."""
     rule = case.policy.eosinophils
@@ -145,16 +153,16 @@ def thrombocytopenia(case: Case) -> Iterator[Finding]:
     """Platelets below the limit."""
     rule = case.policy.platelets
     newest = case.worst_new("platelets")
-    if newest is None or not case.relevant or newest.value >= rule.low.value:
+    if newest is None or not case.relevant or judged_value(newest) >= rule.low.value:
         return
     offers, _ = order_cbc(case, "stat", "Confirm thrombocytopenia")
     yield Finding(
         code="thrombocytopenia",
         severity="critical",
         subject="platelets",
-        summary=f"Platelets {w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)}: stop clozapine, ask hematology.",
+        summary=f"Platelets {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)}: stop clozapine, ask hematology.",
         why=(
-            f"Platelets {w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+            f"Platelets {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
         ),
         policy_says=(rule.says,),
         suggested=("Stop clozapine.", "Repeat the count at once.", "Consult hematology."),
