@@ -49,6 +49,39 @@ TEXTS = [
     ("75 mg 2 times daily", 150),
     ("four tablets at night", 400),
     ("200 mg at noon and 300 mg before bed", 500),
+    # fractions and decimal commas
+    ("1 and 1/2 tabs qhs", 150),
+    ("1-1/2 tablets at bedtime", 150),
+    ("one and a half tablets at bedtime", 150),
+    ("1/2 tab BID", 100),
+    ("one-half tablet twice daily", 100),
+    ("1½ tabs nocte", 150),
+    ("¼ tablet at night", 25),
+    ("12,5 mg twice daily", 25),
+    ("0,5 tablet twice daily", 100),
+    # two words for one time of the day
+    ("take two tablets by mouth every night at bedtime", 200),
+    ("100 mg every evening at bedtime", 100),
+    ("100 mg every morning at 8 am", 100),
+    ("100 mg daily at 8 am and 8 pm", 200),
+    ("100 mg at 08:00 and 20:00", 200),
+    ("100 mg at 8 am and 11 am", 200),
+    ("100 mg in the evening and at bedtime", 200),
+    ("100 mg OM 200 mg ON", 300),
+    ("take 1 tablet by mouth once daily on an empty stomach", 100),
+    ("one tablet thrice daily", 300),
+    ("100 mg every other night", 50),
+    # what brackets add
+    ("Take 1 tablet (100 mg total) by mouth 2 (two) times a day.", 200),
+    ("Take 3 tablets by mouth once a day at bedtime (300 mg)", 300),
+    ("Take 3 tablets (100 mg each) at bedtime", 300),
+    ("Take 1 tablet (100 mg total) by mouth every morning AND 2 tablets (200 mg total) nightly.", 300),
+    # limits, sums and lengths are no doses
+    ("100 mg daily. Max 900 mg per day", 100),
+    ("100 mg am, 200 mg pm, total 300 mg daily", 300),
+    ("100 mg at bedtime, hold if ANC < 1500", 100),
+    ("100 mg nightly x 30 days", 100),
+    ("1 tablet 2 hours before bedtime", 100),
 ]
 
 
@@ -70,11 +103,39 @@ def test_texts(text: str, mg: float) -> None:
         "titrate",
         "",
         "5 drops daily",
+        "take one tablet in the morning and two at night",
+        "1 tab am, 3 pm",
+        "25 mg x 2 nightly",
+        "25 mg once weekly",
+        "100 mg twice a week",
+        "100 mg on Mondays",
+        "12.5 mg daily for 2 days, then 25 mg daily for 2 days, then 50 mg daily",
+        "12.5 mg daily for 2 days, 25 mg daily for 2 days",
+        "100 mg at bedtime, may increase to 200 mg at bedtime",
+        "100 mg daily up to 300 mg daily",
+        "reduce from 300 mg daily to 200 mg daily",
+        "hold 100 mg at night",
+        "do not take 100 mg daily",
+        "2 tablets (350 mg) at bedtime",
+        "1,000 mg daily",
     ],
 )
 def test_texts_that_are_not_understood_are_not_guessed(text: str) -> None:
     assert read_dose([{"text": text}], TABLET).mg_per_day is None
     assert read_dose([{"text": text}], TABLET).unreadable
+
+
+@pytest.mark.parametrize(
+    ("text", "mg"),
+    [
+        ("3 tablets (300 mg total) at bedtime", 300),
+        ("1 tablet (100 mg) at bedtime", 100),
+        ("3 tablets (100 mg each) at bedtime", 300),
+        ("3 tablets (100 mg) at bedtime", None),
+    ],
+)
+def test_a_bracket_beside_tablets_of_unknown_strength(text: str, mg: float | None) -> None:
+    assert read_dose([{"text": text}], Strength()).mg_per_day == mg
 
 
 def _line(value: Any = 100, unit: str = "mg", timing: Any = None, **more: Any) -> dict[str, Any]:
