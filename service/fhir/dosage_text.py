@@ -189,6 +189,12 @@ def _numbers_left(text: str) -> bool:
     return _NUMBER.search(text) is not None
 
 
+def read_timing(text: str) -> tuple[float, bool] | None:
+    """(doses per day, only at bedtime) of the name of a timing (“Twice a day”); None when it is not understood as a whole."""
+    plain = _plain(_PARENTHESES.sub(" ", text))
+    return None if _NOT_READ.search(plain) or _numbers_left(plain) else _times_a_day(plain)
+
+
 @lru_cache(maxsize=2048)
 def read_text(text: str, strength: Strength) -> tuple[WrittenDose, ...] | None:
     """Every dose of a text that is understood as a whole; None when any part of it is not."""

@@ -105,16 +105,18 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
         made = _titration(steps, f"draft-{index}" if draft else f"mr-{index}", "draft" if draft else "active")
         return made | ({"authoredOn": day_ago(int(since.removesuffix(" d")))} if since else {})
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: every (\d) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, bedtime, supply, since, begin, end = match.groups()
+    name, mg, times, every, bedtime, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+    if every:
+        made["dosageInstruction"][0]["timing"]["repeat"]["period"] = int(every)
     if bedtime:
         made["dosageInstruction"][0]["timing"]["repeat"]["when"] = ["HS"]
     if supply:

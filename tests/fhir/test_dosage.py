@@ -143,6 +143,20 @@ def _line(value: Any = 100, unit: str = "mg", timing: Any = None, **more: Any) -
     return {"timing": timing, "doseAndRate": [{"doseQuantity": {"value": value, "unit": unit}}]} | more
 
 
+def _bounded(
+    mg: float, *, when: str = "", days: int = 0, start: str = "", end: str = "", **more: Any
+) -> dict[str, Any]:
+    """Once daily, at a time of the day, for a number of days or from a date (to a date)."""
+    repeat: dict[str, Any] = {"frequency": 1, "period": 1, "periodUnit": "d"}
+    if when:
+        repeat["when"] = [when]
+    if days:
+        repeat["boundsDuration"] = {"value": days, "code": "d"}
+    if start:
+        repeat["boundsPeriod"] = {"start": start} | ({"end": end} if end else {})
+    return _line(mg, timing={"repeat": repeat}, **more)
+
+
 STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
     ("mg once daily", [_line()], 100),
     ("g", [_line(0.1, "g")], 100),
@@ -166,6 +180,19 @@ STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
     ("morning and night add up", [_line(100, timing={"code": {"text": "AM"}}), _line(200, timing={"code": {"text": "QHS"}})], 300),
     ("numbered but together", [_line(100, sequence=1), _line(200, sequence=2)], 300),
     ("as needed counts as taken", [_line(50), _line(25, asNeededBoolean=True)], 75),
+    ("at the time of day more often than it says", [_line(timing={"repeat": {"frequency": 2, "period": 1, "periodUnit": "d", "timeOfDay": ["21:00:00"]}})], 200),
+    ("a timing that only has a name", [_line(timing={"code": {"coding": [{"code": "229799001", "display": "Twice a day"}]}})], 200),
+    ("the name of a timing", [_line(timing={"code": {"text": "2 times daily"}})], 200),
+    ("EA", [_line(2, "EA")], 200),
+    ("the second way in which the dose is written", [{"timing": {"code": {"text": "QD"}}, "doseAndRate": [{"doseQuantity": {"value": 2, "unit": "puff"}}, {"doseQuantity": {"value": 200, "unit": "mg"}}]}], 200),
+    ("morning and night for as many days", [_bounded(100, when="MORN", days=7), _bounded(200, when="HS", days=7)], 300),
+    ("the same, numbered", [_bounded(100, when="MORN", days=7, sequence=1), _bounded(200, when="HS", days=7, sequence=2)], 300),
+    ("a text with two doses and a length", [{"text": "100 mg mane, 200 mg nocte", "timing": {"repeat": {"boundsDuration": {"value": 7, "code": "d"}}}}], 300),
+    ("a dose added later, beside an open one", [_bounded(100, when="HS", start="2026-01-01"), _bounded(50, when="MORN", start="2026-01-10")], 150),
+    ("periods that overlap", [_bounded(100, start="2026-01-01", end="2026-01-31"), _bounded(50, start="2026-01-10", end="2026-01-31")], 150),
+    ("as needed for some days, beside a lasting dose", [_line(100), _bounded(25, start="2026-01-10", end="2026-01-20", asNeededBoolean=True)], 125),
+    ("a period ends on the day the next begins", [_bounded(100, start="2026-01-01", end="2026-01-05"), _bounded(150, start="2026-01-05")], 150),
+    ("an open period gives way to the next", [_bounded(100, start="2026-01-01"), _bounded(150, start="2026-01-05")], 150),
     ("maximum per day", [_line(100, timing={"repeat": {"frequency": 4, "period": 1, "periodUnit": "d"}}, maxDosePerPeriod={"numerator": {"value": 300, "unit": "mg"}, "denominator": {"value": 1, "unit": "d"}})], 300),
 ]  # fmt: skip
 
@@ -195,6 +222,9 @@ def test_volume_needs_a_concentration() -> None:
         (_line(3, ""), "no unit"),
         (_line(timing={}), "timing"),
         (_line(timing={"repeat": {"frequency": 2}}), "no period"),
+        (_line(timing={"repeat": {"frequency": 0, "period": 1, "periodUnit": "d"}}), "not a positive"),
+        (_line(timing={"repeat": {"frequency": -2, "period": 1, "periodUnit": "d"}}), "not a positive"),
+        (_line(timing={"code": {"text": "once weekly"}}), "timing"),
     ],
 )
 def test_unreadable_says_why(line: dict[str, Any], why: str) -> None:
@@ -225,6 +255,33 @@ def test_titration_steps() -> None:
     dose = read_dose([step(1, 12.5, 2), step(2, 25, 3), step(3, 50, 4)], TABLET)
     assert [(s.first_day, s.days, s.mg_per_day) for s in dose.steps] == [(0, 2, 12.5), (2, 3, 25), (5, 4, 50)]
     assert (dose.first_mg_per_day, dose.mg_per_day) == (12.5, 50)
+
+
+def test_the_first_day_of_a_dose_every_other_day_has_the_whole_dose() -> None:
+    dose = read_dose([_line(50, timing={"repeat": {"frequency": 1, "period": 2, "periodUnit": "d"}})], TABLET)
+    assert (dose.first_mg_per_day, dose.mg_per_day) == (50, 25)
+
+
+def test_a_time_of_day_in_the_evening_is_bedtime() -> None:
+    assert read_dose([_line(timing={"repeat": {"timeOfDay": ["21:00:00"]}})], TABLET).bedtime
+    assert not read_dose([_line(timing={"repeat": {"timeOfDay": ["08:00:00"]}})], TABLET).bedtime
+
+
+def test_steps_of_a_range_of_days_come_at_the_earliest() -> None:
+    first = _line(
+        12.5,
+        sequence=1,
+        timing={
+            "repeat": {
+                "frequency": 1,
+                "period": 1,
+                "periodUnit": "d",
+                "boundsRange": {"low": {"value": 2, "code": "d"}, "high": {"value": 3, "code": "d"}},
+            }
+        },
+    )
+    dose = read_dose([first, _line(25, sequence=2)], TABLET)
+    assert [(s.first_day, s.days, s.mg_per_day) for s in dose.steps] == [(0, 2, 12.5), (2, None, 25)]
 
 
 def test_titration_by_periods() -> None:
