@@ -65,6 +65,10 @@ _INPATIENT = {
 }
 CLOZAPINE = "clozapine"
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
+#: Intents by which nobody has ordered anything yet.
+_PROPOSED = frozenset({"proposal", "option"})
+#: Intents of the orders that carry out another one: the same treatment, not more of it.
+_CARRIED_OUT = frozenset({"filler-order", "instance-order"})
 _DAYS = {
     "d": 1.0,
     "day": 1.0,
@@ -279,11 +283,24 @@ class MedicationReader:
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
             replaces=tuple(
-                _tail(x.reference) for x in (r.priorPrescription,) if x is not None and x.reference
+                _tail(x.reference)
+                for x in (r.priorPrescription, *((r.basedOn or ()) if r.intent in _CARRIED_OUT else ()))
+                if x is not None and x.reference
             ),
             selected=selected,
             setting=_setting(r.category),
         )
+
+    def ordered(self, r: MedicationRequest, source: str) -> Medication | None:
+        """A MedicationRequest of the record; None when it orders nothing: a draft, a mistake, a proposal, a mere plan of clozapine.
+
+        EHRs record what patients say they take as a plan, too; those say so (``reported[x]``).
+        """
+        if r.status in ("entered-in-error", "draft") or r.intent in _PROPOSED:
+            return None
+        record = self.request(r, source)
+        reported = r.reportedBoolean is True or r.reportedReference is not None
+        return None if r.intent == "plan" and not reported and CLOZAPINE in record.drugs else record
 
     def statement(self, s: MedicationStatement, source: str) -> Medication:
         """A MedicationStatement."""
