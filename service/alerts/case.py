@@ -8,11 +8,12 @@ from datetime import date, datetime
 from msgspec import Struct
 
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
-from service.alerts.course import Course, course_of, is_live, was_given
+from service.alerts.course import CARRIED_OUT, Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
     CodedResult,
+    Dose,
     Measurement,
     Medication,
     PatientSnapshot,
@@ -27,6 +28,7 @@ from service.alerts.policy import Band, Policy, Population
 
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
+_FOR_HOME = frozenset({"outpatient", "community", "discharge"})
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
 _NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
@@ -192,10 +194,40 @@ class Case:
         )
 
     @lazy
-    def established_mg_per_day(self) -> float | None:
-        """Daily dose the patient was on, mg: live orders together (of a titration today's step), else the last known regimen."""
+    def running_orders(self) -> tuple[Medication, ...]:
+        """Live clozapine orders that together make the daily dose: each treatment once.
+
+        Left out are the order that a live one renews (linked, or the same dose written again later), an order that only carries out
+        a live one, and the orders for home while the patient has one for the ward.
+        """
         live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
-        doses = [self._mg_in_force(m) for m in live]
+        if len(live) < 2:
+            return tuple(live)
+        refs = {m.ref for m in live}
+        live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
+        renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
+        on_ward = any(m.setting == "inpatient" for m in live)
+        return tuple(
+            m
+            for m in live
+            if m.ref not in renewed
+            and not (on_ward and m.setting in _FOR_HOME)
+            and not any(self._written_again(m, later) for later in live)
+        )
+
+    def _written_again(self, order: Medication, later: Medication) -> bool:
+        """The later order is the same dose, written long enough afterwards to be a renewal."""
+        if order.start is None or later.start is None or order.dose is None or later.dose is None:
+            return False
+        apart = (self.snapshot.day(later.start) - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value and _regimen(order.dose) == _regimen(
+            later.dose
+        )
+
+    @lazy
+    def established_mg_per_day(self) -> float | None:
+        """Daily dose the patient was on, mg: running orders together (of a titration today's step), else the last known regimen."""
+        doses = [self._mg_in_force(m) for m in self.running_orders]
         if doses and None not in doses:
             return sum(d for d in doses if d is not None)
         return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
@@ -418,6 +450,11 @@ class Case:
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""
         return self.interval.days
+
+
+def _regimen(dose: Dose) -> tuple[object, ...]:
+    """What two orders of the same dose have in common, however they are worded."""
+    return dose.mg_per_day, dose.doses_per_day, dose.bedtime, dose.steps
 
 
 def _stated(flag: ClinicianFlag) -> Evidence:

@@ -19,6 +19,8 @@ Basis = Literal["administration", "statement", "stop", "supply", ""]
 #: How long one administration is taken to cover: until the next day's dose.
 _ADMINISTRATION_COVERS = timedelta(days=1)
 _ORDER_NOT_GIVEN = frozenset({"cancelled", "entered-in-error", "draft", "unknown"})
+#: Intents of orders that carry out another one.
+CARRIED_OUT = frozenset({"filler-order", "instance-order"})
 _ORDER_LIVE = frozenset({"active", ""})
 _STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
 _DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
@@ -195,12 +197,17 @@ def _last_dose(
     taking = [r for r in records if r.role == "statement" and is_live(r, as_of)]
 
     # A chart kept after the last supply was handed over is the better witness: it records what was given and what was not.
-    # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge).
+    # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge); not so an
+    # order for the ward, or one that carries out another: the chart of the ward goes on.
     superseded = [last_supply.start] if last_supply is not None and last_supply.start is not None else []
     superseded += [
         r.start
         for r in records
-        if r.role in ("order", "statement") and r.start is not None and is_live(r, as_of)
+        if r.role in ("order", "statement")
+        and r.start is not None
+        and is_live(r, as_of)
+        and r.setting != "inpatient"
+        and r.intent not in CARRIED_OUT
     ]
     if last_charted is not None and all(began <= last_charted for began in superseded):
         if last_given is not None:

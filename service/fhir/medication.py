@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.fhir.resources import (
@@ -67,8 +68,6 @@ CLOZAPINE = "clozapine"
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
 #: Intents by which nobody has ordered anything yet.
 _PROPOSED = frozenset({"proposal", "option"})
-#: Intents of the orders that carry out another one: the same treatment, not more of it.
-_CARRIED_OUT = frozenset({"filler-order", "instance-order"})
 _DAYS = {
     "d": 1.0,
     "day": 1.0,
@@ -284,7 +283,7 @@ class MedicationReader:
             stop_reason=_text(r.statusReason),
             replaces=tuple(
                 _tail(x.reference)
-                for x in (r.priorPrescription, *((r.basedOn or ()) if r.intent in _CARRIED_OUT else ()))
+                for x in (r.priorPrescription, *((r.basedOn or ()) if r.intent in CARRIED_OUT else ()))
                 if x is not None and x.reference
             ),
             selected=selected,
