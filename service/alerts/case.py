@@ -8,7 +8,7 @@ from datetime import date, datetime
 from msgspec import Struct
 
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
-from service.alerts.course import CARRIED_OUT, Course, course_of, is_live, was_given
+from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
@@ -28,7 +28,6 @@ from service.alerts.policy import Band, Policy, Population
 
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
-_FOR_HOME = frozenset({"outpatient", "community", "discharge"})
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
 _NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
@@ -211,7 +210,7 @@ class Case:
             m
             for m in live
             if m.ref not in renewed
-            and not (on_ward and m.setting in _FOR_HOME)
+            and not (on_ward and m.setting in FOR_HOME)
             and not any(self._written_again(m, later) for later in live)
         )
 
