@@ -186,6 +186,8 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     basedOn: list[Reference] | None = None
     category: Any = None
     doNotPerform: bool | None = None
+    reportedBoolean: bool | None = None
+    reportedReference: Reference | None = None
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):

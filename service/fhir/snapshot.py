@@ -129,7 +129,7 @@ class _Builder:
         reader = self.medication_reader
         record: Medication | None = None
         if type(r) is MedicationRequest:
-            record = reader.request(r, source) if r.status not in ("entered-in-error", "draft") else None
+            record = reader.ordered(r, source)
         elif type(r) is MedicationStatement:
             record = reader.statement(r, source) if r.status != "entered-in-error" else None
         elif type(r) is MedicationDispense:
