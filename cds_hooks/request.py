@@ -138,7 +138,9 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     name = _text(envelope.hook, "hook")
     if name != hook.name:
         raise BadRequest(
-            f"The service {service_id} answers the hook {hook.name}; this call is for another hook.", "hook"
+            f"The service {service_id} answers the hook {hook.name}; this call is for another hook. "
+            "GET /cds-services names the service of each hook.",
+            "hook",
         )
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():

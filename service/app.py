@@ -377,6 +377,9 @@ def _add_errors(app: FastAPI) -> None:
         text = str(error.detail) if isinstance(error, HTTPException) else "The service failed."
         if status == 404 and text == "Not Found":
             text = "There is nothing at this address. See /cds-services, /docs, /policies and /health."
+        allowed = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
+        if status == 405 and allowed:
+            text = f"Use {' or '.join(sorted(allowed.replace(' ', '').split(',')))} on this address."
         code = {404: "not-found", 405: "not-supported"}.get(status, "exception")
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
         return Response(

@@ -29,7 +29,7 @@ from service.registry.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
 #: Without any of these the call cannot be answered (412); the patient resource alone does not help.
-_CLINICAL = tuple(key for key in QUERIES if key != "patient")
+_CLINICAL = ("counts", *(key for key in QUERIES if key not in ("patient", "counts")))
 _NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 
 

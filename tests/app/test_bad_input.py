@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.data import anc, bundle, call, clozapine, codes, on_clozapine, order, prefetch
@@ -197,3 +198,43 @@ def test_one_bad_resource_never_spoils_a_call(client: httpx.Client) -> None:
     )
     assert found[0] == ("anc-severe-neutropenia", "critical")
     assert ("data-unavailable", "warning") in found
+
+
+def test_a_byte_order_mark_is_no_fault(client: httpx.Client) -> None:
+    """Clients on .NET send one."""
+    body = orjson.dumps(call("order-sign", prefetch(counts=None), clozapine(12.5)))
+    plain, marked = (
+        client.post(_SIGN, content=start + body, headers=_JSON) for start in (b"", b"\xef\xbb\xbf")
+    )
+    assert marked.status_code == 200
+    assert codes(marked.json()) == codes(plain.json()) != []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize(
+    "path", ["/cds-services/", "/cds-services/nobody", "/cds-services/clozapine-order-sign/"]
+)
+def test_an_address_that_does_not_exist_is_404_with_any_method(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    """405 “Use POST” would send its author to an address that is not there either."""
+    response = client.request(method, path)
+    assert response.status_code == 404
+    text = response.json()["issue"][0]["details"]["text"]
+    assert "GET /cds-services lists them" in text
+    assert "clozapine-order-sign" in text
+
+
+@pytest.mark.parametrize("path", ["/health", "/policies", "/metrics"])
+def test_405_says_what_to_use(client: httpx.Client, path: str) -> None:
+    response = client.post(path)
+    assert response.status_code == 405
+    assert response.json()["issue"][0]["details"]["text"] == "Use GET or HEAD on this address."
+
+
+def test_a_patient_reference_without_an_id_is_refused(client: httpx.Client) -> None:
+    body = call("order-sign", prefetch(counts=None), clozapine(12.5))
+    body["context"]["patientId"] = "Patient/"
+    response = client.post(_SIGN, json=body)
+    assert response.status_code == 400
+    assert response.json()["issue"][0]["expression"] == ["context.patientId"]

@@ -156,7 +156,8 @@ def test_P5_nothing_readable_is_412_naming_the_keys(client: httpx.Client) -> Non
     response = client.post(_SIGN, json=call("order-sign", None, clozapine()))
     assert response.status_code == 412
     issue = response.json()["issue"][0]
-    assert "prefetch.counts" in issue["expression"][0]
+    # One expression for each key, so that a client can read them.
+    assert issue["expression"][:2] == ["prefetch.counts", "prefetch.medications"]
     assert "counts" in issue["details"]["text"]
 
 
