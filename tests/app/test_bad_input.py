@@ -238,3 +238,86 @@ def test_a_patient_reference_without_an_id_is_refused(client: httpx.Client) -> N
     response = client.post(_SIGN, json=body)
     assert response.status_code == 400
     assert response.json()["issue"][0]["expression"] == ["context.patientId"]
+
+
+def _select(selections: list[str], *entries: Any) -> dict[str, Any]:
+    body = call("order-select", prefetch())
+    body["context"] |= {
+        "selections": selections,
+        "draftOrders": {"resourceType": "Bundle", "entry": list(entries)},
+    }
+    return body
+
+
+def _without_id(resource: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != "id"}
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        "MedicationRequest/draft-1",
+        "draft-1",
+        "https://ehr.example/fhir/MedicationRequest/draft-1",
+        "MedicationRequest/draft-1/_history/3",
+    ],
+)
+def test_a_selection_names_its_draft_in_any_form(client: httpx.Client, selection: str) -> None:
+    found = _cards(client, _select([selection], {"resource": clozapine()}, {"resource": order("ibuprofen")}))
+    assert found == [("anc-missing", "critical")]
+
+
+def test_a_draft_without_an_id_is_known_by_its_full_url(client: httpx.Client) -> None:
+    entry = {"fullUrl": "urn:uuid:0f3a", "resource": _without_id(clozapine())}
+    other = {"fullUrl": "urn:uuid:77aa", "resource": _without_id(order("ibuprofen"))}
+    assert _cards(client, _select(["urn:uuid:0f3a"], entry, other)) == [("anc-missing", "critical")]
+    assert _cards(client, _select(["urn:uuid:77aa"], entry, other)) == []
+
+
+def test_a_product_without_an_id_is_known_by_its_full_url(client: httpx.Client) -> None:
+    draft = clozapine()
+    product = {"resourceType": "Medication", "code": draft.pop("medicationCodeableConcept")}
+    draft["medicationReference"] = {"reference": "urn:uuid:5b1c"}
+    body = _select([], {"resource": draft}, {"fullUrl": "urn:uuid:5b1c", "resource": product}) | {
+        "hook": "order-sign"
+    }
+    assert ("anc-missing", "critical") in _cards(client, body)
+
+
+def test_a_selected_order_that_was_not_sent_is_said_and_no_draft_passes_unseen(client: httpx.Client) -> None:
+    body = _select(["MedicationRequest/elsewhere"], {"resource": clozapine()})
+    assert _cards(client, body) == [("anc-missing", "critical"), ("data-unavailable", "warning")]
+    assert _cards(client, _select(["MedicationRequest/elsewhere"])) == [("data-unavailable", "warning")]
+    # What is no medication is none of this service's business.
+    assert _cards(client, _select(["NutritionOrder/elsewhere"], {"resource": clozapine()})) == []
+
+
+@pytest.mark.parametrize(
+    "medication",
+    [
+        {"medicationReference": {"reference": "Medication/m-9"}},
+        {"medicationCodeableConcept": {"coding": [{"system": "urn:oid:1.2.3", "code": "4711"}]}},
+    ],
+    ids=("reference", "local code"),
+)
+def test_an_order_whose_drug_cannot_be_known_is_never_silent(
+    client: httpx.Client, medication: dict[str, Any]
+) -> None:
+    nameless = {n: v for n, v in order("x").items() if n != "medicationCodeableConcept"}
+    assert _cards(client, call("order-sign", prefetch(), nameless | medication)) == [
+        ("data-unavailable", "warning")
+    ]
+    # Before a drug is chosen there is nothing to know (R5b).
+    assert _cards(client, call("order-sign", prefetch(), nameless)) == []
+
+
+@pytest.mark.parametrize(("odd", "also"), [(None, []), ("x", [("data-unavailable", "warning")])])
+def test_an_entry_that_is_none_costs_only_itself(
+    client: httpx.Client, odd: Any, also: list[tuple[str, str]]
+) -> None:
+    body = _select([], odd, {"resource": clozapine()}) | {"hook": "order-sign"}
+    assert _cards(client, body) == [("anc-missing", "critical"), *also]
+    counts = {"resourceType": "Bundle", "entry": [odd, {"resource": anc(0.4)}]}
+    found = _cards(client, call("order-sign", prefetch(counts=counts), clozapine()))
+    assert ("anc-severe-neutropenia", "critical") in found
+    assert set(also) <= set(found)
