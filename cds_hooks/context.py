@@ -133,6 +133,8 @@ def read_context(raw: Raw, hook: Hook) -> Context:
             values[name] = values[name].strip().removeprefix("Patient/")
         if name in hook.required and not values[name].strip():
             raise BadRequest(f"context.{name} must not be empty.", f"context.{name}", "required")
+        if "\0" in values[name]:
+            raise BadRequest(f"context.{name} must not hold a NUL character.", f"context.{name}")
     selections: tuple[str, ...] = ()
     if "selections" in hook.required:
         try:

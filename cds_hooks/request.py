@@ -145,6 +145,8 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
+    if "\0" in instance:
+        raise BadRequest("hookInstance must not hold a NUL character; a UUID is expected.", "hookInstance")
     too_deep = BadRequest("context is nested too deeply to be read.", "context", "too-costly")
     if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
         raise too_deep

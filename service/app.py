@@ -186,10 +186,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             await asyncio.to_thread(recorder.flush, 1.0)
             site = principal if isinstance(principal, Site) else only_site
             assert site is not None
+            now = clock()
             origins = await asyncio.to_thread(
-                feedback_store.store, engine, service, rows, clock(), site.name, site.snooze_days
+                feedback_store.store, engine, service, rows, now, site.name, site.snooze_days
             )
-            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name)
+            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name, now)
             await asyncio.to_thread(known_registry.refresh)
         except SQLAlchemyError:
             raise ProtocolError(
