@@ -138,11 +138,15 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     name = _text(envelope.hook, "hook")
     if name != hook.name:
         raise BadRequest(
-            f"The service {service_id} answers the hook {hook.name}; this call is for another hook.", "hook"
+            f"The service {service_id} answers the hook {hook.name}; this call is for another hook. "
+            "GET /cds-services names the service of each hook.",
+            "hook",
         )
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
+    if "\0" in instance:
+        raise BadRequest("hookInstance must not hold a NUL character; a UUID is expected.", "hookInstance")
     try:
         if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
             raise RecursionError

@@ -287,13 +287,14 @@ class RawEntry(Struct):
     """Bundle.entry with its resource as a slice of the body."""
 
     resource: Raw = Raw(b"")
-    search: Search | None = None
+    fullUrl: Any = None
 
 
 class RawBundle(Struct, tag_field="resourceType", tag="Bundle"):
     """A Bundle read entry by entry, so that a rotten one spoils only itself."""
 
-    entry: list[RawEntry] | None = None
+    #: Each a RawEntry, if it is one.
+    entry: list[Raw] | None = None
     link: list[Link] | None = None
 
 
