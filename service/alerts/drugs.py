@@ -232,8 +232,14 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
         index[name.lower()] = parts
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
-    # Whole words: "promazine" is not found in "chlorpromazine".
-    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE), index
+    # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg").
+    # An N-oxide is a metabolite, not the drug.
+    return (
+        re.compile(
+            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))(?![\s-]*N[\s-]*oxide)", re.IGNORECASE
+        ),
+        index,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -93,13 +93,20 @@ class Observation(Resource, tag="Observation"):
     specimen: Reference | None = None
     #: Read later, and only for blood pressures: the posture.
     extension: Raw = Raw(b"")
+    #: Read later: results inside a panel.
+    contained: Raw = Raw(b"")
 
 
 class DiagnosticReport(Resource, tag="DiagnosticReport"):
-    """A report: says which results belong together."""
+    """A report: says which results belong together, and may hold some that exist nowhere else."""
 
     subject: Reference | None = None
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    issued: str | None = None
     result: list[Reference] | None = None
+    #: Read later.
+    contained: Raw = Raw(b"")
 
 
 class Patient(Resource, tag="Patient"):
@@ -179,6 +186,8 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     basedOn: list[Reference] | None = None
     category: Any = None
     doNotPerform: bool | None = None
+    reportedBoolean: bool | None = None
+    reportedReference: Reference | None = None
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):
@@ -278,13 +287,14 @@ class RawEntry(Struct):
     """Bundle.entry with its resource as a slice of the body."""
 
     resource: Raw = Raw(b"")
-    search: Search | None = None
+    fullUrl: Any = None
 
 
 class RawBundle(Struct, tag_field="resourceType", tag="Bundle"):
     """A Bundle read entry by entry, so that a rotten one spoils only itself."""
 
-    entry: list[RawEntry] | None = None
+    #: Each a RawEntry, if it is one.
+    entry: list[Raw] | None = None
     link: list[Link] | None = None
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import Policy
@@ -70,6 +71,8 @@ class Recorder:
         self._on_drop = on_drop
         self._on_queue = on_queue
         self._queue: deque[Call] = deque()
+        #: So many calls are written one by one: among them is one that the database refuses.
+        self._singly = 0
         self._closing = threading.Event()
         self._written = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -103,27 +106,41 @@ class Recorder:
                 return
 
     def _write(self) -> bool:
-        """Write one batch; the queue keeps it until the database has it."""
-        size = min(len(self._queue), _BATCH)
+        """Write one batch; the queue keeps it until the database has it. One call that cannot be kept costs no other its record."""
+        size = 1 if self._singly else min(len(self._queue), _BATCH)
         batch = [self._queue[i] for i in range(size)]
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(HookCall), [_call_row(c) for c in batch])
-                cards = [row for c in batch for row in _card_rows(c)]
-                if cards:
-                    connection.execute(insert(CardShown), cards)
-                self._remember(connection, batch)
-        except SQLAlchemyError as error:
-            log.error("calls could not be recorded, trying again: %s", type(error).__name__)
-            self._on_queue(len(self._queue))
-            self._closing.wait(1.0)
-            return False
+            self._keep(batch)
+        except Exception as error:
+            if not _is_of_the_record(error):
+                log.error("calls could not be recorded, trying again: %s", type(error).__name__)
+                self._on_queue(len(self._queue))
+                self._closing.wait(1.0)
+                return False
+            if size > 1:
+                self._singly = size
+                return True
+            if batch[0].facts is not None:
+                log.error("what a call told of a patient cannot be kept: %s", type(error).__name__)
+                self._queue[0] = replace(batch[0], facts=None)
+                return True
+            log.error("a call cannot be recorded and is left out: %s", type(error).__name__)
+            self._on_drop(1)
+        self._singly = max(0, self._singly - 1)
         with self._written:
             for _ in range(size):
                 self._queue.popleft()
             self._written.notify_all()
         self._on_queue(len(self._queue))
         return True
+
+    def _keep(self, batch: list[Call]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(insert(HookCall), [_call_row(c) for c in batch])
+            cards = [row for c in batch for row in _card_rows(c)]
+            if cards:
+                connection.execute(insert(CardShown), cards)
+            self._remember(connection, batch)
 
     def _remember(self, connection: Connection, batch: list[Call]) -> None:
         """Bring the roster up to date; of several calls on one patient the last one knows most."""
@@ -135,6 +152,15 @@ class Recorder:
             policy = self._policies(call.site)
             if policy is not None:
                 enrol(connection, call.site, policy, call.facts, call.at)
+
+
+def _is_of_the_record(error: Exception) -> bool:
+    """True when what was to be written is at fault, so that trying again cannot help; False when the database is."""
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    return not isinstance(error, SQLAlchemyError) or (
+        isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    )
 
 
 def _call_row(c: Call) -> dict[str, object]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from msgspec.structs import replace
 from sqlalchemy import Engine, func, inspect, select
 from sqlmodel import Session, SQLModel
 
@@ -82,6 +83,40 @@ def test_recorder_keeps_what_the_database_did_not_take(tmp_path: Any) -> None:
     recorder.close()
     assert _count(engine, HookCall, "late") == 1
     engine.dispose()
+
+
+def test_a_call_that_cannot_be_kept_costs_no_other_its_record(engine: Engine) -> None:
+    """One client's odd call must not end the audit trail of all."""
+    good, twin, odd = (str(uuid4()) for _ in range(3))
+    first = _call(good)
+    dropped: list[int] = []
+    recorder = Recorder(engine, on_drop=dropped.append)
+    # The same card twice breaks a key; a NUL is no text for PostgreSQL.
+    for call in (
+        first,
+        replace(first, hook_instance=twin),
+        _call(odd + "\0"),
+        *(_call(good) for _ in range(3)),
+    ):
+        recorder.record(call)
+    assert recorder.flush(20)
+    recorder.record(_call(good))
+    recorder.close()
+    assert _count(engine, HookCall, good) == 5
+    assert _count(engine, HookCall, twin) == 0
+    assert len(dropped) == (2 if engine.dialect.name == "postgresql" else 1)
+
+
+def test_a_clock_far_ahead_does_not_have_the_last_word(engine: Engine) -> None:
+    card = str(uuid4())
+    far = FeedbackItem(card, "overridden", NOW + timedelta(days=400))
+    assert store(engine, "clozapine-order-sign", [far], NOW - timedelta(hours=1)) == ["unknown"]
+    assert store(engine, "clozapine-order-sign", [FeedbackItem(card, "accepted", NOW, ("s",))], NOW) == [
+        "unknown"
+    ]
+    newest = latest(engine, card)
+    assert newest is not None
+    assert newest.outcome == "accepted"
 
 
 def test_feedback_latest_wins_and_repeats_are_kept_once(engine: Engine) -> None:

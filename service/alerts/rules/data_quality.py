@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.drugs import classes_of
-from service.alerts.facts import SourceName
+from service.alerts.facts import ReadProblem, SourceName
 from service.alerts.finding import Citation, Evidence, Finding
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
@@ -27,6 +27,22 @@ _HELPFUL: dict[SourceName, str] = {
     "allergies": "allergies",
     "smoking": "smoking status",
     "patient": "age and sex",
+}
+
+#: What a clinician calls the parts of a call.
+_WHERE = {
+    "draftOrders": "Orders of this call",
+    "counts": "Blood counts",
+    "medications": "Medication orders",
+    "statements": "Reported medication",
+    "dispenses": "Dispenses",
+    "administrations": "Administrations",
+    "labs": "Other laboratory results",
+    "vitals": "Vital signs",
+    "conditions": "Problem list",
+    "allergies": "Allergies",
+    "smoking": "Smoking status",
+    "patient": "Patient",
 }
 
 
@@ -52,7 +68,9 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         return
     needed = bool(missing or lost)
     subject = w.listed([m.split(" (")[0] for m in missing or also]) if missing or not lost else "some records"
-    reasons = [f"{w.safe(p.ref or p.source)}: {w.safe(p.reason)}" for p in case.snapshot.read_problems[:8]]
+    if orders_lost:
+        subject = w.listed(["an order", *(m.split(" (")[0] for m in missing)])
+    reasons = [_reason(p) for p in case.snapshot.read_problems[:8]]
     yield Finding(
         code="data-unavailable",
         severity="warning" if needed else "info",
@@ -75,6 +93,13 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         citation=_THIS_SERVICE,
         overrides="data",
     )
+
+
+def _reason(problem: ReadProblem) -> str:
+    """Where, which record, and why: ``Blood counts (Observation/7) – left out: …``."""
+    where = _WHERE.get(problem.source, problem.source)
+    which = f" ({w.safe(problem.ref)})" if problem.ref else ""
+    return f"{w.safe(where)}{which} – {w.safe(problem.reason)}"
 
 
 def _may_matter(case: Case) -> bool:
