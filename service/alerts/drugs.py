@@ -72,6 +72,8 @@ class ProductRow(Struct, forbid_unknown_fields=True):
     codes: tuple[str, ...] = ()
     mg: float | None = None
     confirmed: bool = True
+    #: ``label`` is the product's own name, from which its strength is read.
+    named: bool = False
 
 
 class _LongActing(Struct):
@@ -163,7 +165,7 @@ def product_rows() -> tuple[ProductRow, ...]:
 def _products() -> dict[tuple[str, str], Product]:
     found = {}
     for row in _drugs().product:
-        product = Product(row.drugs, row.label, row.mg, row.confirmed)
+        product = Product(row.drugs, row.label, row.mg, row.confirmed, row.named)
         for code in (row.code, *row.codes):
             if code:
                 found[row.system, code] = product
@@ -193,10 +195,12 @@ def learn(system: str, code: str, product: Product) -> None:
 
 
 def codes_of(drug_id: str, system: str) -> tuple[str, ...]:
-    """Shipped codes of a drug itself in a code system: what a product's ancestor may be."""
+    """Shipped codes of a drug itself in a code system, not of its products: what a product's ancestor may be."""
     return tuple(
-        code for (s, code), p in _products().items() if s == system and p.drugs == (drug_id,) and p.mg is None
-    )[:2]
+        code
+        for (s, code), p in _products().items()
+        if s == system and p.drugs == (drug_id,) and p.label.partition(" (")[0] == drug_id
+    )
 
 
 def imported_release() -> str:
