@@ -25,10 +25,14 @@ class Kind(Struct, frozen=True):
 
 
 class CodedKind(Struct, frozen=True):
-    """An Observation whose answer is a code: LOINC codes of the question, answer code -> value, or texts that say it."""
+    """An Observation whose answer is a code: LOINC codes of the question, answer code -> value, or texts that say it.
+
+    ``words`` (lower case): a whole answer in words -> value, for answers without a known code.
+    """
 
     loinc: tuple[str, ...] = ()
     answers: dict[str, str] = {}
+    words: dict[str, str] = {}
     text: tuple[str, ...] = ()
 
 

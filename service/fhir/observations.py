@@ -11,7 +11,16 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.codes import LOINC, Kind, coded_by_loinc, coded_kinds, kinds, kinds_by_loinc, posture
+from service.alerts.codes import (
+    LOINC,
+    CodedKind,
+    Kind,
+    coded_by_loinc,
+    coded_kinds,
+    kinds,
+    kinds_by_loinc,
+    posture,
+)
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
 from service.fhir.resources import (
     CodeableConcept,
@@ -374,7 +383,7 @@ class ObservationReader:
         for coding in code.coding or ():
             known = self._coded_by_loinc.get(coding.code or "") if coding.system in _LOINC_SYSTEMS else None
             if known is not None:
-                self._keep_answer(o, known[0], known[1].answers)
+                self._keep_answer(o, *known)
                 return
         title = code.text or next((c.display for c in code.coding or () if c.display), "") or ""
         if not _names_duffy(title):
@@ -393,14 +402,12 @@ class ObservationReader:
                 )
             )
 
-    def _keep_answer(self, o: Observation, kind: str, answers: Mapping[str, str]) -> None:
+    def _keep_answer(self, o: Observation, kind: str, known: CodedKind) -> None:
         concept = o.valueCodeableConcept
-        value = next(
-            (
-                answers[c.code]
-                for c in (concept.coding or () if concept else ())
-                if c.code is not None and c.code in answers
-            ),
+        codings = (concept.coding or ()) if concept is not None else ()
+        said = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
+        value = next((known.answers[c.code] for c in codings if c.code in known.answers), None) or next(
+            (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
             "unknown",
         )
         moment = self._moment(o)
@@ -414,6 +421,11 @@ class ObservationReader:
                 date_only=moment.date_only if moment else False,
             )
         )
+
+
+def _folded(answer: str) -> str:
+    """An answer in lower case, without SNOMED CT's word for what it is and without a full stop."""
+    return answer.strip().lower().removesuffix("(finding)").removesuffix("(qualifier value)").rstrip(" .")
 
 
 class _Extension(Struct):

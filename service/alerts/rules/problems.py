@@ -157,7 +157,8 @@ def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
 
 
 def _positive_test(case: Case) -> CodedResult | None:
-    tests = case.coded("pregnancy-test")
+    # An answer that cannot be read does not take back the one before it.
+    tests = [t for t in case.coded("pregnancy-test") if t.value != "unknown"]
     if not tests or tests[0].value != "positive" or tests[0].at is None:
         return None
     return tests[0] if case.days_since(tests[0].at) <= case.policy.pregnancy_test.carried_days.value else None

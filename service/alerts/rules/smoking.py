@@ -8,6 +8,7 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import CodedResult
 from service.alerts.finding import Evidence, Finding, OrderTest, Severity
+from service.alerts.rules.readings import reaches
 
 
 def smoking_changed(case: Case) -> Iterator[Finding]:
@@ -24,22 +25,27 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
         return
     if len(known) < 2:
         return
-    newest, before = known[0], next((c for c in known[1:] if c.value != known[0].value), None)
-    if before is None or newest.at is None:
+    # Of two answers of one moment that contradict each other the one that asks for caution holds: the level rises after a stop.
+    stopped = not all(_smokes(c) for c in known if c.at == known[0].at)
+    before = next((c for c in known if _smokes(c) is stopped and c.at != known[0].at), None)
+    if before is None:
         return
     # The change lies between the last answer of the old kind and the first of the new kind.
     changed = next(
-        c for c in reversed(known) if before.at is not None and c.at is not None and c.at > before.at
+        c
+        for c in reversed(known)
+        if before.at is not None and c.at is not None and c.at > before.at and _smokes(c) is not stopped
     )
     assert changed.at is not None
     if not 0 <= case.days_since(changed.at) <= rule.smoking_within_days.value:
         return
-    stopped = newest.value != "current"
-    if stopped and before.value != "current":
-        return
     yield _finding(
         case, changed, before, stopped=stopped, day=w.day(case.snapshot, changed.at), admission=False
     )
+
+
+def _smokes(answer: CodedResult) -> bool:
+    return answer.value == "current"
 
 
 def _finding(
@@ -49,7 +55,7 @@ def _finding(
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
     severe = (dose is not None and dose >= rule.smoking_critical_dose.value) or (
-        level is not None and level.value >= rule.smoking_critical_level.value
+        level is not None and reaches(level, rule.smoking_critical_level.value)
     )
     severity: Severity = "critical" if stopped and severe else "warning"
     factor = w.number(case.policy.dosing.smoking_stop_factor.value * 100)
