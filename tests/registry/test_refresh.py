@@ -8,10 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from sqlalchemy import Engine
 
 from service.alerts import remembered
 from service.alerts.policy import policy_by_id
+from service.fhir.snapshot import SiteMaps
 from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import find
 from service.registry.scheduler import read_anew
@@ -22,8 +24,8 @@ from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
 
 
-def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0) -> Refreshed:
-    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir")
+def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0, **more: Any) -> Refreshed:
+    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", **more)
 
     async def token() -> str:
         return ehr.token
@@ -73,6 +75,99 @@ def test_a_patient_whom_the_ehr_does_not_answer_for_keeps_what_is_known(
     row = _stored(engine, site, "p1")
     assert remembered.load(row.facts).measurements["anc"][0].value == 3200
     assert row.refreshed_at is None
+
+
+def _on_file(patient: str, *counts: Any) -> list[Any]:
+    return [
+        *counts,
+        data.clozapine(300, id="mr-1", status="active", patient=patient, authoredOn=data.day_ago(500)),
+        {"resourceType": "Patient", "id": patient, "gender": "female", "birthDate": "1984-05-02"},
+    ]
+
+
+def _counts(engine: Engine, site: str, patient: str) -> list[float]:
+    kept = remembered.load(_stored(engine, site, patient).facts)
+    return sorted(m.value for m in kept.measurements.get("anc", ()))
+
+
+def test_a_corrected_result_replaces_what_it_corrects_and_one_entered_in_error_is_forgotten(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(0.4, 2, id="a", patient="p1"), data.anc(2.9, 3, id="b", patient="p1")))
+    _refresh(engine, site, ehr)
+    assert _counts(engine, site, "p1") == [400, 2900]
+    ehr.resources["Observation"] = [
+        data.anc(4.0, 2, id="a", patient="p1", status="corrected"),
+        data.anc(2.9, 3, id="b", patient="p1", status="entered-in-error"),
+    ]
+    _refresh(engine, site, ehr, 1)
+    assert _counts(engine, site, "p1") == [4000]
+
+
+def test_what_failed_to_be_read_is_asked_for_again_from_the_same_moment_on(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1")))
+    _refresh(engine, site, ehr)
+    read_at = _stored(engine, site, "p1").refreshed_at
+    ehr.resources["Observation"] = [data.anc(0.4, -0.9, id="low", patient="p1")]
+    ehr.failing = {"Observation"}
+    done = _refresh(engine, site, ehr, 1)
+    assert (done.patients, done.partly) == (1, 1)
+    assert _counts(engine, site, "p1") == [2900]
+    assert _stored(engine, site, "p1").refreshed_at == read_at
+    ehr.failing = set()
+    assert _refresh(engine, site, ehr, 2).partly == 0
+    assert 400 in _counts(engine, site, "p1")
+
+
+def test_once_a_week_everything_is_read_so_that_deleted_results_go(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(0.4, 2, id="a", patient="p1"), data.anc(2.9, 3, id="b", patient="p1")))
+    _refresh(engine, site, ehr)
+    del ehr.resources["Observation"][0]
+    _refresh(engine, site, ehr, 1)
+    assert _counts(engine, site, "p1") == [400, 2900], "what changed does not tell what was deleted"
+    ehr.asked.clear()
+    _refresh(engine, site, ehr, 7)
+    assert not any("_lastUpdated" in asked for asked in ehr.asked)
+    assert _counts(engine, site, "p1") == [2900]
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_patient_whom_the_ehr_merged_away_or_deleted_is_not_taken_for_one_who_stopped(
+    engine: Engine, site: str, ehr: WritableEhr, merged: bool
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    if merged:
+        link = [{"other": {"reference": "Patient/p2"}, "type": "replaced-by"}]
+        ehr.add({"resourceType": "Patient", "id": "p1", "active": False, "link": link})
+    done = _refresh(engine, site, ehr)
+    assert (done.patients, done.failed) == (0, 1)
+    row = _stored(engine, site, "p1")
+    assert (row.state, row.refreshed_at) == ("on", None)
+    assert _counts(engine, site, "p1") == [3200]
+
+
+def test_results_that_cannot_be_used_stay_known_and_the_sites_own_units_are_known(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    own = data.anc(3.1, 3, None, id="own", patient="p1")
+
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, "parsecs", id="odd", patient="p1")))
+    ehr.add(own)
+    maps = SiteMaps(units={(data.LOINC, "751-8"): "10*3/uL"})
+    _refresh(engine, site, ehr, maps=maps)
+    assert _counts(engine, site, "p1") == [3100]
+    ehr.resources["Observation"] = []
+    _refresh(engine, site, ehr, 1, maps=maps)
+    kept = remembered.load(_stored(engine, site, "p1").facts)
+    assert [u.ref for u in kept.unusable] == ["Observation/odd"]
 
 
 def test_one_export_reads_the_whole_site_and_nobody_else(engine: Engine, site: str, ehr: WritableEhr) -> None:
