@@ -114,6 +114,8 @@ class Patient(Resource, tag="Patient"):
 
     gender: str | None = None
     birthDate: str | None = None
+    #: Read only where a record that was merged away matters.
+    link: Raw = Raw(b"")
 
 
 class Condition(Resource, tag="Condition"):
