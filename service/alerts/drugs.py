@@ -1,4 +1,4 @@
-"""Drugs: their names, codes and interaction classes (``knowledge/drugs.toml``, ``knowledge/interactions.toml``)."""
+"""Drugs: their names, codes and interaction classes (``knowledge/drugs.toml``, ``interactions.toml``, ``atc.toml``)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 from service.alerts import ndc
 from service.alerts.finding import Severity
 
+_ATC = "http://www.whocc.no/atc"
 Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
 
 
@@ -87,6 +88,11 @@ class _Drugs(Struct, forbid_unknown_fields=True):
     product: tuple[ProductRow, ...]
 
 
+class _Atc(Struct, forbid_unknown_fields=True):
+    source: str
+    codes: dict[str, tuple[str, ...]]
+
+
 class _Interactions(Struct, forbid_unknown_fields=True, rename={"classes": "class"}):
     classes: tuple[InteractionClass, ...]
 
@@ -156,6 +162,16 @@ def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
     return _alerting().get(drug_id, ())
 
 
+@cache
+def atc() -> dict[str, tuple[str, ...]]:
+    """Drugs behind each shipped ATC code of an interacting drug for systemic use (``knowledge/atc.toml``)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for drug_id, codes in msgspec.convert(_load("atc.toml"), _Atc).codes.items():
+        for code in codes:
+            found[code] = (*found.get(code, ()), drug_id)
+    return found
+
+
 def product_rows() -> tuple[ProductRow, ...]:
     """The shipped product codes, as listed."""
     return _drugs().product
@@ -163,7 +179,7 @@ def product_rows() -> tuple[ProductRow, ...]:
 
 @cache
 def _products() -> dict[tuple[str, str], Product]:
-    found = {}
+    found = {(_ATC, code): Product(drugs, " and ".join(drugs)) for code, drugs in atc().items()}
     for row in _drugs().product:
         product = Product(row.drugs, row.label, row.mg, row.confirmed, row.named)
         for code in (row.code, *row.codes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -9,7 +10,15 @@ import pytest
 from service.alerts import catalogue, codes
 from service.alerts.codes import coded_kinds, kinds
 from service.alerts.conditions import ConditionKind, condition_kinds
-from service.alerts.drugs import InteractionClass, classes, drugs_by_name, names_of, product_rows
+from service.alerts.drugs import (
+    InteractionClass,
+    atc,
+    classes,
+    drugs_by_name,
+    names_of,
+    product_by_code,
+    product_rows,
+)
 from service.alerts.policy import policy_by_id
 
 _D5 = (
@@ -194,3 +203,36 @@ def test_an_order_for_a_result_that_satisfies_a_test_is_seen() -> None:
 def test_a_sum_with_norclozapine_is_no_clozapine_level() -> None:
     assert not {"12375-2", "10992-6"} & set(kinds()["clozapine-level"].loinc)
     assert not kinds()["norclozapine-level"].confirmed
+
+
+def test_atc_codes_are_of_known_drugs_for_systemic_use() -> None:
+    known = {d for group in classes().values() for d in group.drugs}
+    for code, drugs in atc().items():
+        assert re.fullmatch(r"[A-Z]\d\d[A-Z]{2}\d\d", code), code
+        assert set(drugs) <= known, code
+        # Skin (but for fungi by mouth), eye and ear, nose, inhaled, mouth, vagina: not for the circulation.
+        assert not re.match(r"D(?!01B)|S|R01|R03[AB]|A01|G01|C05|M02", code), code
+
+
+@pytest.mark.parametrize(
+    ("code", "drugs"),
+    [
+        ("N06AB08", ("fluvoxamine",)),
+        ("J01MA02", ("ciprofloxacin",)),
+        ("N03AF01", ("carbamazepine",)),
+        ("J01EE01", ("sulfamethoxazole", "trimethoprim")),
+        ("N02BB02", ("metamizole",)),
+        ("N05AX13", ("paliperidone",)),
+        ("D01BA02", ("terbinafine",)),
+        ("N05AH02", ("clozapine",)),
+    ],
+)
+def test_a_drug_by_its_atc_code(code: str, drugs: tuple[str, ...]) -> None:
+    product = product_by_code("http://www.whocc.no/atc", code)
+    assert product is not None
+    assert product.drugs == drugs
+
+
+@pytest.mark.parametrize("code", ["S01AE03", "D06AX02", "S01AA01", "D01AE15"])
+def test_drops_and_creams_have_other_atc_codes(code: str) -> None:
+    assert product_by_code("http://www.whocc.no/atc", code) is None

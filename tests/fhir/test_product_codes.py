@@ -64,3 +64,20 @@ def test_a_strength_that_no_source_named_is_not_guessed(code: str) -> None:
 def test_the_codes_of_the_drug_itself_are_no_products() -> None:
     assert codes_of("clozapine", RXNORM) == ("2626",)
     assert codes_of("clozapine", "http://snomed.info/sct") == ("387568001",)
+
+
+def test_an_order_in_another_language_is_known_by_its_atc_code() -> None:
+    order = {
+        "resourceType": "MedicationRequest",
+        "id": "mr-1",
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {
+            "coding": [{"system": "http://www.whocc.no/atc", "code": "N03AF01", "display": "Karbamazepin"}]
+        },
+        "subject": {"reference": "Patient/p"},
+    }
+    found = MedicationReader(UTC).request(
+        msgspec.json.decode(msgspec.json.encode(order), type=MedicationRequest), "medications"
+    )
+    assert (found.drugs, found.matched_by) == (("carbamazepine",), "code")
