@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 SOURCES := cds_hooks service tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench check format lock generated sbom audit clean
+.PHONY: help setup run demo test test-hapi bench check format lock generated sbom audit clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv with the pinned dependencies and the project
 
@@ -27,6 +27,9 @@ demo: setup ## play a small day in a clinic against the service and print the ca
 test: setup ## the whole test suite
 	@tools/ensure-chromium
 	@$(BIN)/python -m pytest -n 2
+
+test-hapi: setup ## the hook flow against a real HAPI FHIR server (Java 17, Maven); skipped where they are missing
+	@$(BIN)/python -m tests.hapi
 
 bench: setup ## the benchmarks; writes bench/latest.json
 	@$(BIN)/python -m bench

@@ -147,13 +147,12 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
     if "\0" in instance:
         raise BadRequest("hookInstance must not hold a NUL character; a UUID is expected.", "hookInstance")
-    too_deep = BadRequest("context is nested too deeply to be read.", "context", "too-costly")
-    if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
-        raise too_deep
     try:
+        if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
+            raise RecursionError
         context = read_context(envelope.context, hook)
     except RecursionError:
-        raise too_deep from None
+        raise BadRequest("context is nested too deeply to be read.", "context", "too-costly") from None
     server = _text(envelope.fhirServer, "fhirServer") if _given(envelope.fhirServer) else ""
     authorization = None
     if _given(envelope.fhirAuthorization):

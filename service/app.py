@@ -146,6 +146,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         memory.tune()
         await asyncio.to_thread(_load_terminology, engine)
         known_registry.start()
+        _warn_of_old_policies(directory, clock())
         schedulers.sync(directory.watched)
         schedulers.keep_house(settings.retention_days)
         current = None
@@ -282,6 +283,20 @@ def _load_terminology(engine: Engine) -> None:
         return
     if codes:
         log.info("imported terminology", release=imported_release(), codes=codes)
+
+
+def _warn_of_old_policies(directory: Directory, now: datetime) -> None:
+    """A site may keep to a protocol that was superseded, but not without anybody noticing."""
+    for watched in directory.watched.values():
+        policy = watched.watch.policy
+        if not policy.valid_on(now.date()):
+            log.warning(
+                "the policy of a site is not in force today",
+                site=watched.watch.site,
+                policy=policy.id,
+                valid_to=str(policy.valid_to or ""),
+                superseded_by=policy.superseded_by,
+            )
 
 
 def _rate(site: Site | None) -> tuple[str, float] | None:

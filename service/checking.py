@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from cds_hooks import HOOKS, Card, ProtocolError
 from cds_hooks.request import HookRequest, read_request
 from service.alerts.cards import cards_of
 from service.alerts.evaluate import evaluate
+from service.alerts.facts import ReadProblem, SourceState
 from service.alerts.finding import Finding
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_value
-from service.fhir.gather import Gathered, SourceData, from_prefetch
+from service.fhir.gather import Gathered, SourceData, gather
 from service.fhir.queries import QUERIES
 from service.hooks.render import Drafts, render
 from service.hooks.site import Site
@@ -62,7 +64,7 @@ def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Che
 
 
 def _check_request(request: HookRequest, site: Site, as_of: datetime) -> Checked:
-    gathered, _ = from_prefetch(request.prefetch, dict.fromkeys(QUERIES))
+    gathered = asyncio.run(gather(request.prefetch, dict.fromkeys(QUERIES), None, 0.0))
     return _cards(
         gathered, site, as_of, request.hook, request.context.patient_id, request.context.orders,
         request.context.selections if request.hook == "order-select" else None,
@@ -91,9 +93,13 @@ def _check_bundle(body: bytes, content: dict[str, Any], site: Site, as_of: datet
         and r.get("status") == "draft"
     ]
     orders = Raw(orjson.dumps({"resourceType": "Bundle", "type": "collection", "entry": drafts}))
-    # A Bundle is the whole record: every source was looked at.
-    gathered = Gathered({key: SourceData("complete", [], []) for key in QUERIES})
-    gathered.sources["medications"] = SourceData("complete", decoded.resources, decoded.problems)
+    problems = list(decoded.problems)
+    if decoded.next_link:
+        problems.append(ReadProblem("bundle", "", "only the first page is in the file"))
+    # A Bundle is the whole record and every source was looked at, unless a part of it is missing: nobody knows which.
+    state: SourceState = "incomplete" if decoded.partial or decoded.next_link else "complete"
+    gathered = Gathered({key: SourceData(state, [], []) for key in QUERIES})
+    gathered.sources["medications"] = SourceData(state, decoded.resources, problems)
     return _cards(gathered, site, as_of, hook, patient_id, orders, None)
 
 

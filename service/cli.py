@@ -22,6 +22,7 @@ from service.backtest import command as backtest_command
 from service.ehr_cli import ehr_app
 from service.registry_cli import app as registry_app
 from service.settings import Settings, SettingsError, load_settings
+from service.synthetic import command as synthetic_command
 from service.terminology_cli import app as terminology_app
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.add_typer(registry_app, name="registry")
 app.add_typer(audit_app, name="audit")
 app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 app.add_typer(ehr_app, name="ehr")
+app.command(epilog=synthetic_command.EPILOG)(synthetic_command.synthesize)
 out = Console()
 
 #: Exit codes of ``check`` (contract).

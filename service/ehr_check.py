@@ -141,5 +141,14 @@ async def _search(server: FhirServer, key: str, context: Context) -> Tried:
         return Tried(
             False, f"Search {key}: the server answered with an OperationOutcome or something unreadable."
         )
+    if read.next_link:
+        try:
+            server.address(read.next_link)
+        except FetchFailed:
+            # A FHIR server behind a proxy that was not told its public address writes its inner one into the links.
+            return Tried(
+                False,
+                f"Search {key}: the next page is said to be on another server than the one listed; only first pages will be read.",
+            )
     more = ", more on further pages" if read.next_link else ""
     return Tried(True, f"Search {key}: {len(read.resources)} resources that are used{more}.")

@@ -335,6 +335,9 @@ class Settings(BaseSettings):
             fhir_server=given.fhir_servers[0] if given.fhir_servers else "",
             webhook=given.webhook,
             bulk=given.backend is not None and given.backend.bulk,
+            maps=site.maps,
+            smoke_free_wards=site.smoke_free_wards,
+            pathway=site.pathway,
         )
         return Watched(watch, given.sweep if given.sweep is not None else self.sweep, secret, given.backend)
 

@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts.conditions import passing_kinds
-from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, series_of
-from service.alerts.course import Course, course_of, is_live, was_given
+from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, same_sample, series_of
+from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of, is_live, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
     CodedResult,
+    Dose,
     Measurement,
     Medication,
     PatientSnapshot,
@@ -29,7 +31,9 @@ from service.alerts.policy import Band, Policy, Population
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
-_NOT_CONFIRMED = frozenset({"unconfirmed", "provisional", "differential", "refuted", "entered-in-error"})
+#: What a problem says of itself, if it says anything, before it relaxes a threshold (clinical.md 3.3).
+_ACTIVE = frozenset({"", "active", "recurrence", "relapse"})
+_CONFIRMED = frozenset({"", "confirmed"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
@@ -195,10 +199,40 @@ class Case:
         )
 
     @lazy
-    def established_mg_per_day(self) -> float | None:
-        """Daily dose the patient was on, mg: live orders together (of a titration today's step), else the last known regimen."""
+    def running_orders(self) -> tuple[Medication, ...]:
+        """Live clozapine orders that together make the daily dose: each treatment once.
+
+        Left out are the order that a live one renews (linked, or the same dose written again later), an order that only carries out
+        a live one, and the orders for home while the patient has one for the ward.
+        """
         live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
-        doses = [self._mg_in_force(m) for m in live]
+        if len(live) < 2:
+            return tuple(live)
+        refs = {m.ref for m in live}
+        live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
+        renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
+        on_ward = any(m.setting == "inpatient" for m in live)
+        return tuple(
+            m
+            for m in live
+            if m.ref not in renewed
+            and not (on_ward and m.setting in FOR_HOME)
+            and not any(self._written_again(m, later) for later in live)
+        )
+
+    def _written_again(self, order: Medication, later: Medication) -> bool:
+        """The later order is the same dose, written long enough afterwards to be a renewal."""
+        if order.start is None or later.start is None or order.dose is None or later.dose is None:
+            return False
+        apart = (self.snapshot.day(later.start) - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value and _regimen(order.dose) == _regimen(
+            later.dose
+        )
+
+    @lazy
+    def established_mg_per_day(self) -> float | None:
+        """Daily dose the patient was on, mg: running orders together (of a titration today's step), else the last known regimen."""
+        doses = [self._mg_in_force(m) for m in self.running_orders]
         if doses and None not in doses:
             return sum(d for d in doses if d is not None)
         return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
@@ -314,6 +348,10 @@ class Case:
         """Kinds of which the record holds anything, usable or not."""
         return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
 
+    def has_any(self, kinds: Iterable[str]) -> bool:
+        """A quick look: False when the record holds nothing of the kinds, usable or not; an ANC that is only calculated does not count."""
+        return not self._present.isdisjoint(kinds)
+
     @lazy
     def uses_wbc(self) -> bool:
         """The policy judges the white cell count beside the ANC."""
@@ -343,16 +381,45 @@ class Case:
             return None
         return self.results(kind).newest
 
-    def worst_new(self, kind: str) -> Measurement | None:
-        """The newest result that decides: a newer preliminary one if it is lower than the settled one (clinical.md 3.1)."""
+    def worst_new(self, kind: str, *, higher_is_worse: bool = False) -> Measurement | None:
+        """The result that decides: the newest settled one, unless a newer preliminary one is worse (clinical.md 3.1).
+
+        Of several preliminary ones the worst decides: none of them calms. Of the ANC a newer white cell count below it is the
+        upper bound.
+        """
         results = self.results(kind)
-        newest = results.newest
+        decides = newest = results.newest
+        sign = -1 if higher_is_worse else 1
         for m in results.preliminary:
-            if newest is None:
-                return m
-            if m.at is not None and newest.at is not None and m.at >= newest.at and m.value < newest.value:
-                return m
-        return newest
+            if newest is not None and m.at is not None and newest.at is not None and m.at < newest.at:
+                continue
+            if decides is None or sign * judged_value(m) < sign * judged_value(decides):
+                decides = m
+        return self._at_most_the_wbc(decides) if kind == "anc" and not self.uses_wbc else decides
+
+    def _at_most_the_wbc(self, anc: Measurement | None) -> Measurement | None:
+        """The ANC that decides, or a newer WBC without a differential that is too low for any ANC to be normal.
+
+        A laboratory counts no neutrophils where there are next to no white cells; under a policy that judges the ANC alone such
+        a result would pass unseen.
+        """
+        normal = self._anc_bands[0].at_least
+        if all(m.value > normal for m in self.snapshot.measurements.get("wbc", ())):
+            return anc
+        wbc, newest = self.worst_new("wbc"), self.anc.newest
+        if wbc is None or wbc.bound == ">" or (newest is not None and not _later(wbc, newest)):
+            return anc
+        bound = replace(
+            wbc,
+            kind="anc",
+            bound="<",
+            calculated=True,
+            raw=f"WBC {wbc.raw}, of which the neutrophils are a part",
+        )
+        band = self.band_of(bound)
+        if band is None or band.finding is None:
+            return anc
+        return bound if anc is None or judged_value(bound) < judged_value(anc) else anc
 
     def age_days(self, measurement: Measurement) -> int:
         """Age of a dated result in calendar days."""
@@ -361,6 +428,8 @@ class Case:
 
     def coded(self, *kinds: str) -> tuple[CodedResult, ...]:
         """Coded observations of the kinds, newest first, undated ones last."""
+        if not self.snapshot.coded:
+            return ()
         found = [c for c in self.snapshot.coded if c.kind in kinds]
         floor = datetime.min.replace(tzinfo=self.as_of.tzinfo)
         return tuple(sorted(found, key=lambda c: c.at or floor, reverse=True))
@@ -424,8 +493,8 @@ class Case:
             if "benign-ethnic-neutropenia" not in p.kinds or p.verification in _NEVER_TRUE:
                 continue
             fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
-            named = p.matched_by.startswith("text")
-            if named and not self._is_over(p) and p.verification not in _NOT_CONFIRMED:
+            sure = p.clinical_status in _ACTIVE and p.verification in _CONFIRMED and not self._is_over(p)
+            if sure and "benign-ethnic-neutropenia" in p.named:
                 evidence.append(fact)
             else:
                 hints.append(fact)
@@ -437,6 +506,8 @@ class Case:
 
     def flags(self, kind: str) -> tuple[ClinicianFlag, ...]:
         """Statements of clinicians in the registry that are in force."""
+        if not self.snapshot.flags:
+            return ()
         return tuple(f for f in self.snapshot.flags if f.kind == kind and f.holds(self.as_of))
 
     def agreed_deviation(self, count: float) -> ClinicianFlag | None:
@@ -476,6 +547,16 @@ class Case:
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""
         return self.interval.days
+
+
+def _later(one: Measurement, other: Measurement) -> bool:
+    """True when one result is of a later sample than another."""
+    return one.at is not None and other.at is not None and one.at > other.at and not same_sample(one, other)
+
+
+def _regimen(dose: Dose) -> tuple[object, ...]:
+    """What two orders of the same dose have in common, however they are worded."""
+    return dose.mg_per_day, dose.doses_per_day, dose.bedtime, dose.steps
 
 
 def _stated(flag: ClinicianFlag) -> Evidence:

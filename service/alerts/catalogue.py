@@ -63,6 +63,13 @@ def test(test_id: str) -> OrderableTest:
     return _tests().test[test_id]
 
 
+@cache
+def tests_by_text() -> dict[str, str]:
+    """Words of an order in lower case -> id of the test: what this service itself suggests is recognised once it is ordered."""
+    known = _tests().test.items()
+    return {words.lower(): key for key, t in known for words in (t.title, t.text, t.display) if words}
+
+
 def referral(specialty: str) -> Referral:
     """A service to consult by id."""
     return _tests().referral[specialty]

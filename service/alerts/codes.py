@@ -35,6 +35,8 @@ class CodedKind(Struct, frozen=True):
     answers: dict[str, str] = {}
     words: dict[str, str] = {}
     text: tuple[str, ...] = ()
+    #: Words that, anywhere in an answer, deny the ``text`` or leave it open.
+    without: tuple[str, ...] = ()
 
 
 class Linear(Struct, frozen=True):
@@ -98,6 +100,12 @@ def title(kind_id: str) -> str:
     """What clinicians call a kind."""
     kind = kinds().get(kind_id)
     return kind.title if kind is not None else kind_id
+
+
+@cache
+def dimensions() -> tuple[str, ...]:
+    """Every dimension that has unit spellings."""
+    return tuple(_codes().units | _codes().offset_units)
 
 
 @cache

@@ -36,6 +36,8 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     #: Longer prefixes under one of ``icd10`` that mean something else.
     not_icd10: tuple[str, ...] = ()
     snomed: tuple[str, ...] = ()
+    #: False while a code was not checked against a release of its code system.
+    codes_confirmed: bool = True
     contraindication: Contraindication | None = None
     #: Only what goes on now: "history of ileus" is none.
     active_only: bool = False
@@ -54,6 +56,8 @@ class _Guards(Struct):
     past_after: tuple[str, ...]
     #: Words that may stand between one of these and the name.
     between: tuple[str, ...]
+    #: Words before or after its name that say that a problem is only suspected.
+    doubt: tuple[str, ...]
     #: Words that deny an allergy at the start of its text.
     no_allergy: tuple[str, ...]
 
@@ -67,6 +71,12 @@ class _Conditions(Struct):
 def _conditions() -> _Conditions:
     text = (files("service.alerts") / "knowledge" / "conditions.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), _Conditions)
+
+
+@cache
+def condition_kinds() -> dict[str, ConditionKind]:
+    """Every kind by id."""
+    return _conditions().kind
 
 
 @cache
@@ -143,7 +153,7 @@ def _statement(kind_id: str) -> re.Pattern[str]:
         rf"\b(?:{_either(_conditions().kind[kind_id].text)})\b"
         rf"(?:\W+(?:(?:is|was|has been|currently)\s+)?(?:(?P<denied>{_either(guards.after)})|(?P<over>{_either(guards.past_after)}))\b"
         # "schizophrenia, family history of diabetes" denies the diabetes.
-        r"(?!\s+(?:of|for)\b))?",
+        r"(?!\s+(?:of|for|to)\b))?",
         re.IGNORECASE,
     )
 
@@ -165,6 +175,22 @@ def kinds_by_text(text: str) -> tuple[str, ...]:
     if not _named().search(text):
         return ()
     return tuple(key for key, kind in _conditions().kind.items() if _says(text, key, kind))
+
+
+@cache
+def _doubt() -> re.Pattern[str]:
+    guards = _conditions().guards
+    between = rf"(?:(?:{_either(guards.between)}){_GAP}){{0,5}}"
+    doubt, name = _either(guards.doubt), _named().pattern
+    return re.compile(
+        rf"(?:\b(?:{doubt}){_GAP}|\?\s*){between}{name}|{name}(?:[\W]+(?:{doubt})\b|\s*\?)", re.IGNORECASE
+    )
+
+
+@lru_cache(maxsize=4096)
+def is_suspected(text: str) -> bool:
+    """True when the text itself calls a problem that it names a suspicion, whatever its status says."""
+    return _named().search(text) is not None and _doubt().search(text) is not None
 
 
 @cache

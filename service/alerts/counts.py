@@ -66,15 +66,18 @@ class Samples:
 
     def __init__(self, measurements: Iterable[Measurement]) -> None:
         self._all = list(measurements)
-        self._by_specimen = {m.specimen: m for m in reversed(self._all) if m.specimen}
+        self._by_specimen: dict[str, list[Measurement]] = {}
+        for m in self._all:
+            if m.specimen:
+                self._by_specimen.setdefault(m.specimen, []).append(m)
         self._by_hour: dict[int, list[Measurement]] | None = None
 
     def matching(self, sample: Measurement) -> Measurement | None:
-        """The result of the same sample, or None."""
+        """The result of the same sample, or None; of several (a recheck within the hour, a cumulative report) the nearest in time."""
         if not self._all:
             return None
         if sample.specimen and (found := self._by_specimen.get(sample.specimen)) is not None:
-            return found
+            return _nearest(found, sample)
         if sample.at is None:
             return None
         if self._by_hour is None:
@@ -83,11 +86,26 @@ class Samples:
                 if m.at is not None:
                     self._by_hour.setdefault(int(m.at.timestamp() // 3600), []).append(m)
         hour = int(sample.at.timestamp() // 3600)
-        for near in (hour, hour - 1, hour + 1):
-            for candidate in self._by_hour.get(near, ()):
-                if same_sample(candidate, sample):
-                    return candidate
-        return None
+        near = [
+            candidate
+            for close in (hour, hour - 1, hour + 1)
+            for candidate in self._by_hour.get(close, ())
+            if same_sample(candidate, sample)
+        ]
+        return _nearest(near, sample) if near else None
+
+
+def _nearest(found: list[Measurement], sample: Measurement) -> Measurement:
+    """The result nearest in time; of several as near the corrected one, then the lowest."""
+    if len(found) == 1:
+        return found[0]
+
+    def far(m: Measurement) -> tuple[float, int, float]:
+        known = m.at is not None and sample.at is not None
+        apart = abs(m.at - sample.at).total_seconds() if known else 0.0  # type: ignore[operator]
+        return apart, _STATUS_RANK[m.status], m.value
+
+    return min(found, key=far)
 
 
 def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -121,12 +139,16 @@ def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
     return next(m.at.tzinfo for m in measurements if m.date_only and m.at is not None)
 
 
-def _distinct(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Drop duplicates: the same resource, or the same time and value."""
-    # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
-    # So is the posture: one panel may hold the pressure lying and standing.
-    by_content = {(m.at, m.value, m.bound, m.status, m.qualifier): m for m in measurements}
-    by_reference = {(m.ref or id(m), m.qualifier): m for m in by_content.values()}
+def _distinct(ordered: Iterable[Measurement]) -> list[Measurement]:
+    """Drop duplicates, the same resource or the same time and value; of each the first in order, which is the one that counts."""
+    by_content: dict[object, Measurement] = {}
+    for m in ordered:
+        # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
+        # So is the posture: one panel may hold the pressure lying and standing.
+        by_content.setdefault((m.at, m.value, m.bound, m.status, m.qualifier), m)
+    by_reference: dict[object, Measurement] = {}
+    for m in by_content.values():
+        by_reference.setdefault((m.ref or id(m), m.qualifier), m)
     return list(by_reference.values())
 
 
@@ -173,7 +195,7 @@ def series_of(
             )
         else:
             usable.append(m)
-    ordered = in_order(_distinct(usable))
+    ordered = _distinct(in_order(usable))
     settled = tuple(m for m in ordered if m.status != "preliminary")
     preliminary: tuple[Measurement, ...] = ()
     if len(settled) != len(ordered):
@@ -182,31 +204,45 @@ def series_of(
     return Series(settled=settled, preliminary=preliminary, unusable=tuple(refused))
 
 
-def calculated_anc(measurements: dict[str, tuple[Measurement, ...]]) -> list[Measurement]:
-    """ANC = WBC × neutrophils % for every sample that has both and no direct ANC (clinical.md 1.1, 3.1)."""
+def calculated_anc(
+    measurements: dict[str, tuple[Measurement, ...]], counted: Sequence[Measurement]
+) -> list[Measurement]:
+    """ANC = WBC × neutrophils % for every sample that has both and no direct ANC (clinical.md 1.1, 3.1).
+
+    Args:
+        measurements: every usable result.
+        counted: the direct ANCs that may stand for their sample; a preliminary one does not for settled results.
+    """
     white_cells = measurements.get("wbc", ())
     if not white_cells or not (measurements.get("segs-percent") or measurements.get("neutrophils-percent")):
         return []
     segs = Samples(measurements.get("segs-percent", ()))
     bands = Samples(measurements.get("bands-percent", ()))
     total = Samples(measurements.get("neutrophils-percent", ()))
-    direct = Samples(measurements.get("anc", ()))
+    direct = Samples(m for m in counted if m.status != "preliminary")
+    early = Samples(m for m in counted if m.status == "preliminary")
     results: list[Measurement] = []
     for wbc in white_cells:
-        if wbc.bound or direct.matching(wbc) is not None:
+        if direct.matching(wbc) is not None:
             continue
         used, remark = _neutrophil_share(wbc, segs, bands, total)
         percent = sum(m.value for m in used)
-        if not used or not 0 <= percent <= 100 or any(m.bound for m in used):
+        bounds = {m.bound for m in (wbc, *used) if m.bound}
+        if not used or not 0 <= percent <= 100 or len(bounds) > 1:
+            continue  # of "above" times "below" nobody knows on which side the product lies
+        status = max((wbc.status, *(m.status for m in used)), key=_STATUS_RANK.__getitem__)
+        if status == "preliminary" and early.matching(wbc) is not None:
             continue
         parts = " + ".join(m.raw for m in used)
         results.append(
             replace(
                 wbc,
                 kind="anc",
-                value=wbc.value * percent / 100,
+                # 3000 × (16.1 + 33.9) % is 1500, not 1499.9999999999998.
+                value=round(wbc.value * percent / 100, 6),
                 raw=f"{wbc.raw} × {parts}{remark}",
-                status=max((wbc.status, *(m.status for m in used)), key=_STATUS_RANK.__getitem__),
+                bound=next(iter(bounds), ""),
+                status=status,
                 upper_limit=None,
                 calculated=True,
             )
@@ -237,7 +273,7 @@ def anc_series(
     white_cells = measurements.get("wbc", ())
     if not white_cells:
         return series_of(direct, as_of, refused)
-    samples = Samples(w for w in white_cells if not w.bound)
+    samples = Samples(w for w in white_cells if w.bound != ">")
     kept: list[Measurement] = []
     for anc in direct:
         wbc = samples.matching(anc)
@@ -250,4 +286,4 @@ def anc_series(
             )
         else:
             kept.append(anc)
-    return series_of(kept + calculated_anc(measurements), as_of, refused)
+    return series_of(kept + calculated_anc(measurements, kept), as_of, refused)

@@ -40,6 +40,8 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     long_acting_only: bool = False
     #: No finding while a drug of this class is taken.
     unless_taking: str = ""
+    #: No finding for a product that holds a drug of this class too.
+    not_beside: str = ""
     #: Drugs that are critical when given by injection.
     parenteral_critical: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
@@ -59,7 +61,9 @@ class Product(Struct, frozen=True):
     named: bool = False
 
 
-class _ProductRow(Struct, forbid_unknown_fields=True):
+class ProductRow(Struct, forbid_unknown_fields=True):
+    """Codes of one kind of product, as the data file lists them."""
+
     system: str
     drugs: tuple[str, ...]
     label: str
@@ -78,7 +82,7 @@ class _Drugs(Struct, forbid_unknown_fields=True):
     names: dict[str, tuple[str, ...]]
     combinations: dict[str, tuple[str, ...]]
     long_acting: _LongActing
-    product: tuple[_ProductRow, ...]
+    product: tuple[ProductRow, ...]
 
 
 class _Interactions(Struct, forbid_unknown_fields=True, rename={"classes": "class"}):
@@ -148,6 +152,11 @@ def _alerting() -> dict[str, tuple[InteractionClass, ...]]:
 def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
     """Classes of a drug that raise a finding of their own beside clozapine."""
     return _alerting().get(drug_id, ())
+
+
+def product_rows() -> tuple[ProductRow, ...]:
+    """The shipped product codes, as listed."""
+    return _drugs().product
 
 
 @cache
@@ -223,8 +232,14 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
         index[name.lower()] = parts
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
-    # Whole words: "promazine" is not found in "chlorpromazine".
-    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE), index
+    # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg").
+    # An N-oxide is a metabolite, not the drug.
+    return (
+        re.compile(
+            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))(?![\s-]*N[\s-]*oxide)", re.IGNORECASE
+        ),
+        index,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -95,7 +95,8 @@ class DoseStep(Struct, frozen=True, gc=False):
 class Dose(Struct, frozen=True):
     """What an order says of the dose (clinical.md 3.5). ``mg_per_day`` None = unreadable, with ``unreadable`` saying why.
 
-    For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1.
+    For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1; for doses further apart than a
+    day ``mg_per_day`` is the mean and ``first_mg_per_day`` the dose of the first day.
     """
 
     mg_per_day: float | None
@@ -175,8 +176,8 @@ class Problem(Struct, frozen=True):
     verification: str = ""
     onset: datetime | None = None
     onset_date_only: bool = False
-    #: How it was recognised, shown on the card ("ICD-10-CM D70.8", "text").
-    matched_by: str = ""
+    #: The kinds that its words name; the others come from codes alone, whose meaning is often wider (D70.8).
+    named: tuple[str, ...] = ()
     #: When it ended, as far as a date says so.
     abated: datetime | None = None
     #: The diagnosis of one encounter, not an entry of the problem list.

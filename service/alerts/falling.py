@@ -43,8 +43,13 @@ def _steepest(case: Case, kind: str, now: Measurement | None) -> Fall | None:
         return None
     if below is None or now.value >= below.value:
         return None
-    since = now.at - timedelta(days=rule.within_days.value)
-    earlier = [m for m in case.series(kind) if m.at is not None and since <= m.at < now.at]
+    # Dates, not clock times, decide (clinical.md 1.8): the count of 9 o'clock four weeks ago counts at 10 o'clock.
+    since = case.snapshot.day(now.at) - timedelta(days=rule.within_days.value)
+    earlier = [
+        m
+        for m in case.series(kind)
+        if m.at is not None and m.at < now.at and case.snapshot.day(m.at) >= since
+    ]
     if not earlier:
         return None
     before = max(earlier, key=lambda m: m.value)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from service.alerts.case import Case
 
 
+def _every_days(phase: SchedulePhase) -> int:
+    return phase.every_days
+
+
 class Interval(Struct, frozen=True):
     """The sampling interval that applies today, and why."""
 
@@ -36,10 +40,19 @@ class Interval(Struct, frozen=True):
         """The part of the policy that sets the interval."""
         return self.band or self.recovery or self.rule or self.phase
 
-    @property
-    def due_soon_days(self) -> int:
-        """Days before the due date from which it is mentioned."""
-        return self.phase.due_soon_days if self.phase is not None else 0
+    def due_soon_days(self, schedule: tuple[SchedulePhase, ...]) -> int:
+        """Days before the due date from which it is mentioned.
+
+        It goes by how often counts are due today: a weekly count after a neutropenia is announced like any weekly count, also in a
+        patient whose schedule has long been monthly; otherwise it would be announced the moment the last one is in.
+        """
+        if self.phase is None:
+            return 0
+        if self.days >= self.phase.every_days:
+            return self.phase.due_soon_days
+        alike = [p for p in schedule if p.every_days <= self.days]
+        nearest = max(alike, key=_every_days) if alike else min(schedule, key=_every_days)
+        return min(nearest.due_soon_days, self.phase.due_soon_days)
 
 
 class Episode(Struct, frozen=True):
@@ -182,7 +195,9 @@ def interval_today(case: Case) -> Interval:
     episode = last_episode(case)
     recovery = episode.band.recovery if episode is not None else None
     day = case.course_day
-    if episode is not None and recovery is not None and recovery.kind == "new-patient" and not case.starting:
+    # Without a known start the first normal count may lie years before the course: the shortest interval stays.
+    anew = recovery is not None and recovery.kind == "new-patient" and day is not None and not case.starting
+    if episode is not None and anew:
         first_normal = episode.recovered[0].at
         assert first_normal is not None
         day = case.days_since(first_normal)

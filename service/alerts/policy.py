@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct, field
 
 from service.alerts.finding import Citation, Severity
+from service.alerts.lazy import lazy
 
 Population = Literal["general", "ben"]
 Analyte = Literal["anc", "wbc"]
@@ -377,6 +378,16 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     #: Days the early schedule tolerates before the due day.
     early_days: int = 3
 
+    @property
+    def schedule(self) -> str:
+        """``baseline, day 7, 28, then every 365 days``."""
+        parts = ["baseline"] if self.baseline else []
+        if self.days:
+            parts.append(f"day {', '.join(str(d) for d in self.days)}")
+        if self.then_every_days:
+            parts.append(f"then every {self.then_every_days} days")
+        return ", ".join(parts)
+
 
 class PregnancyTest(Struct, frozen=True, forbid_unknown_fields=True):
     """Pregnancy test before the first dose (clinical.md 2.5)."""
@@ -491,7 +502,7 @@ class Supply(Struct, frozen=True, forbid_unknown_fields=True):
     adherence_percent: Value
 
 
-class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """One regulator's protocol, valid from ``valid_from`` to ``valid_to`` (exclusive)."""
 
     id: str
@@ -552,10 +563,23 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 
     def bands_of(self, population: Population, analyte: Analyte) -> tuple[Band, ...]:
         """Bands of one count for one population, lowest first; a policy without BEN bands uses the general ones."""
-        bands = [b for b in self.bands if b.population == population and b.analyte == analyte]
-        if not bands and population == "ben":
-            return self.bands_of("general", analyte)
-        return tuple(sorted(bands, key=lambda b: b.at_least))
+        known = self._bands_of.get((population, analyte))
+        if known is None:
+            bands = [b for b in self.bands if b.population == population and b.analyte == analyte]
+            if not bands and population == "ben":
+                return self.bands_of("general", analyte)
+            known = tuple(sorted(bands, key=lambda b: b.at_least))
+            self._bands_of[population, analyte] = known
+        return known
+
+    @lazy
+    def _bands_of(self) -> dict[tuple[Population, Analyte], tuple[Band, ...]]:
+        return {}
+
+    @lazy
+    def monitoring_says(self) -> dict[str, str]:
+        """What the policy says of each organ test, by its id, with the source."""
+        return {t.id: f"{t.title}: {t.schedule} ({self.cite(t)})." for t in self.monitoring}
 
     def band(self, population: Population, analyte: Analyte, count: float) -> Band | None:
         """The band a count (cells/µL) lies in; None when the policy does not judge that count."""

@@ -5,6 +5,7 @@ Everything that comes from the record passes through :func:`safe` (Markdown) or 
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from functools import lru_cache
@@ -56,8 +57,11 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def count(value: float) -> str:
-    """A blood count in cells/µL: ``1,499/µL`` would be misread across locales, so no separators."""
-    return f"{number(value, 0)}/µL"
+    """A blood count in cells/µL: ``1,499/µL`` would be misread across locales, so no separators.
+
+    Never rounded up: 1499.6 is below 1500, and the words must not say otherwise.
+    """
+    return f"{math.floor(value)}/µL"
 
 
 def mg(value: float) -> str:

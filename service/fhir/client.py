@@ -42,7 +42,13 @@ class FhirServer(Struct, frozen=True):
 
     async def get(self, query: str) -> bytes:
         """The body of one read or one page of a search. Raises FetchFailed."""
-        headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip"}
+        headers = {
+            "Accept": "application/fhir+json",
+            "Accept-Encoding": "gzip",
+            # HAPI FHIR, and caches on the way, answer the same search again from memory for a minute: a count that has just come
+            # in would not be seen.
+            "Cache-Control": "no-cache",
+        }
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         try:

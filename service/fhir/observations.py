@@ -23,6 +23,7 @@ from service.alerts.codes import (
     posture,
 )
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
+from service.fhir.decode import read_one
 from service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -35,6 +36,9 @@ from service.fhir.times import NO_YEARS, Moment, read_moment
 from service.fhir.units import agreed_conversion, conversion, normalised, split_text
 
 _LOINC_SYSTEMS = frozenset({LOINC, "urn:oid:2.16.840.1.113883.6.1"})
+#: What some systems write in its place, in lower case and without a slash at the end; a code without a system was found by
+#: a search for LOINC codes, and no other code looks like one.
+_AS_LOINC = frozenset({"", "http://loinc.org", "https://loinc.org", "http://www.loinc.org", "loinc", "ln"})
 _STATUS: dict[str, ResultStatus] = {
     "final": "final",
     "amended": "corrected",
@@ -60,11 +64,31 @@ _POSTURES = {
 _POSTURE_WORD = re.compile(rf"\b({'|'.join(_POSTURES)})", re.IGNORECASE)
 
 
+def _is_loinc(system: str | None) -> bool:
+    return system in _LOINC_SYSTEMS or (system or "").strip().lower().rstrip("/") in _AS_LOINC
+
+
+def _specimen(o: Observation) -> str:
+    """Reference of the specimen; one contained in the result has a name of its own only there."""
+    reference = o.specimen.reference or "" if o.specimen is not None else ""
+    return "" if reference.startswith("#") else reference
+
+
 @lru_cache(maxsize=4096)
 def _duffy_null(text: str) -> bool:
     folded = text.lower().replace(" ", "").replace("−", "-")
     wanted = (t.lower().replace(" ", "").replace("−", "-") for t in coded_kinds()["duffy-null"].text)
     return any(t in folded for t in wanted)
+
+
+def _says_duffy_null(title: str, answer: str) -> bool:
+    """True when the answer says the phenotype or the genotype; a question that names it still has to be answered with yes."""
+    known = coded_kinds()["duffy-null"]
+    if any(re.search(rf"\b{word}\b", answer, re.IGNORECASE) for word in known.without):
+        return False
+    if _duffy_null(title):
+        return _duffy_null(answer) or known.words.get(_folded(answer)) == "yes"
+    return _duffy_null(f"{title} {answer}")
 
 
 @lru_cache(maxsize=4096)
@@ -102,18 +126,53 @@ class ObservationReader:
     def read(self, resources: Iterable[Resource], source: str) -> None:
         """Read every Observation among the resources."""
         observations: list[Observation] = []
+        contained: list[Observation] = []
         for resource in resources:
             if type(resource) is Observation:
                 observations.append(resource)
                 if resource.hasMember:
                     for member in resource.hasMember:
                         self._groups[_tail(member.reference)] = f"Observation/{resource.id}"
-            elif type(resource) is DiagnosticReport and resource.result:
-                for member in resource.result:
+            elif type(resource) is DiagnosticReport:
+                for member in resource.result or ():
                     self._groups[_tail(member.reference)] = f"DiagnosticReport/{resource.id}"
+            else:
+                continue
+            if len(resource.contained):
+                contained += self._contained(resource, source)
         for observation in observations:
             if not self._read_plain(observation):
                 self._read(observation, source)
+        for observation in contained:
+            self._read(observation, source)
+
+    def _contained(self, holder: Observation | DiagnosticReport, source: str) -> list[Observation]:
+        """Results inside a report or a panel, with the holder's time where they have none of their own."""
+        found: list[Observation] = []
+        key = f"{type(holder).__name__}/{holder.id}" if holder.id else ""
+        try:
+            inside = _raw_list.decode(holder.contained)
+        except msgspec.DecodeError:
+            self.problems.append(ReadProblem(source, key, "what it contains could not be read"))
+            return found
+        for raw in inside:
+            result, problem = read_one(raw, source)
+            if problem is not None:
+                self.problems.append(ReadProblem(source, key, f"a result inside it was {problem.reason}"))
+            if not isinstance(result, Observation) or _other_subject(result, holder):
+                continue
+            if not (result.effectiveDateTime or result.effectiveInstant or result.effectivePeriod):
+                result.effectiveDateTime, result.effectivePeriod = (
+                    holder.effectiveDateTime,
+                    holder.effectivePeriod,
+                )
+                result.issued = result.issued or holder.issued
+            # Its own id is a name within the holder only.
+            result.id = f"{key}#{result.id}" if key and result.id else None
+            if result.id:
+                self._groups[_reference(result)] = key
+            found.append(result)
+        return found
 
     def _read_plain(self, o: Observation) -> bool:
         """The form nearly every result has, in one go: LOINC code first, a number with a known unit, an instant.
@@ -158,7 +217,7 @@ class ObservationReader:
         ):
             return False
         reference = "Observation/" + o.id
-        specimen = o.specimen.reference or "" if o.specimen is not None else ""
+        specimen = _specimen(o) if o.specimen is not None else ""
         if self._groups:
             specimen = self._groups.get(reference, specimen)
         kept = self.measurements.get(kind.id)
@@ -189,12 +248,12 @@ class ObservationReader:
             value = coding.code
             if value is None:
                 continue
-            if coding.system in _LOINC_SYSTEMS:
+            if _is_loinc(coding.system):
                 kind = self._by_loinc.get(value)
                 if kind is not None:
                     unit = self.local_units.get((LOINC, value), "") if self.local_units else ""
                     return kind, unit
-            elif self.local_codes:
+            if self.local_codes:  # a site may map further LOINC codes, too
                 local = self.local_codes.get((coding.system or "", value))
                 if local is not None and local in kinds():
                     return kinds()[local], self.local_units.get((coding.system or "", value), "")
@@ -211,12 +270,12 @@ class ObservationReader:
         status = _STATUS.get(o.status or "")
         if status is None:
             if o.status is None:
-                self._refuse(kind, o, "it has no status", None)
+                self._refuse(kind, o, "it has no status", self._moment(o))
             return
         moment = self._moment(o)
-        reference = f"Observation/{o.id}" if o.id else ""
+        reference = _reference(o)
         group = self._groups.get(reference) if self._groups else None
-        specimen = group or (o.specimen.reference or "" if o.specimen is not None else "")
+        specimen = group or _specimen(o)
         posture = _posture(o, o.code) if kind.id in _POSTURED else ""
         self._add(kind, o, o.valueQuantity, o.valueString, unit, status, moment, reference, specimen, posture)
         if o.component:
@@ -224,13 +283,15 @@ class ObservationReader:
 
     def _read_components(self, o: Observation, source: str) -> None:
         status = _STATUS.get(o.status or "")
-        if status is None:
+        if status is None and o.status is not None:
             return
         moment = self._moment(o)
-        reference = f"Observation/{o.id}" if o.id else ""
+        reference = _reference(o)
         for component in o.component or ():
             kind, unit = self._kind(component.code)
-            if kind is not None:
+            if kind is not None and status is None:
+                self._refuse(kind, component, "it has no status", moment, ref=reference)
+            elif kind is not None and status is not None:
                 self._add(
                     kind,
                     component,
@@ -270,7 +331,7 @@ class ObservationReader:
                 kind=kind.id,
                 raw=raw or _as_sent(o),
                 reason=reason,
-                ref=ref or (f"Observation/{o.id}" if isinstance(o, Observation) and o.id else ""),
+                ref=ref or (_reference(o) if isinstance(o, Observation) else ""),
                 at=moment.at if moment is not None else None,
                 date_only=moment.date_only if moment is not None else False,
             )
@@ -410,7 +471,7 @@ class ObservationReader:
         if not _names_duffy(title):
             return
         answer = o.valueString or _text(o.valueCodeableConcept)
-        if _duffy_null(answer) or _duffy_null(f"{title} {answer}"):
+        if _says_duffy_null(title, answer):
             moment = self._moment(o)
             self.coded.append(
                 CodedResult(
@@ -509,6 +570,20 @@ _RANGE_TEXT = re.compile(
     r"^\s*(?:(?:<=?|≤|up to)\s*|\d+(?:\.\d+)?\s*(?:-|–|to)\s*)(\d+(?:\.\d+)?)\s*([^\s\d.,].*?|)\s*$",
     re.IGNORECASE,
 )
+_raw_list = msgspec.json.Decoder(list[Raw])
+
+
+def _other_subject(result: Observation, holder: Observation | DiagnosticReport) -> bool:
+    own, of_holder = (r.subject.reference if r.subject is not None else None for r in (result, holder))
+    return bool(own and of_holder and not own.startswith("#") and _tail(own) != _tail(of_holder))
+
+
+def _reference(o: Observation) -> str:
+    if o.id and "#" in o.id:
+        return o.id  # inside another resource
+    return f"Observation/{o.id}" if o.id else ""
+
+
 _range_list = msgspec.json.Decoder(list[_ReferenceRange])
 
 

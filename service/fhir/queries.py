@@ -39,7 +39,8 @@ _BLOOD_PRESSURE_PANELS = ("85354-9", "55284-4")
 
 QUERIES: dict[str, str] = {
     "patient": "Patient/{{context.patientId}}",
-    "medications": f"MedicationRequest?{_PATIENT}&_sort=-date&_count=100",
+    # ``date`` of a MedicationRequest is when doses are due (timing.event), which hardly any order has: sorting by it sorts nothing.
+    "medications": f"MedicationRequest?{_PATIENT}&_sort=-authoredon&_count=100",
     "statements": f"MedicationStatement?{_PATIENT}&_count=100",
     "dispenses": f"MedicationDispense?{_PATIENT}&_count=100",
     "administrations": f"MedicationAdministration?{_PATIENT}&_count=100",

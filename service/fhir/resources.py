@@ -93,13 +93,20 @@ class Observation(Resource, tag="Observation"):
     specimen: Reference | None = None
     #: Read later, and only for blood pressures: the posture.
     extension: Raw = Raw(b"")
+    #: Read later: results inside a panel.
+    contained: Raw = Raw(b"")
 
 
 class DiagnosticReport(Resource, tag="DiagnosticReport"):
-    """A report: says which results belong together."""
+    """A report: says which results belong together, and may hold some that exist nowhere else."""
 
     subject: Reference | None = None
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    issued: str | None = None
     result: list[Reference] | None = None
+    #: Read later.
+    contained: Raw = Raw(b"")
 
 
 class Patient(Resource, tag="Patient"):
@@ -107,6 +114,8 @@ class Patient(Resource, tag="Patient"):
 
     gender: str | None = None
     birthDate: str | None = None
+    #: Read only where a record that was merged away matters.
+    link: Raw = Raw(b"")
 
 
 class Condition(Resource, tag="Condition"):
@@ -179,6 +188,8 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     basedOn: list[Reference] | None = None
     category: Any = None
     doNotPerform: bool | None = None
+    reportedBoolean: bool | None = None
+    reportedReference: Reference | None = None
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):

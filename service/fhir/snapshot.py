@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from service.alerts.catalogue import tests_by_text
 from service.alerts.codes import LOINC, tests_by_code
-from service.alerts.conditions import denies_allergy, kinds_by_code, kinds_by_text
+from service.alerts.conditions import denies_allergy, is_suspected, kinds_by_code, kinds_by_text
 from service.alerts.drugs import drugs_by_name, product_by_code
 from service.alerts.facts import (
     Allergy,
@@ -128,7 +129,7 @@ class _Builder:
         reader = self.medication_reader
         record: Medication | None = None
         if type(r) is MedicationRequest:
-            record = reader.request(r, source) if r.status not in ("entered-in-error", "draft") else None
+            record = reader.ordered(r, source)
         elif type(r) is MedicationStatement:
             record = reader.statement(r, source) if r.status != "entered-in-error" else None
         elif type(r) is MedicationDispense:
@@ -198,6 +199,9 @@ class _Builder:
             return
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
         status = _code(c.clinicalStatus).lower()
+        verification = _code(c.verificationStatus).lower()
+        if verification in ("", "confirmed") and is_suspected(label):
+            verification = "provisional"  # a suspicion in words must relax no threshold
         abated = read_moment(c.abatementDateTime or _end(c.abatementPeriod), self.zone)
         if not status and abated is None and (c.abatementString or c.abatementAge or c.abatementRange):
             status = "resolved"  # it is said to be over, if not with a date
@@ -208,10 +212,10 @@ class _Builder:
             kinds=tuple(kinds),
             label=label,
             clinical_status=status,
-            verification=_code(c.verificationStatus).lower(),
+            verification=verification,
             onset=onset.at if onset else None,
             onset_date_only=onset.date_only if onset else False,
-            matched_by="text" if by_text else "code",
+            named=tuple(by_text),
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )
@@ -253,6 +257,8 @@ class _Builder:
             for t in tests_by_code().get(c.code, ())
         }
         label = s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or ""
+        if (named := tests_by_text().get(label.strip().lower())) is not None:
+            tests.add(named)
         if tests:
             self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
 

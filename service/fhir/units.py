@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from functools import lru_cache
 
-from service.alerts.codes import Linear, conversions
+from service.alerts.codes import Linear, conversions, dimensions
 
 _BLANKS = re.compile(r"[\s\u00a0]+")
+_RAISED = re.compile(r"<sup>\s*(\d+)\s*</sup>", re.IGNORECASE)
+_MARK = re.compile(r"</?\w+/?>")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-_MICRO = str.maketrans({"µ": "u", "μ": "u", "×": "x", "∕": "/", "·": "*", "∙": "*"})
+_MICRO = str.maketrans({"µ": "u", "μ": "u", "×": "x", "∕": "/", "·": "*", "∙": "*", "∗": "*", "﹡": "*"})
 
 
 def normalised(unit: str) -> str:
     """One spelling for many: no blanks, lower case, µ as u, superscripts as ^n, ``x10`` before powers folded."""
-    text = _BLANKS.sub("", unit)
+    text = unit
+    if "&" in text or "<" in text or "\\" in text:  # HTML, or HL7 v2's escape of ^
+        text = _MARK.sub("", _RAISED.sub(r"^\1", html.unescape(text).replace("\\S\\", "^")))
+    text = _BLANKS.sub("", text)
     if any(c in text for c in "⁰¹²³⁴⁵⁶⁷⁸⁹"):
         text = re.sub(r"([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "^" + m.group().translate(_SUPERSCRIPT), text)
-    text = text.translate(_MICRO)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_MICRO)).translate(_MICRO)
     # G/L (giga per litre) and g/L (gram per litre) differ by case alone; only the capital is a count.
     if text == "g/L" or text == "g/l":
         return "gram/l"
@@ -29,7 +37,45 @@ def normalised(unit: str) -> str:
 @lru_cache(maxsize=4096)
 def conversion(dimension: str, unit: str) -> Linear | None:
     """How a unit as sent converts to the canonical unit of a dimension; None when it is not one of that dimension."""
-    return conversions(dimension).get(normalised(unit))
+    spelling = normalised(unit)
+    found = conversions(dimension).get(spelling)
+    if found is None and dimension == "count" and (plain := _plain_count(spelling)) is not None:
+        found = conversions(dimension).get(plain)
+    return found
+
+
+#: Number, then volume, of a count in words of its own: powers of ten for K, thousand and the like; nothing for the cells themselves.
+_CELLS = re.compile(r"\{?(?:cells?|leukocytes|#)\}?|[.*](?=\{|cells)")
+_VOLUMES = (
+    (re.compile(r"(?:/|per)(?:mcl|micro(?:l|liters?|litres?)|mm[\^*]?3|cu\.?mm|cmm|ul)\.?$"), "/ul"),
+    (re.compile(r"(?:/|per)(?:l|liter|litre)\.?$"), "/l"),
+)
+_TEN_TO = re.compile(r"[x*]?10(?:\*\*|[*^'x(]|exp|e\+?)?0?([369])\)?")
+_THOUSAND = re.compile(r"[x*]?1000|k|th|thou|thous|thousands?|tsd\.?")
+
+
+def _plain_count(spelling: str) -> str | None:
+    """UCUM-like spelling (``10*3/ul``) of a normalised unit that is a count in everyday words; None when it is not."""
+    text = _CELLS.sub("", spelling)
+    for volume, plain in _VOLUMES:
+        if (end := volume.search(text)) is not None:
+            number = text[: end.start()].removesuffix("x")
+            if not number:
+                return plain
+            power = _TEN_TO.fullmatch(number)
+            if power is not None:
+                return f"10*{power.group(1)}{plain}"
+            if plain == "/l":
+                return "10*9/l" if number in ("e9", "bil", "billion") else None
+            return "10*3/ul" if _THOUSAND.fullmatch(number) else None
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _of_another_kind(dimension: str, unit: str) -> bool:
+    """True for a known unit that measures something else."""
+    spelling = normalised(unit)
+    return any(spelling in conversions(other) for other in dimensions() if other != dimension)
 
 
 @lru_cache(maxsize=4096)
@@ -41,6 +87,12 @@ def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | str:
         return f"its unit is written “{unit}” but coded “{code}”"
     found = by_code or by_unit
     if found is not None:
+        if (
+            code
+            and unit
+            and _of_another_kind(dimension, unit if by_unit is None else code if by_code is None else "")
+        ):
+            return f"its unit is written “{unit}” but coded “{code}”"
         return found
     given = unit or code
     return f"“{given}” is not a unit of this result" if given else "it has no unit"
@@ -51,6 +103,7 @@ _NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s*([^\s\d.].*?)\
 
 def split_text(text: str) -> tuple[str, float, str] | None:
     """Comparator, number and unit of a text such as ``1.2 x10^3/uL``; None unless the whole text is just that."""
+    text = html.unescape(text).replace("≤", "<=").replace("≥", ">=")
     match = _NUMBER_AND_UNIT.match(text)
     if match is None:
         # "1.2 10*3/uL": the unit begins with a digit, after a blank.

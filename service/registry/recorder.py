@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, insert
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import Policy
@@ -24,6 +25,8 @@ log = logging.getLogger("service.registry")
 _CAPACITY = 50_000
 _BATCH = 500
 _PAUSE_SECONDS = 0.5
+#: The database is away, busy or not yet upgraded: what waits is written later. Anything else lies in a record.
+_AWAY = (OperationalError, InterfaceError, ProgrammingError, NoConnection)
 
 
 class Call(Struct, frozen=True):
@@ -71,8 +74,6 @@ class Recorder:
         self._on_drop = on_drop
         self._on_queue = on_queue
         self._queue: deque[Call] = deque()
-        #: So many calls are written one by one: among them is one that the database refuses.
-        self._singly = 0
         self._closing = threading.Event()
         self._written = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -106,41 +107,58 @@ class Recorder:
                 return
 
     def _write(self) -> bool:
-        """Write one batch; the queue keeps it until the database has it. One call that cannot be kept costs no other its record."""
-        size = 1 if self._singly else min(len(self._queue), _BATCH)
+        """Write one batch; the queue keeps it until the database has it."""
+        size = min(len(self._queue), _BATCH)
         batch = [self._queue[i] for i in range(size)]
         try:
-            self._keep(batch)
+            self._store(batch)
+        except _AWAY as error:
+            return self._later(error)
         except Exception as error:
-            if not _is_of_the_record(error):
-                log.error("calls could not be recorded, trying again: %s", type(error).__name__)
-                self._on_queue(len(self._queue))
-                self._closing.wait(1.0)
-                return False
-            if size > 1:
-                self._singly = size
-                return True
-            if batch[0].facts is not None:
-                log.error("what a call told of a patient cannot be kept: %s", type(error).__name__)
-                self._queue[0] = replace(batch[0], facts=None)
-                return True
-            log.error("a call cannot be recorded and is left out: %s", type(error).__name__)
-            self._on_drop(1)
-        self._singly = max(0, self._singly - 1)
-        with self._written:
-            for _ in range(size):
-                self._queue.popleft()
-            self._written.notify_all()
-        self._on_queue(len(self._queue))
+            # One record must not keep the others, and all that follow, from being written.
+            log.error("calls could not be recorded together, trying each: %s", type(error).__name__)
+            return self._write_each(size)
+        self._done(size)
         return True
 
-    def _keep(self, batch: list[Call]) -> None:
+    def _write_each(self, size: int) -> bool:
+        for _ in range(size):
+            call = self._queue[0]
+            # What is remembered of the patient is dropped first, the call itself last.
+            for attempt in (call, replace(call, facts=None)):
+                try:
+                    self._store([attempt])
+                except _AWAY as error:
+                    return self._later(error)
+                except Exception as error:
+                    log.error("a call could not be recorded: %s", type(error).__name__)
+                else:
+                    break
+            else:
+                self._on_drop(1)
+            self._done(1)
+        return True
+
+    def _store(self, batch: list[Call]) -> None:
         with self._engine.begin() as connection:
             connection.execute(insert(HookCall), [_call_row(c) for c in batch])
             cards = [row for c in batch for row in _card_rows(c)]
             if cards:
                 connection.execute(insert(CardShown), cards)
             self._remember(connection, batch)
+
+    def _later(self, error: SQLAlchemyError) -> bool:
+        log.error("calls could not be recorded, trying again: %s", type(error).__name__)
+        self._on_queue(len(self._queue))
+        self._closing.wait(1.0)
+        return False
+
+    def _done(self, size: int) -> None:
+        with self._written:
+            for _ in range(size):
+                self._queue.popleft()
+            self._written.notify_all()
+        self._on_queue(len(self._queue))
 
     def _remember(self, connection: Connection, batch: list[Call]) -> None:
         """Bring the roster up to date; of several calls on one patient the last one knows most."""
@@ -152,15 +170,6 @@ class Recorder:
             policy = self._policies(call.site)
             if policy is not None:
                 enrol(connection, call.site, policy, call.facts, call.at)
-
-
-def _is_of_the_record(error: Exception) -> bool:
-    """True when what was to be written is at fault, so that trying again cannot help; False when the database is."""
-    if isinstance(error, DataError | IntegrityError):
-        return True
-    return not isinstance(error, SQLAlchemyError) or (
-        isinstance(error, StatementError) and not isinstance(error, DBAPIError)
-    )
 
 
 def _call_row(c: Call) -> dict[str, object]:

@@ -135,3 +135,33 @@ def test_a_negative_test_is_named_beside_a_pregnancy_on_the_list() -> None:
     }
     card = next(f for f in findings(row) if f.code == "pregnancy")
     assert f"Pregnancy test negative on {ago(2)[:10]}." in card.why
+
+
+@pytest.mark.parametrize(
+    ("text", "relaxes"),
+    [
+        ("benign ethnic neutropenia", True),
+        ("chronic benign ethnic neutropenia", True),
+        ("benign ethnic neutropenia, unlikely to be drug-induced", True),
+        ("suspected benign ethnic neutropenia", False),
+        ("Possible benign ethnic neutropenia", False),
+        ("?benign ethnic neutropenia", False),
+        ("benign ethnic neutropenia?", False),
+        ("benign ethnic neutropenia (suspected)", False),
+        ("no evidence of benign ethnic neutropenia", False),
+        ("family history: benign ethnic neutropenia", False),
+    ],
+)
+def test_a_suspicion_in_words_relaxes_no_threshold(text: str, relaxes: bool) -> None:
+    row = {
+        "hook": "patient-view",
+        "on": ["clozapine 300 mg since 500 d"],
+        "counts": ["ANC 1.2 10*3/uL 1 d ago"],
+        "resources": {"conditions": [_condition(text)]},
+    }
+    assert ("anc-mild-neutropenia" not in {f.code for f in findings(row)}) is relaxes
+
+
+def test_a_suspected_problem_is_called_so() -> None:
+    card = _found(_condition("suspected acute hepatitis"))["contraindication-condition"]
+    assert "provisional, not confirmed" in card.summary

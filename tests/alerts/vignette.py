@@ -16,7 +16,7 @@ from service.alerts.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
-from tests.data import NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
+from tests.data import LOINC, NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
 _KINDS = {
@@ -27,9 +27,19 @@ _KINDS = {
 }  # fmt: skip
 _BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
 _VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
-_NEVER_GIVEN: dict[str, dict[str, Any]] = {
+#: Words before the drug: how the order differs from a plain one.
+_SORTS: dict[str, dict[str, Any]] = {
     "cancelled ": {"status": "cancelled"},
+    "on-hold ": {"status": "on-hold"},
+    "completed ": {"status": "completed"},
     "do not give ": {"doNotPerform": True},
+    "proposed ": {"intent": "proposal"},
+    "optional ": {"intent": "option"},
+    "planned ": {"intent": "plan"},
+    "reported ": {"intent": "plan", "reportedBoolean": True},
+    "inpatient ": {"category": [{"coding": [{"code": "inpatient"}]}]},
+    "outpatient ": {"category": [{"coding": [{"code": "outpatient"}]}]},
+    "discharge ": {"category": [{"coding": [{"code": "discharge"}]}]},
 }
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
@@ -112,9 +122,18 @@ def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith(("stop ", "cancel ")):
         return _stopped(text, index)
-    for word, change in _NEVER_GIVEN.items():
+    for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
+    if " linked to " in text or " part of " in text:
+        plain, link, target = re.split(r" (linked to|part of) ", text)
+        related = {"reference": f"MedicationRequest/{target}"}
+        change = (
+            {"priorPrescription": related}
+            if link == "linked to"
+            else {"intent": "instance-order", "basedOn": [related]}
+        )
+        return _order(plain, index, draft=draft) | change
     if text.startswith("clozapine steps "):
         steps, _, since = text.removeprefix("clozapine steps ").partition(" since ")
         made = _titration(steps, f"draft-{index}" if draft else f"mr-{index}", "draft" if draft else "active")
@@ -126,16 +145,18 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith("completed "):
         return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: every (\d) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, bedtime, supply, since, begin, end = match.groups()
+    name, mg, times, every, bedtime, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+    if every:
+        made["dosageInstruction"][0]["timing"]["repeat"]["period"] = int(every)
     if bedtime:
         made["dosageInstruction"][0]["timing"]["repeat"]["when"] = ["HS"]
     if supply:
@@ -231,6 +252,18 @@ def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
     return result | {"valueCodeableConcept": {"coding": [{"code": _ANSWERS.get(said, said)}]}}
 
 
+def _test_order(text: str, index: int) -> dict[str, Any]:
+    code = {"coding": [{"system": LOINC, "code": text}]} if text[0].isdigit() else {"text": text}
+    return {
+        "resourceType": "ServiceRequest",
+        "id": f"test-{index}",
+        "status": "draft",
+        "intent": "order",
+        "code": code,
+        "subject": {"reference": "Patient/clz-p1"},
+    }
+
+
 def findings(row: dict[str, Any]) -> list[Finding]:
     """Evaluate one row; tests in Python may add ``resources`` as they are, by source."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
@@ -262,6 +295,7 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     for key, resources in row.get("resources", {}).items():
         sources[key] += resources
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
+    drafts += [_test_order(t, i) for i, t in enumerate(row.get("ordered", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
     prefetch = {key: Raw(orjson.dumps(bundle(*found))) for key, found in sources.items() if key not in unread}

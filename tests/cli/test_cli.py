@@ -74,6 +74,21 @@ def test_check_a_bundle(tmp_path: Path) -> None:
     assert "--hook" in refused.stderr
 
 
+def test_check_says_that_a_file_holds_only_the_first_page(tmp_path: Path) -> None:
+    request = json.loads(Path(_example("start-all-fine")).read_text())
+    resources = [e["resource"] for v in request["prefetch"].values() if v for e in v.get("entry", [])]
+    content = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "link": [{"relation": "next", "url": "https://ehr.example/fhir?page=2"}],
+        "entry": [{"resource": r} for r in [request["prefetch"]["patient"], *resources]],
+    }
+    bundle = tmp_path / "page.json"
+    bundle.write_text(json.dumps(content))
+    printed = run("check", str(bundle), "--hook", "patient-view", *AS_OF).stdout
+    assert "only the first page is in the file" in " ".join(printed.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

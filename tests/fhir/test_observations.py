@@ -163,3 +163,39 @@ def test_a_value_that_cannot_be_true_is_kept_apart(code: str, value: float, unit
     facts = read(observation(code, value, unit, effectiveDateTime=ago(1)))
     assert kind not in facts.measurements
     assert [u.kind for u in facts.unusable] == [kind]
+
+
+def test_a_site_maps_a_further_loinc_code() -> None:
+    maps = snapshot.SiteMaps(codes={(LOINC, "41653-7"): "glucose"})
+    prefetch = {"labs": Raw(orjson.dumps(bundle(observation("41653-7", 15, "mmol/L"))))}
+    gathered, _ = from_prefetch(prefetch, dict.fromkeys(QUERIES))
+    facts = snapshot.build(
+        patient_id="clz-p1",
+        hook="patient-view",
+        zone=NOW.tzinfo,
+        gathered=gathered,
+        orders=None,
+        maps=maps,
+    )
+    assert [m.value for m in facts.measurements["glucose"]] == [pytest.approx(270.24)]
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "unit", "kind", "canonical"),
+    [
+        ("14749-6", 15, "mmol/L", "glucose", 270.24),
+        ("15074-8", 15, "mmol/L", "glucose", 270.24),
+        ("14771-0", 7, "mmol/L", "glucose-fasting", 126.112),
+        ("59261-8", 48, "mmol/mol", "hba1c", 6.54304),
+        ("17856-6", 6.5, "%", "hba1c", 6.5),
+        ("14647-2", 5, "mmol/L", "cholesterol", 193.35),
+        ("22748-8", 3, "mmol/L", "ldl", 116.01),
+        ("14646-4", 1, "mmol/L", "hdl", 38.67),
+        ("14927-8", 2, "mmol/L", "triglycerides", 177.14),
+        ("14631-6", 34, "umol/L", "bilirubin", 1.98798),
+    ],
+)
+def test_results_of_laboratories_that_count_in_moles(
+    code: str, value: float, unit: str, kind: str, canonical: float
+) -> None:
+    assert one(kind, observation(code, value, unit)).value == pytest.approx(canonical)

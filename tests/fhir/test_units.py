@@ -12,8 +12,27 @@ from service.fhir.units import agreed_conversion, conversion, split_text
 THOUSANDS = (
     "10*3/uL", "10*9/L", "10^3/uL", "10^9/L", "K/uL", "k/ul", "x10E3/uL", "x10e3/µL", "10^3/µL", "10^3/μL", "thou/mcL", "Thousand/uL",
     "G/L", "x10(9)/L", "x10^9/L", "10E9/L", "x10*3/uL", "K/mm3", "10*3/mm3", "×10⁹/L", "x10⁹/L", "10³/µL", "10*9 /L", "K/mcL", "/nL", "Thousands/uL",
+    "10^3/mm³", "1000/mm3", "x1000/uL", "10x3/uL", "10'3/uL", "10**3/uL", "*10^9/L", "E9/L", "103/uL", "109/L", "x10 9/L", "10 exp 9/L", "10E+09/L",
+    "10E3/mm3", "10*3.{cells}/uL", "10^3 cells/mm3", "cells x 10^3/uL", "10*3/cumm", "X10(3)/MCL", "Th/cmm", "TH/MM3", "Tsd./µl", "10^3/microliter", "billion/L",
+    "x10<sup>9</sup>/L", "10<sup>3</sup>/&micro;L", "10^3/&#181;L", "10\\S\\3/uL", "10∗3/uL", "ｋ/uL", "10³/㎣",
 )  # fmt: skip
-ONES = ("/uL", "{cells}/uL", "cells/uL", "cells/mm3", "/mm3", "/µL", "/mcL", "10*6/L", "cells/µL", "#/uL")
+ONES = (
+    "/uL",
+    "{cells}/uL",
+    "cells/uL",
+    "cells/mm3",
+    "/mm3",
+    "/µL",
+    "/mcL",
+    "10*6/L",
+    "cells/µL",
+    "#/uL",
+    "/cu mm",
+    "cells/cu.mm",
+    "cells per microliter",
+    "/mm³",
+    "&#47;uL",
+)
 
 
 @pytest.mark.parametrize("unit", THOUSANDS)
@@ -37,7 +56,33 @@ def test_cells_per_litre() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["", "%", "g/L", "mg/dL", "U/L", "fl", "pg", "10*12/L", "M/uL", "uL", "1", "cells"]
+    "unit",
+    [
+        "",
+        "%",
+        "g/L",
+        "mg/dL",
+        "U/L",
+        "fl",
+        "pg",
+        "10*12/L",
+        "M/uL",
+        "uL",
+        "1",
+        "cells",
+        "10*3",
+        "10*3/L",
+        "10*12/uL",
+        "10*6/uL",
+        "mil/mm3",
+        "10-3/uL",
+        "K",
+        "<b>",
+        "&",
+        "/mL",
+        "3/uL",
+        "100/uL",
+    ],
 )
 def test_not_a_count_is_not_guessed(unit: str) -> None:
     assert conversion("count", unit) is None
@@ -47,6 +92,9 @@ def test_not_a_count_is_not_guessed(unit: str) -> None:
 def test_code_and_unit_must_agree() -> None:
     assert agreed_conversion("count", "10*3/uL", "K/uL") == conversion("count", "K/uL")
     assert isinstance(agreed_conversion("count", "10*3/uL", "/uL"), str)
+    assert agreed_conversion("count", "10*3/uL", "%") == "its unit is written “%” but coded “10*3/uL”"
+    assert agreed_conversion("count", "%", "10*3/uL") == "its unit is written “10*3/uL” but coded “%”"
+    assert isinstance(agreed_conversion("percent", "%", "10*9/L"), str)
     assert agreed_conversion("count", "10*3/uL", "x 1000 per cubic mm") == conversion("count", "10*3/uL")
 
 
@@ -78,6 +126,8 @@ def test_every_kind_has_units() -> None:
     [
         ("1.2 x10^3/uL", ("", 1.2, "x10^3/uL")),
         ("<0.1 K/uL", ("<", 0.1, "K/uL")),
+        ("&lt;0.1 K/uL", ("<", 0.1, "K/uL")),
+        ("≤0.5 x10<sup>9</sup>/L", ("<=", 0.5, "x10<sup>9</sup>/L")),
         ("1.2 10*3/uL", ("", 1.2, "10*3/uL")),
         ("1200 /uL", ("", 1200, "/uL")),
         ("1.2", None),

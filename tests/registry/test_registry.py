@@ -7,10 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, inspect, select
 from sqlmodel import Session, SQLModel
 
+from service.alerts.facts import PatientSnapshot
+from service.alerts.policy import policy_by_id
 from service.registry.database import engine_for, head, not_ready, upgrade
 from service.registry.feedback import FeedbackItem, latest, store
 from service.registry.recorder import Call, Recorder
@@ -137,3 +141,31 @@ def test_feedback_knows_the_cards_that_were_shown(engine: Engine) -> None:
     recorder.record(call)
     recorder.close()
     assert store(engine, "x", [FeedbackItem(call.cards[0][0], "overridden", NOW)], NOW, "north") == ["known"]
+
+
+def test_a_record_that_cannot_be_written_keeps_no_other_from_being_written(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in one patient's facts, or text that PostgreSQL does not take, must not end the audit trail."""
+    instance, remembered, dropped = str(uuid4()), [], []
+
+    def remember(_: Any, site: str, policy: Any, facts: Any, at: Any) -> None:
+        if facts.patient_id == "odd":
+            raise ZeroDivisionError
+        remembered.append(facts.patient_id)
+
+    monkeypatch.setattr("service.registry.recorder.enrol", remember)
+    recorder = Recorder(engine, policies=lambda site: policy_by_id("us-label-2025"), on_drop=dropped.append)
+    odd, sound = (
+        msgspec.structs.replace(_call(instance, 0), facts=PatientSnapshot(patient_id=p, hook="patient-view"))
+        for p in ("odd", "sound")
+    )
+    for call in (odd, _call(instance + "\x00", 0), sound):
+        recorder.record(call)
+    assert recorder.flush(5)
+    recorder.record(_call(instance, 0))
+    assert recorder.flush(5)
+    recorder.close()
+    assert _count(engine, HookCall, instance) == 3
+    assert remembered[-1] == "sound"
+    assert sum(dropped) == (1 if engine.dialect.name == "postgresql" else 0)

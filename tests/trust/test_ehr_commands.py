@@ -126,6 +126,27 @@ def test_check_says_what_is_wrong(environment: dict[str, str], ehr: Ehr, fault: 
     assert "Traceback" not in checked.stderr
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("http://inner-name:8080/fhir/?_getpages=1", 1), ("{base}/fhir/x?p=2", 0)]
+)
+def test_pages_on_another_server_are_told_before_a_patient_is_involved(
+    environment: dict[str, str], ehr: Ehr, tmp_path: Path, path: str, status: int
+) -> None:
+    """A FHIR server behind a proxy that writes its inner address into its links: the first page would be all there is."""
+    upgrade(environment["CLOZAPINE_CDS_DATABASE_URL"])
+    assert _add(environment, ehr, "north").returncode == 0
+    types = ("Statement", "Dispense", "Administration")
+    for name in (*(f"Medication{t}" for t in types), "Condition", "AllergyIntolerance"):
+        ehr.resources[name] = []
+    ehr.add(anc(), on_clozapine(), {"resourceType": "Patient", "id": "clz-p1"})
+    ehr.next_link = path.format(base=ehr.base_url)
+    token = tmp_path / "token"
+    token.write_text(ehr.token)
+    found = run(environment, "ehr", "check", "north", "--patient", "clz-p1", "--token-file", str(token))
+    assert found.returncode == status, found.stdout
+    assert ("another server" in found.stdout) == bool(status)
+
+
 def test_an_ehr_that_cannot_be_reached(environment: dict[str, str], ehr: Ehr) -> None:
     upgrade(environment["CLOZAPINE_CDS_DATABASE_URL"])
     run(environment, "ehr", "add", "away", "--issuer", "https://away.example", "--jwks-uri", "https://127.0.0.1:9/jwks",

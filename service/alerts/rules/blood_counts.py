@@ -188,7 +188,7 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
         return
     interval = case.interval
     left = interval.days - case.age_days(newest)
-    if interval.band is not None or not 0 <= left <= interval.due_soon_days:
+    if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
     due = case.today + timedelta(days=left)
     offers, steps = order_cbc(case, "routine", f"{names(case)} due {due.isoformat()}")

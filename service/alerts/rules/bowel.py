@@ -34,6 +34,9 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
             "Ask about stool frequency and straining at every visit.",
             "Consider a stimulant laxative with a stool softener.",
         ),
+        unchecked=("What the patient takes without an order was not read.",)
+        if case.snapshot.state("statements") == "unavailable"
+        else (),
         evidence=tuple(Evidence(m.ref, w.safe(m.label)) for m in records),
         missing=("a laxative",),
         citation=Citation(

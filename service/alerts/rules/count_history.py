@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
@@ -109,7 +110,10 @@ def anc_recheck_after_recovery(case: Case) -> Iterator[Finding]:
         severity="info",
         subject="anc",
         summary=f"ANC has recovered: {left} more weekly count{'s' if left > 1 else ''} before the usual interval.",
-        why=(f"Last usable ANC: {count_line(case, newest)}.",),
+        why=(
+            f"Last usable ANC: {count_line(case, newest)}.",
+            f"Due {interval.label}, so on {(case.today + timedelta(days=interval.days - case.age_days(newest))).isoformat()}.",
+        ),
         policy_says=(
             f"After recovery: ANC every {interval.recovery.every_days} days, {interval.recovery.counts} times, then the last interval.",
         ),
@@ -126,7 +130,12 @@ def _newer_unusable(case: Case, kind: str) -> list[UnusableResult]:
     return [
         u
         for u in case.results(kind).unusable
-        if newest is None or newest.at is None or u.at is None or u.at > newest.at
+        if newest is None
+        or newest.at is None
+        or u.at is None
+        or u.at > newest.at
+        # A calculated ANC takes the place of the one that was refused, but does not explain it.
+        or (newest.calculated and u.at == newest.at)
     ]
 
 
@@ -217,7 +226,7 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         suggested=steps,
         evidence=evidence_of(case, *([newest] if newest is not None else [])),
         missing=("a count since the stop",),
-        citation=case.policy.cite(rule.window_days),
+        citation=case.policy.cite(rule.until_anc or rule.window_days),
         offers=offers,
         overrides="counts",
     )

@@ -95,6 +95,8 @@ def _pair_among(readings: list[Measurement]) -> tuple[Measurement, Measurement] 
 
 def _pair(case: Case, kind: str) -> tuple[Measurement, Measurement] | None:
     """The readings lying and standing that count: settled ones, or with preliminary ones when they tell of a deeper fall."""
+    if not case.has_any((kind,)):
+        return None
     results = case.results(kind)
     settled = [m for m in results.settled if m.qualifier and is_recent(case, m)]
     pairs = [_pair_among(settled)]

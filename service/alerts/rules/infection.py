@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.counts import judged_value
+from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding, Offer, OrderTest, Severity
 from service.alerts.rules.counting import count_line, evidence_of, order_cbc, remove_drafts
+from service.alerts.rules.readings import exceeds, within_hours
+
+
+def _early(m: Measurement) -> str:
+    return " (preliminary)" if m.status == "preliminary" else ""
 
 
 def fever(case: Case) -> Iterator[Finding]:
     """A raised temperature in the last days, without a blood count since."""
     rule = case.policy.fever
-    newest = case.newest("temperature")
     stopped = case.course.stopped_at
     lately_stopped = stopped is not None and 0 <= case.days_since(stopped) <= rule.after_stop_days.value
-    if newest is None or newest.at is None or not (case.continuing or lately_stopped):
+    if not (case.continuing or lately_stopped):
         return
-    since = case.as_of - timedelta(hours=rule.window_hours.value)
-    readings = [m for m in case.series("temperature") if m.at is not None and m.at >= since]
+    readings = within_hours(case, "temperature", rule.window_hours.value)
     if not readings:
         return
     highest = max(readings, key=lambda m: m.value)
@@ -49,11 +53,11 @@ def fever(case: Case) -> Iterator[Finding]:
         severity=severity,
         subject="fever",
         summary=w.summary(
-            f"Temperature {w.number(highest.value, 1)} °C on {w.day(case.snapshot, highest.at)} under clozapine"
+            f"Temperature {w.number(highest.value, 1)} °C{_early(highest)} on {w.day(case.snapshot, highest.at)} under clozapine"
             + ("." if counted else ": ANC at once.")
         ),
         why=(
-            f"Temperature {w.number(highest.value, 1)} °C, {w.moment(case.snapshot, highest.at, highest.date_only)} (as sent: {w.safe(highest.raw)}).",
+            f"Temperature {w.number(highest.value, 1)} °C{_early(highest)}, {w.moment(case.snapshot, highest.at, highest.date_only)} (as sent: {w.safe(highest.raw)}).",
             f"ANC since: {count_line(case, count)}."
             if counted and count is not None
             else "No blood count since then.",
@@ -80,12 +84,11 @@ def fever(case: Case) -> Iterator[Finding]:
 def eosinophilia(case: Case) -> Iterator[Finding]:
     """Eosinophils above the policy's limit, or raised in the first weeks."""
     rule = case.policy.eosinophils
-    newest = case.worst_new("eosinophils")
+    newest = case.worst_new("eosinophils", higher_is_worse=True)
     if newest is None or not case.relevant:
         return
-    day = case.course_day
-    early = day is not None and day < rule.early_days.value and newest.value > rule.early.value
-    high = newest.value > rule.high.value
+    early = _in_first_weeks(case, newest) and exceeds(newest, rule.early.value)
+    high = exceeds(newest, rule.high.value)
     waiting = not high and _not_yet_low_again(case)
     if not high and not early and not waiting:
         return
@@ -102,10 +105,10 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
         severity=rule.high_severity if high or waiting else "info",
         changes_order=True,
         subject="eosinophils",
-        summary=f"Eosinophils {w.count(newest.value)} on {w.day(case.snapshot, newest.at)} under clozapine"
+        summary=f"Eosinophils {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)} under clozapine"
         + (": stop clozapine." if stop and high else ": not yet low enough to restart." if stop else "."),
         why=(
-            f"Eosinophils {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+            f"Eosinophils {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
             *(("They were above the limit before and have not been low enough since.",) if waiting else ()),
         ),
         policy_says=(rule.says,),
@@ -125,6 +128,14 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
     )
 
 
+def _in_first_weeks(case: Case, m: Measurement) -> bool:
+    """True when a count was taken in the first weeks of the course: one from before the first dose is no sign of it."""
+    day = case.course_day
+    if day is None or m.at is None or day >= case.policy.eosinophils.early_days.value:
+        return False
+    return not case.starting and case.age_days(m) <= day
+
+
 def _not_yet_low_again(case: Case) -> bool:
     """The policy names a count below which clozapine may restart, and none was that low since the eosinophils were too high."""
     rule = case.policy.eosinophils
@@ -142,16 +153,16 @@ def thrombocytopenia(case: Case) -> Iterator[Finding]:
     """Platelets below the limit."""
     rule = case.policy.platelets
     newest = case.worst_new("platelets")
-    if newest is None or not case.relevant or newest.value >= rule.low.value:
+    if newest is None or not case.relevant or judged_value(newest) >= rule.low.value:
         return
     offers, _ = order_cbc(case, "stat", "Confirm thrombocytopenia")
     yield Finding(
         code="thrombocytopenia",
         severity="critical",
         subject="platelets",
-        summary=f"Platelets {w.count(newest.value)} on {w.day(case.snapshot, newest.at)}: stop clozapine, ask hematology.",
+        summary=f"Platelets {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)}: stop clozapine, ask hematology.",
         why=(
-            f"Platelets {w.count(newest.value)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+            f"Platelets {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
         ),
         policy_says=(rule.says,),
         suggested=("Stop clozapine.", "Repeat the count at once.", "Consult hematology."),

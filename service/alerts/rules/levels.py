@@ -180,6 +180,25 @@ def _finding(
     )
 
 
+def _newly_taken(case: Case, within: float) -> list[Medication]:
+    """Other drugs taken now, but for those that only go on under a new order."""
+
+    def goes_on(m: Medication) -> bool:
+        began = m.start or m.authored
+        for earlier in case.snapshot.medications:
+            since = earlier.start or earlier.authored
+            if began is None or since is None or not set(earlier.drugs) & set(m.drugs):
+                continue
+            taken_until_then = is_live(earlier, case.as_of) or (
+                earlier.end is not None and abs(began - earlier.end) <= _RENEWED_WITHIN
+            )
+            if taken_until_then and was_given(earlier, case.as_of) and case.days_since(since) > within:
+                return True
+        return False
+
+    return [m for m in case.other_current if not goes_on(m)]
+
+
 def level_suggested(case: Case) -> Iterator[Finding]:
     """Something lately changed the clozapine level, and none was taken since; said at visits."""
     if case.is_order_hook or not case.on_clozapine:
@@ -237,25 +256,6 @@ def level_suggested(case: Case) -> Iterator[Finding]:
         offers=order(case, "clozapine-level", "routine", "Something changed that moves the clozapine level"),
         overrides="results",
     )
-
-
-def _newly_taken(case: Case, within: float) -> list[Medication]:
-    """Other drugs taken now, but for those that only go on under a new order."""
-
-    def goes_on(m: Medication) -> bool:
-        began = m.start or m.authored
-        for earlier in case.snapshot.medications:
-            since = earlier.start or earlier.authored
-            if began is None or since is None or not set(earlier.drugs) & set(m.drugs):
-                continue
-            taken_until_then = is_live(earlier, case.as_of) or (
-                earlier.end is not None and abs(began - earlier.end) <= _RENEWED_WITHIN
-            )
-            if taken_until_then and was_given(earlier, case.as_of) and case.days_since(since) > within:
-                return True
-        return False
-
-    return [m for m in case.other_current if not goes_on(m)]
 
 
 def _moves_level(m: Medication) -> bool:

@@ -88,7 +88,7 @@ def overdue_tests(case: Case) -> list[Overdue]:
     for test in case.policy.monitoring:
         if (start is None and not test.then_every_days) or not _readable(case, test):
             continue
-        last = last_done(case, test)
+        last = last_done(case, test) if case.has_any(test.kinds) else None
         done_on = case.snapshot.day(last.at) if last is not None and last.at is not None else None
         due: date | None
         if start is not None:
@@ -104,6 +104,8 @@ def overdue_tests(case: Case) -> list[Overdue]:
 
 def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> str:
     """The newest result of a test that exists but cannot be used, when no usable one came later."""
+    if not case.snapshot.unusable:
+        return ""
     results = [u for kind in test.kinds for u in case.unusable(kind) if is_a_result(u)]
     newer = [u for u in results if last is None or u.at is None or (last.at is not None and u.at > last.at)]
     if not newer:
@@ -138,9 +140,7 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
         subject="monitoring",
         summary=w.summary(f"Clozapine monitoring overdue: {w.listed(names)}."),
         why=tuple(lines),
-        policy_says=tuple(
-            f"{o.test.title}: {_schedule(o.test)} ({case.policy.cite(o.test)})." for o in overdue
-        ),
+        policy_says=tuple(case.policy.monitoring_says[o.test.id] for o in overdue),
         suggested=("Order the overdue tests or record results from elsewhere.",),
         unchecked=(f"Not read, so not judged: {w.listed(unreadable)}.",) if unreadable else (),
         evidence=tuple(
@@ -153,16 +153,6 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
         offers=offers,
         overrides="monitoring",
     )
-
-
-@lru_cache(maxsize=256)
-def _schedule(test: MonitoringTest) -> str:
-    parts = ["baseline"] if test.baseline else []
-    if test.days:
-        parts.append(f"day {', '.join(str(d) for d in test.days)}")
-    if test.then_every_days:
-        parts.append(f"then every {test.then_every_days} days")
-    return ", ".join(parts)
 
 
 def _pregnancy_test_missing(case: Case) -> str:
@@ -200,7 +190,7 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
         f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days{_unusable(case, t, last_done(case, t))}."
         for t in missing
     ]
-    says = [f"{t.title}: {_schedule(t)} ({case.policy.cite(t)})." for t in missing]
+    says = [case.policy.monitoring_says[t.id] for t in missing]
     orders = [t.order for t in missing if t.order]
     if pregnancy:
         why.append(pregnancy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.case import Case
@@ -19,6 +20,7 @@ from service.alerts.rules.readings import (
     line,
     on_day,
     order,
+    reaches,
     recent,
     recent_comparable,
     value,
@@ -40,19 +42,18 @@ def _of_course(case: Case) -> Callable[[Measurement], bool]:
 def _heart_rate_signs(case: Case) -> list[Measurement]:
     """A pulse that is too fast, or much faster than before the course."""
     rule = case.policy.myocarditis
-    lately = within_hours(case, "heart-rate", case.policy.fever.window_hours.value)
-    if not lately:
-        return []
-    if lately[0].value >= rule.heart_rate.value:
-        return [lately[0]]
+    since = case.as_of - timedelta(hours=case.policy.fever.window_hours.value)
+    pulse = recent(case, "heart-rate", wanted=lambda m: m.at is not None and m.at >= since)
+    if pulse is None or reaches(pulse, rule.heart_rate.value):
+        return [pulse] if pulse is not None else []
     start = case.course.start
     before = [
         m
         for m in case.series("heart-rate")
         if start is not None and m.at is not None and case.snapshot.day(m.at) <= case.snapshot.day(start)
     ]
-    if before and lately[0].value - before[0].value >= rule.heart_rate_rise.value:
-        return [lately[0], before[0]]
+    if before and pulse.value - before[0].value >= rule.heart_rate_rise.value:
+        return [pulse, before[0]]
     return []
 
 
@@ -82,10 +83,10 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
         )
         if m is not None and reached
     ]
-    if stop:
-        yield _stop(case, stop, unjudged)
-        return
     raised = [troponin] if troponin is not None and limit is not None and exceeds(troponin, limit) else []
+    if stop:
+        yield _stop(case, [*stop, *(m for m in raised if m not in stop)], unjudged)
+        return
     crp_limit = crp.upper_limit if crp is not None and crp.upper_limit is not None else rule.crp_raised.value
     if crp is not None and exceeds(crp, crp_limit):
         signs = (
@@ -102,6 +103,8 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
         yield _watch(case, raised, unjudged)
     elif unjudged is not None:
         yield _unjudged(case, unjudged)
+    elif crp is not None and crp.bound == ">":
+        yield _open_bound(case, crp)
 
 
 def _not_judged(case: Case, troponin: Measurement | None) -> tuple[str, ...]:
@@ -191,15 +194,41 @@ def _unjudged(case: Case, troponin: Measurement) -> Finding:
     )
 
 
-def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
-    """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
+def _open_bound(case: Case, crp: Measurement) -> Finding:
+    """The analyser stopped counting below the limit: nobody knows whether the CRP is over it."""
+    limit = case.policy.myocarditis.crp_stop
+    return Finding(
+        code="myocarditis-suspected",
+        severity="info",
+        subject="myocarditis",
+        summary=w.summary(
+            f"{value(crp)} {on_day(case, crp)} may be over {w.number(limit.value)} {limit.unit}: have it measured out."
+        ),
+        why=(f"{line(case, crp)}.", course_line(case)),
+        policy_says=(case.policy.myocarditis.says,),
+        suggested=("Ask the laboratory for the exact CRP; repeat it with troponin.",),
+        unchecked=(f"Whether the CRP is over {w.number(limit.value)} {limit.unit}.",),
+        evidence=evidence(case, [crp]),
+        citation=case.policy.cite(limit),
+        offers=order(case, "troponin-crp", "urgent", "CRP sent as a lower bound only"),
+        overrides="results",
+    )
+
+
+def myocarditis_now(case: Case) -> tuple[Problem, ...]:
+    """Myocarditis on the problem list that arose in the present course, as far as the record tells; none while clozapine is drafted."""
     found = case.problems_of("myocarditis")
     if not found or not case.continuing or case.clozapine_drafts:
-        return
+        return ()
     start = case.course.start
     first = case.snapshot.day(start) if start is not None else None
     # One from before the course is history: it was weighed when clozapine was ordered.
-    now = [p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first]
+    return tuple(p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first)
+
+
+def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
+    """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
+    now = myocarditis_now(case)
     if not now:
         return
     source = case.policy.sources["US-PI"]

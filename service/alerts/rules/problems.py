@@ -11,7 +11,7 @@ from service.alerts.conditions import contraindications
 from service.alerts.facts import Allergy, CodedResult, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
 from service.alerts.rules.counting import remove_drafts
-from service.alerts.rules.myocarditis import HEART_PROBLEMS
+from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
 from service.alerts.rules.readings import when_it_bears
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
@@ -41,6 +41,7 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
     if not case.has_problems(known) or not case.relevant:
         return
     region = case.policy.interactions.severity_region
+    said = myocarditis_now(case)  # myocarditis-suspected says it
     found: list[tuple[Severity, Problem, str]] = []
     for kind, entry in known.items():
         history = kind == _HISTORY
@@ -51,7 +52,7 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
             (severity, p, kind)
             for p in case.problems_of(kind, history=history)
             # When clozapine is drafted, myocarditis-history or rechallenge-caution says it.
-            if not (case.clozapine_drafts and set(p.kinds).intersection(HEART_PROBLEMS))
+            if p not in said and not (case.clozapine_drafts and set(p.kinds).intersection(HEART_PROBLEMS))
         ]
     if not found:
         return

@@ -69,9 +69,11 @@ def recent(
     A preliminary result as new as that takes its place only when it is worse: it may warn, never calm (clinical.md 3.1).
     """
     found = _that_count(case, kind, wanted)
+    if not found:
+        return None
     if lower_is_worse:
-        return min(found, key=lambda m: (m.bound == ">", m.value), default=None)
-    return max(found, key=lambda m: (m.bound != "<", m.value), default=None)  # "<1200" does not calm 1100
+        return min(found, key=lambda m: (m.bound == ">", m.value))
+    return max(found, key=lambda m: (m.bound != "<", m.value))  # "<1200" does not calm 1100
 
 
 def latest(case: Case, kind: str, wanted: Wanted = _all) -> Measurement | None:
@@ -86,6 +88,8 @@ def comparable(m: Measurement) -> bool:
 
 def recent_comparable(case: Case, kind: str, wanted: Wanted = _all) -> Measurement | None:
     """As :func:`recent`, of the results that can be compared with their own upper limit, and by how far they lie above it."""
+    if kind not in case.snapshot.measurements:
+        return None
     return max(
         _that_count(case, kind, lambda m: comparable(m) and wanted(m)),
         key=lambda m: m.value / (m.upper_limit or 1),
@@ -122,9 +126,15 @@ def is_a_result(u: UnusableResult) -> bool:
 
 
 def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]:
-    """Results of the last hours, newest first."""
+    """Results of the last hours, newest first; preliminary ones among them, which may warn."""
+    if kind not in case.snapshot.measurements:
+        return ()
     since = case.as_of - timedelta(hours=hours)
-    return tuple(m for m in case.series(kind) if m.at is not None and since <= m.at)
+    results = case.results(kind)
+    found = [m for m in (*results.settled, *results.preliminary) if m.at is not None and since <= m.at]
+    if results.preliminary:
+        found.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
+    return tuple(found)
 
 
 def value(m: Measurement) -> str:
