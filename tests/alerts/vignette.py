@@ -27,8 +27,10 @@ _KINDS = {
 }  # fmt: skip
 _BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
 _VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
-_NEVER_GIVEN: dict[str, dict[str, Any]] = {
+_NOT_TAKEN: dict[str, dict[str, Any]] = {
     "cancelled ": {"status": "cancelled"},
+    "on-hold ": {"status": "on-hold"},
+    "unknown ": {"status": "unknown"},
     "do not give ": {"doNotPerform": True},
 }
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
@@ -112,7 +114,7 @@ def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith(("stop ", "cancel ")):
         return _stopped(text, index)
-    for word, change in _NEVER_GIVEN.items():
+    for word, change in _NOT_TAKEN.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
     if text.startswith("clozapine steps "):
