@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from service.alerts.conditions import passing_kinds
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, same_sample, series_of
-from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of, is_live, was_given
+from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of, is_live, waits, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
@@ -156,6 +156,16 @@ class Case:
     def relevant(self) -> bool:
         """The question concerns clozapine at all."""
         return bool(self.clozapine_drafts or self.stop_drafts) or self.on_clozapine
+
+    @lazy
+    def may_be_resumed(self) -> bool:
+        """Not on clozapine today, but it was taken within the policy's follow-up after a stop, or an order waits: on hold, not yet begun."""
+        if self.relevant:
+            return False
+        last = self.course.last_exposure
+        if last is not None and 0 <= self.days_since(last) <= self.policy.post_stop.window_days.value:
+            return True
+        return any(waits(m, self.as_of) for m in self.clozapine_records)
 
     @lazy
     def course_day(self) -> int | None:

@@ -205,13 +205,16 @@ def series_of(
 
 
 def calculated_anc(
-    measurements: dict[str, tuple[Measurement, ...]], counted: Sequence[Measurement]
+    measurements: dict[str, tuple[Measurement, ...]],
+    counted: Sequence[Measurement],
+    refused: list[UnusableResult],
 ) -> list[Measurement]:
     """ANC = WBC × neutrophils % for every sample that has both and no direct ANC (clinical.md 1.1, 3.1).
 
     Args:
         measurements: every usable result.
         counted: the direct ANCs that may stand for their sample; a preliminary one does not for settled results.
+        refused: takes the samples whose parts contradict each other.
     """
     white_cells = measurements.get("wbc", ())
     if not white_cells or not (measurements.get("segs-percent") or measurements.get("neutrophils-percent")):
@@ -228,8 +231,13 @@ def calculated_anc(
         used, remark = _neutrophil_share(wbc, segs, bands, total)
         percent = sum(m.value for m in used)
         bounds = {m.bound for m in (wbc, *used) if m.bound}
-        if not used or not 0 <= percent <= 100 or len(bounds) > 1:
+        if not used or len(bounds) > 1:
             continue  # of "above" times "below" nobody knows on which side the product lies
+        if percent > 100:
+            shares = " + ".join(m.raw for m in used)
+            reason = f"the neutrophils of its differential make more than all white cells ({shares})"
+            refused.append(_not_calculated(wbc, f"WBC {wbc.raw}", reason))
+            continue
         status = max((wbc.status, *(m.status for m in used)), key=_STATUS_RANK.__getitem__)
         if status == "preliminary" and early.matching(wbc) is not None:
             continue
@@ -248,6 +256,37 @@ def calculated_anc(
             )
         )
     return results
+
+
+def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -> UnusableResult:
+    return UnusableResult("anc", raw, reason, part.ref, part.at, part.date_only)
+
+
+_SHARES = ("segs-percent", "neutrophils-percent")
+
+
+def _uncountable(
+    measurements: dict[str, tuple[Measurement, ...]],
+    unusable: Iterable[UnusableResult],
+    direct: Sequence[Measurement],
+) -> list[UnusableResult]:
+    """Samples without a direct ANC whose WBC or neutrophil share cannot be used: an ANC was counted, but cannot be worked out."""
+    found: list[UnusableResult] = []
+    for u in unusable:
+        if u.at is None or (u.kind != "wbc" and u.kind not in _SHARES):
+            continue
+        sample = Measurement(u.kind, 0.0, u.at, u.ref, u.raw, u.date_only)
+
+        def taken(kind: str, sample: Measurement = sample) -> bool:
+            return any(same_sample(m, sample) for m in measurements.get(kind, ()))
+
+        other = any(taken(kind) for kind in _SHARES) if u.kind == "wbc" else taken("wbc")
+        if other and not any(same_sample(m, sample) for m in direct):
+            name = "white cell count" if u.kind == "wbc" else "share of neutrophils"
+            found.append(
+                _not_calculated(u, u.raw, f"it is the {name} that the ANC is worked out from, and {u.reason}")
+            )
+    return found
 
 
 def _neutrophil_share(
@@ -269,7 +308,10 @@ def anc_series(
 ) -> Series:
     """The ANC that counts: direct before calculated of the same sample, results that contradict their WBC set aside."""
     direct = measurements.get("anc", ())
+    unusable = tuple(unusable)
     refused = [u for u in unusable if u.kind == "anc"]
+    if len(refused) != len(unusable):
+        refused += _uncountable(measurements, unusable, direct)
     white_cells = measurements.get("wbc", ())
     if not white_cells:
         return series_of(direct, as_of, refused)
@@ -286,4 +328,5 @@ def anc_series(
             )
         else:
             kept.append(anc)
-    return series_of(kept + calculated_anc(measurements, kept), as_of, refused)
+    calculated = calculated_anc(measurements, kept, refused)
+    return series_of(kept + calculated, as_of, refused)

@@ -24,6 +24,7 @@ CARRIED_OUT = frozenset({"filler-order", "instance-order"})
 #: Settings of orders for a patient who is not on a ward.
 FOR_HOME = frozenset({"outpatient", "community", "discharge"})
 _ORDER_LIVE = frozenset({"active", ""})
+_WAITING = frozenset({"on-hold", "unknown"})
 _STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
 _DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
 _NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown"})
@@ -114,6 +115,17 @@ def is_live(medication: Medication, as_of: datetime) -> bool:
                 and as_of - start <= _ADMINISTRATION_COVERS
             )
     return False
+
+
+def waits(medication: Medication, as_of: datetime) -> bool:
+    """True for an order or statement that anybody may go on with: on hold, of a status nobody knows, or to begin later."""
+    if medication.role not in ("order", "statement") or medication.not_taken or medication.stops:
+        return False
+    if medication.end is not None and medication.end < as_of:
+        return False
+    return medication.status in _WAITING or (
+        medication.status in _ORDER_LIVE and medication.start is not None and medication.start > as_of
+    )
 
 
 def span_of(medication: Medication, as_of: datetime) -> Span | None:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts.facts import Measurement
 from service.alerts.falling import fall_of, flu_like_signs
@@ -122,21 +123,31 @@ def course_counts(case: Case) -> tuple[Measurement, ...]:
     return tuple(m for m in case.series("anc") if m.at is not None and m.at >= first)
 
 
-def last_episode(case: Case) -> Episode | None:
-    """The latest episode of abnormal counts that is over; None while one goes on or when there was none."""
+def episodes(case: Case) -> tuple[Episode, ...]:
+    """Episodes of abnormal counts of the course that are over, the latest first."""
+    found: list[Episode] = []
     recovered: list[Measurement] = []
     worst: Band | None = None
     for count in course_counts(case):
         band = case.band_of(count)
         if band is None or band.finding is None:
             if worst is not None:
-                break
+                found.append(Episode(worst, tuple(reversed(recovered))))
+                worst = None
             recovered.append(count)
-        elif worst is None or band.at_least < worst.at_least:
+        elif recovered and (worst is None or band.at_least < worst.at_least):
             worst = band
-    if worst is None or not recovered:
-        return None
-    return Episode(worst, tuple(reversed(recovered)))
+    if worst is not None:
+        found.append(Episode(worst, tuple(reversed(recovered))))
+    return tuple(found)
+
+
+def _recovering(past: tuple[Episode, ...], kind: str) -> tuple[Episode, Recovery] | None:
+    """The latest episode after which the policy asks for a kind of recovery: a milder one since does not end it."""
+    return next(
+        ((e, e.band.recovery) for e in past if e.band.recovery is not None and e.band.recovery.kind == kind),
+        None,
+    )
 
 
 def had_neutropenia(case: Case) -> bool:
@@ -192,15 +203,16 @@ def interval_today(case: Case) -> Interval:
             band=band,
             start_known=case.course_day is not None,
         )
-    episode = last_episode(case)
-    recovery = episode.band.recovery if episode is not None else None
+    past = episodes(case)
     day = case.course_day
+    why = f"day {day} of treatment"
+    anew = _recovering(past, "new-patient")
     # Without a known start the first normal count may lie years before the course: the shortest interval stays.
-    anew = recovery is not None and recovery.kind == "new-patient" and day is not None and not case.starting
-    if episode is not None and anew:
-        first_normal = episode.recovered[0].at
+    if anew is not None and day is not None and not case.starting:
+        first_normal = anew[0].recovered[0].at
         assert first_normal is not None
         day = case.days_since(first_normal)
+        why = f"day {day} after {anew[0].band.title}, counted as a new patient"
     if day is None:
         weekly = case.policy.unknown_start_every_days
         scheduled = Interval(
@@ -215,13 +227,16 @@ def interval_today(case: Case) -> Interval:
         scheduled = Interval(
             days=phase.every_days,
             label=phase.label,
-            why=f"day {day} of treatment",
+            why=why,
             phase=phase,
             start_known=True,
         )
-    if episode is not None and recovery is not None and recovery.every_days:
-        left = _extra_counts_left(case, episode, recovery) if recovery.kind == "extra-counts" else 0
-        if (left or recovery.kind == "lifelong") and recovery.every_days < scheduled.days:
+    extra = _recovering(past, "extra-counts")
+    left = _extra_counts_left(case, *extra) if extra is not None else 0
+    lasting = extra if left else _recovering(past, "lifelong")
+    if lasting is not None:
+        episode, recovery = lasting
+        if recovery.every_days and recovery.every_days < scheduled.days:
             return Interval(
                 days=recovery.every_days,
                 label=_every(recovery.every_days),
@@ -232,15 +247,7 @@ def interval_today(case: Case) -> Interval:
                 start_known=scheduled.start_known,
             )
         if left:
-            return Interval(
-                days=scheduled.days,
-                label=scheduled.label,
-                why=scheduled.why,
-                phase=scheduled.phase,
-                recovery_counts_left=left,
-                recovery=recovery,
-                start_known=scheduled.start_known,
-            )
+            return replace(scheduled, recovery_counts_left=left, recovery=recovery)
     return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
 
 

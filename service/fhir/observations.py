@@ -369,7 +369,8 @@ class ObservationReader:
             code = quantity.code or ""
             raw = f"{quantity.comparator or ''}{value:g} {unit or code}"
         elif text is not None:
-            parts = split_text(text)
+            # A site that names the unit of a laboratory names it for its numbers sent as text, too.
+            parts = split_text(text) or (split_text(f"{text} {site_unit}") if site_unit else None)
             if parts is None:
                 self._refuse(
                     kind, o, "its text is not one number with a unit", moment, raw=text, ref=reference
@@ -379,7 +380,9 @@ class ObservationReader:
             raw = text
         else:
             if not (isinstance(o, Observation) and o.component):
-                self._refuse(kind, o, "it has no value", moment, raw="no value", ref=reference)
+                said = _text(o.valueCodeableConcept) if kind.dimension == "count" else ""
+                reason = "its value is a word, not a number" if said else "it has no value"
+                self._refuse(kind, o, reason, moment, raw=said or "no value", ref=reference)
             return
         if kind.dimension == "own-range":
             converted = float(value)

@@ -14,6 +14,7 @@ from service.alerts.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
+from service.fhir.snapshot import NO_MAPS, SiteMaps
 from tests.data import LOINC, NOW, anc, bundle, observation, on_clozapine, prefetch
 
 Json = dict[str, Any]
@@ -21,12 +22,14 @@ _BANDS = ("anc-mild-neutropenia", "anc-moderate-neutropenia", "anc-severe-neutro
 _BEFORE = anc(3.0, 5, id="before")
 
 
-def judge(*counts: Json, policy: str = "us-label-2025") -> list[Finding]:
+def judge(*counts: Json, policy: str = "us-label-2025", maps: SiteMaps = NO_MAPS) -> list[Finding]:
     """Findings for a patient long on clozapine with these counts."""
     sent = prefetch(counts=bundle(*counts), medications=bundle(on_clozapine(500)))
     raw = {key: Raw(orjson.dumps(value)) for key, value in sent.items()}
     gathered, _ = from_prefetch(raw, dict.fromkeys(QUERIES))
-    facts = snapshot.build(patient_id="clz-p1", hook="patient-view", zone=NOW.tzinfo, gathered=gathered)
+    facts = snapshot.build(
+        patient_id="clz-p1", hook="patient-view", zone=NOW.tzinfo, gathered=gathered, maps=maps
+    )
     return evaluate(facts, policy_by_id(policy), NOW)
 
 
@@ -253,3 +256,38 @@ def test_the_extra_counts_after_recovery_name_their_day() -> None:
     found = judge(anc(3.2, 5, id="now"), anc(0.8, 15, id="low"))
     line = next(f for f in found if f.code == "anc-recheck-after-recovery").why[-1]
     assert line == "Due weekly, so on 2026-11-22."
+
+
+def test_a_count_that_cannot_be_worked_out_is_shown() -> None:
+    unitless = observation("6690-2", 2.0, None, 1, id="wbc")
+    assert "anc-unusable" in codes(unitless, _percent("770-8", 40))
+    assert "anc-unusable" in codes(_wbc(2.0), observation("770-8", 0.4, "1", 1, id="share"))
+    assert "anc-unusable" in codes(_wbc(2.0), _percent("769-0", 90), _percent("764-1", 20))
+
+
+def test_a_white_cell_count_nobody_needs_is_no_news() -> None:
+    unitless = observation("6690-2", 2.0, None, 1, id="wbc")
+    assert "anc-unusable" not in codes(unitless)
+    assert "anc-unusable" not in codes(unitless, _percent("770-8", 40), anc(3.0, 1))
+
+
+def test_of_several_unusable_counts_the_newest_is_named() -> None:
+    older, newer = anc(0.7, 2, None, id="older"), anc(0.4, 1, None, id="newer")
+    for sent in ((older, newer), (newer, older)):
+        found = next(f for f in judge(_BEFORE, *sent) if f.code == "anc-unusable")
+        assert "“0.4”" in found.summary
+
+
+def test_a_word_in_place_of_a_count_is_shown() -> None:
+    word = anc(None, 1, valueCodeableConcept={"text": "critically low"})
+    found = next(f for f in judge(_BEFORE, word) if f.code == "anc-unusable")
+    assert "“critically low”" in found.summary
+
+
+@pytest.mark.parametrize("text", ["0.4", "<0.5"])
+def test_the_unit_a_site_names_holds_for_numbers_sent_as_text(text: str) -> None:
+    maps = SiteMaps(units={(LOINC, "751-8"): "10*3/uL"})
+    low = anc(None, 1, id="low", valueString=text)
+    assert "anc-unusable" in codes(low)
+    assert "anc-severe-neutropenia" in [f.code for f in judge(_BEFORE, low, maps=maps)]
+    assert "anc-unusable" in [f.code for f in judge(_BEFORE, anc(None, 1, valueString="see note"), maps=maps)]

@@ -32,6 +32,7 @@ _SORTS: dict[str, dict[str, Any]] = {
     "cancelled ": {"status": "cancelled"},
     "on-hold ": {"status": "on-hold"},
     "completed ": {"status": "completed"},
+    "unknown ": {"status": "unknown"},
     "do not give ": {"doNotPerform": True},
     "proposed ": {"intent": "proposal"},
     "optional ": {"intent": "option"},

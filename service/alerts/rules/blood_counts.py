@@ -8,6 +8,7 @@ from datetime import timedelta
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.counts import judged_value
+from service.alerts.facts import Measurement
 from service.alerts.finding import Citation, Finding, NotifyTeam, Severity
 from service.alerts.policy import Analyte, Minimum
 from service.alerts.rules.counting import (
@@ -34,6 +35,15 @@ def _minima(case: Case) -> list[tuple[Analyte, Minimum]]:
     """What must be reached before the first dose, the ANC first."""
     found = [(kind, case.policy.start.minimum(case.population, kind)) for kind in judged_kinds(case)]
     return [(kind, minimum) for kind, minimum in found if minimum is not None]
+
+
+def _below_minimum(case: Case) -> list[tuple[Measurement, Minimum]]:
+    """Newest counts that do not reach what the policy asks for before the first dose."""
+    return [
+        (newest, minimum)
+        for kind, minimum in _minima(case)
+        if (newest := case.worst_new(kind)) is not None and not minimum.reached(judged_value(newest))
+    ]
 
 
 def _minimum_text(minimum: Minimum) -> str:
@@ -120,6 +130,35 @@ def wbc_missing(case: Case) -> Iterator[Finding]:
         missing=("a usable WBC",),
         citation=case.policy.cite(minimum or case.policy.schedule[0]),
         offers=(*offers, *(remove_drafts(case) if case.starting else ())),
+        overrides="counts",
+    )
+
+
+def baseline_missing(case: Case) -> Iterator[Finding]:
+    """Starting on the lower minimum of benign ethnic neutropenia with fewer baseline counts than the policy asks for."""
+    wanted = case.policy.start.ben_baseline_counts
+    newest = case.anc.newest
+    if wanted is None or newest is None or not case.starting or case.population != "ben":
+        return  # without any ANC, anc-missing says it
+    counts = case.series("anc")
+    if len(counts) >= wanted.value or _below_minimum(case):
+        return
+    offers, steps = order_cbc(case, "urgent", "Baseline ANC in benign ethnic neutropenia")
+    yield Finding(
+        code="anc-missing",
+        severity="warning",
+        subject="anc-baseline",
+        summary=f"{len(counts)} of {wanted.value:g} baseline ANCs on record: benign ethnic neutropenia needs its own baseline before clozapine.",
+        why=(*(f"{count_line(case, m)}." for m in counts), *population_lines(case)),
+        policy_says=(case.policy.start.says,),
+        suggested=steps,
+        unchecked=()
+        if case.snapshot.state("counts") == "complete"
+        else ("Not all blood counts could be read.",),
+        evidence=evidence_of(case, *counts),
+        missing=("a baseline ANC",),
+        citation=case.policy.cite(wanted),
+        offers=offers,
         overrides="counts",
     )
 
@@ -211,11 +250,7 @@ def anc_below_initiation(case: Case) -> Iterator[Finding]:
     """Starting with a count below the policy's minimum."""
     if not case.starting:
         return
-    below = [
-        (newest, minimum)
-        for kind, minimum in _minima(case)
-        if (newest := case.worst_new(kind)) is not None and not minimum.reached(judged_value(newest))
-    ]
+    below = _below_minimum(case)
     if not below:
         return
     newest, minimum = below[0]
@@ -246,4 +281,4 @@ def anc_below_initiation(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (anc_missing, wbc_missing, anc_overdue, anc_due_soon, anc_below_initiation)
+RULES = (anc_missing, wbc_missing, baseline_missing, anc_overdue, anc_due_soon, anc_below_initiation)

@@ -24,8 +24,13 @@ from service.alerts.rules.counting import (
 
 
 def count_band(case: Case) -> Iterator[Finding]:
-    """The newest count lies in an abnormal band of the policy."""
-    if not case.relevant:
+    """The newest count lies in an abnormal band of the policy.
+
+    A count that forbids clozapine is said at visits also while it is on hold or just stopped: neutrophils go on falling, and
+    somebody may resume it.
+    """
+    resumable = not case.is_order_hook and case.may_be_resumed
+    if not case.relevant and not resumable:
         return
     decided = worst_band(case, preliminary=True)
     if decided is None:
@@ -33,8 +38,10 @@ def count_band(case: Case) -> Iterator[Finding]:
     band, deciding = decided
     if band.finding is None or band.severity is None:
         return
-    if case.starting and band.treatment == "continue":
-        return  # anc-below-initiation says it; "clozapine may continue" would contradict it
+    if (case.starting or resumable) and band.treatment == "continue":
+        return  # anc-below-initiation or anc-post-stop says it; "clozapine may continue" would contradict it
+    if resumable and _stopped_for_it(case, band, deciding):
+        return  # whoever stopped clozapine knows; anc-post-stop asks for the follow-up
     yield _band_finding(case, band, deciding)
 
 
@@ -55,6 +62,8 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
     steps = list(band.steps)
     if band.stop_when_confirmed and stop and not unconfirmed_stop:
         steps.insert(0, "A second count confirms it: stop clozapine now.")
+    if case.may_be_resumed:
+        steps.insert(0, "Clozapine is on hold, stopped or not begun: do not give it.")
     if confirm and not any("Repeat" in s for s in steps):
         steps.insert(1 if stop else 0, confirm)
     why = [f"{count_line(case, deciding)}: {band.title}."]
@@ -79,7 +88,9 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
             f"{fall.name} fell from {w.count(fall.before.value)} on {w.day(case.snapshot, fall.before.at)}."
         )
     why += population_lines(case)
-    if not case.starting and case.course.start is not None:
+    if case.may_be_resumed:
+        why.append(_not_taken_line(case))
+    elif not case.starting and case.course.start is not None:
         why.append(start_line(case))
     unchecked: list[str] = []
     if case.uses_wbc and case.results("wbc").newest is None:
@@ -101,6 +112,8 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
         action = "stop clozapine now and for good"
     if unconfirmed_stop:
         action = f"repeat within {band.confirm_within_hours} hours, stop if confirmed"
+    if case.may_be_resumed:
+        action = "do not give clozapine"
     if not stop:
         action = f"count {band.every_label}" if band.every_label else "continue"
     return Finding(
@@ -160,6 +173,30 @@ def _other_count(case: Case, deciding: Measurement) -> Measurement | None:
     if not case.uses_wbc:
         return None
     return case.worst_new("wbc" if deciding.kind == "anc" else "anc")
+
+
+def _stopped_for_it(case: Case, band: Band, deciding: Measurement) -> bool:
+    """True when somebody stopped clozapine after a count that was as bad already: this one tells nothing new."""
+    stopped = case.course.stopped_at
+    if stopped is None or case.course.last_dose_basis not in ("stop", "statement"):
+        return False  # on hold, not begun, or only taken for stopped because the supply has run out
+    last_day = case.snapshot.day(stopped)
+    return any(
+        m.at is not None
+        and case.snapshot.day(m.at) <= last_day
+        and (earlier := case.band_of(m)) is not None
+        and earlier.treatment != "continue"
+        and earlier.at_least <= band.at_least
+        for m in case.series(deciding.kind)
+    )
+
+
+def _not_taken_line(case: Case) -> str:
+    """Why this count matters in a patient who takes no clozapine today."""
+    stopped = case.course.stopped_at
+    if stopped is None or case.days_since(stopped) > case.policy.post_stop.window_days.value:
+        return "Clozapine is ordered, but on hold or not begun."
+    return f"Clozapine was last taken on {w.day(case.snapshot, stopped)}, as far as the record tells."
 
 
 def _stops(case: Case, count: Measurement) -> bool:

@@ -146,6 +146,7 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
     refused = [u for kind in judged_kinds(case) for u in _newer_unusable(case, kind)]
     if not refused:
         return
+    refused.sort(key=lambda u: (u.at is not None, u.at.timestamp() if u.at is not None else 0), reverse=True)
     first = refused[0]
     name = NAMES[first.kind]
     offers, steps = order_cbc(case, "routine", "A reported count could not be used")

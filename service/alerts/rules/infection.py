@@ -30,7 +30,8 @@ def fever(case: Case) -> Iterator[Finding]:
     highest = max(readings, key=lambda m: m.value)
     assert highest.at is not None
     day = case.course_day
-    early = day is not None and day < rule.early_days.value
+    # A course whose start nobody knows may be in its first weeks.
+    early = day < rule.early_days.value if day is not None else case.continuing
     full = highest.value >= rule.threshold.value
     if not full and not (early and highest.value >= rule.early_threshold.value):
         return
@@ -129,11 +130,11 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
 
 
 def _in_first_weeks(case: Case, m: Measurement) -> bool:
-    """True when a count was taken in the first weeks of the course: one from before the first dose is no sign of it."""
-    day = case.course_day
-    if day is None or m.at is None or day >= case.policy.eosinophils.early_days.value:
+    """True when a count was taken in the first weeks of the course, or may have been; one from before the first dose is no sign."""
+    day, days = case.course_day, case.policy.eosinophils.early_days.value
+    if case.starting or m.at is None:
         return False
-    return not case.starting and case.age_days(m) <= day
+    return case.age_days(m) < days if day is None else day < days and case.age_days(m) <= day
 
 
 def _not_yet_low_again(case: Case) -> bool:
