@@ -65,6 +65,7 @@ _INPATIENT = {
     "discharge": "discharge",
 }
 CLOZAPINE = "clozapine"
+_AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
 #: Intents by which nobody has ordered anything yet.
 _PROPOSED = frozenset({"proposal", "option"})
@@ -306,7 +307,9 @@ class MedicationReader:
         found = self.identify(s.medicationCodeableConcept, s.medicationReference, s.contained)
         ref = f"MedicationStatement/{s.id}" if s.id else ""
         period = s.effectivePeriod
-        start = self._read(period.start if period else s.effectiveDateTime, ref, "effective", source)
+        # “Not taken” is said of the day it is said on, when no other is given.
+        said = s.dateAsserted if s.status == "not-taken" and period is None else None
+        start = self._read(period.start if period else s.effectiveDateTime or said, ref, "effective", source)
         last = period.end if period and not is_for_ever(period.end) else None
         end = self._read(last, ref, "effectivePeriod.end", source)
         systemic, parenteral = route_facts(sig_of(s.dosage).route)
@@ -333,7 +336,9 @@ class MedicationReader:
         """A MedicationDispense."""
         found = self.identify(d.medicationCodeableConcept, d.medicationReference, d.contained)
         ref = f"MedicationDispense/{d.id}" if d.id else ""
-        start = self._read(d.whenHandedOver or d.whenPrepared, ref, "whenHandedOver", source)
+        # What is only prepared lies at the pharmacy as long as the dispense is not completed.
+        prepared = d.whenPrepared if d.status not in _AT_THE_PHARMACY else None
+        start = self._read(d.whenHandedOver or prepared, ref, "whenHandedOver", source)
         dose = (
             dose_of(d.dosageInstruction, found.strength)
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
@@ -341,16 +346,12 @@ class MedicationReader:
         )
         systemic, _ = route_facts(sig_of(d.dosageInstruction).route)
         supply = _days(d.daysSupply)
-        if (
-            supply is None
-            and dose is not None
-            and dose.mg_per_day
-            and found.strength.mg_per_unit
-            and d.quantity is not None
-        ):
+        if supply is None and dose is not None and dose.mg_per_day and d.quantity is not None:
             amount = d.quantity.value
-            if isinstance(amount, int | float) and amount > 0:
-                supply = amount * found.strength.mg_per_unit / dose.mg_per_day
+            in_ml = (d.quantity.code or d.quantity.unit or "").lower() == "ml"
+            strength = found.strength.mg_per_ml if in_ml else found.strength.mg_per_unit
+            if isinstance(amount, int | float) and amount > 0 and strength:
+                supply = amount * strength / dose.mg_per_day
         return Medication(
             ref=ref,
             role="dispense",
@@ -387,7 +388,7 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
-            not_taken=a.status == "not-done",
+            not_taken=a.status == "not-done" or _nothing_given(a),
         )
 
     def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:
@@ -410,6 +411,11 @@ class MedicationReader:
         # One open-ended instruction keeps the order open.
         end = max(known_ends) if len(known_ends) == len(ends) else None
         return (min(starts) if starts else authored), end
+
+
+def _nothing_given(a: MedicationAdministration) -> bool:
+    """A dose charted as zero: withheld."""
+    return any(_get(_get(line, "dose"), "value") == 0 for line in sig_of(a.dosage).lines)
 
 
 def _get(value: Any, key: str) -> Any:
