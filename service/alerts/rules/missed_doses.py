@@ -110,7 +110,10 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     offers: tuple[Offer, ...] = ()
     if target is not None and len(case.clozapine_drafts) == 1 and case.clozapine_drafts[0].ref:
         draft = case.clozapine_drafts[0]
-        offers = (ChangeDose(draft.ref, w.plain(draft.label), target[0]),)
+        # More than is given at once is divided, into doses that tablets can make.
+        per_day = 2 if target[0] > case.policy.dosing.once_daily_maximum.value else 1
+        step = per_day * _DOSE_STEP_MG
+        offers = (ChangeDose(draft.ref, w.plain(draft.label), target[0] // step * step, per_day),)
     yield Finding(
         code="missed-dose-retitrate",
         severity=severity,
