@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
-from service.alerts.facts import MatchedBy, Medication, ReadProblem
+from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
 from service.fhir.resources import (
     CodeableConcept,
     MedicationAdministration,
@@ -25,7 +25,7 @@ from service.fhir.resources import (
 )
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.sig import Sig, dose_of, sig_of
-from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
+from service.fhir.strength import Strength, mass_mg, strength_in_name, strength_of_ratio
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
@@ -258,6 +258,14 @@ class MedicationReader:
         start, end = self._order_period(r, sig, ref, source)
         route = sig.route
         systemic, parenteral = route_facts(route) if route else (True, False)
+        # Only the doses of clozapine are ever asked for.
+        asked = draft or _dose_matters(found.drugs)
+        dose = dose_of(r.dosageInstruction, found.strength) if asked else None
+        supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
+        if supply is None and draft and dose is not None:
+            quantity = _get(r.dispenseRequest, "quantity")
+            unit = _get(quantity, "code") or _get(quantity, "unit")
+            supply = _lasts(_get(quantity, "value"), unit, found.strength, dose)
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -275,12 +283,10 @@ class MedicationReader:
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
-            # Only the doses of clozapine are ever asked for.
-            dose=dose_of(r.dosageInstruction, found.strength)
-            if draft or _dose_matters(found.drugs)
-            else None,
-            days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
-            stops=r.status in _STOPPING or r.doNotPerform is True,
+            dose=dose,
+            days_supply=supply,
+            # A draft that puts the order on hold stops it for now.
+            stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
             stop_reason=_text(r.statusReason),
             replaces=tuple(
                 _tail(x.reference)
@@ -346,12 +352,8 @@ class MedicationReader:
         )
         systemic, _ = route_facts(sig_of(d.dosageInstruction).route)
         supply = _days(d.daysSupply)
-        if supply is None and dose is not None and dose.mg_per_day and d.quantity is not None:
-            amount = d.quantity.value
-            in_ml = (d.quantity.code or d.quantity.unit or "").lower() == "ml"
-            strength = found.strength.mg_per_ml if in_ml else found.strength.mg_per_unit
-            if isinstance(amount, int | float) and amount > 0 and strength:
-                supply = amount * strength / dose.mg_per_day
+        if supply is None and dose is not None and d.quantity is not None:
+            supply = _lasts(d.quantity.value, d.quantity.code or d.quantity.unit, found.strength, dose)
         return Medication(
             ref=ref,
             role="dispense",
@@ -430,6 +432,20 @@ def _text(concept: CodeableConcept | None) -> str:
     if concept is None:
         return ""
     return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+
+
+def _lasts(amount: Any, unit: Any, strength: Strength, dose: Dose) -> float | None:
+    """Days that an amount (tablets, mL, mg) lasts; None when strength or dose is not known. A titration uses less: no answer."""
+    if (
+        isinstance(amount, bool)
+        or not isinstance(amount, int | float)
+        or not math.isfinite(amount)
+        or amount <= 0
+    ):
+        return None
+    name = str(unit or "")
+    one = mass_mg(name) or (strength.mg_per_ml if name.strip().lower() == "ml" else strength.mg_per_unit)
+    return amount * one / dose.mg_per_day if one and dose.mg_per_day and not dose.steps else None
 
 
 def _days(duration: Any) -> float | None:

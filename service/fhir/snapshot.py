@@ -157,9 +157,9 @@ class _Builder:
                 selected = wanted is None or (r.id or "") in wanted
                 draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
                 self.drafts.append(draft)
-                # The draft of an order that the record holds already is the newer state of it; but until clozapine
-                # is stopped it is taken, and the order tells how.
-                if not (draft.stops and CLOZAPINE in draft.drugs):
+                # The draft of an order that the record holds already is the newer state of it; but of clozapine the
+                # order tells what has been taken so far (Case.clozapine_records).
+                if CLOZAPINE not in draft.drugs:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 self._test(r, draft=True)

@@ -110,6 +110,13 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
+    if " as " in text:
+        plain, _, own = text.partition(" as ")
+        return _order(plain, index, draft=draft) | {"id": own}
+    if text.endswith(" tablets"):
+        plain, _, tablets = text.removesuffix(" tablets").partition(" with ")
+        quantity = {"quantity": {"value": int(tablets), "unit": "tablet"}}
+        return _order(plain, index, draft=draft) | {"dispenseRequest": quantity}
     if " linked to " in text or " part of " in text:
         plain, link, target = re.split(r" (linked to|part of) ", text)
         related = {"reference": f"MedicationRequest/{target}"}
