@@ -107,8 +107,18 @@ class Case:
 
     @lazy
     def clozapine_records(self) -> tuple[Medication, ...]:
-        """Every record of clozapine but the drafts of this call."""
-        return tuple(m for m in self.snapshot.medications if CLOZAPINE in m.drugs)
+        """Every record of clozapine but the drafts of this call.
+
+        An order that is changed, held or signed again in this call shows what was taken so far, if it is older than today; one of today may be
+        the draft itself, stored before it is signed.
+        """
+        anew = {d.ref for d in self.snapshot.drafts if not d.stops}
+        return tuple(
+            m
+            for m in self.snapshot.medications
+            if CLOZAPINE in m.drugs
+            and (m.ref not in anew or (m.start is not None and self.snapshot.day(m.start) < self.today))
+        )
 
     @lazy
     def course(self) -> Course:

@@ -14,10 +14,12 @@ from msgspec import Struct
 
 from service.alerts.facts import Medication
 
-Basis = Literal["administration", "statement", "stop", "supply", ""]
+Basis = Literal["administration", "withheld", "statement", "stop", "supply", ""]
 
 #: How long one administration is taken to cover: until the next day's dose.
 _ADMINISTRATION_COVERS = timedelta(days=1)
+#: A chart with an entry this young is still kept.
+_CHART_IS_KEPT = timedelta(days=2)
 _ORDER_NOT_GIVEN = frozenset({"cancelled", "entered-in-error", "draft", "unknown"})
 #: Intents of orders that carry out another one.
 CARRIED_OUT = frozenset({"filler-order", "instance-order"})
@@ -26,8 +28,10 @@ FOR_HOME = frozenset({"outpatient", "community", "discharge"})
 _ORDER_LIVE = frozenset({"active", ""})
 _WAITING = frozenset({"on-hold", "unknown"})
 _STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
+_STATEMENT_STOPPED = frozenset({"stopped", "on-hold"})
 _DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
-_NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown"})
+#: A dose on hold was not given, and of one that was stopped nobody knows how much.
+_NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown", "on-hold", "stopped"})
 
 
 class Span(Struct, frozen=True):
@@ -167,6 +171,54 @@ def was_given(medication: Medication, as_of: datetime) -> bool:
     return span_of(medication, as_of) is not None
 
 
+def supplies_of(records: Iterable[Medication], as_of: datetime) -> list[tuple[Medication, datetime]]:
+    """(dispense, when it is used up) of all supply handed over, oldest first.
+
+    What is left of the dispense before of the same product is used first: an early refill, the second part of a fill. Only of the one
+    before, so that small remainders do not add up to a stock nobody has.
+    """
+    dispensed = sorted(
+        (
+            r
+            for r in records
+            if r.role == "dispense"
+            and r.start is not None
+            and r.start <= as_of
+            and r.status in _DISPENSE_GIVEN
+            and r.days_supply
+            and not r.not_taken
+        ),
+        key=lambda r: r.start,  # type: ignore[arg-type,return-value]
+    )
+    found: list[tuple[Medication, datetime]] = []
+    own_end: dict[str, datetime] = {}
+    for r in dispensed:
+        assert r.start is not None
+        own = timedelta(days=r.days_supply or 0)
+        left = max(own_end.get(r.label, r.start) - r.start, timedelta(0))
+        own_end[r.label] = r.start + own
+        found.append((r, r.start + own + left))
+    return found
+
+
+def _until_followed(span: Span, record: Medication, records: list[Medication], as_of: datetime) -> Span:
+    """An order that ended at an unknown time lasted until its renewal; one on hold until the last dose or supply known."""
+    if record.role != "order" or record.end is not None or record.status in _ORDER_LIVE or span.start is None:
+        return span
+    later = [
+        r.start
+        for r in records
+        if r.start is not None
+        and span.start < r.start <= as_of
+        and (
+            (r.role == "order" and record.ref in r.replaces)
+            or (record.status == "on-hold" and r.role in ("administration", "dispense"))
+        )
+        and span_of(r, as_of) is not None
+    ]
+    return Span(span.start, max(later, default=span.end), span.ref)
+
+
 def _breaks(spans: list[Span]) -> tuple[Break, ...]:
     """Gaps between spans ordered by start."""
     if len(spans) < 2:
@@ -201,20 +253,8 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
         and not r.not_taken
     ]
     charted = [r for r in records if r.role == "administration" and r.start is not None and r.start <= as_of]
-    supplies = [
-        r
-        for r in records
-        if r.role == "dispense"
-        and r.start is not None
-        and r.start <= as_of
-        and r.status in _DISPENSE_GIVEN
-        and r.days_supply
-    ]
-    last_supply = max(supplies, key=lambda r: r.start + timedelta(days=r.days_supply or 0), default=None)  # type: ignore[operator]
-    supply_until = (
-        last_supply.start + timedelta(days=last_supply.days_supply or 0)
-        if last_supply is not None and last_supply.start is not None
-        else None
+    last_supply, supply_until = max(
+        supplies_of(records, as_of), key=lambda supply: supply[1], default=(None, None)
     )
     supply_ref = last_supply.ref if last_supply is not None else ""
     last_given = max(given, key=lambda r: r.start, default=None)  # type: ignore[arg-type,return-value]
@@ -244,7 +284,8 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
         for r in records
         if r.role == "order" and is_live(r, as_of)
     )
-    if last_charted is not None and not home and all(began <= last_charted for began in superseded):
+    charted_no_more = last_charted is None or home or any(began > last_charted for began in superseded)
+    if not charted_no_more:
         if last_given is not None:
             return (
                 last_given.start,
@@ -254,32 +295,60 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
                 supply_until,
                 supply_ref,
             )
-    elif supply_until is not None and not taking:
-        if supply_until < as_of:
+        first = min(charted, key=lambda r: r.start, default=None)  # type: ignore[arg-type,return-value]
+        if first is not None and last_charted is not None and as_of - last_charted <= _CHART_IS_KEPT:
+            # Withheld from the first entry on: the last dose was before it.
+            return first.start, True, "withheld", first.ref, supply_until, supply_ref
+    stated = [] if taking else _stated(records, as_of)
+    if last_supply is not None and supply_until is not None and not taking and charted_no_more:
+        # What is said of the time after the supply was handed over counts for more than tablets that may lie at home.
+        stated = [w for w in stated if w[0] > (last_supply.start or w[0])]
+        if not stated and supply_until < as_of:
             return supply_until, True, "supply", supply_ref, supply_until, supply_ref
-        return None, False, "", "", supply_until, supply_ref
-    ended = [
-        r
-        for r in records
-        if r.role in ("order", "statement")
-        and r.end is not None
-        and r.end <= as_of
-        and r.status not in _ORDER_NOT_GIVEN
-    ]
-    not_taken = [
-        r
-        for r in records
-        if r.role == "statement" and r.not_taken and r.start is not None and r.start <= as_of
-    ]
-    live = any(is_live(r, as_of) and r.role in ("order", "statement") for r in records)
-    if not_taken and not taking:
-        witness = max(not_taken, key=lambda r: r.start)  # type: ignore[arg-type,return-value]
-        return witness.start, witness.start_date_only, "statement", witness.ref, supply_until, supply_ref
-    if ended and not live:
-        witness = max(ended, key=lambda r: r.end)  # type: ignore[arg-type,return-value]
-        basis: Basis = "stop" if witness.role == "order" else "statement"
-        return witness.end, witness.end_date_only, basis, witness.ref, supply_until, supply_ref
+        if not stated:
+            return None, False, "", "", supply_until, supply_ref
+    if not stated and not taking and not any(r.role == "order" and is_live(r, as_of) for r in records):
+        stated = [
+            _end_of(r)
+            for r in records
+            if r.role in ("order", "statement")
+            and r.end is not None
+            and r.end <= as_of
+            and r.status not in _ORDER_NOT_GIVEN
+        ]
+    if stated:
+        at, date_only, basis, ref = max(stated, key=lambda w: w[0])
+        return at, date_only, basis, ref, supply_until, supply_ref
     return None, False, "", "", supply_until, supply_ref
+
+
+def _end_of(record: Medication) -> tuple[datetime, bool, Basis, str]:
+    assert record.end is not None
+    basis: Basis = "stop" if record.role == "order" else "statement"
+    return record.end, record.end_date_only, basis, record.ref
+
+
+def _stated(records: list[Medication], as_of: datetime) -> list[tuple[datetime, bool, Basis, str]]:
+    """(when, date only, basis, ref) of what says outright that the drug is not taken and that no later order overtakes.
+
+    A statement that it is not taken, or was stopped or put on hold on a day, whatever is still ordered; and an order that was stopped on a
+    day when no other is live.
+    """
+    live = [r for r in records if r.role == "order" and is_live(r, as_of)]
+
+    def holds(at: datetime) -> bool:
+        return at <= as_of and all(o.start is None or o.start <= at for o in live)
+
+    found: list[tuple[datetime, bool, Basis, str]] = []
+    for r in records:
+        if r.role == "statement" and r.not_taken:
+            if r.start is not None and holds(r.start):
+                found.append((r.start, r.start_date_only, "statement", r.ref))
+        elif r.end is not None and holds(r.end):
+            stopped = r.stops and not live and r.status not in _ORDER_NOT_GIVEN
+            if (r.role == "statement" and r.status in _STATEMENT_STOPPED) or (r.role == "order" and stopped):
+                found.append(_end_of(r))
+    return found
 
 
 def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
@@ -314,7 +383,9 @@ def course_of(
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
     """
     records = [r for r in records if r.status != "entered-in-error"]
-    spans = [span for r in records if (span := span_of(r, as_of)) is not None]
+    spans = [
+        _until_followed(span, r, records, as_of) for r in records if (span := span_of(r, as_of)) is not None
+    ]
     last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
     limit = timedelta(days=restart_after_days)
 
@@ -364,7 +435,7 @@ def course_of(
             start = None
     # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
     # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
-    active = any(is_live(r, as_of) for r in records)
+    active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
     lapsed = last_dose is not None and ends_course(as_of - last_dose)
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),

@@ -108,25 +108,44 @@ def team_task(task: str, patient_id: str, reason: str) -> dict[str, Any]:
 _FREQUENCY = {1: "once daily", 2: "twice daily", 3: "three times daily"}
 
 
+def _names_a_number(instruction: Any) -> bool:
+    """True when an additional instruction holds a number (“increase by 25 mg”), which was meant for the old dose."""
+    concept = instruction if isinstance(instruction, dict) else {}
+    codings = concept.get("coding")
+    displays = [c.get("display") for c in codings if isinstance(c, dict)] if isinstance(codings, list) else []
+    return any(char.isdigit() for name in (concept.get("text"), *displays) for char in str(name or ""))
+
+
+def _bounds(instruction: dict[str, Any]) -> dict[str, Any]:
+    """The time for which an instruction holds, as sent."""
+    timing = instruction.get("timing")
+    repeat = timing.get("repeat") if isinstance(timing, dict) else None
+    found = repeat if isinstance(repeat, dict) else {}
+    return {key: found[key] for key in ("boundsPeriod", "boundsDuration", "boundsRange") if key in found}
+
+
 def changed_dose(order: dict[str, Any], mg_per_day: float, doses_per_day: int) -> dict[str, Any]:
     """A draft MedicationRequest as sent, with only its dose replaced (a whole resource, as an ``update`` needs).
 
-    The amount to dispense no longer fits the new dose and is left out: the prescriber enters it.
+    What restates the old dose is left out: the narrative, extensions and numbered instructions of the dosage, and the amount to
+    dispense, which the prescriber enters. An order for a limited time stays limited.
     """
-    changed = dict(order)
+    changed = {key: value for key, value in order.items() if key != "text"}
     single = mg_per_day / doses_per_day
     old = order.get("dosageInstruction")
     first = old[0] if isinstance(old, list) and old and isinstance(old[0], dict) else {}
-    kept = {
-        key: first[key]
-        for key in ("route", "site", "method", "additionalInstruction", "extension")
-        if key in first
-    }
+    kept = {key: first[key] for key in ("route", "site", "method") if key in first}
+    advice = first.get("additionalInstruction")
+    if isinstance(advice, list) and (plain := [a for a in advice if not _names_a_number(a)]):
+        kept["additionalInstruction"] = plain
+    repeat: dict[str, Any] = {"frequency": doses_per_day, "period": 1, "periodUnit": "d"}
+    if isinstance(old, list) and len(old) == 1:
+        repeat = _bounds(first) | repeat
     changed["dosageInstruction"] = [
         {
             **kept,
             "text": f"{mg(single)} {_FREQUENCY.get(doses_per_day, f'{doses_per_day} times daily')}",
-            "timing": {"repeat": {"frequency": doses_per_day, "period": 1, "periodUnit": "d"}},
+            "timing": {"repeat": repeat},
             "doseAndRate": [
                 {
                     "doseQuantity": {
@@ -141,7 +160,7 @@ def changed_dose(order: dict[str, Any], mg_per_day: float, doses_per_day: int) -
     ]
     dispense = order.get("dispenseRequest")
     if isinstance(dispense, dict):
-        rest = {key: value for key, value in dispense.items() if key != "quantity"}
+        rest = {key: value for key, value in dispense.items() if key not in ("quantity", "initialFill")}
         changed.pop("dispenseRequest")
         if rest:
             changed["dispenseRequest"] = rest

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
-from service.alerts.facts import MatchedBy, Medication, ReadProblem
+from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
 from service.fhir.resources import (
     CodeableConcept,
     MedicationAdministration,
@@ -26,7 +26,7 @@ from service.fhir.resources import (
 )
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.sig import Sig, dose_of, sig_of
-from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
+from service.fhir.strength import Strength, mass_mg, strength_in_name, strength_of_ratio
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
@@ -61,6 +61,7 @@ _INPATIENT = {
     "discharge": "discharge",
 }
 CLOZAPINE = "clozapine"
+_AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
 #: Intents by which nobody has ordered anything yet.
 _PROPOSED = frozenset({"proposal", "option"})
@@ -252,6 +253,14 @@ class MedicationReader:
         start, end = self._order_period(r, sig, ref, source)
         route = sig.route
         systemic, parenteral = route_facts(route) if route else (True, False)
+        # Only the doses of clozapine are ever asked for.
+        asked = draft or _dose_matters(found.drugs)
+        dose = dose_of(r.dosageInstruction, found.strength) if asked else None
+        supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
+        if supply is None and draft and dose is not None:
+            quantity = _get(r.dispenseRequest, "quantity")
+            unit = _get(quantity, "code") or _get(quantity, "unit")
+            supply = _lasts(_get(quantity, "value"), unit, found.strength, dose)
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -269,14 +278,12 @@ class MedicationReader:
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
-            # Only the doses of clozapine are ever asked for.
-            dose=dose_of(r.dosageInstruction, found.strength)
-            if draft or _dose_matters(found.drugs)
-            else None,
-            days_supply=_days(_get(r.dispenseRequest, "expectedSupplyDuration")),
+            dose=dose,
+            days_supply=supply,
             # An order not to give a drug was never a treatment, whatever became of that order.
             not_taken=r.doNotPerform is True and not draft,
-            stops=r.status in _STOPPING or r.doNotPerform is True,
+            # A draft that puts the order on hold stops it for now.
+            stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
             stop_reason=_text(r.statusReason),
             replaces=tuple(
                 _tail(x.reference)
@@ -303,7 +310,9 @@ class MedicationReader:
         found = self.identify(s.medicationCodeableConcept, s.medicationReference, s.contained)
         ref = f"MedicationStatement/{s.id}" if s.id else ""
         period = s.effectivePeriod
-        start = self._read(period.start if period else s.effectiveDateTime, ref, "effective", source)
+        # “Not taken” is said of the day it is said on, when no other is given.
+        said = s.dateAsserted if s.status == "not-taken" and period is None else None
+        start = self._read(period.start if period else s.effectiveDateTime or said, ref, "effective", source)
         last = period.end if period and not is_for_ever(period.end) else None
         end = self._read(last, ref, "effectivePeriod.end", source)
         systemic, parenteral = route_facts(sig_of(s.dosage).route)
@@ -330,7 +339,9 @@ class MedicationReader:
         """A MedicationDispense."""
         found = self.identify(d.medicationCodeableConcept, d.medicationReference, d.contained)
         ref = f"MedicationDispense/{d.id}" if d.id else ""
-        start = self._read(d.whenHandedOver or d.whenPrepared, ref, "whenHandedOver", source)
+        # What is only prepared lies at the pharmacy as long as the dispense is not completed.
+        prepared = d.whenPrepared if d.status not in _AT_THE_PHARMACY else None
+        start = self._read(d.whenHandedOver or prepared, ref, "whenHandedOver", source)
         dose = (
             dose_of(d.dosageInstruction, found.strength)
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
@@ -338,16 +349,8 @@ class MedicationReader:
         )
         systemic, parenteral = route_facts(sig_of(d.dosageInstruction).route)
         supply = _days(d.daysSupply)
-        if (
-            supply is None
-            and dose is not None
-            and dose.mg_per_day
-            and found.strength.mg_per_unit
-            and d.quantity is not None
-        ):
-            amount = d.quantity.value
-            if isinstance(amount, int | float) and amount > 0:
-                supply = amount * found.strength.mg_per_unit / dose.mg_per_day
+        if supply is None and dose is not None and d.quantity is not None:
+            supply = _lasts(d.quantity.value, d.quantity.code or d.quantity.unit, found.strength, dose)
         return Medication(
             ref=ref,
             role="dispense",
@@ -385,7 +388,7 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
-            not_taken=a.status == "not-done",
+            not_taken=a.status == "not-done" or _nothing_given(a),
         )
 
     def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:
@@ -410,6 +413,11 @@ class MedicationReader:
         return (min(starts) if starts else authored), end
 
 
+def _nothing_given(a: MedicationAdministration) -> bool:
+    """A dose charted as zero: withheld."""
+    return any(_get(_get(line, "dose"), "value") == 0 for line in sig_of(a.dosage).lines)
+
+
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
@@ -422,6 +430,20 @@ def _text(concept: CodeableConcept | None) -> str:
     if concept is None:
         return ""
     return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+
+
+def _lasts(amount: Any, unit: Any, strength: Strength, dose: Dose) -> float | None:
+    """Days that an amount (tablets, mL, mg) lasts; None when strength or dose is not known. A titration uses less: no answer."""
+    if (
+        isinstance(amount, bool)
+        or not isinstance(amount, int | float)
+        or not math.isfinite(amount)
+        or amount <= 0
+    ):
+        return None
+    name = str(unit or "")
+    one = mass_mg(name) or (strength.mg_per_ml if name.strip().lower() == "ml" else strength.mg_per_unit)
+    return amount * one / dose.mg_per_day if one and dose.mg_per_day and not dose.steps else None
 
 
 def _days(duration: Any) -> float | None:

@@ -24,7 +24,7 @@ from service.alerts.facts import (
 )
 from service.fhir.decode import Decoded, last_part, read_orders
 from service.fhir.gather import Gathered
-from service.fhir.medication import DRUG_SYSTEMS, MedicationReader
+from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.resources import (
     AllergyIntolerance,
@@ -166,8 +166,8 @@ class _Builder:
                         ReadProblem(DRAFTS, draft.ref, "its medication was not sent and has no name")
                     )
                 # The draft of an order that the record holds already is the newer state of it; but until the drug
-                # is stopped it is taken, and the order tells how and since when.
-                if not draft.stops:
+                # is stopped it is taken, and of clozapine the order tells what has been taken so far (Case.clozapine_records).
+                if not draft.stops and CLOZAPINE not in draft.drugs:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 self._test(r, draft=True)

@@ -126,6 +126,13 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
+    if " as " in text:
+        plain, _, own = text.partition(" as ")
+        return _order(plain, index, draft=draft) | {"id": own}
+    if text.endswith(" tablets"):
+        plain, _, tablets = text.removesuffix(" tablets").partition(" with ")
+        quantity = {"quantity": {"value": int(tablets), "unit": "tablet"}}
+        return _order(plain, index, draft=draft) | {"dispenseRequest": quantity}
     if " linked to " in text or " part of " in text:
         plain, link, target = re.split(r" (linked to|part of) ", text)
         related = {"reference": f"MedicationRequest/{target}"}
@@ -188,16 +195,37 @@ def _given(text: str, index: int) -> dict[str, Any]:
     }
 
 
+def _stated(text: str, index: int) -> dict[str, Any]:
+    """What the patient is said to take: “stopped 3 d ago” (since long), “not-taken 5 d ago”, “active since 300 d”."""
+    match = re.fullmatch(r"(\S+) (?:since (\d+) d|(\d+) d ago)( asserted)?", text)
+    assert match, f"not a statement: {text}"
+    status, since, days, asserted = match.groups()
+    made: dict[str, Any] = {
+        "resourceType": "MedicationStatement",
+        "id": f"statement-{index}",
+        "status": status,
+        "medicationCodeableConcept": {"text": "clozapine"},
+        "subject": {"reference": "Patient/clz-p1"},
+    }
+    if since:
+        return made | {"effectivePeriod": {"start": day_ago(int(since))}}
+    if asserted:
+        return made | {"dateAsserted": ago(int(days))}
+    if status == "not-taken":
+        return made | {"effectiveDateTime": ago(int(days))}
+    return made | {"effectivePeriod": {"start": day_ago(1000), "end": ago(int(days))}}
+
+
 def _dispensed(text: str, index: int) -> dict[str, Any]:
-    match = re.fullmatch(r"(\d+) d supply ([\d.]+) d ago", text)
+    match = re.fullmatch(r"(\d+) d supply(?: of (\d+) mg)? ([\d.]+) d ago(?: (\S+))?", text)
     assert match, f"not a dispense: {text}"
     return {
         "resourceType": "MedicationDispense",
         "id": f"dispense-{index}",
-        "status": "completed",
-        "medicationCodeableConcept": {"text": "clozapine 100 mg tablet"},
+        "status": match.group(4) or "completed",
+        "medicationCodeableConcept": {"text": f"clozapine {match.group(2) or 100} mg tablet"},
         "subject": {"reference": "Patient/clz-p1"},
-        "whenHandedOver": ago(float(match.group(2))),
+        "whenPrepared" if match.group(4) else "whenHandedOver": ago(float(match.group(3))),
         "daysSupply": {"value": int(match.group(1)), "unit": "days", "code": "d"},
     }
 
@@ -282,6 +310,7 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     sources["medications"] += [_order(t, i, draft=False) for i, t in enumerate(row.get("on", []))]
     sources["administrations"] += [_given(t, i) for i, t in enumerate(row.get("given", []))]
     sources["dispenses"] += [_dispensed(t, i) for i, t in enumerate(row.get("dispensed", []))]
+    sources["statements"] += [_stated(t, i) for i, t in enumerate(row.get("stated", []))]
     sources["conditions"] += [_problem(t, i) for i, t in enumerate(row.get("problems", []))]
     sources["allergies"] += [_allergy(t, i) for i, t in enumerate(row.get("allergies", []))]
     sources["labs"] += [

@@ -377,3 +377,31 @@ def test_changed_dose_keeps_everything_else() -> None:
         k: v for k, v in draft.items() if k not in ("dosageInstruction", "dispenseRequest")
     }
     assert "dispenseRequest" in draft  # the draft as sent is untouched
+
+
+def test_changed_dose_leaves_nothing_that_restates_the_old_dose() -> None:
+    draft = clozapine(
+        300,
+        text={"status": "generated", "div": "<div>clozapine 300 mg</div>"},
+        dispenseRequest={"quantity": {"value": 90}, "initialFill": {"quantity": {"value": 9}}},
+    )
+    draft["dosageInstruction"][0] |= {
+        "text": "3 tablets nightly",
+        "patientInstruction": "three tablets",
+        "maxDosePerPeriod": {
+            "numerator": {"value": 300, "unit": "mg"},
+            "denominator": {"value": 1, "unit": "d"},
+        },
+        "additionalInstruction": [{"text": "Increase by 25 mg daily"}, {"text": "With food"}],
+        "extension": [{"url": "urn:dose-text", "valueString": "300 mg"}],
+    }
+    draft["dosageInstruction"][0]["timing"]["repeat"]["boundsPeriod"] = {"end": "2026-12-20"}
+    changed = changed_dose(draft, 225, 2)
+    assert "300" not in str(changed["dosageInstruction"])
+    assert "text" not in changed
+    assert "dispenseRequest" not in changed
+    (line,) = changed["dosageInstruction"]
+    assert line["additionalInstruction"] == [{"text": "With food"}]
+    assert line["timing"]["repeat"]["boundsPeriod"] == {"end": "2026-12-20"}
+    assert line["text"] == "112.5 mg twice daily"
+    assert read_dose([line], Strength()).mg_per_day == 225

@@ -14,6 +14,7 @@ from service.alerts.rules.counting import order_cbc
 _HOURS_A_DAY = 24.0
 _BASIS = {
     "administration": "administration record",
+    "withheld": "administration record: none given from then on",
     "statement": "statement of what the patient takes",
     "stop": "end date of the last order",
     "supply": "estimated from supply: the dispensed supply ran out",
@@ -71,6 +72,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         return
     gap = case.hours_since(course.last_dose)
     estimated = course.last_dose_basis == "supply"
+    withheld = course.last_dose_basis == "withheld"
     unsure = estimated or course.last_dose_doubtful
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
     restart = _restart_text(case, tier, target)
@@ -84,9 +86,9 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         else ""
     )
     why = [
-        f"Last dose: {w.moment(case.snapshot, course.last_dose, course.last_dose_date_only)} ({basis}); {about}{w.hours(gap)} ago.",
+        f"Last dose: {'before ' if withheld else ''}{w.moment(case.snapshot, course.last_dose, course.last_dose_date_only)} ({basis}); {about}{w.hours(gap)} ago.",
     ]
-    if course.last_dose_date_only and not estimated:
+    if course.last_dose_date_only and not (estimated or withheld):
         why.append("Only the date of the last dose is known, so the longer gap is assumed.")
     if course.last_dose_doubtful:
         why.append(
@@ -108,7 +110,10 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     offers: tuple[Offer, ...] = ()
     if target is not None and len(case.clozapine_drafts) == 1 and case.clozapine_drafts[0].ref:
         draft = case.clozapine_drafts[0]
-        offers = (ChangeDose(draft.ref, w.plain(draft.label), target[0]),)
+        # More than is given at once is divided, into doses that tablets can make.
+        per_day = 2 if target[0] > case.policy.dosing.once_daily_maximum.value else 1
+        step = per_day * _DOSE_STEP_MG
+        offers = (ChangeDose(draft.ref, w.plain(draft.label), target[0] // step * step, per_day),)
     yield Finding(
         code="missed-dose-retitrate",
         severity=severity,

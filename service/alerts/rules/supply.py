@@ -9,23 +9,10 @@ from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.course import supplies_of
 from service.alerts.facts import Medication
 from service.alerts.finding import Citation, Evidence, Finding, Severity
 from service.alerts.rules.counting import stalest
-
-
-def _handed_over(case: Case) -> list[Medication]:
-    """Dispenses of clozapine with a date and a known supply, oldest first."""
-    found = [
-        m
-        for m in case.clozapine_records
-        if m.role == "dispense"
-        and m.start is not None
-        and m.days_supply
-        and m.start <= case.as_of
-        and not m.not_taken
-    ]
-    return sorted(found, key=lambda m: m.start)  # type: ignore[arg-type,return-value]
 
 
 def supply_gap(case: Case) -> Iterator[Finding]:
@@ -123,7 +110,7 @@ class Coverage(Struct, frozen=True):
 def coverage(case: Case) -> Coverage | None:
     """How much of the policy's window dispensed supply covers; None when supply is not recorded for long enough to judge."""
     window = case.policy.supply.adherence_days
-    dispensed = _handed_over(case)
+    dispensed = [m for m, _ in supplies_of(case.clozapine_records, case.as_of)]
     if not case.on_clozapine or not dispensed:
         return None
     first_day = case.today - timedelta(days=int(window.value))
@@ -131,14 +118,14 @@ def coverage(case: Case) -> Coverage | None:
     if case.snapshot.day(dispensed[0].start) > first_day:
         return None
     covered: set[int] = set()
-    carried_until: int | None = None
+    carried_until: dict[str, int] = {}
     for m in dispensed:
         assert m.start is not None
-        # Supply handed over early is used after the one before it.
+        # Supply handed over early is used after the one before it; another strength beside it is part of the same doses.
         begin = (case.snapshot.day(m.start) - first_day).days
-        begin = begin if carried_until is None else max(begin, carried_until)
-        carried_until = begin + int(m.days_supply or 0)
-        covered.update(range(max(begin, 0), min(carried_until, int(window.value))))
+        begin = max(begin, carried_until.get(m.label, begin))
+        end = carried_until[m.label] = begin + int(m.days_supply or 0)
+        covered.update(range(max(begin, 0), min(end, int(window.value))))
     return Coverage(len(covered), 100 * len(covered) / window.value, tuple(dispensed))
 
 
