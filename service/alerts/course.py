@@ -259,19 +259,19 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
     supply_ref = last_supply.ref if last_supply is not None else ""
     last_given = max(given, key=lambda r: r.start, default=None)  # type: ignore[arg-type,return-value]
     last_charted = max((r.start for r in charted if r.start is not None), default=None)
-    taking = [r for r in records if r.role == "statement" and is_live(r, as_of)]
+    live = [r for r in records if r.role in ("order", "statement") and is_live(r, as_of)]
+    taking = [r for r in live if r.role == "statement"]
+    ordered = [r for r in live if r.role == "order"]
 
     # A chart kept after the last supply was handed over is the better witness: it records what was given and what was not.
     # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge); not so an
     # order for the ward, or one that carries out another: the chart of the ward goes on.
-    on_ward = any(r.role == "order" and r.setting == "inpatient" and is_live(r, as_of) for r in records)
+    on_ward = any(r.setting == "inpatient" for r in ordered)
     superseded = [last_supply.start] if last_supply is not None and last_supply.start is not None else []
     superseded += [
         r.start
-        for r in records
-        if r.role in ("order", "statement")
-        and r.start is not None
-        and is_live(r, as_of)
+        for r in live
+        if r.start is not None
         and r.setting != "inpatient"
         and not (on_ward and r.setting in FOR_HOME)
         and r.intent not in CARRIED_OUT
@@ -281,8 +281,7 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
         r.setting in FOR_HOME
         and r.start is not None
         and r.start.astimezone(as_of.tzinfo).date() == last_charted.astimezone(as_of.tzinfo).date()
-        for r in records
-        if r.role == "order" and is_live(r, as_of)
+        for r in ordered
     )
     charted_no_more = last_charted is None or home or any(began > last_charted for began in superseded)
     if not charted_no_more:
@@ -299,7 +298,7 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
         if first is not None and last_charted is not None and as_of - last_charted <= _CHART_IS_KEPT:
             # Withheld from the first entry on: the last dose was before it.
             return first.start, True, "withheld", first.ref, supply_until, supply_ref
-    stated = [] if taking else _stated(records, as_of)
+    stated = _stated(records, as_of, live)
     if last_supply is not None and supply_until is not None and not taking and charted_no_more:
         # What is said of the time after the supply was handed over counts for more than tablets that may lie at home.
         stated = [w for w in stated if w[0] > (last_supply.start or w[0])]
@@ -307,7 +306,7 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
             return supply_until, True, "supply", supply_ref, supply_until, supply_ref
         if not stated:
             return None, False, "", "", supply_until, supply_ref
-    if not stated and not taking and not any(r.role == "order" and is_live(r, as_of) for r in records):
+    if not stated and not live:
         stated = [
             _end_of(r)
             for r in records
@@ -328,23 +327,31 @@ def _end_of(record: Medication) -> tuple[datetime, bool, Basis, str]:
     return record.end, record.end_date_only, basis, record.ref
 
 
-def _stated(records: list[Medication], as_of: datetime) -> list[tuple[datetime, bool, Basis, str]]:
-    """(when, date only, basis, ref) of what says outright that the drug is not taken and that no later order overtakes.
+def _stated(
+    records: list[Medication], as_of: datetime, live: list[Medication]
+) -> list[tuple[datetime, bool, Basis, str]]:
+    """(when, date only, basis, ref) of what says outright that the drug is not taken and that no later order or statement overtakes.
 
     A statement that it is not taken, or was stopped or put on hold on a day, whatever is still ordered; and an order that was stopped on a
     day when no other is live.
     """
-    live = [r for r in records if r.role == "order" and is_live(r, as_of)]
 
-    def holds(at: datetime) -> bool:
-        return at <= as_of and all(o.start is None or o.start <= at for o in live)
+    def holds(r: Medication, at: datetime) -> bool:
+        said = max(at, r.authored or at) if r.role == "statement" else at
+        for other in live:
+            since = (other.authored or other.start) if other.role == "statement" else other.start
+            if other.role == "statement" and (since is None or since >= said):
+                return False
+            if since is not None and since > said:
+                return False
+        return at <= as_of
 
     found: list[tuple[datetime, bool, Basis, str]] = []
     for r in records:
         if r.role == "statement" and r.not_taken:
-            if r.start is not None and holds(r.start):
+            if r.start is not None and holds(r, r.start):
                 found.append((r.start, r.start_date_only, "statement", r.ref))
-        elif r.end is not None and holds(r.end):
+        elif r.end is not None and holds(r, r.end):
             stopped = r.stops and not live and r.status not in _ORDER_NOT_GIVEN
             if (r.role == "statement" and r.status in _STATEMENT_STOPPED) or (r.role == "order" and stopped):
                 found.append(_end_of(r))

@@ -140,6 +140,7 @@ class Medication(Struct, frozen=True):
     start_date_only: bool = False
     end: datetime | None = None
     end_date_only: bool = False
+    #: When it was ordered; of a statement, when it was said.
     authored: datetime | None = None
     dose: Dose | None = None
     #: Days of supply ordered or dispensed.

@@ -313,6 +313,7 @@ class MedicationReader:
         # “Not taken” is said of the day it is said on, when no other is given.
         said = s.dateAsserted if s.status == "not-taken" and period is None else None
         start = self._read(period.start if period else s.effectiveDateTime or said, ref, "effective", source)
+        asserted = read_moment(s.dateAsserted, self.zone)
         last = period.end if period and not is_for_ever(period.end) else None
         end = self._read(last, ref, "effectivePeriod.end", source)
         systemic, parenteral = route_facts(sig_of(s.dosage).route)
@@ -330,6 +331,7 @@ class MedicationReader:
             start_date_only=start.date_only if start else False,
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
+            authored=asserted.at if asserted else None,
             dose=dose_of(s.dosage, found.strength) if len(s.dosage) and _dose_matters(found.drugs) else None,
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,

@@ -197,6 +197,9 @@ def _given(text: str, index: int) -> dict[str, Any]:
 
 def _stated(text: str, index: int) -> dict[str, Any]:
     """What the patient is said to take: “stopped 3 d ago” (since long), “not-taken 5 d ago”, “active since 300 d”."""
+    text, _, said = text.partition(" said ")
+    if said:
+        return _stated(text, index) | {"dateAsserted": ago(int(said.removesuffix(" d ago")))}
     match = re.fullmatch(r"(\S+) (?:since (\d+) d|(\d+) d ago)( asserted)?", text)
     assert match, f"not a statement: {text}"
     status, since, days, asserted = match.groups()
