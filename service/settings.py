@@ -187,10 +187,14 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: str) -> str:
         try:
-            make_url(value)
+            kind = make_url(value).get_backend_name()
         except (ArgumentError, ValueError):
+            kind = ""
+        if kind not in ("sqlite", "postgresql"):
             # The value is not repeated: it may hold a password.
-            raise ValueError("a database URL is expected, such as postgresql://cds@db.example/cds") from None
+            raise ValueError(
+                "a database URL of SQLite or PostgreSQL is expected, such as postgresql://cds@db.example/cds"
+            )
         return value
 
     @field_serializer("database_url")

@@ -29,6 +29,8 @@ _HELPFUL: dict[SourceName, str] = {
     "patient": "age and sex",
 }
 
+#: Parts of the record that fit into one summary.
+_AT_MOST_NAMED = 2
 #: What a clinician calls the parts of a call.
 _WHERE = {
     "draftOrders": "Orders of this call",
@@ -42,7 +44,7 @@ _WHERE = {
     "conditions": "Problem list",
     "allergies": "Allergies",
     "smoking": "Smoking status",
-    "patient": "Patient",
+    "patient": "Patient record",
 }
 
 
@@ -67,9 +69,12 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
     if not missing and not lost and not also:
         return
     needed = bool(missing or lost)
-    subject = w.listed([m.split(" (")[0] for m in missing or also]) if missing or not lost else "some records"
+    parts = [m.split(" (")[0] for m in missing]
     if orders_lost:
-        subject = w.listed(["an order", *(m.split(" (")[0] for m in missing)])
+        parts = ["an order", *parts]
+    elif lost and not missing:
+        parts = _parts(lost)
+    subject = w.listed(parts or [m.split(" (")[0] for m in also])
     reasons = [_reason(p) for p in case.snapshot.read_problems[:8]]
     yield Finding(
         code="data-unavailable",
@@ -93,6 +98,12 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         citation=_THIS_SERVICE,
         overrides="data",
     )
+
+
+def _parts(lost: list[ReadProblem]) -> list[str]:
+    """Which parts of the record lost something; of many, that there are many."""
+    wheres = list(dict.fromkeys(_WHERE.get(p.source, "record").lower() for p in lost))
+    return [f"part of the {where}" for where in wheres] if len(wheres) <= _AT_MOST_NAMED else ["some records"]
 
 
 def _reason(problem: ReadProblem) -> str:
