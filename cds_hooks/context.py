@@ -90,14 +90,14 @@ def _resource(raw: Raw, member: str, expected: str) -> Raw:
     if found.resourceType is None and len(found.resource):
         return _resource(found.resource, f"{member}.resource", expected)
     if found.resourceType != expected:
-        kind = (
-            found.resourceType
-            if isinstance(found.resourceType, str) and len(found.resourceType) < 40
-            else "nothing"
+        kind = found.resourceType
+        says = (
+            f"its resourceType says {kind!r}"
+            if isinstance(kind, str) and len(kind) < 40
+            else "it has no resourceType"
         )
         raise BadRequest(
-            f"{member} must be a FHIR {expected}; its resourceType says {kind!r}. Send the {expected} the hook defines.",
-            member,
+            f"{member} must be a FHIR {expected}; {says}. Send the {expected} the hook defines.", member
         )
     return raw
 
@@ -129,8 +129,12 @@ def read_context(raw: Raw, hook: Hook) -> Context:
             values[name] = _string.decode(member)
         except msgspec.ValidationError:
             raise BadRequest(f"context.{name} must be a string.", f"context.{name}") from None
+        if name == "patientId":
+            values[name] = values[name].strip().removeprefix("Patient/")
         if name in hook.required and not values[name].strip():
             raise BadRequest(f"context.{name} must not be empty.", f"context.{name}", "required")
+        if "\0" in values[name]:
+            raise BadRequest(f"context.{name} must not hold a NUL character.", f"context.{name}")
     selections: tuple[str, ...] = ()
     if "selections" in hook.required:
         try:
@@ -144,7 +148,7 @@ def read_context(raw: Raw, hook: Hook) -> Context:
     if hook.orders:
         orders = _resource(getattr(members, hook.orders), f"context.{hook.orders}", hook.orders_type)
     return Context(
-        patient_id=values["patientId"].strip().removeprefix("Patient/"),
+        patient_id=values["patientId"],
         user_id=values["userId"],
         encounter_id=values["encounterId"].removeprefix("Encounter/"),
         selections=selections,

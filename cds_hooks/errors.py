@@ -14,7 +14,7 @@ class ProtocolError(Exception):
         status: HTTP status.
         message: what is wrong, what was expected and what to do; never data of the patient.
         code: FHIR issue type (http://hl7.org/fhir/issue-type).
-        expression: the element at fault, e.g. ``context.patientId``.
+        expression: the element at fault, e.g. ``context.patientId``; or several.
         headers: further response headers.
     """
 
@@ -24,7 +24,7 @@ class ProtocolError(Exception):
         message: str,
         *,
         code: str = "invalid",
-        expression: str | None = None,
+        expression: str | Sequence[str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -50,16 +50,18 @@ class PreconditionFailed(ProtocolError):
     """412: data that is needed can be had neither from prefetch nor from the FHIR server (P5)."""
 
     def __init__(self, missing: Sequence[str], message: str) -> None:
-        super().__init__(
-            412, message, code="required", expression=", ".join(f"prefetch.{key}" for key in missing)
-        )
+        super().__init__(412, message, code="required", expression=[f"prefetch.{key}" for key in missing])
 
 
 def operation_outcome(
-    message: str, *, code: str = "invalid", expression: str | None = None, severity: str = "error"
+    message: str,
+    *,
+    code: str = "invalid",
+    expression: str | Sequence[str] | None = None,
+    severity: str = "error",
 ) -> bytes:
     """A FHIR R4 OperationOutcome with one issue."""
     issue: dict[str, object] = {"severity": severity, "code": code, "details": {"text": message}}
     if expression:
-        issue["expression"] = [expression]
+        issue["expression"] = [expression] if isinstance(expression, str) else list(expression)
     return msgspec.json.encode({"resourceType": "OperationOutcome", "issue": [issue]})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import astuple
 
 from cds_hooks.errors import BadRequest
 
@@ -69,14 +71,34 @@ _item = msgspec.json.Decoder(_Item)
 
 def _instant(text: str, name: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
+        at = datetime.fromisoformat(text.upper())
+        at.astimezone(UTC)
+    except (ValueError, OverflowError):
         at = None
     if at is None or at.tzinfo is None or "T" not in text.upper():
         raise BadRequest(
             f'{name} must be an RFC 3339 instant with a zone, such as "2026-03-02T09:15:00Z".', name
         )
     return at
+
+
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_EXPECTED = re.compile(r"Expected `(\w+)")
+_PLACE = re.compile(r"`\$([\w.\[\]]*)`")
+_IN_WORDS = {"str": "a string", "object": "an object", "array": "an array"}
+
+
+def _malformed(name: str, complaint: str) -> BadRequest:
+    """What the decoder found wrong with an item, in the words of the protocol."""
+    place = _PLACE.search(complaint)
+    where = name + (place.group(1) if place else "")
+    missing = _MISSING.search(complaint)
+    if missing:
+        where = f"{where}.{missing.group(1)}"
+        return BadRequest(f"{where} is required.", where, "required")
+    expected = _EXPECTED.search(complaint)
+    what = _IN_WORDS.get(expected.group(1)) if expected else None
+    return BadRequest(f"{where} must be {what}." if what else f"{where} cannot be read.", where)
 
 
 def _reason(found: _Reason | None) -> OverrideReason | None:
@@ -110,9 +132,7 @@ def read_feedback(body: bytes) -> list[Feedback]:
         try:
             item = _item.decode(raw)
         except (msgspec.DecodeError, RecursionError) as error:
-            where = str(error).partition("`$")[2].rstrip("`")
-            what = str(error).partition(" - at")[0]
-            raise BadRequest(f"{name}{where}: {what}.", name + where) from None
+            raise _malformed(name, str(error)) from None
         if not item.card:
             raise BadRequest(f"{name}.card must be the uuid of a card.", f"{name}.card", "required")
         if item.outcome not in ("accepted", "overridden"):
@@ -123,13 +143,16 @@ def read_feedback(body: bytes) -> list[Feedback]:
             raise BadRequest(
                 f"{where} is required when the outcome is accepted: the ids of the suggestions.", where
             )
+        reason = _reason(item.overrideReason)
+        if any("\0" in text for text in (item.card, *accepted, *(astuple(reason) if reason else ()))):
+            raise BadRequest(f"{name} holds a NUL character, which no text may. Leave it out.", name)
         read.append(
             Feedback(
                 card=item.card,
                 outcome="accepted" if item.outcome == "accepted" else "overridden",
                 at=_instant(item.outcomeTimestamp, f"{name}.outcomeTimestamp"),
                 accepted_suggestions=accepted,
-                reason=_reason(item.overrideReason),
+                reason=reason,
             )
         )
     return read

@@ -138,18 +138,21 @@ def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None
     name = _text(envelope.hook, "hook")
     if name != hook.name:
         raise BadRequest(
-            f"The service {service_id} answers the hook {hook.name}; this call is for another hook.", "hook"
+            f"The service {service_id} answers the hook {hook.name}; this call is for another hook. "
+            "GET /cds-services names the service of each hook.",
+            "hook",
         )
     instance = _text(envelope.hookInstance, "hookInstance")
     if not instance.strip():
         raise BadRequest("hookInstance must not be empty.", "hookInstance", "required")
-    too_deep = BadRequest("context is nested too deeply to be read.", "context", "too-costly")
-    if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
-        raise too_deep
+    if "\0" in instance:
+        raise BadRequest("hookInstance must not hold a NUL character; a UUID is expected.", "hookInstance")
     try:
+        if nested_deeper_than(bytes(envelope.context), MAX_NESTING):
+            raise RecursionError
         context = read_context(envelope.context, hook)
     except RecursionError:
-        raise too_deep from None
+        raise BadRequest("context is nested too deeply to be read.", "context", "too-costly") from None
     server = _text(envelope.fhirServer, "fhirServer") if _given(envelope.fhirServer) else ""
     authorization = None
     if _given(envelope.fhirAuthorization):

@@ -34,6 +34,7 @@ Offered = Callable[[Any], Collection[str] | None]
 
 _JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
@@ -49,7 +50,7 @@ class TooLarge(ProtocolError):
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request body. Raises ProtocolError for other media types, encodings and sizes."""
+    """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
     for name, value in scope["headers"]:
         if name == b"content-type":
             media_type, _, parameters = value.decode("latin-1").lower().partition(";")
@@ -75,7 +76,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     if not message.get("more_body", False):
         if len(body) > limit:
             raise TooLarge(limit)
-        return body
+        return body.removeprefix(_BYTE_ORDER_MARK)
     parts, size = [body], len(body)
     while message.get("more_body", False):
         message = await receive()
@@ -87,7 +88,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         size += len(parts[-1])
         if size > limit:
             raise TooLarge(limit)
-    return b"".join(parts)
+    return b"".join(parts).removeprefix(_BYTE_ORDER_MARK)
 
 
 class Endpoint:
@@ -122,6 +123,9 @@ class Endpoint:
         """Status, body, request and what to do afterwards."""
         raise NotImplementedError(type(self).__name__)
 
+    def _allows(self, method: str) -> bool:
+        return method == self.method or (self.method == "GET" and method == "HEAD")
+
     def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         if not self.origins:
             return []
@@ -141,7 +145,7 @@ class Endpoint:
             if scope["method"] == "OPTIONS":
                 status, body = 204, b""
                 headers = self._preflight(cors)
-            elif scope["method"] != self.method and not (self.method == "GET" and scope["method"] == "HEAD"):
+            elif not self._allows(scope["method"]):
                 raise ProtocolError(
                     405,
                     f"Use {self.method} on this address.",
@@ -265,8 +269,15 @@ class Unknown(Endpoint):
         super().__init__("unknown", "POST", **options)
         self.known = ", ".join(known)
 
+    def _allows(self, method: str) -> bool:
+        return True  # no method finds what does not exist
+
     async def answer(self, scope: Scope, receive: Receive, principal: Any) -> tuple[int, bytes, None, None]:
-        raise ProtocolError(404, f"There is no such CDS service. Known: {self.known}.", code="not-found")
+        raise ProtocolError(
+            404,
+            f"There is no such CDS service. GET /cds-services lists them; POST to one of {self.known}, without a slash at the end.",
+            code="not-found",
+        )
 
 
 def cds_routes(

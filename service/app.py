@@ -187,10 +187,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             await asyncio.to_thread(recorder.flush, 1.0)
             site = principal if isinstance(principal, Site) else only_site
             assert site is not None
+            now = clock()
             origins = await asyncio.to_thread(
-                feedback_store.store, engine, service, rows, clock(), site.name, site.snooze_days
+                feedback_store.store, engine, service, rows, now, site.name, site.snooze_days
             )
-            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name)
+            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name, now)
             await asyncio.to_thread(known_registry.refresh)
         except SQLAlchemyError:
             raise ProtocolError(
@@ -392,6 +393,9 @@ def _add_errors(app: FastAPI) -> None:
         text = str(error.detail) if isinstance(error, HTTPException) else "The service failed."
         if status == 404 and text == "Not Found":
             text = "There is nothing at this address. See /cds-services, /docs, /policies and /health."
+        allowed = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
+        if status == 405 and allowed:
+            text = f"Use {' or '.join(sorted(allowed.replace(' ', '').split(',')))} on this address."
         code = {404: "not-found", 405: "not-supported"}.get(status, "exception")
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
         return Response(

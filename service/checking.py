@@ -39,7 +39,7 @@ class Checked(Struct, frozen=True):
 def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Checked:
     """Evaluate a CDS Hooks request, or with ``hook`` a FHIR Bundle. Raises CheckError."""
     try:
-        body = path.read_bytes()
+        body = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
         content = orjson.loads(body)
     except OSError as error:
         raise CheckError(f"{path}: {error.strerror}") from None

@@ -13,6 +13,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.exceptions import TyperException
 
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
@@ -68,8 +69,16 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
 ) -> None:
     """Serve CDS Hooks over HTTP."""
+    from service.serving import free_port
     from service.trust import require_ehrs
 
+    try:
+        port = free_port(host, port)
+    except OSError as error:
+        fail(
+            f"clozapine-cds cannot start: port {port} on {host}: {error.strerror}; choose another with --port",
+            3,
+        )
     # Links on cards and the printed addresses must name the port that is really used.
     overrides = (
         {}
@@ -286,11 +295,19 @@ def demo() -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point: a wrong command, argument or option is one line on stderr and exit status 2."""
     try:
-        app()
-    except KeyboardInterrupt:
+        status = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "clozapine-cds"
+        text = " ".join(error.format_message().split())
+        if text:  # else the help was printed
+            typer.echo(f"{command}: {text.rstrip('.')}. See {command} --help.", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

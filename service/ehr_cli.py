@@ -158,7 +158,8 @@ def list_ehrs() -> None:
             )  # fmt: skip
     if not table.rows:
         out.print(
-            "No EHR may call yet: add an [[ehr]] table to the configuration, or run clozapine-cds ehr add."
+            "No EHR may call yet: add an [[ehr]] table to the configuration, or run clozapine-cds ehr add.",
+            markup=False,
         )
         return
     out.print(table)

@@ -217,6 +217,8 @@ def sentence(error: ValidationError, where: str = "") -> str:
     path = ".".join(part for part in (where, name) if part)
     if first["type"] == "extra_forbidden":
         return f"{path}: there is no such setting"
+    if first["type"] == "missing":
+        return f"{path}: it is required"
     return f"{path or 'ehr'}: {first['msg'].removeprefix('Value error, ')}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import uvicorn
@@ -32,6 +33,13 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
         return
     configure(settings.log_level, settings.log_style)
     uvicorn.run(create_app(settings), **options)  # type: ignore[arg-type]
+
+
+def free_port(host: str, port: int) -> int:
+    """The port to listen on, a free one for 0, known before anything is printed or started. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as held:
+        return int(held.getsockname()[1])
 
 
 def greeting(settings: Settings, host: str, port: int) -> str:

@@ -187,10 +187,14 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: str) -> str:
         try:
-            make_url(value)
+            kind = make_url(value).get_backend_name()
         except (ArgumentError, ValueError):
+            kind = ""
+        if kind not in ("sqlite", "postgresql"):
             # The value is not repeated: it may hold a password.
-            raise ValueError("a database URL is expected, such as postgresql://cds@db.example/cds") from None
+            raise ValueError(
+                "a database URL of SQLite or PostgreSQL is expected, such as postgresql://cds@db.example/cds"
+            )
         return value
 
     @field_serializer("database_url")
@@ -331,6 +335,9 @@ class Settings(BaseSettings):
             fhir_server=given.fhir_servers[0] if given.fhir_servers else "",
             webhook=given.webhook,
             bulk=given.backend is not None and given.backend.bulk,
+            maps=site.maps,
+            smoke_free_wards=site.smoke_free_wards,
+            pathway=site.pathway,
         )
         return Watched(watch, given.sweep if given.sweep is not None else self.sweep, secret, given.backend)
 

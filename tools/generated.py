@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 
 from service.alerts.codes import kinds
-from service.alerts.conditions import contraindications
-from service.alerts.drugs import classes, drug_ids, names_of
+from service.alerts.conditions import condition_kinds, contraindications
+from service.alerts.drugs import classes, drug_ids, names_of, product_rows
 from service.alerts.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy_check import unconfirmed
 from service.alerts.rules import RULES
@@ -162,6 +162,16 @@ def unconfirmed_page() -> str:
         ]
     codes = [f"- {k.title}: {', '.join(k.loinc)}" for k in kinds().values() if not k.confirmed]
     parts += ["## LOINC codes of results", "\n".join(codes)]
+    others = [
+        f"- {kind_id.replace('-', ' ')} (problem): SNOMED CT {', '.join(kind.snomed)}"
+        for kind_id, kind in condition_kinds().items()
+        if not kind.codes_confirmed
+    ] + [
+        f"- {row.label}: {row.system} {', '.join(c for c in (row.code, *row.codes) if c)}"
+        for row in product_rows()
+        if not row.confirmed
+    ]
+    parts += ["## Codes of problems and products", "\n".join(others)]
     drugs = [
         f"- {group.title}: {', '.join(names_of(d)[0] for d in (group.drugs if not group.confirmed else group.unconfirmed))}"
         for group in classes().values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from msgspec import Struct
 
@@ -48,6 +49,7 @@ class CardText(Struct, frozen=True):
     evidence_refs: tuple[str, ...] = ()
 
 
+@cache
 def title_of(code: str) -> str:
     """A finding code in words."""
     words = code.replace("-", " ")

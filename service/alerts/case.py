@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from service.alerts.conditions import passing_kinds
 from service.alerts.counts import NO_RESULTS, Series, anc_series, judged_value, same_sample, series_of
-from service.alerts.course import Course, course_of, is_live, waits, was_given
+from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of, is_live, waits, was_given
 from service.alerts.drugs import has_class
 from service.alerts.facts import (
     ClinicianFlag,
     CodedResult,
+    Dose,
     Measurement,
     Medication,
     PatientSnapshot,
@@ -208,10 +209,40 @@ class Case:
         )
 
     @lazy
-    def established_mg_per_day(self) -> float | None:
-        """Daily dose the patient was on, mg: live orders together (of a titration today's step), else the last known regimen."""
+    def running_orders(self) -> tuple[Medication, ...]:
+        """Live clozapine orders that together make the daily dose: each treatment once.
+
+        Left out are the order that a live one renews (linked, or the same dose written again later), an order that only carries out
+        a live one, and the orders for home while the patient has one for the ward.
+        """
         live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
-        doses = [self._mg_in_force(m) for m in live]
+        if len(live) < 2:
+            return tuple(live)
+        refs = {m.ref for m in live}
+        live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
+        renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
+        on_ward = any(m.setting == "inpatient" for m in live)
+        return tuple(
+            m
+            for m in live
+            if m.ref not in renewed
+            and not (on_ward and m.setting in FOR_HOME)
+            and not any(self._written_again(m, later) for later in live)
+        )
+
+    def _written_again(self, order: Medication, later: Medication) -> bool:
+        """The later order is the same dose, written long enough afterwards to be a renewal."""
+        if order.start is None or later.start is None or order.dose is None or later.dose is None:
+            return False
+        apart = (self.snapshot.day(later.start) - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value and _regimen(order.dose) == _regimen(
+            later.dose
+        )
+
+    @lazy
+    def established_mg_per_day(self) -> float | None:
+        """Daily dose the patient was on, mg: running orders together (of a titration today's step), else the last known regimen."""
+        doses = [self._mg_in_force(m) for m in self.running_orders]
         if doses and None not in doses:
             return sum(d for d in doses if d is not None)
         return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
@@ -531,6 +562,11 @@ def bounded_by(wbc: Measurement) -> Measurement:
 def _later(one: Measurement, other: Measurement) -> bool:
     """True when one result is of a later sample than another."""
     return one.at is not None and other.at is not None and one.at > other.at and not same_sample(one, other)
+
+
+def _regimen(dose: Dose) -> tuple[object, ...]:
+    """What two orders of the same dose have in common, however they are worded."""
+    return dose.mg_per_day, dose.doses_per_day, dose.bedtime, dose.steps
 
 
 def _stated(flag: ClinicianFlag) -> Evidence:

@@ -36,6 +36,8 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     #: Longer prefixes under one of ``icd10`` that mean something else.
     not_icd10: tuple[str, ...] = ()
     snomed: tuple[str, ...] = ()
+    #: False while a code was not checked against a release of its code system.
+    codes_confirmed: bool = True
     contraindication: Contraindication | None = None
     #: Only what goes on now: "history of ileus" is none.
     active_only: bool = False
@@ -69,6 +71,12 @@ class _Conditions(Struct):
 def _conditions() -> _Conditions:
     text = (files("service.alerts") / "knowledge" / "conditions.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), _Conditions)
+
+
+@cache
+def condition_kinds() -> dict[str, ConditionKind]:
+    """Every kind by id."""
+    return _conditions().kind
 
 
 @cache

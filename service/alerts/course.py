@@ -19,6 +19,10 @@ Basis = Literal["administration", "statement", "stop", "supply", ""]
 #: How long one administration is taken to cover: until the next day's dose.
 _ADMINISTRATION_COVERS = timedelta(days=1)
 _ORDER_NOT_GIVEN = frozenset({"cancelled", "entered-in-error", "draft", "unknown"})
+#: Intents of orders that carry out another one.
+CARRIED_OUT = frozenset({"filler-order", "instance-order"})
+#: Settings of orders for a patient who is not on a ward.
+FOR_HOME = frozenset({"outpatient", "community", "discharge"})
 _ORDER_LIVE = frozenset({"active", ""})
 _WAITING = frozenset({"on-hold", "unknown"})
 _STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
@@ -55,6 +59,8 @@ class Course(Struct, frozen=True):
     last_dose_date_only: bool = False
     last_dose_basis: Basis = ""
     last_dose_ref: str = ""
+    #: The last dose is that of a stay that has ended, and an order for home runs on: nobody charts what is taken there.
+    last_dose_doubtful: bool = False
     #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day.
     active: bool = False
     #: The last known dose lies beyond the restart limit, whatever is still ordered.
@@ -216,14 +222,29 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
     taking = [r for r in records if r.role == "statement" and is_live(r, as_of)]
 
     # A chart kept after the last supply was handed over is the better witness: it records what was given and what was not.
-    # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge).
+    # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge); not so an
+    # order for the ward, or one that carries out another: the chart of the ward goes on.
+    on_ward = any(r.role == "order" and r.setting == "inpatient" and is_live(r, as_of) for r in records)
     superseded = [last_supply.start] if last_supply is not None and last_supply.start is not None else []
     superseded += [
         r.start
         for r in records
-        if r.role in ("order", "statement") and r.start is not None and is_live(r, as_of)
+        if r.role in ("order", "statement")
+        and r.start is not None
+        and is_live(r, as_of)
+        and r.setting != "inpatient"
+        and not (on_ward and r.setting in FOR_HOME)
+        and r.intent not in CARRIED_OUT
     ]
-    if last_charted is not None and all(began <= last_charted for began in superseded):
+    # An order for home of the day of the last charted dose, written before or after it: the patient went home with it.
+    home = (last_charted is not None and not on_ward) and any(
+        r.setting in FOR_HOME
+        and r.start is not None
+        and r.start.astimezone(as_of.tzinfo).date() == last_charted.astimezone(as_of.tzinfo).date()
+        for r in records
+        if r.role == "order" and is_live(r, as_of)
+    )
+    if last_charted is not None and not home and all(began <= last_charted for began in superseded):
         if last_given is not None:
             return (
                 last_given.start,
@@ -261,6 +282,22 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
     return None, False, "", "", supply_until, supply_ref
 
 
+def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
+    """The order under which the last dose was charted was one for the ward and has ended, while an order for home runs on."""
+    orders = [r for r in records if r.role == "order"]
+    live = {r.setting for r in orders if is_live(r, as_of)}
+    if "inpatient" in live or live.isdisjoint(FOR_HOME):
+        return False
+    return any(
+        r.setting == "inpatient"
+        and r.status not in _ORDER_NOT_GIVEN
+        and r.start is not None
+        and r.start <= last_dose
+        and (r.end is None or r.end >= last_dose - _ADMINISTRATION_COVERS)
+        for r in orders
+    )
+
+
 def course_of(
     records: Iterable[Medication],
     as_of: datetime,
@@ -279,6 +316,17 @@ def course_of(
     records = [r for r in records if r.status != "entered-in-error"]
     spans = [span for r in records if (span := span_of(r, as_of)) is not None]
     last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
+    limit = timedelta(days=restart_after_days)
+
+    def ends_course(gap: timedelta) -> bool:
+        return gap >= limit if limit_counts else gap > limit
+
+    doubtful = (
+        basis == "administration" and last_dose is not None and _stay_is_over(records, as_of, last_dose)
+    )
+    if doubtful and last_dose is not None and ends_course(as_of - last_dose):
+        # No ward leaves a patient without an order for so long: the order for home is what tells.
+        last_dose, date_only, basis, dose_ref, doubtful = None, False, "", "", False
     if not spans:
         return Course(
             last_dose=last_dose,
@@ -290,10 +338,6 @@ def course_of(
         )
     open_left = [s for s in spans if s.start is None]
     dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))
-    limit = timedelta(days=restart_after_days)
-
-    def ends_course(gap: timedelta) -> bool:
-        return gap >= limit if limit_counts else gap > limit
 
     # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
     exposure_end = max(s.end for s in spans)
@@ -334,6 +378,7 @@ def course_of(
         last_dose_date_only=date_only,
         last_dose_basis=basis,
         last_dose_ref=dose_ref,
+        last_dose_doubtful=doubtful,
         active=active,
         lapsed=lapsed,
         stopped_at=stopped_at,

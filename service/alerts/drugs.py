@@ -1,4 +1,4 @@
-"""Drugs: their names, codes and interaction classes (``knowledge/drugs.toml``, ``knowledge/interactions.toml``)."""
+"""Drugs: their names, codes and interaction classes (``knowledge/drugs.toml``, ``interactions.toml``, ``atc.toml``)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 from service.alerts import ndc
 from service.alerts.finding import Severity
 
+_ATC = "http://www.whocc.no/atc"
 Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
 
 
@@ -40,6 +41,8 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     long_acting_only: bool = False
     #: No finding while a drug of this class is taken.
     unless_taking: str = ""
+    #: No finding for a product that holds a drug of this class too.
+    not_beside: str = ""
     #: Drugs that are critical when given by injection.
     parenteral_critical: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
@@ -59,7 +62,9 @@ class Product(Struct, frozen=True):
     named: bool = False
 
 
-class _ProductRow(Struct, forbid_unknown_fields=True):
+class ProductRow(Struct, forbid_unknown_fields=True):
+    """Codes of one kind of product, as the data file lists them."""
+
     system: str
     drugs: tuple[str, ...]
     label: str
@@ -68,6 +73,8 @@ class _ProductRow(Struct, forbid_unknown_fields=True):
     codes: tuple[str, ...] = ()
     mg: float | None = None
     confirmed: bool = True
+    #: ``label`` is the product's own name, from which its strength is read.
+    named: bool = False
 
 
 class _LongActing(Struct):
@@ -78,7 +85,12 @@ class _Drugs(Struct, forbid_unknown_fields=True):
     names: dict[str, tuple[str, ...]]
     combinations: dict[str, tuple[str, ...]]
     long_acting: _LongActing
-    product: tuple[_ProductRow, ...]
+    product: tuple[ProductRow, ...]
+
+
+class _Atc(Struct, forbid_unknown_fields=True):
+    source: str
+    codes: dict[str, tuple[str, ...]]
 
 
 class _Interactions(Struct, forbid_unknown_fields=True, rename={"classes": "class"}):
@@ -151,10 +163,25 @@ def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
 
 
 @cache
+def atc() -> dict[str, tuple[str, ...]]:
+    """Drugs behind each shipped ATC code of an interacting drug for systemic use (``knowledge/atc.toml``)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for drug_id, codes in msgspec.convert(_load("atc.toml"), _Atc).codes.items():
+        for code in codes:
+            found[code] = (*found.get(code, ()), drug_id)
+    return found
+
+
+def product_rows() -> tuple[ProductRow, ...]:
+    """The shipped product codes, as listed."""
+    return _drugs().product
+
+
+@cache
 def _products() -> dict[tuple[str, str], Product]:
-    found = {}
+    found = {(_ATC, code): Product(drugs, " and ".join(drugs)) for code, drugs in atc().items()}
     for row in _drugs().product:
-        product = Product(row.drugs, row.label, row.mg, row.confirmed)
+        product = Product(row.drugs, row.label, row.mg, row.confirmed, row.named)
         for code in (row.code, *row.codes):
             if code:
                 found[row.system, code] = product
@@ -184,10 +211,12 @@ def learn(system: str, code: str, product: Product) -> None:
 
 
 def codes_of(drug_id: str, system: str) -> tuple[str, ...]:
-    """Shipped codes of a drug itself in a code system: what a product's ancestor may be."""
+    """Shipped codes of a drug itself in a code system, not of its products: what a product's ancestor may be."""
     return tuple(
-        code for (s, code), p in _products().items() if s == system and p.drugs == (drug_id,) and p.mg is None
-    )[:2]
+        code
+        for (s, code), p in _products().items()
+        if s == system and p.drugs == (drug_id,) and p.label.partition(" (")[0] == drug_id
+    )
 
 
 def imported_release() -> str:
@@ -223,8 +252,14 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
         index[name.lower()] = parts
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
-    # Whole words: "promazine" is not found in "chlorpromazine".
-    return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE), index
+    # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg").
+    # An N-oxide is a metabolite, not the drug.
+    return (
+        re.compile(
+            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))(?![\s-]*N[\s-]*oxide)", re.IGNORECASE
+        ),
+        index,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -95,7 +95,8 @@ class DoseStep(Struct, frozen=True, gc=False):
 class Dose(Struct, frozen=True):
     """What an order says of the dose (clinical.md 3.5). ``mg_per_day`` None = unreadable, with ``unreadable`` saying why.
 
-    For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1.
+    For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1; for doses further apart than a
+    day ``mg_per_day`` is the mean and ``first_mg_per_day`` the dose of the first day.
     """
 
     mg_per_day: float | None

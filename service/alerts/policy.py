@@ -609,8 +609,12 @@ def _read(path: Any) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{path}: not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path}: not a text file in UTF-8; a policy is a TOML file") from error
     except FileNotFoundError as error:
         raise PolicyError(f"{path}: no such policy file") from error
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

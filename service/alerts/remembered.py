@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -10,7 +10,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import replace
 
-from service.alerts.facts import CodedResult, Measurement, PatientSnapshot, SourceName, SourceState
+from service.alerts.facts import (
+    CodedResult,
+    Measurement,
+    Medication,
+    PatientSnapshot,
+    SourceName,
+    SourceState,
+    UnusableResult,
+)
 
 #: Newest results kept per kind: a year of weekly counts, and more than any interval rule looks back for other kinds.
 _KEPT_PER_KIND = 60
@@ -39,11 +47,12 @@ _decoder = msgspec.json.Decoder(PatientSnapshot, dec_hook=_decode)
 
 
 def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
-    """What is worth remembering of a call: no drafts, no reading problems, the newest results of each kind."""
+    """What is worth remembering of a call: nothing drafted, no reading problems, the newest results of each kind."""
     return replace(
         snapshot,
         hook="sweep",
         drafts=(),
+        test_orders=tuple(t for t in snapshot.test_orders if not t.draft),
         read_problems=(),
         flags=(),
         remembered=(),
@@ -81,15 +90,58 @@ def _union(new: Iterable[_Fact], old: Iterable[_Fact], key: str) -> tuple[_Fact,
     return tuple(kept.values())
 
 
-def update(old: PatientSnapshot, new: PatientSnapshot) -> PatientSnapshot:
-    """What is remembered after a call: sources the call read completely replace what was known, others add to it."""
+def update(
+    old: PatientSnapshot, new: PatientSnapshot, reread: Collection[str] = frozenset()
+) -> PatientSnapshot:
+    """What is remembered after a call: sources the call read completely replace what was known, others add to it.
+
+    Args:
+        old: what was known.
+        new: what was read.
+        reread: references of every resource that was read or is known to be deleted: what they said before is forgotten, also
+            when they say nothing any more (entered in error).
+    """
+    new = replace(new, medications=_still_named(new.medications, old.medications))
+    old = _without(old, reread)
     merged = _merge(new, old, since="")
     # What was once read completely stays known; what never was is not taken for "none".
     known: dict[str, SourceState] = {
         source: "complete" if "complete" in (new.state(source), old.state(source)) else new.state(source)  # type: ignore[arg-type]
         for source in {**old.sources, **new.sources}
     }
-    return replace(merged, sources=known)
+    return replace(merged, sources=known, unusable=_unusable(new, old))
+
+
+def _still_named(new: tuple[Medication, ...], old: tuple[Medication, ...]) -> tuple[Medication, ...]:
+    """A record keeps its drug when the product it refers to could not be read this time: a reference never changes its drug."""
+    named = {m.ref: m for m in old if m.drugs and m.ref}
+    return tuple(
+        replace(m, drugs=named[m.ref].drugs, label=named[m.ref].label, matched_by=named[m.ref].matched_by)
+        if not m.drugs and m.ref in named
+        else m
+        for m in new
+    )
+
+
+def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
+    if not gone:
+        return old
+    return replace(
+        old,
+        measurements={k: tuple(m for m in ms if m.ref not in gone) for k, ms in old.measurements.items()},
+        unusable=tuple(u for u in old.unusable if u.ref not in gone),
+        medications=tuple(m for m in old.medications if m.ref not in gone),
+        problems=tuple(p for p in old.problems if p.ref not in gone),
+        allergies=tuple(a for a in old.allergies if a.ref not in gone),
+        coded=tuple(c for c in old.coded if c.ref not in gone),
+    )
+
+
+def _unusable(new: PatientSnapshot, old: PatientSnapshot) -> tuple[UnusableResult, ...]:
+    """Results that cannot be used, the known ones too where their source was not read completely."""
+    read = {m.ref for values in new.measurements.values() for m in values} | {u.ref for u in new.unusable}
+    kept = (u for u in old.unusable if u.ref not in read and new.state(_source_of(u.kind)) != "complete")
+    return (*new.unusable, *kept)
 
 
 def join(kept: PatientSnapshot, other: PatientSnapshot) -> PatientSnapshot:
@@ -138,12 +190,13 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
     for kind, values in old.measurements.items():
         if not lacking(_source_of(kind)):
             continue
-        have = {(m.ref, m.value) for m in measurements.get(kind, ())}
+        # A corrected result has the reference of the one it corrects; a file's lines share one that is no resource.
+        have = {m.ref for m in measurements.get(kind, ()) if "/" in m.ref}
         have_times = {(m.at, m.value) for m in measurements.get(kind, ())}
         extra = [
             replace(m, raw=m.raw + note) if note else m
             for m in values
-            if (m.ref, m.value) not in have and (m.at, m.value) not in have_times
+            if m.ref not in have and (m.at, m.value) not in have_times
         ]
         if extra:
             measurements[kind] = (*measurements.get(kind, ()), *extra)

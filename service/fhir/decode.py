@@ -8,11 +8,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from service.alerts.facts import ReadProblem
-from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, Resource
+from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
 
 # In a union the resourceType is required: an object without one is not an empty Bundle.
 _bundle = msgspec.json.Decoder(Bundle | OperationOutcome)
 _raw_bundle = msgspec.json.Decoder(RawBundle | OperationOutcome)
+_raw_entry = msgspec.json.Decoder(RawEntry)
 _resource = msgspec.json.Decoder(AnyResource)
 _peek = msgspec.json.Decoder(Peek)
 _KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)
@@ -99,6 +100,20 @@ def read_value(raw: Raw | bytes, source: str) -> Decoded:
     return decoded
 
 
+def read_orders(raw: Raw | bytes, source: str) -> Decoded:
+    """The orders of a hook's context: as :func:`read_value`, but an order without an id is known by its entry's fullUrl."""
+    decoded = read_value(raw, source)
+    if all(r.id is not None for r in decoded.resources):
+        return decoded
+    careful = _read_carefully(raw, source)
+    return careful if len(careful.resources) >= len(decoded.resources) else decoded
+
+
+def last_part(reference: str) -> str:
+    """The id in a reference or URL: ``MedicationRequest/1``, ``…/MedicationRequest/1/_history/2``, ``urn:uuid:…`` or the bare id."""
+    return reference.partition("/_history/")[0].rsplit("/", 1)[-1].removeprefix("urn:uuid:")
+
+
 def _note_next(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
     for link in bundle.link or ():
         if link.relation == "next" and link.url:
@@ -116,10 +131,20 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
     if len(bundle.entry or ()) > MAX_ENTRIES:
         return _too_many(source)
     _note_next(decoded, bundle)
-    for entry in bundle.entry or ():
+    for raw_entry in bundle.entry or ():
+        if bytes(raw_entry) == b"null":
+            continue
+        try:
+            entry = _raw_entry.decode(raw_entry)
+        except _BAD_JSON:
+            decoded.problems.append(ReadProblem(source, "", "an entry is not a JSON object"))
+            decoded.partial = True
+            continue
         if not len(entry.resource):
             continue
         resource, problem = read_one(entry.resource, source)
+        if resource is not None and resource.id is None and isinstance(entry.fullUrl, str):
+            resource.id = last_part(entry.fullUrl) or None
         if problem is not None:
             decoded.problems.append(problem)
             decoded.partial = True

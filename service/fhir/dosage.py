@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from itertools import combinations
 from typing import Any
 
 from msgspec import Struct
 
 from service.alerts.facts import Dose, DoseStep
-from service.fhir.dosage_text import read_text
+from service.fhir.dosage_text import read_text, read_timing
 from service.fhir.strength import VOLUME_ML, Strength, mass_mg
 from service.fhir.times import read_date
 
@@ -28,6 +29,7 @@ _COUNTED = frozenset(
         "capsules",
         "caps",
         "each",
+        "ea",
         "unit",
         "units",
         "dose",
@@ -56,6 +58,12 @@ _TIMING_CODES = {
     "QID": 4.0, "QDS": 4.0, "Q6H": 4.0, "Q4H": 6.0, "QOD": 0.5,
 }  # fmt: skip
 _BEDTIME = frozenset({"HS", "QHS", "NIGHTLY", "BED", "AT BEDTIME", "PM", "QPM", "EVE", "NIGHT"})
+#: The same, in the terms of FHIR's EventTiming; what else a line says of its time is compared as written.
+_TIME_OF_DAY = {
+    "AM": "MORN", "QAM": "MORN", "PM": "EVE", "QPM": "EVE", "HS": "HS", "QHS": "HS", "BED": "HS", "AT BEDTIME": "HS", "NIGHTLY": "HS", "NIGHT": "HS",
+}  # fmt: skip
+#: From this hour on a time of the day is the evening.
+_EVENING_FROM = "18:00"
 #: A single dose above this is a mistake in the record, not a dose (mg).
 _ABSURD_MG = 100_000.0
 
@@ -66,6 +74,10 @@ class _Line(Struct):
     mg: float
     per_day: float
     bedtime: bool = False
+    #: Index of the instruction: a text may hold several doses, which belong together.
+    instruction: int = 0
+    #: Times of the day it names; empty when it names none.
+    times: frozenset[str] = frozenset()
     as_needed: bool = False
     sequence: int | None = None
     days: float | None = None
@@ -78,6 +90,15 @@ class _Line(Struct):
     def mg_per_day(self) -> float:
         total = self.mg * self.per_day
         return min(total, self.mg_per_day_max) if self.mg_per_day_max is not None else total
+
+    @property
+    def mg_on_its_day(self) -> float:
+        """Dose of a day on which it is taken: of 50 mg every other day the 50 mg."""
+        return max(self.mg_per_day, self.mg) if self.per_day < 1 else self.mg_per_day
+
+    def apart(self, other: _Line) -> bool:
+        """Both name times of the day, and no common one: they are taken beside each other."""
+        return bool(self.times) and bool(other.times) and not self.times & other.times
 
 
 class Unreadable(Exception):
@@ -128,14 +149,21 @@ def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str] | No
     """mg of one dose; the high end of a range; None when the line has no structured dose."""
     rates = line.get("doseAndRate")
     candidates = rates if isinstance(rates, list) else [rates] if isinstance(rates, dict) else []
+    unreadable: Unreadable | None = None
+    # The same dose may be there in several ways (as ordered, as calculated, in tablets): the first that can be read.
     for holder in [*map(_dict, candidates), line]:
-        if isinstance(holder.get("doseQuantity"), dict):
-            return _amount_mg(holder["doseQuantity"], strength)
-        dose_range = holder.get("doseRange")
-        if isinstance(dose_range, dict):
-            end = _dict(dose_range.get("high")) or _dict(dose_range.get("low"))
-            mg, note = _amount_mg(end, strength)
-            return mg, "; ".join(n for n in (note, "upper end of the dose range") if n)
+        try:
+            if isinstance(holder.get("doseQuantity"), dict):
+                return _amount_mg(holder["doseQuantity"], strength)
+            dose_range = holder.get("doseRange")
+            if isinstance(dose_range, dict):
+                end = _dict(dose_range.get("high")) or _dict(dose_range.get("low"))
+                mg, note = _amount_mg(end, strength)
+                return mg, "; ".join(n for n in (note, "upper end of the dose range") if n)
+        except Unreadable as why:
+            unreadable = unreadable or why
+    if unreadable is not None:
+        raise unreadable
     return None
 
 
@@ -144,6 +172,22 @@ def _codes_of(timing: dict[str, Any]) -> list[str]:
     codings = code.get("coding")
     found = [str(_dict(c).get("code") or "") for c in codings] if isinstance(codings, list) else []
     return [c.upper() for c in [*found, str(code.get("text") or "")] if c]
+
+
+def _names_of(timing: dict[str, Any]) -> list[str]:
+    """What a coded timing is called, for codes this service does not know: “Twice a day”."""
+    code = _dict(timing.get("code"))
+    codings = code.get("coding")
+    displays = [str(_dict(c).get("display") or "") for c in codings] if isinstance(codings, list) else []
+    return [name for name in (str(code.get("text") or ""), *displays) if name]
+
+
+def _times_of_day(timing: dict[str, Any]) -> frozenset[str]:
+    repeat = _dict(timing.get("repeat"))
+    for named in (repeat.get("when"), repeat.get("timeOfDay")):
+        if isinstance(named, list) and named:
+            return frozenset(str(x).upper() for x in named)
+    return frozenset(_TIME_OF_DAY[c] for c in _codes_of(timing) if c in _TIME_OF_DAY)
 
 
 def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
@@ -155,11 +199,15 @@ def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
     bedtime = bool(set(codes) & _BEDTIME) or (
         isinstance(when, list) and len(when) > 0 and all(str(x).upper() in _BEDTIME for x in when)
     )
-    if isinstance(times, list) and times:
-        return float(len(times)), bedtime
     period = _number(repeat.get("period"))
     frequency = _number(repeat.get("frequencyMax")) or _number(repeat.get("frequency"))
     unit = repeat.get("periodUnit")
+    if frequency is not None and frequency <= 0:
+        raise Unreadable("timing.repeat.frequency is not a positive number")
+    if isinstance(times, list) and times:
+        a_day = frequency if frequency is not None and (period, unit) == (1, "d") else 0.0
+        late = all(str(x) >= _EVENING_FROM for x in times)
+        return max(float(len(times)), a_day), bedtime or late
     if period is not None and isinstance(unit, str):
         hours = period * _HOURS.get(unit, 0.0)
         if hours <= 0:
@@ -179,6 +227,9 @@ def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
     for code in codes:
         if code in _TIMING_CODES:
             return _TIMING_CODES[code], bedtime
+    for name in _names_of(timing):
+        if (written := read_timing(name)) is not None:
+            return written
     if frequency is not None and period is None and unit is None and repeat:
         raise Unreadable("timing.repeat has a frequency but no period")
     return None
@@ -186,7 +237,8 @@ def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
 
 def _bounds(timing: dict[str, Any]) -> tuple[float | None, date | None, date | None]:
     repeat = _dict(timing.get("repeat"))
-    duration = _dict(repeat.get("boundsDuration"))
+    between = _dict(repeat.get("boundsRange"))  # the shorter: the next step may come then
+    duration = _dict(repeat.get("boundsDuration")) or _dict(between.get("low")) or _dict(between.get("high"))
     length = _number(duration.get("value"))
     unit = str(duration.get("code") or duration.get("unit") or "").lower()
     period = _dict(repeat.get("boundsPeriod"))
@@ -204,12 +256,12 @@ def _daily_maximum(line: dict[str, Any], strength: Strength) -> float | None:
     if not numerator or days <= 0:
         return None
     try:
-        return _amount_mg(numerator, strength)[0] / days
+        return _amount_mg(numerator, strength)[0] / days  # never zero or negative: that is Unreadable
     except Unreadable:
         return None
 
 
-def _read_line(line: dict[str, Any], strength: Strength) -> list[_Line]:
+def _read_line(line: dict[str, Any], strength: Strength, instruction: int) -> list[_Line]:
     """One instruction; several when its text names several doses. Raises Unreadable."""
     timing = _dict(line.get("timing"))
     as_needed = line.get("asNeededBoolean") is True or isinstance(line.get("asNeededCodeableConcept"), dict)
@@ -221,6 +273,7 @@ def _read_line(line: dict[str, Any], strength: Strength) -> list[_Line]:
     per_day = _per_day(timing)
     common: dict[str, Any] = {
         "as_needed": as_needed, "sequence": sequence, "days": days, "start": start, "end": end, "mg_per_day_max": maximum,
+        "instruction": instruction, "times": _times_of_day(timing),
     }  # fmt: skip
     written = read_text(text, strength) if text and (dose is None or per_day is None) else None
     if dose is not None:
@@ -249,31 +302,60 @@ def _steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
     """Steps of a titration: instructions that follow each other; empty when they run together."""
     if len(lines) < 2 or not any(line.days is not None or line.start is not None for line in lines):
         return ()
-    groups: dict[tuple[int, date | None], list[_Line]] = {}
-    for index, line in enumerate(lines):
-        key = (
-            line.sequence if line.sequence is not None else (0 if line.start is not None else index),
-            line.start,
-        )
-        groups.setdefault(key, []).append(line)
-    if len(groups) < 2:
-        return ()
-    ordered = [groups[key] for key in sorted(groups, key=lambda k: (k[1] or date.min, k[0]))]
-    first_start = next((g[0].start for g in ordered if g[0].start is not None), None)
+    steps = _dated_steps(lines) if any(line.start is not None for line in lines) else _numbered_steps(lines)
+    return steps if len(steps) > 1 else ()
+
+
+def _numbered_steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
+    """Steps by sequence number and length, else in the order written."""
+    if len({line.days for line in lines}) == 1 and all(a.apart(b) for a, b in combinations(lines, 2)):
+        return ()  # morning and night for the same number of days
+    groups: dict[int, list[_Line]] = {}
+    for line in lines:
+        groups.setdefault(line.sequence if line.sequence is not None else line.instruction, []).append(line)
     steps: list[DoseStep] = []
     day = 0
-    for group in ordered:
-        head = group[0]
-        if head.start is not None and first_start is not None:
-            day = (head.start - first_start).days
-        length: int | None = None
-        if head.days is not None:
-            length = max(1, round(head.days))
-        elif head.start is not None and head.end is not None:
-            length = (head.end - head.start).days + 1
+    for key in sorted(groups):
+        group = groups[key]
+        length = max(1, round(group[0].days)) if group[0].days is not None else None
         steps.append(DoseStep(day, length, sum(line.mg_per_day for line in group)))
         day += length or 0
     return tuple(steps)
+
+
+def _dated_steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
+    """Steps by date: on each day the instructions in force together."""
+    first = min(line.start for line in lines if line.start is not None)
+    spans: list[tuple[int, int | None, _Line]] = []  # first day, day after the last, line
+    for line in lines:
+        begin = (line.start - first).days if line.start is not None else 0
+        end: int | None = None
+        if line.end is not None:
+            end = max((line.end - first).days, begin) + 1
+        elif line.days is not None:
+            end = begin + max(1, round(line.days))
+        spans.append((begin, end, line))
+
+    def until(begin: int, end: int | None, line: _Line) -> int | None:
+        """An instruction without an end, or one that ends on the day the next begins, gives way to the next."""
+        following = [
+            b for b, _, other in spans if b > begin and line.start is not None and not line.apart(other)
+        ]
+        return min([end, *(b for b in following if end is None or end == b + 1)], key=_never_last)
+
+    in_force = [(begin, until(begin, end, line), line.mg_per_day) for begin, end, line in spans]
+    changes = sorted({begin for begin, _, _ in in_force} | {end for _, end, _ in in_force if end is not None})
+    steps: list[DoseStep] = []
+    for index, day in enumerate(changes):
+        doses = [mg for begin, end, mg in in_force if begin <= day and (end is None or day < end)]
+        if doses:
+            later = changes[index + 1] if index + 1 < len(changes) else None
+            steps.append(DoseStep(day, later - day if later is not None else None, sum(doses)))
+    return tuple(steps)
+
+
+def _never_last(day: int | None) -> float:
+    return math.inf if day is None else day
 
 
 def read_dose(dosage: Any, strength: Strength) -> Dose:
@@ -289,10 +371,10 @@ def read_dose(dosage: Any, strength: Strength) -> Dose:
         return Dose(mg_per_day=None, unreadable="the order has no dosage instruction")
     lines: list[_Line] = []
     try:
-        for line in lines_raw:
+        for index, line in enumerate(lines_raw):
             if not isinstance(line, dict):
                 raise Unreadable("dosageInstruction is not an object")
-            lines += _read_line(line, strength)
+            lines += _read_line(line, strength, index)
     except Unreadable as why:
         return Dose(mg_per_day=None, text=text, unreadable=str(why))
     steps = _steps(lines)
@@ -305,7 +387,7 @@ def read_dose(dosage: Any, strength: Strength) -> Dose:
         notes.append("as needed: counted as if always taken")
     return Dose(
         mg_per_day=round(daily, 3),
-        first_mg_per_day=round(steps[0].mg_per_day, 3) if steps else round(together, 3),
+        first_mg_per_day=round(steps[0].mg_per_day if steps else sum(ln.mg_on_its_day for ln in lines), 3),
         largest_single_mg=max(line.mg for line in lines),
         doses_per_day=lines[0].per_day if len(lines) == 1 or steps else sum(line.per_day for line in lines),
         steps=steps,

@@ -98,6 +98,7 @@ async def gather(
     queries: Mapping[str, str | None],
     server: FhirServer | None,
     deadline_seconds: float,
+    orders: Raw | None = None,
 ) -> Gathered:
     """The data of a call.
 
@@ -106,6 +107,7 @@ async def gather(
         queries: source -> query with its tokens filled (None: it cannot be filled).
         server: the client's FHIR server, if it may be asked.
         deadline_seconds: for all fetching together; what is not there by then is declared missing.
+        orders: the orders of the hook's context: the products they refer to are read too.
     """
     gathered, tasks = from_prefetch(prefetch, queries)
     if server is None:
@@ -117,7 +119,7 @@ async def gather(
     try:
         async with asyncio.timeout(deadline_seconds):
             await asyncio.gather(*(_fetch(server, task, gathered.sources[task.source]) for task in tasks))
-            await _resolve_medications(server, gathered)
+            await _resolve_medications(server, gathered, orders)
     except TimeoutError:
         pass  # every source that is not complete already says so
     for task in tasks:
@@ -160,12 +162,13 @@ async def _fetch(server: FhirServer, task: _Task, data: SourceData) -> None:
     data.problems.append(ReadProblem(task.source, "", "the search has too many pages"))
 
 
-async def _resolve_medications(server: FhirServer, gathered: Gathered) -> None:
-    """Read the Medication resources that records refer to and nobody sent."""
+async def _resolve_medications(server: FhirServer, gathered: Gathered, orders: Raw | None) -> None:
+    """Read the Medication resources that records and orders refer to and nobody sent."""
     known: set[str] = set()
     wanted: set[str] = set()
-    for data in gathered.sources.values():
-        for resource in data.resources:
+    ordered = read_value(orders, "draftOrders").resources if orders is not None and len(orders) else []
+    for resources in (ordered, *(data.resources for data in gathered.sources.values())):
+        for resource in resources:
             if type(resource) is Medication:
                 known.add(f"Medication/{resource.id}")
             elif isinstance(resource, _MEDICATION_RECORDS) and resource.medicationReference is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.fhir.resources import (
@@ -61,6 +62,8 @@ _INPATIENT = {
 }
 CLOZAPINE = "clozapine"
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
+#: Intents by which nobody has ordered anything yet.
+_PROPOSED = frozenset({"proposal", "option"})
 _DAYS = {
     "d": 1.0,
     "day": 1.0,
@@ -276,11 +279,24 @@ class MedicationReader:
             stops=r.status in _STOPPING or r.doNotPerform is True,
             stop_reason=_text(r.statusReason),
             replaces=tuple(
-                _tail(x.reference) for x in (r.priorPrescription,) if x is not None and x.reference
+                _tail(x.reference)
+                for x in (r.priorPrescription, *((r.basedOn or ()) if r.intent in CARRIED_OUT else ()))
+                if x is not None and x.reference
             ),
             selected=selected,
-            setting=_setting(r.category),
+            setting=_setting(r.category) if r.category is not None else "",
         )
+
+    def ordered(self, r: MedicationRequest, source: str) -> Medication | None:
+        """A MedicationRequest of the record; None when it orders nothing: a draft, a mistake, a proposal, a mere plan of clozapine.
+
+        EHRs record what patients say they take as a plan, too; those say so (``reported[x]``).
+        """
+        if r.status in ("entered-in-error", "draft") or r.intent in _PROPOSED:
+            return None
+        record = self.request(r, source)
+        reported = r.reportedBoolean is True or r.reportedReference is not None
+        return None if r.intent == "plan" and not reported and CLOZAPINE in record.drugs else record
 
     def statement(self, s: MedicationStatement, source: str) -> Medication:
         """A MedicationStatement."""

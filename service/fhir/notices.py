@@ -131,6 +131,14 @@ def _validate_once(channel: str, finding: Finding, built: dict[str, Any]) -> Non
         _validated.add(shape)
 
 
+_OVER = frozenset({"cancelled", "completed", "rejected", "failed", "inactive", "revoked", "entered-in-error"})
+
+
+def over(resource: dict[str, Any]) -> bool:
+    """True when a notice has ended already, by whoever did what it asked for."""
+    return resource.get("status") in _OVER
+
+
 def withdrawn(resource: dict[str, Any]) -> dict[str, Any]:
     """The resource as it reads once its alert is resolved."""
     closed = {

@@ -114,6 +114,8 @@ class Patient(Resource, tag="Patient"):
 
     gender: str | None = None
     birthDate: str | None = None
+    #: Read only where a record that was merged away matters.
+    link: Raw = Raw(b"")
 
 
 class Condition(Resource, tag="Condition"):
@@ -186,6 +188,8 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     basedOn: list[Reference] | None = None
     category: Any = None
     doNotPerform: bool | None = None
+    reportedBoolean: bool | None = None
+    reportedReference: Reference | None = None
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):
@@ -285,13 +289,14 @@ class RawEntry(Struct):
     """Bundle.entry with its resource as a slice of the body."""
 
     resource: Raw = Raw(b"")
-    search: Search | None = None
+    fullUrl: Any = None
 
 
 class RawBundle(Struct, tag_field="resourceType", tag="Bundle"):
     """A Bundle read entry by entry, so that a rotten one spoils only itself."""
 
-    entry: list[RawEntry] | None = None
+    #: Each a RawEntry, if it is one.
+    entry: list[Raw] | None = None
     link: list[Link] | None = None
 
 

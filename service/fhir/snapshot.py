@@ -22,9 +22,9 @@ from service.alerts.facts import (
     SourceState,
     TestOrder,
 )
-from service.fhir.decode import Decoded, read_value
+from service.fhir.decode import Decoded, last_part, read_orders
 from service.fhir.gather import Gathered
-from service.fhir.medication import MedicationReader
+from service.fhir.medication import DRUG_SYSTEMS, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.resources import (
     AllergyIntolerance,
@@ -129,7 +129,7 @@ class _Builder:
         reader = self.medication_reader
         record: Medication | None = None
         if type(r) is MedicationRequest:
-            record = reader.request(r, source) if r.status not in ("entered-in-error", "draft") else None
+            record = reader.ordered(r, source)
         elif type(r) is MedicationStatement:
             record = reader.statement(r, source) if r.status != "entered-in-error" else None
         elif type(r) is MedicationDispense:
@@ -153,7 +153,7 @@ class _Builder:
 
     def take_drafts(self, decoded: Decoded, selections: Sequence[str] | None) -> None:
         self.problems += decoded.problems
-        wanted = {s.split("/")[-1] for s in selections} if selections is not None else None
+        wanted = self._wanted(decoded, selections)
         for r in of_patient(decoded.resources, self.patient_id, DRAFTS, self.problems):
             if type(r) is MedicationRequest:
                 if r.status == "entered-in-error":
@@ -161,12 +161,27 @@ class _Builder:
                 selected = wanted is None or (r.id or "") in wanted
                 draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
                 self.drafts.append(draft)
+                if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
+                    self.problems.append(
+                        ReadProblem(DRAFTS, draft.ref, "its medication was not sent and has no name")
+                    )
                 # The draft of an order that the record holds already is the newer state of it; but until the drug
                 # is stopped it is taken, and the order tells how and since when.
                 if not draft.stops:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 self._test(r, draft=True)
+
+    def _wanted(self, decoded: Decoded, selections: Sequence[str] | None) -> set[str] | None:
+        """Ids of the selected drafts; None when every draft is in question, also because a selection names none of them."""
+        if selections is None:
+            return None
+        wanted = {last_part(s) for s in selections if _may_name_a_medication(s)}
+        if wanted <= {r.id for r in decoded.resources}:
+            return wanted
+        if not decoded.problems:
+            self.problems.append(ReadProblem(DRAFTS, "", "a selected order is not among the draft orders"))
+        return None
 
     def _condition(self, c: Condition) -> None:
         if c.code is None:
@@ -296,6 +311,20 @@ def _has_code(concepts: Any, code: str) -> bool:
     )
 
 
+def _names_a_product(r: MedicationRequest) -> bool:
+    """An order by reference alone, or by a code of the client's own; an order being composed names nothing yet."""
+    reference, concept = r.medicationReference, r.medicationCodeableConcept
+    if reference is not None and reference.reference:
+        return True
+    codings = (concept.coding or ()) if concept is not None else ()
+    return any(c.code and c.system not in DRUG_SYSTEMS for c in codings)
+
+
+def _may_name_a_medication(selection: str) -> bool:
+    kind = selection.partition("/_history/")[0].rpartition("/")[0].rpartition("/")[2]
+    return kind in ("", "MedicationRequest")
+
+
 def _code(concept: CodeableConcept | None) -> str:
     """Code of a status: HL7's own before a local one, else its text."""
     if concept is None:
@@ -331,7 +360,7 @@ def build(
         pathway: the site wants information on treatment resistance.
     """
     builder = _Builder(patient_id, zone, maps)
-    decoded_orders = read_value(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
+    decoded_orders = read_orders(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
     # Medication resources travel with the records that refer to them, never with results.
     products: Mapping[str, MedicationResource] = {
         key: r

@@ -25,7 +25,8 @@ MASS_MG = {
 VOLUME_ML = {"ml": 1.0, "milliliter": 1.0, "milliliters": 1.0, "millilitre": 1.0, "l": 1000.0, "cl": 10.0}
 
 _IN_NAME = re.compile(
-    r"(?<![\w.])(\d+(?:\.\d+)?)\s*(mg|mcg|micrograms?|g|µg|ug)\b(?:\s*/\s*(\d+(?:\.\d+)?)?\s*(ml)\b)?",
+    r"(?<![\w.])(?<!\d,)(\d+(?:[.,]\d{1,2}(?!\d)|\.\d+)?)\s*(mg|mcg|micrograms?|g|µg|ug)\b"
+    r"(?:\s*(?:/|\bper\b|\bin\b)\s*(\d+(?:\.\d+)?)?\s*(ml)\b)?",
     re.IGNORECASE,
 )
 
@@ -47,11 +48,11 @@ def mass_mg(unit: str) -> float | None:
 @lru_cache(maxsize=2048)
 def strength_in_name(name: str) -> Strength:
     """Strength stated in a product name with one ingredient (``clozapine 100 MG Oral Tablet``, ``50 mg/mL``)."""
-    found = _IN_NAME.findall(name)
+    found = _IN_NAME.findall(name.replace("_", " "))
     if len(found) != 1:
         return Strength()
     number, unit, per, volume = found[0]
-    mg = float(number) * (mass_mg(unit) or 0.0)
+    mg = float(number.replace(",", ".")) * (mass_mg(unit) or 0.0)
     if not mg:
         return Strength()
     if volume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, tzinfo
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -29,12 +30,27 @@ def read_moment(text: object, zone: tzinfo) -> Moment | None:
     The year 1 and the year 9999 are no dates either: they are what some systems write for one they do not have.
     ``2026`` and ``2026-03`` count from their first day. A time without a zone is taken in the site's zone.
     """
-    if not isinstance(text, str) or text.startswith(_NO_DATE):
+    if not isinstance(text, str):
+        return None
+    return _day(text, zone) if len(text) <= 10 else _instant(text, zone)
+
+
+def _instant(text: str, zone: tzinfo) -> Moment | None:
+    if text.startswith(_NO_DATE):
         return None
     try:
-        if len(text) > 10:
-            at = datetime.fromisoformat(text)
-            return Moment(at if at.tzinfo is not None else at.replace(tzinfo=zone), False)
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return Moment(at if at.tzinfo is not None else at.replace(tzinfo=zone), False)
+
+
+@lru_cache(maxsize=4096)
+def _day(text: str, zone: tzinfo) -> Moment | None:
+    """A date alone. Orders carry few different ones, so they are remembered."""
+    if text.startswith(_NO_DATE):
+        return None
+    try:
         if len(text) == 10:
             return Moment(datetime.fromisoformat(text).replace(tzinfo=zone), True)
         if len(text) == 7:

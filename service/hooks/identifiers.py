@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from uuid import UUID
 
 _BLOCK = 16 * 256
 
@@ -22,4 +21,7 @@ class Identifiers:
             self._used = 0
         taken = self._block[self._used : self._used + 16]
         self._used += 16
-        return str(UUID(bytes=taken, version=4))
+        digits = taken.hex()
+        # Version 4, variant RFC 9562: the thirteenth digit is 4, the seventeenth 8 to b.
+        variant = "89ab"[taken[8] & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

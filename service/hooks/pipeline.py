@@ -29,7 +29,7 @@ from service.registry.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
 #: Without any of these the call cannot be answered (412); the patient resource alone does not help.
-_CLINICAL = tuple(key for key in QUERIES if key != "patient")
+_CLINICAL = ("counts", *(key for key in QUERIES if key not in ("patient", "counts")))
 _NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 
 
@@ -129,7 +129,9 @@ class Pipeline:
                 return gathered
             return await gather(request.prefetch, _NO_QUERIES, None, 0.0)
         queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
-        return await gather(request.prefetch, queries, server, site.fhir_deadline_seconds)
+        return await gather(
+            request.prefetch, queries, server, site.fhir_deadline_seconds, request.context.orders
+        )
 
     def _server(self, request: HookRequest, site: Site) -> FhirServer | None:
         """The client's FHIR server, if it is on the site's list; nothing is ever sent to another (T5)."""

@@ -6,8 +6,10 @@ The export is streamed into partitions on disk and put together patient by patie
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,19 +17,24 @@ from urllib.parse import urlencode
 from zlib import crc32
 
 import httpx
-from sqlalchemy import Engine, select
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from service.fhir.client import FetchFailed
-from service.fhir.decode import read_one
+from service.alerts.facts import SourceState
+from service.fhir.client import FetchFailed, FhirServer
+from service.fhir.decode import HARMLESS, read_one, read_value
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
-from service.fhir.resources import Resource
+from service.fhir.resources import Medication, Resource
 from service.registry.exchange import SOURCES, patient_of
-from service.registry.refresh import OVERLAP, Refreshed, keep
+from service.registry.refresh import OVERLAP, READING, Refreshed, keep, merged_away, read_at, whole_is_due
 from service.registry.roster import aware
 from service.registry.roster_tables import RegisteredPatient
 from service.registry.watch import Watch
 
+log = logging.getLogger("service.registry")
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 _TYPES = (
     "Patient", "MedicationRequest", "MedicationStatement", "MedicationDispense", "MedicationAdministration", "Medication",
@@ -35,8 +42,69 @@ _TYPES = (
 )  # fmt: skip
 #: Answers of a server that does not have the operation.
 _NOT_HERE = frozenset({400, 404, 405, 501})
+#: Answers that pass: the server asks for patience.
+_LATER = frozenset({429, 502, 503, 504})
+#: Looks that may fail one after the other before an export is given up.
+_MOST_FAILURES = 5
 _PARTITIONS = 64
 _LONGEST_LINE = 5_000_000
+_PRODUCTS = "products"
+#: A site that was read so recently (by another replica) is not read again.
+_FRESH = timedelta(hours=12)
+
+
+class _File(Struct):
+    """One file of an export."""
+
+    type: str
+    url: str
+
+
+class _Manifest(Struct, rename="camel"):
+    """What an export gives (Bulk Data, "Complete Status")."""
+
+    output: list[_File]
+    requires_access_token: bool = False
+    error: list[_File] = []
+    deleted: list[_File] = []
+
+
+class _Found(Struct):
+    """What the files hold for the registry, besides the lines of its patients on disk."""
+
+    #: References of products that the records of registered patients name.
+    named: set[str] = msgspec.field(default_factory=set)
+    #: References of resources that the EHR deleted.
+    deleted: set[str] = msgspec.field(default_factory=set)
+    #: The server could not export everything.
+    partial: bool = False
+
+
+class _Request(Struct):
+    """``Bundle.entry.request``."""
+
+    method: str = ""
+    url: str = ""
+
+
+class _Entry(Struct):
+    request: _Request | None = None
+
+
+class _Deletions(Struct):
+    """A Bundle that tells what was deleted."""
+
+    entry: list[_Entry] = []
+
+
+class _Issue(Struct):
+    severity: str = "error"
+
+
+class _Outcome(Struct):
+    """An OperationOutcome of the file of errors."""
+
+    issue: list[_Issue] = []
 
 
 async def export(
@@ -64,40 +132,50 @@ async def export(
     """
     with engine.connect() as connection:
         rows = connection.execute(
-            select(_patients.c.id, _patients.c.patient_id, _patients.c.refreshed_at).where(
+            select(_patients.c.id, _patients.c.patient_id, *READING).where(
                 _patients.c.site == watch.site, _patients.c.state.in_(("on", "stopped"))
             )
         ).all()
-    if not rows:
+    read = [aware(row.refreshed_at) for row in rows]
+    if all(moment is not None and now - moment < _FRESH for moment in read):
         return Refreshed()
     known = {row.patient_id: row for row in rows}
-    since = _since(rows)
-    query = {"_type": ",".join(_TYPES)} | ({"_since": since} if since else {})
+    whole = any(whole_is_due(row, now) for row in rows)
+    query = {"_type": ",".join(_TYPES)} | ({} if whole else {"_since": _since(rows)})
     base = watch.fhir_server.rstrip("/")
-    manifest = await _manifest(
+    begun = await _manifest(
         client, f"{base}/Patient/$export?{urlencode(query)}", token, pause_seconds, deadline
     )
-    if manifest is None:
+    if begun is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="clozapine-export-") as folder:
-        await _download(client, manifest, token, Path(folder), known)
-        return await asyncio.to_thread(_keep_all, engine, watch, Path(folder), known, not since, now)
+    place, manifest = begun
+    with tempfile.TemporaryDirectory(prefix="clozapine-export-") as name:
+        folder = Path(name)
+        found = await _download(client, manifest, token, folder, known)
+        with suppress(httpx.HTTPError, FetchFailed):  # the server may clear its disk; it will in time anyway
+            await client.delete(place, headers=await _authorization(token))
+        server = FhirServer(watch.fhir_server, client, await token())
+        products = await _products(server, folder, found.named)
+        return await asyncio.to_thread(
+            _keep_all, engine, watch, folder, known, products, found, now, whole=whole
+        )
 
 
 def _since(rows: Any) -> str:
-    """Where the last reading of all patients ended; empty when one was never read."""
-    moments = [aware(row.refreshed_at) for row in rows]
-    if any(moment is None for moment in moments):
-        return ""
-    oldest = min(moment for moment in moments if moment is not None)
+    """Where the last reading of all patients ended."""
+    oldest = min(moment for row in rows if (moment := aware(row.refreshed_at)) is not None)
     return (oldest - OVERLAP).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def _authorization(token: Callable[[], Awaitable[str]]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {await token()}"}
 
 
 async def _ask(
     client: httpx.AsyncClient, url: str, token: Callable[[], Awaitable[str]], **headers: str
 ) -> httpx.Response:
     try:
-        return await client.get(url, headers={"Authorization": f"Bearer {await token()}", **headers})
+        return await client.get(url, headers={**await _authorization(token), **headers})
     except httpx.HTTPError as error:
         raise FetchFailed(f"the export could not be reached ({type(error).__name__})") from None
 
@@ -108,74 +186,206 @@ async def _manifest(
     token: Callable[[], Awaitable[str]],
     pause_seconds: float,
     deadline: timedelta,
-) -> list[tuple[str, str]] | None:
-    """(type, URL) of every file, once the export is ready."""
-    answer = await _ask(client, url, token, Accept="application/fhir+json", Prefer="respond-async")
-    if answer.status_code in _NOT_HERE:
-        return None
-    place = answer.headers.get("content-location", "")
-    if answer.status_code != 202 or not place:
-        raise FetchFailed(f"the export was not begun: the server answered {answer.status_code}")
+) -> tuple[str, _Manifest] | None:
+    """Where the export is, and its files, once it is ready."""
+
+    async def pause(answer: httpx.Response | None) -> None:
+        told = answer.headers.get("retry-after", "") if answer is not None else ""
+        await asyncio.sleep(min(float(told), 120.0) if told.isdecimal() else pause_seconds)
+
     try:
         async with asyncio.timeout(deadline.total_seconds()):
-            while (answer := await _ask(client, place, token, Accept="application/json")).status_code == 202:
-                told = answer.headers.get("retry-after", "")
-                await asyncio.sleep(min(float(told), 120.0) if told.isdigit() else pause_seconds)
+            kick_off = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
+            while (answer := await _ask(client, url, token, **kick_off)).status_code in _LATER:
+                await pause(answer)
+            if answer.status_code in _NOT_HERE:
+                return None
+            place = answer.headers.get("content-location", "")
+            if answer.status_code != 202 or not place:
+                raise FetchFailed(f"the export was not begun: the server answered {answer.status_code}")
+            failures = 0
+            while True:
+                looked: httpx.Response | None = None
+                try:
+                    looked = await _ask(client, place, token, Accept="application/json")
+                except FetchFailed:
+                    failures += 1
+                    if failures > _MOST_FAILURES:
+                        raise
+                else:
+                    failures = 0
+                    if looked.status_code != 202 and looked.status_code not in _LATER:
+                        break
+                await pause(looked)
     except TimeoutError:
         raise FetchFailed("the export took too long") from None
-    if answer.status_code != 200:
-        raise FetchFailed(f"the export failed: the server answered {answer.status_code}")
+    if looked.status_code != 200:
+        raise FetchFailed(f"the export failed: the server answered {looked.status_code}")
     try:
-        output = answer.json()["output"]
-        return [(str(file["type"]), str(file["url"])) for file in output if file["type"] in _TYPES]
-    except (ValueError, KeyError, TypeError):
+        return place, msgspec.json.decode(looked.content, type=_Manifest)
+    except msgspec.DecodeError:
         raise FetchFailed("the export's manifest cannot be read") from None
+
+
+async def _lines(
+    client: httpx.AsyncClient, url: str, token: Callable[[], Awaitable[str]] | None
+) -> AsyncIterator[bytes]:
+    """The lines of one file. Raises FetchFailed."""
+    headers = {"Accept": "application/fhir+ndjson"}
+    if token is not None:
+        headers |= await _authorization(token)
+    async with client.stream("GET", url, headers=headers) as response:
+        if response.status_code != 200:
+            raise FetchFailed(f"a file of the export was answered with {response.status_code}")
+        async for line in response.aiter_lines():
+            if line and len(line) <= _LONGEST_LINE:
+                yield line.encode()
 
 
 async def _download(
     client: httpx.AsyncClient,
-    manifest: list[tuple[str, str]],
+    manifest: _Manifest,
     token: Callable[[], Awaitable[str]],
     folder: Path,
     known: dict[str, Any],
-) -> None:
-    """Stream every file and keep the lines of registered patients, by partition. Raises FetchFailed."""
+) -> _Found:
+    """Stream every file and keep the lines of registered patients, by partition, and of products. Raises FetchFailed."""
+    found = _Found()
+    # A file elsewhere that asks for no token must not be shown ours.
+    allowed = token if manifest.requires_access_token else None
     files = [(folder / str(n)).open("wb") for n in range(_PARTITIONS)]
+    products = (folder / _PRODUCTS).open("wb")
     try:
-        for _, url in manifest:
-            headers = {"Authorization": f"Bearer {await token()}", "Accept": "application/fhir+ndjson"}
-            async with client.stream("GET", url, headers=headers) as response:
-                if response.status_code != 200:
-                    raise FetchFailed(f"a file of the export was answered with {response.status_code}")
-                async for line in response.aiter_lines():
-                    if not line or len(line) > _LONGEST_LINE:
-                        continue
-                    content = line.encode()
-                    resource, _ = read_one(content, "export")
-                    patient = patient_of(resource) if resource is not None else ""
-                    if patient in known:
-                        files[crc32(patient.encode()) % _PARTITIONS].write(content + b"\n")
+        for output in manifest.output:
+            if output.type not in _TYPES:
+                continue
+            async for line in _lines(client, output.url, allowed):
+                resource, _ = read_one(line, "export")
+                if type(resource) is Medication:
+                    products.write(line + b"\n")
+                    continue
+                patient = patient_of(resource) if resource is not None else ""
+                if resource is not None and patient in known:
+                    found.named |= _named_by(resource)
+                    files[crc32(patient.encode()) % _PARTITIONS].write(line + b"\n")
+        for output in manifest.deleted:
+            async for line in _lines(client, output.url, allowed):
+                found.deleted |= _deleted_by(line)
+        for output in manifest.error:
+            async for line in _lines(client, output.url, allowed):
+                found.partial = found.partial or _is_error(line)
     except httpx.HTTPError as error:
         raise FetchFailed(f"the export broke off ({type(error).__name__})") from None
     finally:
-        for file in files:
+        for file in (*files, products):
             file.close()
+    return found
+
+
+def _named_by(resource: Resource) -> set[str]:
+    """``Medication/id`` that a record refers to."""
+    reference = getattr(resource, "medicationReference", None)
+    text = "/".join((reference.reference or "").split("/")[-2:]) if reference is not None else ""
+    return {text} if text.startswith("Medication/") else set()
+
+
+def _deleted_by(line: bytes) -> set[str]:
+    try:
+        bundle = msgspec.json.decode(line, type=_Deletions)
+    except msgspec.DecodeError:
+        return set()
+    requests = (entry.request for entry in bundle.entry if entry.request is not None)
+    return {"/".join(r.url.split("/")[-2:]) for r in requests if r.method == "DELETE"}
+
+
+def _is_error(line: bytes) -> bool:
+    """True unless the outcome only informs or warns."""
+    try:
+        outcome = msgspec.json.decode(line, type=_Outcome)
+    except msgspec.DecodeError:
+        return True
+    return not outcome.issue or any(i.severity not in HARMLESS for i in outcome.issue)
+
+
+async def _products(server: FhirServer, folder: Path, named: set[str]) -> dict[str, Medication]:
+    """The products that records refer to: of the export, or read one by one (an export of what changed lacks the others)."""
+    found: dict[str, Medication] = {}
+    for resource in _resources(folder / _PRODUCTS):
+        if type(resource) is Medication and f"Medication/{resource.id}" in named:
+            found[f"Medication/{resource.id}"] = resource
+    for reference in sorted(named - found.keys()):
+        try:
+            read = read_value(await server.get(reference), "medications").resources
+        except FetchFailed:
+            continue  # the record's own words are used, or what was known of it
+        for resource in read:
+            if type(resource) is Medication:
+                found[reference] = resource
+    return found
+
+
+def _resources(path: Path) -> Iterator[Resource]:
+    with path.open("rb") as file:
+        for line in file:
+            resource, _ = read_one(line.rstrip(), "export")
+            if resource is not None:
+                yield resource
 
 
 def _keep_all(
-    engine: Engine, watch: Watch, folder: Path, known: dict[str, Any], whole: bool, now: datetime
+    engine: Engine,
+    watch: Watch,
+    folder: Path,
+    known: dict[str, Any],
+    products: dict[str, Medication],
+    found: _Found,
+    now: datetime,
+    *,
+    whole: bool,
 ) -> Refreshed:
     done = Refreshed()
-    for path in sorted(folder.iterdir()):
+    unread = dict(known)
+    # What the server could not export is not there; what it left out must not be taken for none.
+    state: SourceState = "incomplete" if found.partial else "complete"
+    deleted = frozenset(found.deleted)
+
+    def take(patient: str, sources: dict[str, list[Resource]]) -> None:
+        gathered = Gathered({key: SourceData(state, sources.get(key, []), []) for key in QUERIES})
+        try:
+            keep(engine, watch, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # one patient's resources must not keep the others from being read
+            log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
+            done.failed += 1
+            return
+        done.patients += 1
+        done.partly += found.partial
+
+    for n in range(_PARTITIONS):
         people: dict[str, dict[str, list[Resource]]] = {}
-        with path.open("rb") as file:
-            for line in file:
-                resource, _ = read_one(line.rstrip(), "export")
-                if resource is not None:
-                    source = SOURCES.get(type(resource), "counts")
-                    people.setdefault(patient_of(resource), {}).setdefault(source, []).append(resource)
+        gone: set[str] = set()
+        for resource in _resources(folder / str(n)):
+            patient = patient_of(resource)
+            if merged_away(resource):
+                gone.add(patient)
+            sources = people.setdefault(patient, {})
+            sources.setdefault(SOURCES.get(type(resource), "counts"), []).append(resource)
+            sources.setdefault("medications", []).extend(
+                products[reference] for reference in _named_by(resource) if reference in products
+            )
         for patient, sources in people.items():
-            gathered = Gathered({key: SourceData("complete", sources.get(key, []), []) for key in QUERIES})
-            keep(engine, watch, known[patient], gathered, now, whole=whole)
-            done.patients += 1
+            if patient not in gone:
+                take(patient, sources)
+    if not whole and deleted:
+        for patient in list(unread):
+            take(patient, {})
+    if whole:
+        done.failed += len(unread)  # the EHR does not know them any more: they keep what is known
+    elif not found.partial:
+        with engine.begin() as connection:
+            for row in unread.values():
+                connection.execute(
+                    update(_patients).where(_patients.c.id == row.id).values(**read_at(now, whole=False))
+                )
     return done

@@ -200,7 +200,15 @@ def _import_ndjson(
             people.setdefault(patient, {}).setdefault(source, []).append(resource)
     for patient, sources in people.items():
         gathered = Gathered({s: SourceData("incomplete", resources, []) for s, resources in sources.items()})
-        snapshot = fhir_snapshot.build(patient_id=patient, hook="sweep", zone=watch.zone, gathered=gathered)
+        snapshot = fhir_snapshot.build(
+            patient_id=patient,
+            hook="sweep",
+            zone=watch.zone,
+            gathered=gathered,
+            maps=watch.maps,
+            smoke_free_wards=watch.smoke_free_wards,
+            pathway=watch.pathway,
+        )
         with engine.begin() as connection:
             if (
                 enrol(connection, watch.site, watch.policy, snapshot, as_of, by=f"import {path.name}")

@@ -30,6 +30,8 @@ class FeedbackItem(Struct, frozen=True):
     comment: str = ""
 
 
+#: The clock of an EHR is not further ahead than this.
+_CLOCKS_DIFFER = timedelta(days=1)
 #: Whether a card was shown: to the site that answers it, to another site, or to nobody this database knows of.
 CardOrigin = Literal["known", "unknown", "foreign"]
 
@@ -63,7 +65,7 @@ def store(
                     service=service,
                     card=item.card[:200],
                     outcome=item.outcome,
-                    outcome_at=item.outcome_at.astimezone(UTC),
+                    outcome_at=_believable(item.outcome_at, received_at).astimezone(UTC),
                     suggestions=list(item.suggestions),
                     reason_system=item.reason_system[:300],
                     reason_code=item.reason_code[:100],
@@ -78,6 +80,11 @@ def store(
     return origins
 
 
+def _believable(at: datetime, received_at: datetime) -> datetime:
+    """When the outcome was, as stated; a clock that runs far ahead would else have the last word for ever."""
+    return at if at <= received_at + _CLOCKS_DIFFER else received_at
+
+
 class Answered(Struct, frozen=True):
     """A card that feedback speaks of, and how long its user took (seconds; None when the clocks disagree)."""
 
@@ -87,7 +94,9 @@ class Answered(Struct, frozen=True):
     seconds: float | None
 
 
-def answered(engine: Engine, items: Sequence[FeedbackItem], site: str) -> list[Answered | None]:
+def answered(
+    engine: Engine, items: Sequence[FeedbackItem], site: str, received_at: datetime
+) -> list[Answered | None]:
     """The cards of feedback items; None for those that were not shown to the site."""
     found: list[Answered | None] = []
     with Session(engine) as session:
@@ -98,7 +107,8 @@ def answered(engine: Engine, items: Sequence[FeedbackItem], site: str) -> list[A
                 continue
             shown_at = card.at if card.at.tzinfo is not None else card.at.replace(tzinfo=UTC)
             seconds = (item.outcome_at - shown_at).total_seconds()
-            found.append(Answered(card.code, card.hook, card.site, seconds if seconds >= 0 else None))
+            known = seconds >= 0 and item.outcome_at <= received_at + _CLOCKS_DIFFER
+            found.append(Answered(card.code, card.hook, card.site, seconds if known else None))
     return found
 
 

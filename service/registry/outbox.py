@@ -9,28 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import orjson
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, Select, and_, exists, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.finding import Finding
 from service.fhir import notices
+from service.fhir.client import FetchFailed
 from service.registry.patient_alerts import Change
-from service.registry.roster_tables import OutboxItem
+from service.registry.roster_tables import Alert, OutboxItem
 from service.registry.watch import Watch
 
+log = logging.getLogger("service.registry")
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
+_alerts = Alert.__table__  # type: ignore[attr-defined]
 IDENTIFIER_SYSTEM = "https://clozapine-cds.example/alert"
 #: Waiting time doubles from this on, up to a day; then the item is given up and shown in the metrics.
 _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(days=1)
 _MOST_ATTEMPTS = 20
-_RAISING = frozenset({"opened", "raised", "reopened", "due-again"})
 #: Gives the bearer token for the site's FHIR server.
 TokenFor = Callable[[], Awaitable[str]]
 
@@ -45,7 +50,9 @@ def tell(
     finding: Finding | None,
     at: datetime,
 ) -> None:
-    """Queue what a change of an alert means outside."""
+    """Queue what a change of an alert means outside. In shadow mode nothing new is told; what was told before is withdrawn all the same."""
+    if change.what == "resolved":
+        withdraw(connection, watch.site, alert, at)
     if change.code in watch.shadow_codes:
         return
     for channel in watch.channels:
@@ -61,33 +68,31 @@ def tell(
                 change.summary,
                 at,
             )
-            _put(connection, watch, alert, f"event-{event}", channel, "raise", told, at)
+            _put(connection, watch.site, alert, f"event-{event}", channel, "raise", told, at)
         elif change.what == "opened" and finding is not None:
-            payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
+            try:
+                payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
+            except ValueError as error:  # a notice that cannot be built must not stop the sweep of the site
+                log.error("%s: no %s for %s (%s)", watch.site, channel, change.code, type(error).__name__)
+                continue
             if payload is not None:
-                _put(connection, watch, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
-        elif change.what == "resolved":
-            raised = connection.execute(
-                select(_items.c.id).where(
-                    _items.c.alert == alert, _items.c.channel == channel, _items.c.action == "raise"
-                )
-            ).first()
-            if raised is not None:
-                _put(
-                    connection,
-                    watch,
-                    alert,
-                    f"alert-{alert}-{channel}-withdrawn",
-                    channel,
-                    "withdraw",
-                    {},
-                    at,
-                )
+                _put(connection, watch.site, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
+
+
+def withdraw(connection: Connection, site: str, alert: int, at: datetime) -> None:
+    """Queue the withdrawal of everything that was written into the EHR for an alert."""
+    raised = connection.execute(
+        select(_items.c.channel).where(
+            _items.c.alert == alert, _items.c.action == "raise", _items.c.channel != "webhook"
+        )
+    ).scalars()
+    for channel in raised.all():
+        _put(connection, site, alert, f"alert-{alert}-{channel}-withdrawn", channel, "withdraw", {}, at)
 
 
 def _put(
     connection: Connection,
-    watch: Watch,
+    site: str,
     alert: int,
     key: str,
     channel: str,
@@ -98,8 +103,8 @@ def _put(
     connection.execute(
         insert(_items).values(
             alert=alert,
-            site=watch.site,
-            key=f"{watch.site[:40]}-{key}",
+            site=site,
+            key=f"{site[:40]}-{key}",
             channel=channel,
             action=action,
             payload=payload,
@@ -124,28 +129,30 @@ async def deliver(
 ) -> dict[str, int]:
     """Send what is due, one item per transaction; returns how many were ``sent``, put off (``later``) or given up (``dead``).
 
-    The row stays locked while it is sent, so that no other replica sends it too.
+    The row stays locked while it is sent, so that no other replica sends it too. What concerns one alert is told in its order:
+    nothing overtakes an earlier notice that waits. A receiver that cannot be reached is left alone until the next delivery.
     """
     done = {"sent": 0, "later": 0, "dead": 0}
+    away: set[bool] = set()
     for _ in range(limit):
         with engine.begin() as connection:
-            statement = (
-                select(_items)
-                .where(
-                    _items.c.site == watch.site,
-                    _items.c.state == "waiting",
-                    _items.c.next_try_at <= now.astimezone(UTC),
-                )
-                .order_by(_items.c.next_try_at, _items.c.id)
-                .limit(1)
-            )
+            statement = _next(watch, now, away)
             if connection.dialect.name == "postgresql":
-                statement = statement.with_for_update(skip_locked=True)
+                statement = statement.with_for_update(skip_locked=True, of=_items)
             item = connection.execute(statement).first()
             if item is None:
                 break
             try:
-                location = await _send(connection, watch, client, item, token, webhook_secret)
+                try:
+                    location = await _send(connection, watch, client, item, token, webhook_secret)
+                except _Refused:
+                    raise
+                except FetchFailed as error:
+                    raise _Refused(str(error), away=True) from None
+                except SQLAlchemyError:
+                    raise
+                except Exception as error:  # one item must not keep all that follow from being sent
+                    raise _Refused(f"could not be sent ({type(error).__name__})") from None
                 values: dict[str, Any] = {
                     "state": "sent",
                     "sent_at": now.astimezone(UTC),
@@ -162,18 +169,55 @@ async def deliver(
                     "last_error": str(why)[:200],
                 }
                 done["dead" if dead else "later"] += 1
+                if why.away:
+                    away.add(item.channel == "webhook")
             connection.execute(
                 update(_items).where(_items.c.id == item.id).values(attempts=item.attempts + 1, **values)
             )
     return done
 
 
-class _Refused(Exception):
-    """Not delivered; ``for_good`` when trying again cannot help."""
+def _next(watch: Watch, now: datetime, away: set[bool]) -> Select[Any]:
+    """What is to be sent next: in shadow mode, or on a channel that was switched off, withdrawals alone."""
+    earlier = _items.alias()
+    statement = (
+        select(_items)
+        .join(_alerts, _alerts.c.id == _items.c.alert)
+        .where(
+            _items.c.site == watch.site,
+            _items.c.state == "waiting",
+            _items.c.next_try_at <= now.astimezone(UTC),
+            or_(
+                _items.c.action == "withdraw",
+                and_(_items.c.channel.in_(watch.channels), _alerts.c.code.not_in(sorted(watch.shadow_codes))),
+            ),
+            ~exists().where(
+                earlier.c.alert == _items.c.alert,
+                earlier.c.channel == _items.c.channel,
+                earlier.c.state == "waiting",
+                earlier.c.id < _items.c.id,
+            ),
+        )
+        .order_by(_items.c.next_try_at, _items.c.id)
+        .limit(1)
+    )
+    if True in away:
+        statement = statement.where(_items.c.channel != "webhook")
+    if False in away:
+        statement = statement.where(_items.c.channel == "webhook")
+    return statement
 
-    def __init__(self, why: str, *, for_good: bool = False) -> None:
+
+class _Refused(Exception):
+    """Not delivered; ``for_good`` when trying again cannot help, ``away`` when nobody answered at all."""
+
+    def __init__(
+        self, why: str, *, for_good: bool = False, away: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(why)
+        self.status = status
         self.for_good = for_good
+        self.away = away
 
 
 async def _send(
@@ -189,19 +233,21 @@ async def _send(
         signature = hmac.new(webhook_secret.encode(), body, hashlib.sha256).hexdigest()
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": item.key,
+            # A site's name may hold letters that no header takes.
+            "Idempotency-Key": quote(item.key, safe=" "),
             "X-Clozapine-CDS-Signature": f"sha256={signature}",
         }
         await _ask(client, "POST", watch.webhook, headers, body)
         return ""
+    if not watch.fhir_server:
+        raise _Refused("the site has no fhir_servers any more", away=True)
     bearer = await token() if token is not None else ""
     headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
     base = watch.fhir_server.rstrip("/")
     if item.action == "raise":
-        key = next(i["value"] for i in item.payload["identifier"])
-        headers["If-None-Exist"] = f"identifier={IDENTIFIER_SYSTEM}|{key}"
+        headers["If-None-Exist"] = f"identifier={_identifier(item.payload)}"
         answer = await _ask(client, "POST", f"{base}/{item.channel}", headers, orjson.dumps(item.payload))
         return _location(answer, item.channel)
     raised = connection.execute(
@@ -209,14 +255,49 @@ async def _send(
             _items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.action == "raise"
         )
     ).first()
-    if raised is None or raised.state == "dead":
-        return ""  # it never arrived: nothing to withdraw
-    if raised.state != "sent" or not raised.location:
-        raise _Refused("what is to be withdrawn has not arrived yet")
-    headers.pop("If-None-Exist", None)
-    content = notices.withdrawn(raised.payload) | {"id": raised.location.rpartition("/")[2]}
-    await _ask(client, "PUT", f"{base}/{raised.location}", headers, orjson.dumps(content))
+    if raised is None:
+        return ""
+    if raised.state != "sent":  # given up; whoever sets both to waiting again has it told and withdrawn
+        raise _Refused("what is to be withdrawn was given up", for_good=True)
+    return await _withdraw(client, base, raised, headers)
+
+
+def _identifier(payload: dict[str, Any]) -> str:
+    return f"{IDENTIFIER_SYSTEM}|{next(i['value'] for i in payload['identifier'])}"
+
+
+async def _withdraw(client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str]) -> str:
+    """Say in the EHR that a notice is over, and leave alone what people made of it; returns where it is."""
+    if not raised.location:  # the server did not tell where it put it
+        url = f"{base}/{raised.channel}?identifier={quote(_identifier(raised.payload))}"
+        await _ask(client, "PUT", url, headers, orjson.dumps(notices.withdrawn(raised.payload)))
+        return ""
+    url = f"{base}/{raised.location}"
+    content = raised.payload | {"id": raised.location.rpartition("/")[2]}
+    try:
+        found = await _ask(client, "GET", url, {k: v for k, v in headers.items() if k != "Content-Type"})
+    except _Refused as why:
+        if why.status in (404, 410):
+            return str(raised.location)  # somebody deleted it: it must not come back
+        if why.status not in (401, 403, 405):  # with the right to write alone, it is written as it was
+            raise
+    else:
+        content = _same(found, content)
+        if found.headers.get("etag"):
+            headers = headers | {"If-Match": found.headers["etag"]}
+    if not notices.over(content):
+        await _ask(client, "PUT", url, headers, orjson.dumps(notices.withdrawn(content)))
     return str(raised.location)
+
+
+def _same(found: httpx.Response, known: dict[str, Any]) -> dict[str, Any]:
+    """The resource as the EHR holds it now; as it was told when the answer is something else."""
+    try:
+        content = orjson.loads(found.content)
+    except orjson.JSONDecodeError:
+        return known
+    same = isinstance(content, dict) and content.get("resourceType") == known["resourceType"]
+    return content if same else known
 
 
 def _location(answer: httpx.Response, channel: str) -> str:
@@ -233,17 +314,18 @@ def _location(answer: httpx.Response, channel: str) -> str:
 
 
 async def _ask(
-    client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str], body: bytes
+    client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str], body: bytes | None = None
 ) -> httpx.Response:
     try:
         answer = await client.request(method, url, headers=headers, content=body)
     except httpx.HTTPError as error:
-        raise _Refused(f"could not be reached ({type(error).__name__})") from None
+        raise _Refused(f"could not be reached ({type(error).__name__})", away=True) from None
     if answer.is_success:
         return answer
     # A server that understood and refused will refuse again; overload and faults pass.
     raise _Refused(
         f"answered {answer.status_code}",
+        status=answer.status_code,
         for_good=400 <= answer.status_code < 500
         and answer.status_code not in (401, 403, 408, 409, 412, 423, 425, 429),
     )

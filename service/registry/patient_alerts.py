@@ -15,6 +15,8 @@ What = Literal["opened", "raised", "lowered", "due-again", "resolved", "reopened
 _OF_A_CALL = frozenset({"data-unavailable", "medication-unrecognized", "dose-unreadable"})
 #: The mildest severity that is worth somebody's attention between visits.
 _LEAST = SEVERITY_RANK["warning"]
+#: A sweep that begins a little earlier in the day than the one a week before (a busy minute, summer time) still counts as a week later.
+_SLACK = timedelta(hours=12)
 
 
 class LiveAlert(Struct, frozen=True):
@@ -62,14 +64,18 @@ def changes(
         as_of: the moment of the evaluation.
         due_again_after: an open alert is brought up again after so long.
 
-    An alert that a person closed stays closed while its finding lasts, unless the finding becomes more severe.
+    An alert that a person closed stays closed while its finding lasts, unless the finding becomes more severe. While a rule
+    fails nothing is resolved: its findings are missing because nobody looked.
     """
+    findings = list(findings)
     wanted = alertable(findings)
+    looked = not any(f.code == "data-unavailable" and f.subject.startswith("rule:") for f in findings)
     done: list[Change] = []
     for alert in live:
         finding = wanted.pop((alert.code, alert.subject), None)
         if finding is None:
-            done.append(Change("resolved", alert.code, alert.subject, alert.severity, "", alert.id))
+            if looked:
+                done.append(Change("resolved", alert.code, alert.subject, alert.severity, "", alert.id))
             continue
         now, before = SEVERITY_RANK[finding.severity], SEVERITY_RANK[alert.severity]
         what: What | None = None
@@ -77,7 +83,7 @@ def changes(
             what = "reopened" if alert.state == "closed" else "raised"
         elif now < before:
             what = "lowered"
-        elif alert.state == "open" and as_of - alert.notified_at >= due_again_after:
+        elif alert.state == "open" and as_of - alert.notified_at >= due_again_after - _SLACK:
             what = "due-again"
         if what is not None:
             done.append(Change(what, alert.code, alert.subject, finding.severity, finding.summary, alert.id))

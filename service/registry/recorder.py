@@ -9,8 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import Policy
@@ -23,6 +25,8 @@ log = logging.getLogger("service.registry")
 _CAPACITY = 50_000
 _BATCH = 500
 _PAUSE_SECONDS = 0.5
+#: The database is away, busy or not yet upgraded: what waits is written later. Anything else lies in a record.
+_AWAY = (OperationalError, InterfaceError, ProgrammingError, NoConnection)
 
 
 class Call(Struct, frozen=True):
@@ -107,23 +111,54 @@ class Recorder:
         size = min(len(self._queue), _BATCH)
         batch = [self._queue[i] for i in range(size)]
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(HookCall), [_call_row(c) for c in batch])
-                cards = [row for c in batch for row in _card_rows(c)]
-                if cards:
-                    connection.execute(insert(CardShown), cards)
-                self._remember(connection, batch)
-        except SQLAlchemyError as error:
-            log.error("calls could not be recorded, trying again: %s", type(error).__name__)
-            self._on_queue(len(self._queue))
-            self._closing.wait(1.0)
-            return False
+            self._store(batch)
+        except _AWAY as error:
+            return self._later(error)
+        except Exception as error:
+            # One record must not keep the others, and all that follow, from being written.
+            log.error("calls could not be recorded together, trying each: %s", type(error).__name__)
+            return self._write_each(size)
+        self._done(size)
+        return True
+
+    def _write_each(self, size: int) -> bool:
+        for _ in range(size):
+            call = self._queue[0]
+            # What is remembered of the patient is dropped first, the call itself last.
+            for attempt in (call, replace(call, facts=None)):
+                try:
+                    self._store([attempt])
+                except _AWAY as error:
+                    return self._later(error)
+                except Exception as error:
+                    log.error("a call could not be recorded: %s", type(error).__name__)
+                else:
+                    break
+            else:
+                self._on_drop(1)
+            self._done(1)
+        return True
+
+    def _store(self, batch: list[Call]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(insert(HookCall), [_call_row(c) for c in batch])
+            cards = [row for c in batch for row in _card_rows(c)]
+            if cards:
+                connection.execute(insert(CardShown), cards)
+            self._remember(connection, batch)
+
+    def _later(self, error: SQLAlchemyError) -> bool:
+        log.error("calls could not be recorded, trying again: %s", type(error).__name__)
+        self._on_queue(len(self._queue))
+        self._closing.wait(1.0)
+        return False
+
+    def _done(self, size: int) -> None:
         with self._written:
             for _ in range(size):
                 self._queue.popleft()
             self._written.notify_all()
         self._on_queue(len(self._queue))
-        return True
 
     def _remember(self, connection: Connection, batch: list[Call]) -> None:
         """Bring the roster up to date; of several calls on one patient the last one knows most."""

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir import snapshot as fhir_snapshot
-from service.fhir.client import FetchFailed, FhirServer
+from service.fhir.client import FhirServer
 from service.fhir.gather import Gathered, gather
 from service.fhir.queries import QUERIES
-from service.registry.roster import aware, enrol
+from service.fhir.resources import Patient, Resource
+from service.registry.roster import aware, enrol, facts_of
 from service.registry.roster_tables import RegisteredPatient
 from service.registry.watch import Watch
 
+log = logging.getLogger("service.registry")
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
+#: Columns that tell what is to be read of a patient.
+READING = (_patients.c.refreshed_at, _patients.c.read_whole_at)
 #: Patients read side by side: an EHR's server has other work too.
 _SIDE_BY_SIDE = 4
 _DEADLINE_SECONDS = 30.0
 _BATCH = 50
 #: Results written while the last refresh ran may carry an earlier stamp.
 OVERLAP = timedelta(hours=1)
+#: What an EHR deletes is not among what changed: so often everything is read.
+_WHOLE_EVERY = timedelta(days=7)
 
 
 class Refreshed(Struct):
-    """What a refresh did."""
+    """What a refresh did: patients read, of these some in part only, and patients who could not be read."""
 
     patients: int = 0
     failed: int = 0
+    partly: int = 0
 
 
 async def refresh(
@@ -62,7 +72,7 @@ async def refresh(
     while True:
         with engine.connect() as connection:
             rows = connection.execute(
-                select(_patients.c.id, _patients.c.patient_id, _patients.c.refreshed_at)
+                select(_patients.c.id, _patients.c.patient_id, *READING)
                 .where(
                     _patients.c.site == watch.site,
                     _patients.c.state.in_(("on", "stopped")),
@@ -75,15 +85,19 @@ async def refresh(
         if not rows:
             return done
         last_id = rows[-1].id
-        bearer = await token() if token is not None else ""
-        server = FhirServer(watch.fhir_server, client, bearer)
+        if token is not None:
+            await token()  # without one nothing can be read: that is no fault of a patient
+
+        async def server() -> FhirServer:
+            return FhirServer(watch.fhir_server, client, await token() if token is not None else "")
+
         await _read_all(engine, watch, server, rows, now, done, on_patient)
 
 
 async def _read_all(
     engine: Engine,
     watch: Watch,
-    server: FhirServer,
+    new_server: Callable[[], Awaitable[FhirServer]],
     rows: Sequence[Any],
     now: datetime,
     done: Refreshed,
@@ -91,40 +105,146 @@ async def _read_all(
 ) -> None:
     turn = asyncio.Semaphore(_SIDE_BY_SIDE)
 
-    async def one(row: Any) -> tuple[Any, Gathered] | None:
+    async def one(row: Any) -> tuple[Any, Gathered, bool] | None:
         async with turn:
-            since = aware(row.refreshed_at)
+            whole = whole_is_due(row, now)
+            since = None if whole else aware(row.refreshed_at)
             try:
+                server = await new_server()  # a token may end while a batch is read
                 gathered = await gather({}, _queries(row.patient_id, since), server, _DEADLINE_SECONDS)
-            except FetchFailed:
+                if not whole and _unread(gathered):  # a server that does not know _lastUpdated, for one
+                    whole = True
+                    gathered = await gather({}, _queries(row.patient_id, None), server, _DEADLINE_SECONDS)
+            except Exception as error:
+                log.warning("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
                 return None
-            return row, gathered
+            return None if _gone(gathered, whole=whole) else (row, gathered, whole)
 
     for read in await asyncio.gather(*(one(row) for row in rows)):
-        if read is None or all(d.state == "unavailable" for d in read[1].sources.values()):
+        if read is None:
             done.failed += 1
         else:
-            row, gathered = read
-            await asyncio.to_thread(keep, engine, watch, row, gathered, now, whole=row.refreshed_at is None)
-            done.patients += 1
+            await _keep_one(engine, watch, *read, now, done)
         on_patient()
 
 
-def keep(engine: Engine, watch: Watch, row: Any, gathered: Gathered, now: datetime, *, whole: bool) -> None:
-    """Put what was read of one patient into the registry. ``whole``: everything was asked for, not only what changed."""
-    if not whole:
-        # Only what changed was asked for: it adds to what is known and replaces nothing but itself.
-        for data in gathered.sources.values():
-            if data.state == "complete":
-                data.state = "incomplete"
-    snapshot = fhir_snapshot.build(
-        patient_id=row.patient_id, hook="sweep", zone=watch.zone, gathered=gathered
-    )
-    with engine.begin() as connection:
-        enrol(connection, watch.site, watch.policy, snapshot, now, by="refresh")
-        connection.execute(
-            update(_patients).where(_patients.c.id == row.id).values(refreshed_at=now.astimezone(UTC))
+async def _keep_one(
+    engine: Engine, watch: Watch, row: Any, gathered: Gathered, whole: bool, now: datetime, done: Refreshed
+) -> None:
+    try:
+        all_read = await asyncio.to_thread(keep, engine, watch, row, gathered, now, whole=whole)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # one patient's resources must not keep the others from being read
+        log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
+        done.failed += 1
+        return
+    done.patients += 1
+    done.partly += not all_read
+
+
+def whole_is_due(row: Any, now: datetime) -> bool:
+    """True when everything is to be read of a patient, not only what changed."""
+    whole_at = aware(row.read_whole_at)
+    return row.refreshed_at is None or whole_at is None or now - whole_at >= _WHOLE_EVERY
+
+
+def _unread(gathered: Gathered) -> list[str]:
+    return [source for source, data in gathered.sources.items() if data.state == "unavailable"]
+
+
+def _gone(gathered: Gathered, *, whole: bool) -> bool:
+    """Nothing could be read, or the EHR has no such patient any more: deleted, or merged into another.
+
+    An empty answer for such a patient is not taken for the end of treatment.
+    """
+    data = gathered.sources.values()
+    if all(d.state == "unavailable" for d in data):
+        return True
+    if any(merged_away(r) for d in data for r in d.resources):
+        return True
+    return whole and gathered.state("patient") == "unavailable" and not any(d.resources for d in data)
+
+
+def merged_away(resource: Resource) -> bool:
+    """True for a Patient whom the EHR replaced by another one (``link.type`` = replaced-by)."""
+    if type(resource) is not Patient or not len(resource.link):
+        return False
+    try:
+        return any(
+            link.type == "replaced-by" for link in msgspec.json.decode(resource.link, type=list[_Link])
         )
+    except msgspec.DecodeError:
+        return False
+
+
+class _Link(Struct):
+    """``Patient.link``."""
+
+    type: str = ""
+
+
+def keep(
+    engine: Engine,
+    watch: Watch,
+    row: Any,
+    gathered: Gathered,
+    now: datetime,
+    *,
+    whole: bool,
+    deleted: frozenset[str] = frozenset(),
+) -> bool:
+    """Put what was read of one patient into the registry; True when nothing is missing that could be read before.
+
+    Args:
+        engine: database.
+        watch: the site.
+        row: the patient (id, patient_id).
+        gathered: what was read.
+        now: the moment.
+        whole: everything was asked for, not only what changed.
+        deleted: references of resources that the EHR deleted.
+
+    While something is missing, the next reading asks for it from the same moment on.
+    """
+    with engine.begin() as connection:
+        before = facts_of(connection, watch.site, row.patient_id)
+        once_read = (
+            {s for s, state in before[0].sources.items() if state != "unavailable"} if before else set()
+        )
+        all_read = not any(
+            data.state != "complete" and (source in once_read or data.state == "incomplete")
+            for source, data in gathered.sources.items()
+        )
+        if not whole:
+            # Only what changed was asked for: it adds to what is known and replaces nothing but itself.
+            for data in gathered.sources.values():
+                if data.state == "complete":
+                    data.state = "incomplete"
+        snapshot = fhir_snapshot.build(
+            patient_id=row.patient_id,
+            hook="sweep",
+            zone=watch.zone,
+            gathered=gathered,
+            maps=watch.maps,
+            smoke_free_wards=watch.smoke_free_wards,
+            pathway=watch.pathway,
+        )
+        reread = {
+            f"{type(r).__name__}/{r.id}" for d in gathered.sources.values() for r in d.resources if r.id
+        }
+        enrol(connection, watch.site, watch.policy, snapshot, now, by="refresh", reread=reread | deleted)
+        if all_read:
+            connection.execute(
+                update(_patients).where(_patients.c.id == row.id).values(**read_at(now, whole=whole))
+            )
+    return all_read
+
+
+def read_at(now: datetime, *, whole: bool) -> dict[str, datetime]:
+    """The columns that say when a patient was read."""
+    at = now.astimezone(UTC)
+    return {"refreshed_at": at} | ({"read_whole_at": at} if whole else {})
 
 
 def _queries(patient_id: str, since: datetime | None) -> dict[str, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -65,8 +65,9 @@ def enrol(
     snapshot: PatientSnapshot,
     as_of: datetime,
     by: str = "hook",
+    reread: Collection[str] = frozenset(),
 ) -> int | None:
-    """Remember what a call or a refresh knows of a patient on clozapine; returns the row id.
+    """Remember what a call or a refresh knows of a patient on clozapine; returns the row id. ``reread``: see ``remembered.update``.
 
     A patient who is not on clozapine is not enrolled (None), but one who is registered is kept up to date, also when
     clozapine has stopped. Patients who were taken off the roster by a person stay off.
@@ -83,7 +84,7 @@ def enrol(
         with suppress(
             msgspec.ValidationError
         ):  # facts of an older version: what the call knows replaces them
-            kept = remembered.update(remembered.load(row.facts), kept)
+            kept = remembered.update(remembered.load(row.facts), kept, reread)
     case = Case(kept, policy, as_of)
     if row is None and not case.on_clozapine:
         return None

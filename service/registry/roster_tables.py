@@ -48,6 +48,8 @@ class RegisteredPatient(SQLModel, table=True):
     facts: str = Field(sa_column=Column(Text, nullable=False))
     facts_at: datetime = Field(sa_column=_moment())
     refreshed_at: datetime | None = Field(default=None, sa_column=_moment(null=True))
+    #: The last time everything was read, not only what changed.
+    read_whole_at: datetime | None = Field(default=None, sa_column=_moment(null=True))
     #: The last sweep that evaluated the patient, and how many did.
     swept_run: int = Field(default=0)
     swept_at: datetime | None = Field(default=None, sa_column=_moment(null=True))

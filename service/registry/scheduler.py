@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from multiprocessing import get_context
 
 import httpx
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
@@ -72,6 +73,7 @@ class Scheduler:
         self._on_sweep = on_sweep
         self._on_delivery = on_delivery
         self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._notes: list[str] = []
         #: Why the last sweep did not end well; empty when it did.
         self.trouble = ""
 
@@ -105,9 +107,10 @@ class Scheduler:
     def _planned(self) -> None:
         # Replicas wake at the same minute: the minute names the run that they share.
         planned = self._clock().astimezone(UTC).replace(second=0, microsecond=0)
+        self._notes.clear()
         try:
             asyncio.run(self.run(planned))
-            self.trouble = ""
+            self.trouble = "; ".join(self._notes)
         except Exception as error:
             self.trouble = f"the last sweep stopped ({type(error).__name__})"
             log.error("sweep of %s: %s", self._watch.site, self.trouble)
@@ -121,20 +124,28 @@ class Scheduler:
         if self._watch.fhir_server and self._tokens is not None:
             async with self._new_client() as client:
                 try:
-                    read = await refresh(self._engine, self._watch, client, now, token=self._tokens(client))
+                    async with alone(self._engine, f"refresh {self._watch.site}"):
+                        read = await read_anew(self._engine, self._watch, client, now, self._tokens(client))
                     log.info(
                         "sweep of %s: %d patients read anew, %d failed",
                         self._watch.site,
                         read.patients,
                         read.failed,
                     )
+                    if read.failed or read.partly:
+                        self._notes.append(f"{read.failed + read.partly} patients could not be read anew")
                 except FetchFailed as why:
+                    self._notes.append(f"patients could not be read anew: {why}")
                     log.warning("sweep of %s goes on with what is known: %s", self._watch.site, why)
         run = start_run(self._engine, self._watch.site, planned_for, now)
         url = self._engine.url.render_as_string(hide_password=False)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
             summary = await asyncio.wrap_future(processes.submit(sweep_in_process, url, self._watch, run))
         log.info("sweep of %s: %d patients, alerts %s", self._watch.site, summary.patients, summary.changes)
+        if summary.unreadable or summary.faults:
+            self._notes.append(
+                f"{summary.unreadable} patients could not be evaluated, {summary.faults} rules failed"
+            )
         self._on_sweep(summary)
         await self.deliver()
         return summary
@@ -170,11 +181,39 @@ async def read_anew(
 ) -> Refreshed:
     """Read a site's patients: with Bulk Data where that is wanted and to be had, else one by one. Raises FetchFailed."""
     if watch.bulk:
-        read = await bulk.export(engine, watch, client, now, token=token)
-        if read is not None:
-            return read
-        log.info("%s: the server has no $export, patients are read one by one", watch.site)
+        try:
+            read = await bulk.export(engine, watch, client, now, token=token)
+        except FetchFailed as why:
+            log.warning("%s: patients are read one by one, %s", watch.site, why)
+        else:
+            if read is not None:
+                return read
+            log.info("%s: the server has no $export, patients are read one by one", watch.site)
     return await refresh(engine, watch, client, now, token=token, on_patient=on_patient)
+
+
+@asynccontextmanager
+async def alone(engine: Engine, work: str, pause_seconds: float = 5.0) -> AsyncIterator[None]:
+    """Do a piece of work while no other replica does the same; wait for one that does (PostgreSQL; with SQLite there is one).
+
+    Without it every replica would read every patient, and the first to finish would sweep what the others still read.
+    """
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    key = {"work": f"clozapine-cds {work}"}
+    connection = await asyncio.to_thread(engine.connect)
+    try:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        ask = text("SELECT pg_try_advisory_lock(hashtextextended(:work, 0))")
+        while True:
+            if connection.execute(ask, key).scalar_one():
+                break
+            await asyncio.sleep(pause_seconds)
+        yield
+    finally:
+        connection.invalidate()  # the lock ends with the connection, whatever happened on it
+        connection.close()
 
 
 def sweep_in_process(url: str, watch: Watch, run: int) -> Summary:

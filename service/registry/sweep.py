@@ -8,11 +8,12 @@ patients (``FOR UPDATE SKIP LOCKED``); SQLite has one writer at a time.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
@@ -34,7 +35,11 @@ _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
 _events = AlertEvent.__table__  # type: ignore[attr-defined]
 _runs = SweepRun.__table__  # type: ignore[attr-defined]
+log = logging.getLogger("service.registry")
 _BATCH = 200
+#: A patient may be held for a moment by a call or another worker, or by one that dies: looked for again so often (seconds apart).
+_LOOKS = 10
+_PAUSE_SECONDS = 0.5
 _WATCHED = ("on", "stopped")
 
 
@@ -43,7 +48,10 @@ class Summary(Struct):
 
     run: int
     patients: int = 0
+    #: Patients that could not be evaluated: their alerts stay as they are.
     unreadable: int = 0
+    #: Rules that failed, counted per patient: nothing is resolved for such a patient.
+    faults: int = 0
     changes: dict[str, int] = {}
 
     def count(self, change: Change) -> None:
@@ -105,12 +113,24 @@ def sweep(
         as_of = aware(connection.execute(select(_runs.c.as_of).where(_runs.c.id == run)).scalar_one())
     assert as_of is not None
     summary = Summary(run)
+
+    def failed(rule: str, fault: Exception) -> None:
+        summary.faults += 1
+        if on_fault is not None:
+            on_fault(rule, fault)
+
+    looks = 0
     while not stop():
         with engine.begin() as connection:
-            done = _batch(connection, watch, run, as_of, batch, summary, on_fault)
-        if not done:
+            done = _batch(connection, watch, run, as_of, batch, summary, failed)
+        if done:
+            looks = 0
+            on_batch(done)
+            continue
+        looks += 1
+        if looks > _LOOKS or not remaining(engine, watch.site, run):
             break
-        on_batch(done)
+        time.sleep(_PAUSE_SECONDS)
     if not remaining(engine, watch.site, run):
         with engine.begin() as connection:
             connection.execute(
@@ -157,15 +177,18 @@ def _batch(
     for row in rows:
         try:
             case = _case(row.facts, flags.get(row.id, ()), watch, as_of)
-        except msgspec.ValidationError:
-            summary.unreadable += 1  # refreshed on the next visit; its alerts stay as they are
+            findings = evaluate_case(case, on_fault=on_fault)
+            standing = standing_of(case)
+        except (
+            Exception
+        ) as error:  # facts of another version, or a fault: one patient must not stop the others' sweep
+            log.error("a patient of %s could not be evaluated: %s", watch.site, type(error).__name__)
+            summary.unreadable += 1
             unread.append({"row": row.id})
             continue
-        findings = evaluate_case(case, on_fault=on_fault)
         for change in changes(live.get(row.id, ()), findings, as_of, watch.due_again_after):
             _apply(connection, watch, row.id, row.patient_id, change, _finding(findings, change), at)
             summary.count(change)
-        standing = standing_of(case)
         standings.append(
             {
                 "row": row.id,
@@ -174,6 +197,8 @@ def _batch(
                 "new_stopped": standing.stopped_at,
                 "new_interval": standing.interval_days,
                 "new_due": standing.next_due,
+                "new_anc": standing.last_anc,
+                "new_anc_at": standing.last_anc_at.astimezone(UTC) if standing.last_anc_at else None,
             }
         )
     done = {"swept_run": run, "swept_at": at, "sweeps": _patients.c.sweeps + 1, "policy": watch.policy.id}
@@ -187,6 +212,8 @@ def _batch(
                 stopped_at=bindparam("new_stopped"),
                 interval_days=bindparam("new_interval"),
                 next_due=bindparam("new_due"),
+                last_anc=bindparam("new_anc"),
+                last_anc_at=bindparam("new_anc_at"),
                 **done,
             ),
             standings,

@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from service.alerts.policy import Policy
+from service.fhir.snapshot import NO_MAPS, SiteMaps
 
 Channel = Literal["Task", "Flag", "CommunicationRequest", "DetectedIssue", "webhook"]
 
@@ -26,6 +27,9 @@ class Watch(Struct, frozen=True):
         fhir_server: where to.
         webhook: address that is told of every change.
         bulk: read the site with Bulk Data where the server has it.
+        maps: the site's own codes and units.
+        smoke_free_wards: an admission to this site stops smoking.
+        pathway: the site wants information on treatment resistance.
     """
 
     site: str
@@ -38,6 +42,9 @@ class Watch(Struct, frozen=True):
     fhir_server: str = ""
     webhook: str = ""
     bulk: bool = False
+    maps: SiteMaps = NO_MAPS
+    smoke_free_wards: bool = False
+    pathway: bool = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:

@@ -27,11 +27,20 @@ _KINDS = {
 }  # fmt: skip
 _BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
 _VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
-_NOT_TAKEN: dict[str, dict[str, Any]] = {
+#: Words before the drug: how the order differs from a plain one.
+_SORTS: dict[str, dict[str, Any]] = {
     "cancelled ": {"status": "cancelled"},
     "on-hold ": {"status": "on-hold"},
+    "completed ": {"status": "completed"},
     "unknown ": {"status": "unknown"},
     "do not give ": {"doNotPerform": True},
+    "proposed ": {"intent": "proposal"},
+    "optional ": {"intent": "option"},
+    "planned ": {"intent": "plan"},
+    "reported ": {"intent": "plan", "reportedBoolean": True},
+    "inpatient ": {"category": [{"coding": [{"code": "inpatient"}]}]},
+    "outpatient ": {"category": [{"coding": [{"code": "outpatient"}]}]},
+    "discharge ": {"category": [{"coding": [{"code": "discharge"}]}]},
 }
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
@@ -114,9 +123,18 @@ def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith(("stop ", "cancel ")):
         return _stopped(text, index)
-    for word, change in _NOT_TAKEN.items():
+    for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
+    if " linked to " in text or " part of " in text:
+        plain, link, target = re.split(r" (linked to|part of) ", text)
+        related = {"reference": f"MedicationRequest/{target}"}
+        change = (
+            {"priorPrescription": related}
+            if link == "linked to"
+            else {"intent": "instance-order", "basedOn": [related]}
+        )
+        return _order(plain, index, draft=draft) | change
     if text.startswith("clozapine steps "):
         steps, _, since = text.removeprefix("clozapine steps ").partition(" since ")
         made = _titration(steps, f"draft-{index}" if draft else f"mr-{index}", "draft" if draft else "active")
@@ -128,16 +146,18 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith("completed "):
         return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: every (\d) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, bedtime, supply, since, begin, end = match.groups()
+    name, mg, times, every, bedtime, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+    if every:
+        made["dosageInstruction"][0]["timing"]["repeat"]["period"] = int(every)
     if bedtime:
         made["dosageInstruction"][0]["timing"]["repeat"]["when"] = ["HS"]
     if supply:

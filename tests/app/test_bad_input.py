@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.data import anc, bundle, call, clozapine, codes, on_clozapine, order, prefetch
@@ -197,3 +198,126 @@ def test_one_bad_resource_never_spoils_a_call(client: httpx.Client) -> None:
     )
     assert found[0] == ("anc-severe-neutropenia", "critical")
     assert ("data-unavailable", "warning") in found
+
+
+def test_a_byte_order_mark_is_no_fault(client: httpx.Client) -> None:
+    """Clients on .NET send one."""
+    body = orjson.dumps(call("order-sign", prefetch(counts=None), clozapine(12.5)))
+    plain, marked = (
+        client.post(_SIGN, content=start + body, headers=_JSON) for start in (b"", b"\xef\xbb\xbf")
+    )
+    assert marked.status_code == 200
+    assert codes(marked.json()) == codes(plain.json()) != []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize(
+    "path", ["/cds-services/", "/cds-services/nobody", "/cds-services/clozapine-order-sign/"]
+)
+def test_an_address_that_does_not_exist_is_404_with_any_method(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    """405 “Use POST” would send its author to an address that is not there either."""
+    response = client.request(method, path)
+    assert response.status_code == 404
+    text = response.json()["issue"][0]["details"]["text"]
+    assert "GET /cds-services lists them" in text
+    assert "clozapine-order-sign" in text
+
+
+@pytest.mark.parametrize("path", ["/health", "/policies", "/metrics"])
+def test_405_says_what_to_use(client: httpx.Client, path: str) -> None:
+    response = client.post(path)
+    assert response.status_code == 405
+    assert response.json()["issue"][0]["details"]["text"] == "Use GET or HEAD on this address."
+
+
+def test_a_patient_reference_without_an_id_is_refused(client: httpx.Client) -> None:
+    body = call("order-sign", prefetch(counts=None), clozapine(12.5))
+    body["context"]["patientId"] = "Patient/"
+    response = client.post(_SIGN, json=body)
+    assert response.status_code == 400
+    assert response.json()["issue"][0]["expression"] == ["context.patientId"]
+
+
+def _select(selections: list[str], *entries: Any) -> dict[str, Any]:
+    body = call("order-select", prefetch())
+    body["context"] |= {
+        "selections": selections,
+        "draftOrders": {"resourceType": "Bundle", "entry": list(entries)},
+    }
+    return body
+
+
+def _without_id(resource: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != "id"}
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        "MedicationRequest/draft-1",
+        "draft-1",
+        "https://ehr.example/fhir/MedicationRequest/draft-1",
+        "MedicationRequest/draft-1/_history/3",
+    ],
+)
+def test_a_selection_names_its_draft_in_any_form(client: httpx.Client, selection: str) -> None:
+    found = _cards(client, _select([selection], {"resource": clozapine()}, {"resource": order("ibuprofen")}))
+    assert found == [("anc-missing", "critical")]
+
+
+def test_a_draft_without_an_id_is_known_by_its_full_url(client: httpx.Client) -> None:
+    entry = {"fullUrl": "urn:uuid:0f3a", "resource": _without_id(clozapine())}
+    other = {"fullUrl": "urn:uuid:77aa", "resource": _without_id(order("ibuprofen"))}
+    assert _cards(client, _select(["urn:uuid:0f3a"], entry, other)) == [("anc-missing", "critical")]
+    assert _cards(client, _select(["urn:uuid:77aa"], entry, other)) == []
+
+
+def test_a_product_without_an_id_is_known_by_its_full_url(client: httpx.Client) -> None:
+    draft = clozapine()
+    product = {"resourceType": "Medication", "code": draft.pop("medicationCodeableConcept")}
+    draft["medicationReference"] = {"reference": "urn:uuid:5b1c"}
+    body = _select([], {"resource": draft}, {"fullUrl": "urn:uuid:5b1c", "resource": product}) | {
+        "hook": "order-sign"
+    }
+    assert ("anc-missing", "critical") in _cards(client, body)
+
+
+def test_a_selected_order_that_was_not_sent_is_said_and_no_draft_passes_unseen(client: httpx.Client) -> None:
+    body = _select(["MedicationRequest/elsewhere"], {"resource": clozapine()})
+    assert _cards(client, body) == [("anc-missing", "critical"), ("data-unavailable", "warning")]
+    assert _cards(client, _select(["MedicationRequest/elsewhere"])) == [("data-unavailable", "warning")]
+    # What is no medication is none of this service's business.
+    assert _cards(client, _select(["NutritionOrder/elsewhere"], {"resource": clozapine()})) == []
+
+
+@pytest.mark.parametrize(
+    "medication",
+    [
+        {"medicationReference": {"reference": "Medication/m-9"}},
+        {"medicationCodeableConcept": {"coding": [{"system": "urn:oid:1.2.3", "code": "4711"}]}},
+    ],
+    ids=("reference", "local code"),
+)
+def test_an_order_whose_drug_cannot_be_known_is_never_silent(
+    client: httpx.Client, medication: dict[str, Any]
+) -> None:
+    nameless = {n: v for n, v in order("x").items() if n != "medicationCodeableConcept"}
+    assert _cards(client, call("order-sign", prefetch(), nameless | medication)) == [
+        ("data-unavailable", "warning")
+    ]
+    # Before a drug is chosen there is nothing to know (R5b).
+    assert _cards(client, call("order-sign", prefetch(), nameless)) == []
+
+
+@pytest.mark.parametrize(("odd", "also"), [(None, []), ("x", [("data-unavailable", "warning")])])
+def test_an_entry_that_is_none_costs_only_itself(
+    client: httpx.Client, odd: Any, also: list[tuple[str, str]]
+) -> None:
+    body = _select([], odd, {"resource": clozapine()}) | {"hook": "order-sign"}
+    assert _cards(client, body) == [("anc-missing", "critical"), *also]
+    counts = {"resourceType": "Bundle", "entry": [odd, {"resource": anc(0.4)}]}
+    found = _cards(client, call("order-sign", prefetch(counts=counts), clozapine()))
+    assert ("anc-severe-neutropenia", "critical") in found
+    assert set(also) <= set(found)

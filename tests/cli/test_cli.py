@@ -216,3 +216,73 @@ def test_policy_diff_as_table_and_json() -> None:
     unknown = run("policy", "diff", "uk-smpc", "mars-2030")
     assert unknown.returncode == 1
     assert "unknown policy 'mars-2030'" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("zz",), "No such command 'zz'."),
+        (("check",), "FILES"),
+        (("serve", "--port", "abc"), "'--port'"),
+        (("serve", "--port", "99999"), "65535. See"),
+        (("policy", "show", "--colour"), "No such option"),
+        (("registry", "delete", "p"), "'--by'"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(arguments: tuple[str, ...], says: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("clozapine-cds")
+    assert says.casefold() in line.casefold()
+    assert line.endswith("--help.")
+
+
+def test_a_group_without_a_command_prints_its_help() -> None:
+    done = run("policy")
+    assert done.returncode == 2
+    assert "validate" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=("not text", "a folder"))
+def test_a_policy_file_that_is_none_is_a_sentence(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "ours.toml"
+    file.mkdir() if content is None else file.write_bytes(content)
+    done = run("policy", "validate", str(file))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "ours.toml" in line
+
+
+def test_a_database_of_another_make_is_refused_without_its_password() -> None:
+    done = run("db", "upgrade", CLOZAPINE_CDS_DATABASE_URL="mysql://cds:hush@db.example/cds")
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("clozapine-cds cannot start: database_url: ")
+    assert "PostgreSQL" in line
+    assert "hush" not in line
+
+
+def test_a_port_that_is_taken_stops_the_start_before_anything_is_promised() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", str(port))
+    assert done.returncode == 3
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert str(port) in line
+    assert "--port" in line
+
+
+def test_check_reads_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "request.json"
+    file.write_bytes(b"\xef\xbb\xbf" + Path(_example("severe-neutropenia")).read_bytes())
+    assert run("check", str(file), *AS_OF).returncode == 2
+
+
+def test_the_hint_for_the_first_ehr_names_its_table(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cds.db"
+    run("db", "upgrade", CLOZAPINE_CDS_DATABASE_URL=url)
+    assert "[[ehr]]" in run("ehr", "list", CLOZAPINE_CDS_DATABASE_URL=url).stdout

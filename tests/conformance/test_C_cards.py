@@ -203,3 +203,29 @@ def test_C11_links_are_absolute_and_lead_somewhere(cards: list[dict[str, Any]], 
 def test_C12_no_system_actions(client: httpx.Client) -> None:
     for body in _CALLS.values():
         assert "systemActions" not in client.post(f"/cds-services/clozapine-{body['hook']}", json=body).json()
+
+
+def test_C1_a_rechallenge_names_the_count_it_is_about(client: httpx.Client) -> None:
+    """“A severe reaction in the record” would send its reader searching."""
+    old = anc(0.3, 730, id="anc-old")
+    sent = prefetch(counts=bundle(old, anc(3.1, 2)), medications=bundle(on_clozapine()))
+    answer = client.post(
+        "/cds-services/clozapine-order-sign", json=call("order-sign", sent, clozapine(300))
+    ).json()
+    (card,) = [c for c in answer["cards"] if c["source"]["topic"]["code"] == "rechallenge-caution"]
+    assert card["summary"] == (
+        "ANC 300/µL on 2024-11-20 in the record: rechallenge only if the benefit outweighs the risk."
+    )
+
+
+def test_C1_a_lost_record_is_told_by_its_part_of_the_chart(client: httpx.Client) -> None:
+    sent = prefetch(counts=bundle(anc(3.1, 2, patient="somebody-else")))
+    answer = client.post(
+        "/cds-services/clozapine-order-sign", json=call("order-sign", sent, clozapine())
+    ).json()
+    (card,) = [c for c in answer["cards"] if c["source"]["topic"]["code"] == "data-unavailable"]
+    assert card["summary"].startswith(
+        "Clozapine check incomplete: part of the blood counts could not be read."
+    )
+    assert "Blood counts (Observation) – left out: it belongs to another patient" in card["detail"]
+    assert "somebody-else" not in card["detail"]

@@ -45,13 +45,34 @@ def _overridden(card: str, **more: Any) -> dict[str, Any]:
             {"card": "c", "outcome": "overridden", "outcomeTimestamp": "2026-11-20T10:05:00"},
             "feedback[0].outcomeTimestamp",
         ),
-        ({"card": 7, "outcome": "overridden", "outcomeTimestamp": _AT}, "feedback[0].card"),
+        ({"card": 7, "outcome": "overridden", "outcomeTimestamp": _AT}, "feedback[0].card must be a string."),
+        ({"outcome": "overridden", "outcomeTimestamp": _AT}, "feedback[0].card is required."),
+        ("x", "feedback[0] must be an object."),
+        (
+            {"card": "c", "outcome": "overridden", "outcomeTimestamp": _AT, "overrideReason": {"reason": []}},
+            "feedback[0].overrideReason.reason must be an object.",
+        ),
+        ({"card": "c\0", "outcome": "overridden", "outcomeTimestamp": _AT}, "NUL"),
+        # Instants that exist in no calendar once they are read in UTC.
+        (
+            {"card": "c", "outcome": "overridden", "outcomeTimestamp": "9999-12-31T23:59:59-14:00"},
+            "feedback[0].outcomeTimestamp",
+        ),
+        (
+            {"card": "c", "outcome": "overridden", "outcomeTimestamp": "0001-01-01T00:00:00+14:00"},
+            "feedback[0].outcomeTimestamp",
+        ),
     ],
 )
-def test_F1_items_are_checked(client: httpx.Client, item: dict[str, Any], names: str) -> None:
+def test_F1_items_are_checked(client: httpx.Client, item: Any, names: str) -> None:
     response = _send(client, item)
     assert response.status_code == 400
     assert names in response.json()["issue"][0]["details"]["text"]
+
+
+def test_F1_lower_case_letters_of_an_instant_are_fine(client: httpx.Client) -> None:
+    item = _overridden(str(uuid4())) | {"outcomeTimestamp": "2026-11-20t10:05:00z"}
+    assert _send(client, item).status_code == 204
 
 
 def test_F1_feedback_must_be_an_array(client: httpx.Client) -> None:

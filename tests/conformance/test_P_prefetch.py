@@ -48,6 +48,18 @@ def test_P1_only_what_is_missing_is_fetched(connected: Any) -> None:
     assert ehr.authorizations == [f"Bearer {ehr.token}"]
 
 
+def test_P1_the_product_an_order_refers_to_is_fetched(connected: Any) -> None:
+    """Everything is in prefetch but the Medication of the draft: unread, it could be anything."""
+    client, ehr, access = connected
+    draft = clozapine(12.5)
+    concept = draft.pop("medicationCodeableConcept")
+    draft["medicationReference"] = {"reference": "Medication/m-1"}
+    ehr.add({"resourceType": "Medication", "id": "m-1", "code": concept})
+    answer = client.post(_SIGN, json=call("order-sign", prefetch(), draft, **access)).json()
+    assert ("anc-missing", "critical") in codes(answer)
+    assert ("data-unavailable", "warning") not in codes(answer)
+
+
 def test_P1_prefetch_and_fetching_give_the_same_cards(connected: Any) -> None:
     client, ehr, access = connected
     ehr.add(anc(1.2))
@@ -156,7 +168,8 @@ def test_P5_nothing_readable_is_412_naming_the_keys(client: httpx.Client) -> Non
     response = client.post(_SIGN, json=call("order-sign", None, clozapine()))
     assert response.status_code == 412
     issue = response.json()["issue"][0]
-    assert "prefetch.counts" in issue["expression"][0]
+    # One expression for each key, so that a client can read them.
+    assert issue["expression"][:2] == ["prefetch.counts", "prefetch.medications"]
     assert "counts" in issue["details"]["text"]
 
 

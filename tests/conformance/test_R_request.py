@@ -234,3 +234,14 @@ def test_R6_another_patient_s_order_is_reported(client: httpx.Client) -> None:
     body = call("order-sign", prefetch(counts=bundle(anc())), clozapine(patient="somebody-else"))
     answer = client.post(_SIGN, json=body).json()
     assert codes(answer) == [("data-unavailable", "warning")]
+
+
+@pytest.mark.parametrize(
+    "name", ["hookInstance", "context.userId", "context.patientId", "context.encounterId"]
+)
+def test_R1_identifiers_hold_no_nul(client: httpx.Client, name: str) -> None:
+    """No database keeps one, so that the call could not be recorded."""
+    body = copy.deepcopy(_sound("order-sign"))
+    place = body["context"] if name.startswith("context.") else body
+    place[name.removeprefix("context.")] = "a\0b"
+    assert _refused(client, body, name) == name

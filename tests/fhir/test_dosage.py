@@ -49,6 +49,39 @@ TEXTS = [
     ("75 mg 2 times daily", 150),
     ("four tablets at night", 400),
     ("200 mg at noon and 300 mg before bed", 500),
+    # fractions and decimal commas
+    ("1 and 1/2 tabs qhs", 150),
+    ("1-1/2 tablets at bedtime", 150),
+    ("one and a half tablets at bedtime", 150),
+    ("1/2 tab BID", 100),
+    ("one-half tablet twice daily", 100),
+    ("1½ tabs nocte", 150),
+    ("¼ tablet at night", 25),
+    ("12,5 mg twice daily", 25),
+    ("0,5 tablet twice daily", 100),
+    # two words for one time of the day
+    ("take two tablets by mouth every night at bedtime", 200),
+    ("100 mg every evening at bedtime", 100),
+    ("100 mg every morning at 8 am", 100),
+    ("100 mg daily at 8 am and 8 pm", 200),
+    ("100 mg at 08:00 and 20:00", 200),
+    ("100 mg at 8 am and 11 am", 200),
+    ("100 mg in the evening and at bedtime", 200),
+    ("100 mg OM 200 mg ON", 300),
+    ("take 1 tablet by mouth once daily on an empty stomach", 100),
+    ("one tablet thrice daily", 300),
+    ("100 mg every other night", 50),
+    # what brackets add
+    ("Take 1 tablet (100 mg total) by mouth 2 (two) times a day.", 200),
+    ("Take 3 tablets by mouth once a day at bedtime (300 mg)", 300),
+    ("Take 3 tablets (100 mg each) at bedtime", 300),
+    ("Take 1 tablet (100 mg total) by mouth every morning AND 2 tablets (200 mg total) nightly.", 300),
+    # limits, sums and lengths are no doses
+    ("100 mg daily. Max 900 mg per day", 100),
+    ("100 mg am, 200 mg pm, total 300 mg daily", 300),
+    ("100 mg at bedtime, hold if ANC < 1500", 100),
+    ("100 mg nightly x 30 days", 100),
+    ("1 tablet 2 hours before bedtime", 100),
 ]
 
 
@@ -70,6 +103,21 @@ def test_texts(text: str, mg: float) -> None:
         "titrate",
         "",
         "5 drops daily",
+        "take one tablet in the morning and two at night",
+        "1 tab am, 3 pm",
+        "25 mg x 2 nightly",
+        "25 mg once weekly",
+        "100 mg twice a week",
+        "100 mg on Mondays",
+        "12.5 mg daily for 2 days, then 25 mg daily for 2 days, then 50 mg daily",
+        "12.5 mg daily for 2 days, 25 mg daily for 2 days",
+        "100 mg at bedtime, may increase to 200 mg at bedtime",
+        "100 mg daily up to 300 mg daily",
+        "reduce from 300 mg daily to 200 mg daily",
+        "hold 100 mg at night",
+        "do not take 100 mg daily",
+        "2 tablets (350 mg) at bedtime",
+        "1,000 mg daily",
     ],
 )
 def test_texts_that_are_not_understood_are_not_guessed(text: str) -> None:
@@ -77,9 +125,36 @@ def test_texts_that_are_not_understood_are_not_guessed(text: str) -> None:
     assert read_dose([{"text": text}], TABLET).unreadable
 
 
+@pytest.mark.parametrize(
+    ("text", "mg"),
+    [
+        ("3 tablets (300 mg total) at bedtime", 300),
+        ("1 tablet (100 mg) at bedtime", 100),
+        ("3 tablets (100 mg each) at bedtime", 300),
+        ("3 tablets (100 mg) at bedtime", None),
+    ],
+)
+def test_a_bracket_beside_tablets_of_unknown_strength(text: str, mg: float | None) -> None:
+    assert read_dose([{"text": text}], Strength()).mg_per_day == mg
+
+
 def _line(value: Any = 100, unit: str = "mg", timing: Any = None, **more: Any) -> dict[str, Any]:
     timing = timing if timing is not None else {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}
     return {"timing": timing, "doseAndRate": [{"doseQuantity": {"value": value, "unit": unit}}]} | more
+
+
+def _bounded(
+    mg: float, *, when: str = "", days: int = 0, start: str = "", end: str = "", **more: Any
+) -> dict[str, Any]:
+    """Once daily, at a time of the day, for a number of days or from a date (to a date)."""
+    repeat: dict[str, Any] = {"frequency": 1, "period": 1, "periodUnit": "d"}
+    if when:
+        repeat["when"] = [when]
+    if days:
+        repeat["boundsDuration"] = {"value": days, "code": "d"}
+    if start:
+        repeat["boundsPeriod"] = {"start": start} | ({"end": end} if end else {})
+    return _line(mg, timing={"repeat": repeat}, **more)
 
 
 STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
@@ -105,6 +180,19 @@ STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
     ("morning and night add up", [_line(100, timing={"code": {"text": "AM"}}), _line(200, timing={"code": {"text": "QHS"}})], 300),
     ("numbered but together", [_line(100, sequence=1), _line(200, sequence=2)], 300),
     ("as needed counts as taken", [_line(50), _line(25, asNeededBoolean=True)], 75),
+    ("at the time of day more often than it says", [_line(timing={"repeat": {"frequency": 2, "period": 1, "periodUnit": "d", "timeOfDay": ["21:00:00"]}})], 200),
+    ("a timing that only has a name", [_line(timing={"code": {"coding": [{"code": "229799001", "display": "Twice a day"}]}})], 200),
+    ("the name of a timing", [_line(timing={"code": {"text": "2 times daily"}})], 200),
+    ("EA", [_line(2, "EA")], 200),
+    ("the second way in which the dose is written", [{"timing": {"code": {"text": "QD"}}, "doseAndRate": [{"doseQuantity": {"value": 2, "unit": "puff"}}, {"doseQuantity": {"value": 200, "unit": "mg"}}]}], 200),
+    ("morning and night for as many days", [_bounded(100, when="MORN", days=7), _bounded(200, when="HS", days=7)], 300),
+    ("the same, numbered", [_bounded(100, when="MORN", days=7, sequence=1), _bounded(200, when="HS", days=7, sequence=2)], 300),
+    ("a text with two doses and a length", [{"text": "100 mg mane, 200 mg nocte", "timing": {"repeat": {"boundsDuration": {"value": 7, "code": "d"}}}}], 300),
+    ("a dose added later, beside an open one", [_bounded(100, when="HS", start="2026-01-01"), _bounded(50, when="MORN", start="2026-01-10")], 150),
+    ("periods that overlap", [_bounded(100, start="2026-01-01", end="2026-01-31"), _bounded(50, start="2026-01-10", end="2026-01-31")], 150),
+    ("as needed for some days, beside a lasting dose", [_line(100), _bounded(25, start="2026-01-10", end="2026-01-20", asNeededBoolean=True)], 125),
+    ("a period ends on the day the next begins", [_bounded(100, start="2026-01-01", end="2026-01-05"), _bounded(150, start="2026-01-05")], 150),
+    ("an open period gives way to the next", [_bounded(100, start="2026-01-01"), _bounded(150, start="2026-01-05")], 150),
     ("maximum per day", [_line(100, timing={"repeat": {"frequency": 4, "period": 1, "periodUnit": "d"}}, maxDosePerPeriod={"numerator": {"value": 300, "unit": "mg"}, "denominator": {"value": 1, "unit": "d"}})], 300),
 ]  # fmt: skip
 
@@ -134,6 +222,9 @@ def test_volume_needs_a_concentration() -> None:
         (_line(3, ""), "no unit"),
         (_line(timing={}), "timing"),
         (_line(timing={"repeat": {"frequency": 2}}), "no period"),
+        (_line(timing={"repeat": {"frequency": 0, "period": 1, "periodUnit": "d"}}), "not a positive"),
+        (_line(timing={"repeat": {"frequency": -2, "period": 1, "periodUnit": "d"}}), "not a positive"),
+        (_line(timing={"code": {"text": "once weekly"}}), "timing"),
     ],
 )
 def test_unreadable_says_why(line: dict[str, Any], why: str) -> None:
@@ -166,6 +257,33 @@ def test_titration_steps() -> None:
     assert (dose.first_mg_per_day, dose.mg_per_day) == (12.5, 50)
 
 
+def test_the_first_day_of_a_dose_every_other_day_has_the_whole_dose() -> None:
+    dose = read_dose([_line(50, timing={"repeat": {"frequency": 1, "period": 2, "periodUnit": "d"}})], TABLET)
+    assert (dose.first_mg_per_day, dose.mg_per_day) == (50, 25)
+
+
+def test_a_time_of_day_in_the_evening_is_bedtime() -> None:
+    assert read_dose([_line(timing={"repeat": {"timeOfDay": ["21:00:00"]}})], TABLET).bedtime
+    assert not read_dose([_line(timing={"repeat": {"timeOfDay": ["08:00:00"]}})], TABLET).bedtime
+
+
+def test_steps_of_a_range_of_days_come_at_the_earliest() -> None:
+    first = _line(
+        12.5,
+        sequence=1,
+        timing={
+            "repeat": {
+                "frequency": 1,
+                "period": 1,
+                "periodUnit": "d",
+                "boundsRange": {"low": {"value": 2, "code": "d"}, "high": {"value": 3, "code": "d"}},
+            }
+        },
+    )
+    dose = read_dose([first, _line(25, sequence=2)], TABLET)
+    assert [(s.first_day, s.days, s.mg_per_day) for s in dose.steps] == [(0, 2, 12.5), (2, None, 25)]
+
+
 def test_titration_by_periods() -> None:
     def step(start: str, end: str, mg: float) -> dict[str, Any]:
         return _line(
@@ -192,6 +310,10 @@ def test_titration_by_periods() -> None:
         ("clozapine 12.5 mg ODT", 12.5, None),
         ("clozapine 50 MG/ML Oral Suspension", None, 50),
         ("clozapine 250 mg/5 mL", None, 50),
+        ("clozapine 50 mg per mL", None, 50),
+        ("clozapine 50 MG in 1 ML Oral Suspension", None, 50),
+        ("Clozapin 12,5 mg Tabletten", 12.5, None),
+        ("Clozapine,100 mg tablet", 100, None),
         ("sulfamethoxazole 800 MG / trimethoprim 160 MG", None, None),
         ("ketoconazole 2 % cream", None, None),
         ("clozapine", None, None),

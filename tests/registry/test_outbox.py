@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 from fhir.resources.R4B.flag import Flag
 from fhir.resources.R4B.task import Task
+from msgspec.structs import replace
 from sqlalchemy import Engine, select, update
 
 from service.alerts.policy import policy_by_id
 from service.fhir.backend import BackendToken, credentials
+from service.fhir.client import FetchFailed
 from service.registry import outbox
 from service.registry.roster_tables import OutboxItem
 from service.registry.sweep import start_run, sweep
@@ -127,6 +129,120 @@ def test_what_the_ehr_does_not_take_is_tried_again_later(
     }  # not before its time
     assert _deliver(engine, watch, ehr, tmp_path, 1.1)["later"] == 1
     assert _deliver(engine, watch, ehr, tmp_path, 3.2)["sent"] == 1
+
+
+def _resolved(engine: Engine, site: str, watch: Watch) -> None:
+    _learn(engine, site, "p1", anc(3100, -0.5, "anc-2"))
+    _sweep(engine, watch, 1)
+
+
+def test_a_withdrawal_leaves_what_people_made_of_a_task(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(
+        engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31)), facts("p3", anc(3200, 31))]
+    )
+    watch = _watch(site, ehr, "Task")
+    _sweep(engine, watch)
+    _deliver(engine, watch, ehr, tmp_path)
+    owned, done, deleted = ehr.resources["Task"]
+    owned["owner"] = {"reference": "Practitioner/7"}
+    done["status"] = "completed"
+    ehr.resources["Task"].remove(deleted)
+    for patient in ("p1", "p2", "p3"):
+        _learn(engine, site, patient, anc(3100, -0.5, "anc-2"))
+    _sweep(engine, watch, 1)
+    assert _deliver(engine, watch, ehr, tmp_path, 24 * 60) == {"sent": 3, "later": 0, "dead": 0}
+    found = {t["for"]["reference"]: (t["status"], t.get("owner")) for t in ehr.resources["Task"]}
+    assert found == {
+        "Patient/p1": ("cancelled", {"reference": "Practitioner/7"}),
+        "Patient/p2": ("completed", None),
+    }
+
+
+def test_a_notice_is_withdrawn_though_the_site_went_into_shadow_mode(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 30))])
+    watch = _watch(site, ehr, "Task", webhook=True)
+    _sweep(engine, watch)
+    _deliver(engine, watch, ehr, tmp_path)
+    told = len(ehr.hooks)
+    _sweep(engine, watch, 1)  # p2 is overdue now, and not told yet
+    quiet = replace(watch, shadow=True)
+    _resolved(engine, site, quiet)
+    _sweep(engine, quiet, 2)
+    _deliver(engine, quiet, ehr, tmp_path, 48 * 60)
+    assert [r["status"] for r in ehr.resources["Task"]] == ["cancelled"]
+    assert len(ehr.hooks) == told
+
+
+def test_events_of_an_alert_arrive_in_their_order(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, webhook=True)
+    _sweep(engine, watch)
+    assert _deliver(engine, replace(watch, webhook="http://127.0.0.1:9/"), ehr, tmp_path)["later"] == 1
+    with engine.begin() as connection:
+        connection.execute(
+            update(ITEMS).where(ITEMS.c.site == site).values(next_try_at=NOW + timedelta(days=2))
+        )
+    _resolved(engine, site, watch)
+    _deliver(engine, watch, ehr, tmp_path, 24 * 60)
+    assert ehr.hooks == [], "the end of an alert must not arrive before its beginning"
+    _deliver(engine, watch, ehr, tmp_path, 49 * 60)
+    assert [json.loads(body)["what"] for _, body in ehr.hooks] == ["opened", "resolved"]
+
+
+def test_a_token_server_that_is_away_holds_up_no_webhook(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task", webhook=True)
+    _sweep(engine, watch)
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        raise FetchFailed("the token server answered 503")
+
+    async def run() -> dict[str, int]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await outbox.deliver(engine, watch, client, NOW, token=token, webhook_secret="s")
+
+    assert asyncio.run(run()) == {"sent": 2, "later": 1, "dead": 0}
+    assert asked == 1
+
+
+def test_a_notice_that_was_given_up_is_withdrawn_when_it_is_revived(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task")
+    _sweep(engine, watch)
+    with engine.begin() as connection:
+        connection.execute(update(ITEMS).where(ITEMS.c.site == site).values(state="dead"))
+    _resolved(engine, site, watch)
+    _deliver(engine, watch, ehr, tmp_path, 24 * 60)
+    with engine.begin() as connection:
+        connection.execute(
+            update(ITEMS).where(ITEMS.c.site == site, ITEMS.c.state == "dead").values(state="waiting")
+        )
+    _deliver(engine, watch, ehr, tmp_path, 26 * 60)
+    _deliver(engine, watch, ehr, tmp_path, 26 * 60)
+    assert [r["status"] for r in ehr.resources["Task"]] == ["cancelled"]
+
+
+def test_a_site_whose_name_no_header_takes_is_told_all_the_same(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    site = f"Zürich {site}"
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, webhook=True)
+    _sweep(engine, watch)
+    assert _deliver(engine, watch, ehr, tmp_path)["sent"] == 1
 
 
 def test_a_webhook_is_signed_and_told_of_every_change(

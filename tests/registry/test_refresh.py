@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from sqlalchemy import Engine
 
 from service.alerts import remembered
 from service.alerts.policy import policy_by_id
+from service.fhir.snapshot import SiteMaps
+from service.registry.database import engine_for, upgrade
 from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import find
-from service.registry.scheduler import read_anew
+from service.registry.scheduler import Scheduler, alone, read_anew
 from service.registry.watch import Watch
 from tests import data
 from tests.data import NOW
@@ -22,8 +26,8 @@ from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
 
 
-def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0) -> Refreshed:
-    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir")
+def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0, **more: Any) -> Refreshed:
+    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", **more)
 
     async def token() -> str:
         return ehr.token
@@ -75,6 +79,99 @@ def test_a_patient_whom_the_ehr_does_not_answer_for_keeps_what_is_known(
     assert row.refreshed_at is None
 
 
+def _on_file(patient: str, *counts: Any) -> list[Any]:
+    return [
+        *counts,
+        data.clozapine(300, id="mr-1", status="active", patient=patient, authoredOn=data.day_ago(500)),
+        {"resourceType": "Patient", "id": patient, "gender": "female", "birthDate": "1984-05-02"},
+    ]
+
+
+def _counts(engine: Engine, site: str, patient: str) -> list[float]:
+    kept = remembered.load(_stored(engine, site, patient).facts)
+    return sorted(m.value for m in kept.measurements.get("anc", ()))
+
+
+def test_a_corrected_result_replaces_what_it_corrects_and_one_entered_in_error_is_forgotten(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(0.4, 2, id="a", patient="p1"), data.anc(2.9, 3, id="b", patient="p1")))
+    _refresh(engine, site, ehr)
+    assert _counts(engine, site, "p1") == [400, 2900]
+    ehr.resources["Observation"] = [
+        data.anc(4.0, 2, id="a", patient="p1", status="corrected"),
+        data.anc(2.9, 3, id="b", patient="p1", status="entered-in-error"),
+    ]
+    _refresh(engine, site, ehr, 1)
+    assert _counts(engine, site, "p1") == [4000]
+
+
+def test_what_failed_to_be_read_is_asked_for_again_from_the_same_moment_on(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1")))
+    _refresh(engine, site, ehr)
+    read_at = _stored(engine, site, "p1").refreshed_at
+    ehr.resources["Observation"] = [data.anc(0.4, -0.9, id="low", patient="p1")]
+    ehr.failing = {"Observation"}
+    done = _refresh(engine, site, ehr, 1)
+    assert (done.patients, done.partly) == (1, 1)
+    assert _counts(engine, site, "p1") == [2900]
+    assert _stored(engine, site, "p1").refreshed_at == read_at
+    ehr.failing = set()
+    assert _refresh(engine, site, ehr, 2).partly == 0
+    assert 400 in _counts(engine, site, "p1")
+
+
+def test_once_a_week_everything_is_read_so_that_deleted_results_go(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(0.4, 2, id="a", patient="p1"), data.anc(2.9, 3, id="b", patient="p1")))
+    _refresh(engine, site, ehr)
+    del ehr.resources["Observation"][0]
+    _refresh(engine, site, ehr, 1)
+    assert _counts(engine, site, "p1") == [400, 2900], "what changed does not tell what was deleted"
+    ehr.asked.clear()
+    _refresh(engine, site, ehr, 7)
+    assert not any("_lastUpdated" in asked for asked in ehr.asked)
+    assert _counts(engine, site, "p1") == [2900]
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_patient_whom_the_ehr_merged_away_or_deleted_is_not_taken_for_one_who_stopped(
+    engine: Engine, site: str, ehr: WritableEhr, merged: bool
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    if merged:
+        link = [{"other": {"reference": "Patient/p2"}, "type": "replaced-by"}]
+        ehr.add({"resourceType": "Patient", "id": "p1", "active": False, "link": link})
+    done = _refresh(engine, site, ehr)
+    assert (done.patients, done.failed) == (0, 1)
+    row = _stored(engine, site, "p1")
+    assert (row.state, row.refreshed_at) == ("on", None)
+    assert _counts(engine, site, "p1") == [3200]
+
+
+def test_results_that_cannot_be_used_stay_known_and_the_sites_own_units_are_known(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1")])
+    own = data.anc(3.1, 3, None, id="own", patient="p1")
+
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, "parsecs", id="odd", patient="p1")))
+    ehr.add(own)
+    maps = SiteMaps(units={(data.LOINC, "751-8"): "10*3/uL"})
+    _refresh(engine, site, ehr, maps=maps)
+    assert _counts(engine, site, "p1") == [3100]
+    ehr.resources["Observation"] = []
+    _refresh(engine, site, ehr, 1, maps=maps)
+    kept = remembered.load(_stored(engine, site, "p1").facts)
+    assert [u.ref for u in kept.unusable] == ["Observation/odd"]
+
+
 def test_one_export_reads_the_whole_site_and_nobody_else(engine: Engine, site: str, ehr: WritableEhr) -> None:
     ehr.bulk = True
     people = [f"b{n}-{uuid4()}" for n in range(3)]
@@ -106,6 +203,145 @@ def test_one_export_reads_the_whole_site_and_nobody_else(engine: Engine, site: s
     assert sorted(m.value for m in kept.measurements["anc"]) == [700, 1000]
 
 
+def _bulk(engine: Engine, site: str, ehr: WritableEhr, days: float = 0) -> Refreshed:
+    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True)
+
+    async def token() -> str:
+        return ehr.token
+
+    async def run() -> Refreshed:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await read_anew(engine, watch, client, NOW + timedelta(days=days), token)
+
+    return asyncio.run(run())
+
+
+def _by_reference(patient: str, **more: Any) -> dict[str, Any]:
+    """An order that names its product by reference, as most EHRs do."""
+    order = data.clozapine(300, id="mr-1", status="active", patient=patient, authoredOn=data.day_ago(500))
+    del order["medicationCodeableConcept"]
+    return order | {"medicationReference": {"reference": "Medication/clz"}} | more
+
+
+PRODUCT = {
+    "resourceType": "Medication",
+    "id": "clz",
+    "code": {"coding": [{"system": data.RXNORM, "code": "197535"}], "text": "product 7"},
+}
+
+
+def test_an_export_knows_the_drug_of_orders_that_name_a_product(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    ehr.bulk = True
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    ehr.add(PRODUCT, *_on_file("p1", data.anc(2.9, 2, id="a", patient="p1"))[::2], _by_reference("p1"))
+    assert _bulk(engine, site, ehr).patients == 1
+    assert _stored(engine, site, "p1").state == "on"
+    assert ehr.asked == []
+    # An export of what changed lacks the product, which did not change: it is read.
+    ehr.files = {"Medication": [{}], "MedicationRequest": [_by_reference("p1", note=[{"text": "renewed"}])]}
+    assert _bulk(engine, site, ehr, 1).patients == 1
+    assert _stored(engine, site, "p1").state == "on"
+    assert ehr.asked == ["/fhir/Medication/clz"]
+    ehr.failing = {"Medication"}
+    _bulk(engine, site, ehr, 2)
+    assert _stored(engine, site, "p1").state == "on", "an order does not change its drug"
+
+
+def test_what_an_export_left_out_is_not_taken_for_none(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    ehr.bulk = True
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1"))[::2])
+    ehr.manifest["error"] = [{"type": "OperationOutcome", "url": f"{ehr.base_url}/exports/errors"}]
+    ehr.files = {
+        "errors": [
+            {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
+        ]
+    }
+    assert _bulk(engine, site, ehr).partly == 1
+    row = _stored(engine, site, "p1")
+    assert (row.state, row.last_anc, row.refreshed_at) == ("on", 2900, None)
+
+
+def test_an_export_tells_what_was_deleted(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    ehr.bulk = True
+    register(engine, site, [facts("p1"), facts("p2")])
+    for n in (1, 2):
+        ehr.add(*_on_file(f"p{n}", data.anc(0.4, 2, id=f"low{n}", patient=f"p{n}")))
+    _bulk(engine, site, ehr)
+    entry = [{"request": {"method": "DELETE", "url": "Observation/low1"}}]
+    ehr.manifest["deleted"] = [{"type": "Bundle", "url": f"{ehr.base_url}/exports/deleted"}]
+    ehr.files = {"deleted": [{"resourceType": "Bundle", "type": "transaction", "entry": entry}]}
+    ehr.resources = {"Patient": [{"resourceType": "Patient", "id": "p3"}]}
+    _bulk(engine, site, ehr, 1)
+    assert (_counts(engine, site, "p1"), _counts(engine, site, "p2")) == ([], [400])
+
+
+def test_an_export_waits_for_a_busy_server_and_shows_no_token_to_whoever_asks_for_none(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    ehr.bulk = True
+    ehr.first_looks = [202, 429, 503]
+    ehr.manifest["requiresAccessToken"] = False
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1")))
+    assert _bulk(engine, site, ehr).patients == 1
+    assert ehr.asked == []
+
+
+def test_an_export_that_fails_is_made_up_for_by_searches(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    ehr.bulk = True
+    ehr.first_looks = [500]
+    register(engine, site, [facts("p1")])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1")))
+    assert _bulk(engine, site, ehr).patients == 1
+    assert ehr.asked
+
+
+def test_the_scheduled_sweep_uses_the_export_and_names_who_could_not_be_read(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    ehr.bulk = True
+    register(engine, site, [facts("p1"), facts("nobody")])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1")))
+
+    async def token() -> str:
+        return ehr.token
+
+    scheduler = Scheduler(
+        engine,
+        Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True),
+        lambda: NOW,
+        lambda: httpx.AsyncClient(trust_env=False),
+        tokens=lambda client: token,
+    )
+    scheduler._planned()
+    assert ehr.exports == [""]
+    assert scheduler.trouble == "1 patients could not be read anew"
+
+
+def test_replicas_do_not_read_the_same_site_at_once(postgres_url: str) -> None:
+    engine = engine_for(postgres_url)
+    at_work: list[str] = []
+    most: list[int] = []
+
+    def replica(name: str) -> None:
+        async def run() -> None:
+            async with alone(engine, "refresh north", pause_seconds=0.05):
+                at_work.append(name)
+                most.append(len(at_work))
+                await asyncio.sleep(0.2)
+                at_work.remove(name)
+
+        asyncio.run(run())
+
+    with ThreadPoolExecutor(3) as replicas:
+        list(replicas.map(replica, "abc"))
+    assert most == [1, 1, 1]
+    engine.dispose()
+
+
 def test_a_server_without_export_is_searched(engine: Engine, site: str, ehr: WritableEhr) -> None:
     register(engine, site, [facts("p1", anc(3200, 31))])
     ehr.add(data.anc(2.9, 1, id="anc-new", patient="p1"))
@@ -128,8 +364,6 @@ def test_the_sweep_command_reads_evaluates_and_delivers(ehr: WritableEhr, tmp_pa
     import os
     import subprocess
     import sys
-
-    from service.registry.database import engine_for, upgrade
 
     url = f"sqlite:///{tmp_path}/cli.db"
     upgrade(url)

@@ -7,9 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine, func, inspect, select
 from sqlmodel import Session, SQLModel
 
+from service.alerts.facts import PatientSnapshot
+from service.alerts.policy import policy_by_id
 from service.registry.database import engine_for, head, not_ready, upgrade
 from service.registry.feedback import FeedbackItem, latest, store
 from service.registry.recorder import Call, Recorder
@@ -84,6 +89,40 @@ def test_recorder_keeps_what_the_database_did_not_take(tmp_path: Any) -> None:
     engine.dispose()
 
 
+def test_a_call_that_cannot_be_kept_costs_no_other_its_record(engine: Engine) -> None:
+    """One client's odd call must not end the audit trail of all."""
+    good, twin, odd = (str(uuid4()) for _ in range(3))
+    first = _call(good)
+    dropped: list[int] = []
+    recorder = Recorder(engine, on_drop=dropped.append)
+    # The same card twice breaks a key; a NUL is no text for PostgreSQL.
+    for call in (
+        first,
+        replace(first, hook_instance=twin),
+        _call(odd + "\0"),
+        *(_call(good) for _ in range(3)),
+    ):
+        recorder.record(call)
+    assert recorder.flush(20)
+    recorder.record(_call(good))
+    recorder.close()
+    assert _count(engine, HookCall, good) == 5
+    assert _count(engine, HookCall, twin) == 0
+    assert len(dropped) == (2 if engine.dialect.name == "postgresql" else 1)
+
+
+def test_a_clock_far_ahead_does_not_have_the_last_word(engine: Engine) -> None:
+    card = str(uuid4())
+    far = FeedbackItem(card, "overridden", NOW + timedelta(days=400))
+    assert store(engine, "clozapine-order-sign", [far], NOW - timedelta(hours=1)) == ["unknown"]
+    assert store(engine, "clozapine-order-sign", [FeedbackItem(card, "accepted", NOW, ("s",))], NOW) == [
+        "unknown"
+    ]
+    newest = latest(engine, card)
+    assert newest is not None
+    assert newest.outcome == "accepted"
+
+
 def test_feedback_latest_wins_and_repeats_are_kept_once(engine: Engine) -> None:
     card = str(uuid4())
     at = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -102,3 +141,31 @@ def test_feedback_knows_the_cards_that_were_shown(engine: Engine) -> None:
     recorder.record(call)
     recorder.close()
     assert store(engine, "x", [FeedbackItem(call.cards[0][0], "overridden", NOW)], NOW, "north") == ["known"]
+
+
+def test_a_record_that_cannot_be_written_keeps_no_other_from_being_written(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in one patient's facts, or text that PostgreSQL does not take, must not end the audit trail."""
+    instance, remembered, dropped = str(uuid4()), [], []
+
+    def remember(_: Any, site: str, policy: Any, facts: Any, at: Any) -> None:
+        if facts.patient_id == "odd":
+            raise ZeroDivisionError
+        remembered.append(facts.patient_id)
+
+    monkeypatch.setattr("service.registry.recorder.enrol", remember)
+    recorder = Recorder(engine, policies=lambda site: policy_by_id("us-label-2025"), on_drop=dropped.append)
+    odd, sound = (
+        msgspec.structs.replace(_call(instance, 0), facts=PatientSnapshot(patient_id=p, hook="patient-view"))
+        for p in ("odd", "sound")
+    )
+    for call in (odd, _call(instance + "\x00", 0), sound):
+        recorder.record(call)
+    assert recorder.flush(5)
+    recorder.record(_call(instance, 0))
+    assert recorder.flush(5)
+    recorder.close()
+    assert _count(engine, HookCall, instance) == 3
+    assert remembered[-1] == "sound"
+    assert sum(dropped) == (1 if engine.dialect.name == "postgresql" else 0)

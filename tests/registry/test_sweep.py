@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, select, update
 
@@ -22,8 +24,11 @@ from service.alerts import remembered
 from service.alerts.facts import ClinicianFlag
 from service.alerts.policy import policy_by_id
 from service.registry import outbox, people
+from service.registry.database import engine_for, upgrade
 from service.registry.roster import add_flag, find
 from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
+from service.registry.scheduler import last_sweep
+from service.registry.standing import standing_of
 from service.registry.sweep import Summary, start_run, sweep
 from service.registry.watch import Watch
 from tests.data import NOW
@@ -164,11 +169,68 @@ def test_facts_of_another_version_stop_neither_the_sweep_nor_their_alerts(engine
     assert [state for _, _, state in _alerts(engine, site)] == ["open", "open"]
 
 
+def test_a_patient_who_cannot_be_evaluated_does_not_stop_the_others(
+    engine: Engine, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
+
+    def standing(case: Any) -> Any:
+        if case.snapshot.patient_id == "p1":
+            raise ZeroDivisionError
+        return standing_of(case)
+
+    monkeypatch.setattr("service.registry.sweep.standing_of", standing)
+    summary = _sweep(engine, _watch(site))
+    assert (summary.patients, summary.unreadable, summary.changes) == (2, 1, {"opened": 1})
+
+
+def test_nothing_is_resolved_while_a_rule_fails(
+    engine: Engine, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alert of a rule that fails is missing because nobody looked, not because the patient is well."""
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    _sweep(engine, _watch(site))
+
+    def broken(case: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.alerts.evaluate.RULES", (broken,))
+        summary = _sweep(engine, _watch(site), 1)
+    assert (summary.faults, summary.changes) == (1, {})
+    assert _alerts(engine, site) == [("anc-overdue", "warning", "open")]
+
+
+def test_an_alert_is_due_again_a_week_later_though_the_sweep_begins_a_second_earlier(
+    engine: Engine, site: str
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    _sweep(engine, _watch(site))
+    assert _sweep(engine, _watch(site), 7 - 1 / 86_400).changes == {"due-again": 1}
+
+
+def test_a_patient_held_by_somebody_for_a_moment_is_swept_in_the_same_run(
+    postgres_url: str, site: str
+) -> None:
+    upgrade(postgres_url)
+    engine = engine_for(postgres_url)
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
+    held = engine.connect()
+    held.execute(
+        select(PATIENTS.c.id).where(PATIENTS.c.site == site, PATIENTS.c.patient_id == "p2").with_for_update()
+    )
+    release = threading.Timer(1.0, held.rollback)
+    release.start()
+    assert _sweep(engine, _watch(site)).patients == 2
+    release.join()
+    held.close()
+    assert last_sweep(engine, site) == NOW
+    engine.dispose()
+
+
 def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
     postgres_url: str, ehr: WritableEhr
 ) -> None:
-    from service.registry.database import engine_for, upgrade
-
     upgrade(postgres_url)
     engine = engine_for(postgres_url)
     site = f"site-{uuid4()}"

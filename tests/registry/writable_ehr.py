@@ -29,6 +29,10 @@ class WritableEhr(Ehr):
         self.bulk = False
         self.exports: list[str] = []
         self.looks = 0
+        #: Answers (status) of the export's first looks; what its manifest says besides; files as they are, by name.
+        self.first_looks = [202]
+        self.manifest: dict[str, Any] = {"requiresAccessToken": True}
+        self.files: dict[str, list[dict[str, Any]]] = {}
         self.app.router.routes[:0] = [
             Route("/fhir/Patient/$export", self.export, methods=["GET"]),
             Route("/exports/state", self.export_state, methods=["GET"]),
@@ -82,16 +86,18 @@ class WritableEhr(Ehr):
     async def export_state(self, request: Request) -> Response:
         """Bulk Data: not ready at the first look."""
         self.looks += 1
-        if self.looks == 1:
-            return Response(status_code=202, headers={"Retry-After": "0"})
+        if self.looks <= len(self.first_looks):
+            return Response(status_code=self.first_looks[self.looks - 1], headers={"Retry-After": "0"})
         output = [{"type": kind, "url": f"{self.base_url}/exports/{kind}"} for kind in self.resources]
-        return JSONResponse({"output": output, "requiresAccessToken": True})
+        return JSONResponse({"output": output} | self.manifest)
 
     async def export_file(self, request: Request) -> Response:
         """Bulk Data: NDJSON."""
-        if request.headers.get("authorization") != f"Bearer {self.token}":
+        wanted = f"Bearer {self.token}" if self.manifest["requiresAccessToken"] else None
+        if request.headers.get("authorization") != wanted:
             return JSONResponse({}, 401)
-        lines = [json.dumps(r) for r in self.resources[request.path_params["type"]]]
+        name = request.path_params["type"]
+        lines = [json.dumps(r) for r in self.files.get(name) or self.resources[name]]
         return Response("\n".join([*lines, "{broken"]), media_type="application/fhir+ndjson")
 
     async def webhook(self, request: Request) -> Response:

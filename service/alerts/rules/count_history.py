@@ -227,7 +227,7 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         suggested=steps,
         evidence=evidence_of(case, *([newest] if newest is not None else [])),
         missing=("a count since the stop",),
-        citation=case.policy.cite(rule.window_days),
+        citation=case.policy.cite(rule.until_anc or rule.window_days),
         offers=offers,
         overrides="counts",
     )
@@ -254,6 +254,7 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         return
     evidence: list[Evidence] = []
     why: list[str] = []
+    seen: list[str] = []
     severe = None
     for kind in judged_kinds(case):
         newest = case.worst_new(kind)
@@ -264,6 +265,8 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
             severe = severe or band
             evidence += evidence_of(case, m)
             why.append(f"{count_line(case, m)}: {band.title}.")
+            name, on = NAMES.get(m.kind, m.kind), w.day(case.snapshot, m.at)
+            seen.append(f"{name} {w.bound_word(m)}{w.count(m.value)} on {on}")
             break
     if severe is None and (bound := _too_few_white_cells(case)) is not None:
         severe = case.band_of(bound)
@@ -275,24 +278,30 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         when = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
         verified = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
         why.append(f"Problem list: {w.safe(problem.label)}{when}{verified}.")
+        seen.append(f"“{w.plain(problem.label, 40)}”{when}")
         evidence.append(Evidence(problem.ref, w.safe(problem.label), problem.onset, problem.onset_date_only))
     if not why:
         return
-    counted = severe is not None
+    never = severe is not None and severe.rechallenge == "never"
     severe = severe or next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
     yield Finding(
         code="rechallenge-caution",
         severity="critical",
         subject="rechallenge",
         summary=w.summary(
-            "Clozapine is ordered after a severe reaction in the record: see the evidence before signing."
+            f"{seen[0]}{' and more' if len(seen) > 1 else ''} in the record: "
+            + (
+                "this policy allows no rechallenge with clozapine."
+                if never
+                else "rechallenge only if the benefit outweighs the risk."
+            )
         ),
         why=tuple(why),
         policy_says=(severe.says,) if severe is not None else (),
         suggested=(
             "Ask a hematologist (neutropenia) or cardiologist (myocarditis) before going on.",
             "This policy does not allow another try after such a count."
-            if severe is not None and severe.rechallenge == "never" and counted
+            if never
             else "Document why the benefit outweighs the risk.",
         ),
         evidence=tuple(evidence),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.drugs import classes_of
-from service.alerts.facts import SourceName
+from service.alerts.facts import ReadProblem, SourceName
 from service.alerts.finding import Citation, Evidence, Finding
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
@@ -27,6 +27,24 @@ _HELPFUL: dict[SourceName, str] = {
     "allergies": "allergies",
     "smoking": "smoking status",
     "patient": "age and sex",
+}
+
+#: Parts of the record that fit into one summary.
+_AT_MOST_NAMED = 2
+#: What a clinician calls the parts of a call.
+_WHERE = {
+    "draftOrders": "Orders of this call",
+    "counts": "Blood counts",
+    "medications": "Medication orders",
+    "statements": "Reported medication",
+    "dispenses": "Dispenses",
+    "administrations": "Administrations",
+    "labs": "Other laboratory results",
+    "vitals": "Vital signs",
+    "conditions": "Problem list",
+    "allergies": "Allergies",
+    "smoking": "Smoking status",
+    "patient": "Patient record",
 }
 
 
@@ -51,8 +69,13 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
     if not missing and not lost and not also:
         return
     needed = bool(missing or lost)
-    subject = w.listed([m.split(" (")[0] for m in missing or also]) if missing or not lost else "some records"
-    reasons = [f"{w.safe(p.ref or p.source)}: {w.safe(p.reason)}" for p in case.snapshot.read_problems[:8]]
+    parts = [m.split(" (")[0] for m in missing]
+    if orders_lost:
+        parts = ["an order", *parts]
+    elif lost and not missing:
+        parts = _parts(lost)
+    subject = w.listed(parts or [m.split(" (")[0] for m in also])
+    reasons = [_reason(p) for p in case.snapshot.read_problems[:8]]
     yield Finding(
         code="data-unavailable",
         severity="warning" if needed else "info",
@@ -75,6 +98,19 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
         citation=_THIS_SERVICE,
         overrides="data",
     )
+
+
+def _parts(lost: list[ReadProblem]) -> list[str]:
+    """Which parts of the record lost something; of many, that there are many."""
+    wheres = list(dict.fromkeys(_WHERE.get(p.source, "record").lower() for p in lost))
+    return [f"part of the {where}" for where in wheres] if len(wheres) <= _AT_MOST_NAMED else ["some records"]
+
+
+def _reason(problem: ReadProblem) -> str:
+    """Where, which record, and why: ``Blood counts (Observation/7) – left out: …``."""
+    where = _WHERE.get(problem.source, problem.source)
+    which = f" ({w.safe(problem.ref)})" if problem.ref else ""
+    return f"{w.safe(where)}{which} – {w.safe(problem.reason)}"
 
 
 def _may_matter(case: Case) -> bool:

@@ -59,9 +59,17 @@ def dose_start_too_high(case: Case) -> Iterator[Finding]:
     )
 
 
+def _highest_day(case: Case) -> float | None:
+    """mg of the day with the most: of a dose given less than daily the whole of it, not its share of each day."""
+    if case.drafted_mg_per_day is None:
+        return None
+    doses = [d.dose for d in case.clozapine_drafts if d.dose is not None]
+    return sum(max(d.mg_per_day or 0.0, d.first_mg_per_day or 0.0) for d in doses)
+
+
 def dose_exceeds_max(case: Case) -> Iterator[Finding]:
     """More than the daily maximum."""
-    dose = case.drafted_mg_per_day
+    dose = _highest_day(case)
     limit = case.policy.dosing.daily_maximum
     if dose is None or dose <= limit.value:
         return

@@ -87,6 +87,8 @@ def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
             continue
         if group.unless_taking and case.taken_now(group.unless_taking):
             continue
+        if group.not_beside and any(has_class(d, group.not_beside) for d in medication.drugs):
+            continue
         severity = _severity(case, group, drug_id, medication)
         if group.reduce_to_one_third and _dose_already_reduced(case, drug_id):
             severity = "info"
@@ -222,7 +224,8 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
     best: dict[tuple[str, ...], tuple[Medication, list[_Match]]] = {}
-    judged: dict[tuple[str, bool, bool], list[_Match]] = {}  # a drug has many records, its history is one
+    # A drug has many records, its history is one; beside which others a product holds it can matter.
+    judged: dict[tuple[str, bool, bool, tuple[str, ...]], list[_Match]] = {}
     for medication in pool:
         if not medication.systemic:
             continue
@@ -230,7 +233,7 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
         for drug_id in medication.drugs:
             if not alerting_classes_of(drug_id):
                 continue
-            key = (drug_id, medication.parenteral, medication.long_acting)
+            key = (drug_id, medication.parenteral, medication.long_acting, medication.drugs)
             if key not in judged:
                 judged[key] = _matches(case, drug_id, medication)
             found += [(drug_id, m) for m in judged[key]]

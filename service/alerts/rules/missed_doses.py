@@ -71,15 +71,27 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         return
     gap = case.hours_since(course.last_dose)
     estimated = course.last_dose_basis == "supply"
-    severity: Severity = tier.severity_when_estimated if estimated else tier.severity
+    unsure = estimated or course.last_dose_doubtful
+    severity: Severity = tier.severity_when_estimated if unsure else tier.severity
     restart = _restart_text(case, tier, target)
     about = "≥ " if course.last_dose_date_only else ""
     basis = _BASIS.get(course.last_dose_basis, "record")
+    doubt = (
+        " (estimated from supply)"
+        if estimated
+        else " (if none since the ward's chart)"
+        if course.last_dose_doubtful
+        else ""
+    )
     why = [
         f"Last dose: {w.moment(case.snapshot, course.last_dose, course.last_dose_date_only)} ({basis}); {about}{w.hours(gap)} ago.",
     ]
     if course.last_dose_date_only and not estimated:
         why.append("Only the date of the last dose is known, so the longer gap is assumed.")
+    if course.last_dose_doubtful:
+        why.append(
+            "The order of the ward has ended and one for home runs on: doses taken since are not charted."
+        )
     if dose is not None:
         label = "Drafted" if case.clozapine_drafts else "Active"
         why.append(
@@ -101,16 +113,14 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         code="missed-dose-retitrate",
         severity=severity,
         subject="missed-dose",
-        summary=w.summary(
-            f"Clozapine not taken for {about}{w.hours(gap)}{' (estimated from supply)' if estimated else ''}: {restart}."
-        ),
+        summary=w.summary(f"Clozapine not taken for {about}{w.hours(gap)}{doubt}: {restart}."),
         why=tuple(why),
         policy_says=(tier.says, case.policy.missed_dose_says),
         suggested=(
             *caution,
             f"{restart[0].upper()}{restart[1:]}.",
             "Ask when the last dose was really taken."
-            if estimated or course.last_dose_date_only
+            if unsure or course.last_dose_date_only
             else "Check lying and standing blood pressure before and after the first dose.",
             "Then titrate back up as tolerated.",
         ),

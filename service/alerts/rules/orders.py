@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.conditions import kinds_by_text
-from service.alerts.course import is_live
 from service.alerts.facts import Medication
 from service.alerts.finding import Evidence, Finding, Offer, RemoveDraft
 from service.alerts.interval import worst_band
@@ -34,12 +33,8 @@ def _beside(case: Case) -> tuple[Medication, ...]:
     replaced |= {d.ref for d in case.stop_drafts}
     return tuple(
         m
-        for m in case.clozapine_records
-        if m.role == "order"
-        and m.ref not in replaced
-        and is_live(m, case.as_of)
-        and (m.end is None or case.days_since(m.end) < -1)
-        and not _renewed(case, m)
+        for m in case.running_orders
+        if m.ref not in replaced and (m.end is None or case.days_since(m.end) < -1) and not _renewed(case, m)
     )
 
 

@@ -38,9 +38,7 @@ def _plan(case: Case) -> list[tuple[int, float]] | None:
         dose = draft.dose
         if dose is None or dose.mg_per_day is None:
             return None
-        steps = [(s.first_day, s.mg_per_day) for s in dose.steps] or [
-            (0, dose.first_mg_per_day or dose.mg_per_day)
-        ]
+        steps = [(s.first_day, s.mg_per_day) for s in dose.steps] or [(0, dose.mg_per_day)]
         drafts.append(sorted(steps))
         days.update(day for day, _ in steps)
     plan: list[tuple[int, float]] = []

@@ -1,0 +1,19 @@
+"""When a patient was last read whole: what the EHR deleted shows only then."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("registered_patient") as table:
+        table.add_column(sa.Column("read_whole_at", sa.DateTime(timezone=True)))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("registered_patient") as table:
+        table.drop_column("read_whole_at")

@@ -1,0 +1,151 @@
+"""Where numbers come from: every one cites a section, and what nobody has read says so (clinical.md, clinical-reference.md L)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.alerts.policy import Limit, Minimum, Policy, Value, policy_by_id, policy_ids
+from service.alerts.policy_check import unconfirmed
+
+#: What the specification marks [check] and the fact base lists as read nowhere, by policy ("" = every policy).
+UNREAD = {
+    "": [
+        "fever.threshold",
+        "eosinophils.early",
+        "results.qtc_critical",
+        "results.transaminase_factor",
+        "results.weight_gain_percent",
+        "myocarditis.heart_rate",
+        "myocarditis.heart_rate_rise",
+        "myocarditis.crp_raised",
+        "monitoring[ecg]",
+        "monitoring[liver]",
+        "dosing.once_daily_maximum",
+        "dispensing.supply_by_interval",
+    ],
+    "us-label-2025": ["missed_dose[one day missed]", "missed_dose[two days missed]"],
+    "us-rems-2015": ["missed_dose[two days missed]"],
+    "eu-smpc-2025": [
+        "bands[general anc mild]",
+        "bands[ben anc ben-neutropenia]",
+        "bands[general anc mild].recovery",
+        "interactions.valproate",
+        "interruption.new_course",
+        "eosinophils.high",
+        "platelets.low",
+        "post_stop.every_days",
+    ],
+    "eu-classic": ["interruption.new_course"],
+    "uk-smpc": [
+        "bands[ben anc amber]",
+        "bands[ben wbc red]",
+        "start.ben_anc_minimum",
+        "start.ben_wbc_minimum",
+        "interruption.new_course",
+    ],
+    "au-2021": [
+        "bands[general wbc amber]",
+        "bands[general anc red]",
+        "schedule[weekly]",
+        "schedule[every 4 weeks]",
+        "interruption.new_course",
+        "interruption.extra.gap",
+        "interruption.extra.weeks",
+    ],
+    "ca-2020": [
+        "bands[general wbc yellow]",
+        "bands[general anc red]",
+        "start.anc_minimum",
+        "interruption.new_course",
+        "post_stop.window_days",
+        "falling.wbc_fall",
+        "falling.anc_fall",
+        "falling.flu_like",
+    ],
+}
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_what_nobody_has_read_says_so(policy_id: str) -> None:
+    said = set(unconfirmed(policy_by_id(policy_id)))
+    assert [path for path in UNREAD[""] + UNREAD[policy_id] if path not in said] == []
+
+
+def _without_section(node: Any, path: str = "") -> list[str]:
+    if isinstance(node, dict):
+        here = [path] if node.get("source") and not node.get("section") else []
+        return here + [
+            p
+            for key, child in node.items()
+            if key != "sources"
+            for p in _without_section(child, f"{path}.{key}")
+        ]
+    if isinstance(node, list | tuple):
+        return [p for i, child in enumerate(node) for p in _without_section(child, f"{path}[{i}]")]
+    return []
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_every_number_cites_a_section(policy_id: str) -> None:
+    assert _without_section(msgspec.to_builtins(policy_by_id(policy_id))) == []
+
+
+def test_numbers_cite_the_text_that_gives_them() -> None:
+    """The MHRA names no share of the dose, the myocarditis protocol no eight weeks, the US label no four weeks after a stop."""
+    us = policy_by_id("us-label-2025")
+    assert us.dosing.smoking_stop_factor.source == "NHSGGC"
+    assert us.myocarditis.window_days.source == us.fever.early_days.source == "UK-SmPC"
+    assert us.levels.toxic.source == "LABS"
+    assert us.post_stop.window_days.source == us.dispensing.supply_source == "SERVICE"
+
+
+def _numbers(policy: Policy) -> list[tuple[str, Value | Limit | Minimum | None, str]]:
+    """Every number that a sentence of the policy stands for, with that sentence."""
+    start, falling, eosinophils, stop = policy.start, policy.falling, policy.eosinophils, policy.post_stop
+    return [
+        ("start, ANC", start.anc_minimum, start.says),
+        ("start, WBC", start.wbc_minimum, start.says),
+        ("start, ANC in BEN", start.ben_anc_minimum, start.says),
+        ("start, WBC in BEN", start.ben_wbc_minimum, start.says),
+        ("fall of the ANC", falling.anc_fall, falling.says),
+        ("fall of the ANC to", falling.anc_below, falling.says),
+        ("fall of the WBC", falling.wbc_fall, falling.says),
+        ("fall of the WBC to", falling.wbc_below, falling.says),
+        ("eosinophils", eosinophils.high, eosinophils.says),
+        ("eosinophils, restart", eosinophils.restart_below, eosinophils.says),
+        ("after a stop", stop.until_anc, stop.says),
+        ("after a stop, BEN", stop.ben_until_anc, stop.says),
+    ]
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_sentences_name_the_numbers_they_stand_for(policy_id: str) -> None:
+    policy = policy_by_id(policy_id)
+    assert [
+        what
+        for what, number, says in _numbers(policy)
+        if number is not None and f"{number.value:g}" not in says
+    ] == []
+    for tier in policy.missed_dose:
+        for share in (tier.percent_low, tier.percent_high, tier.single_mg):
+            assert share is None or f"{share:g}" in tier.says, tier.name
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_bands_name_only_their_own_bounds(policy_id: str) -> None:
+    policy = policy_by_id(policy_id)
+    for band in policy.bands:
+        bounds = {
+            int(bound) - less
+            for b in policy.bands_of(band.population, band.analyte)
+            for bound in (b.at_least, b.below or 0)
+            for less in (0, 1)
+        }
+        for text in (band.says, *band.steps):
+            named = {int(n) for n in re.findall(r"(\d{3,5})(?:/µL| to )", text)}
+            assert named <= bounds, (band.name, text)
+        assert band.analyte.upper() in band.says

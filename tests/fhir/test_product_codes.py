@@ -1,0 +1,83 @@
+"""Clozapine products by RxNorm code alone: the strength comes with the code where a source names it (clinical specification 3.4)."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.alerts.drugs import codes_of, product_by_code
+from service.fhir.medication import MedicationReader
+from service.fhir.resources import MedicationRequest
+from tests.data import RXNORM
+
+
+def _mg_per_day(code: str, unit: str, amount: float) -> float | None:
+    order: dict[str, Any] = {
+        "resourceType": "MedicationRequest",
+        "id": "mr-1",
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {"coding": [{"system": RXNORM, "code": code}]},
+        "subject": {"reference": "Patient/p"},
+        "dosageInstruction": [
+            {
+                "timing": {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}},
+                "doseAndRate": [{"doseQuantity": {"value": amount, "unit": unit}}],
+            }
+        ],
+    }
+    found = MedicationReader(UTC).request(
+        msgspec.json.decode(msgspec.json.encode(order), type=MedicationRequest), "medications"
+    )
+    assert found.drugs == ("clozapine",)
+    return found.dose.mg_per_day if found.dose is not None else None
+
+
+@pytest.mark.parametrize(
+    ("code", "unit", "amount", "mg"),
+    [
+        ("197536", "tablet", 1, 50),
+        ("429212", "tablet", 1, 100),
+        ("197535", "tablet", 1, 200),
+        ("309374", "tablet", 1, 400),
+        ("721773", "tablet", 1, 25),
+        ("476179", "tablet", 1, 50),
+        ("476177", "tablet", 1.5, 300),
+        ("1006801", "tablet", 1, 300),
+        ("996921", "tablet", 2, 800),
+        ("1369825", "mL", 3, 300),
+    ],
+)
+def test_the_strength_of_a_product_code(code: str, unit: str, amount: float, mg: float) -> None:
+    assert _mg_per_day(code, unit, amount) == mg
+
+
+@pytest.mark.parametrize("code", ["104775", "721775", "1369831"])
+def test_a_strength_that_no_source_named_is_not_guessed(code: str) -> None:
+    assert product_by_code(RXNORM, code) is not None
+    assert _mg_per_day(code, "tablet", 1) is None
+
+
+def test_the_codes_of_the_drug_itself_are_no_products() -> None:
+    assert codes_of("clozapine", RXNORM) == ("2626",)
+    assert codes_of("clozapine", "http://snomed.info/sct") == ("387568001",)
+
+
+def test_an_order_in_another_language_is_known_by_its_atc_code() -> None:
+    order = {
+        "resourceType": "MedicationRequest",
+        "id": "mr-1",
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {
+            "coding": [{"system": "http://www.whocc.no/atc", "code": "N03AF01", "display": "Karbamazepin"}]
+        },
+        "subject": {"reference": "Patient/p"},
+    }
+    found = MedicationReader(UTC).request(
+        msgspec.json.decode(msgspec.json.encode(order), type=MedicationRequest), "medications"
+    )
+    assert (found.drugs, found.matched_by) == (("carbamazepine",), "code")
