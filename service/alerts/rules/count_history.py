@@ -272,6 +272,7 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         severe = case.band_of(bound)
         evidence += evidence_of(case, bound)
         why.append(f"{count_line(case, bound)}.")
+        seen.append(f"ANC below {w.count(bound.value)} on {w.day(case.snapshot, bound.at)}")
     past = case.problems_of("agranulocytosis-history", history=True)
     past += tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
     for problem in dict.fromkeys(past):
