@@ -429,13 +429,7 @@ class Case:
         wbc, newest = self.worst_new("wbc"), self.anc.newest
         if wbc is None or wbc.bound == ">" or (newest is not None and not _later(wbc, newest)):
             return anc
-        bound = replace(
-            wbc,
-            kind="anc",
-            bound="<",
-            calculated=True,
-            raw=f"WBC {wbc.raw}, of which the neutrophils are a part",
-        )
+        bound = bounded_by(wbc)
         band = self.band_of(bound)
         if band is None or band.finding is None:
             return anc
@@ -567,6 +561,12 @@ class Case:
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""
         return self.interval.days
+
+
+def bounded_by(wbc: Measurement) -> Measurement:
+    """The ANC that a white cell count allows at most."""
+    raw = f"WBC {wbc.raw}, of which the neutrophils are a part"
+    return replace(wbc, kind="anc", bound="<", calculated=True, raw=raw)
 
 
 def _later(one: Measurement, other: Measurement) -> bool:

@@ -45,6 +45,8 @@ _STATUS: dict[str, ResultStatus] = {
     "corrected": "corrected",
     "preliminary": "preliminary",
 }
+#: Never a result (clinical.md 3.1); any other word is none of FHIR's, and the result is shown.
+_NO_RESULT = frozenset({"registered", "cancelled", "entered-in-error", "unknown"})
 _COMPARATORS: dict[str, Literal["<", ">"]] = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
 #: Kinds whose own reference range is asked for.
 _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
@@ -267,10 +269,10 @@ class ObservationReader:
             if not o.component or o.valueCodeableConcept is not None:
                 self._read_coded(o)
             return
-        status = _STATUS.get(o.status or "")
+        status, unclear = _status(o)
         if status is None:
-            if o.status is None:
-                self._refuse(kind, o, "it has no status", self._moment(o))
+            if unclear:
+                self._refuse(kind, o, unclear, self._moment(o))
             return
         moment = self._moment(o)
         reference = _reference(o)
@@ -282,15 +284,15 @@ class ObservationReader:
             self._read_components(o, source)
 
     def _read_components(self, o: Observation, source: str) -> None:
-        status = _STATUS.get(o.status or "")
-        if status is None and o.status is not None:
+        status, unclear = _status(o)
+        if status is None and not unclear:
             return
         moment = self._moment(o)
         reference = _reference(o)
         for component in o.component or ():
             kind, unit = self._kind(component.code)
             if kind is not None and status is None:
-                self._refuse(kind, component, "it has no status", moment, ref=reference)
+                self._refuse(kind, component, unclear, moment, ref=reference)
             elif kind is not None and status is not None:
                 self._add(
                     kind,
@@ -579,6 +581,15 @@ _raw_list = msgspec.json.Decoder(list[Raw])
 def _other_subject(result: Observation, holder: Observation | DiagnosticReport) -> bool:
     own, of_holder = (r.subject.reference if r.subject is not None else None for r in (result, holder))
     return bool(own and of_holder and not own.startswith("#") and _tail(own) != _tail(of_holder))
+
+
+def _status(o: Observation) -> tuple[ResultStatus | None, str]:
+    """The status of a result; without one that counts, why not, and nothing to say of one that is no result."""
+    if o.status is None:
+        return None, "it has no status"
+    word = o.status.strip().lower()
+    found = _STATUS.get(word)
+    return found, "" if found is not None or word in _NO_RESULT else "its status is not known"
 
 
 def _reference(o: Observation) -> str:

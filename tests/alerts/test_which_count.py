@@ -15,16 +15,23 @@ from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
 from service.fhir.snapshot import NO_MAPS, SiteMaps
-from tests.data import LOINC, NOW, anc, bundle, observation, on_clozapine, prefetch
+from tests.data import LOINC, NOW, anc, bundle, day_ago, observation, on_clozapine, prefetch
 
 Json = dict[str, Any]
 _BANDS = ("anc-mild-neutropenia", "anc-moderate-neutropenia", "anc-severe-neutropenia")
 _BEFORE = anc(3.0, 5, id="before")
 
 
-def judge(*counts: Json, policy: str = "us-label-2025", maps: SiteMaps = NO_MAPS) -> list[Finding]:
-    """Findings for a patient long on clozapine with these counts."""
-    sent = prefetch(counts=bundle(*counts), medications=bundle(on_clozapine(500)))
+def judge(
+    *counts: Json,
+    policy: str = "us-label-2025",
+    maps: SiteMaps = NO_MAPS,
+    medication: Json | None = None,
+    vitals: tuple[Json, ...] = (),
+) -> list[Finding]:
+    """Findings for a patient long on clozapine, unless another record of it is given, with these counts."""
+    taken = medication or on_clozapine(500)
+    sent = prefetch(counts=bundle(*counts), medications=bundle(taken), vitals=bundle(*vitals))
     raw = {key: Raw(orjson.dumps(value)) for key, value in sent.items()}
     gathered, _ = from_prefetch(raw, dict.fromkeys(QUERIES))
     facts = snapshot.build(
@@ -291,3 +298,28 @@ def test_the_unit_a_site_names_holds_for_numbers_sent_as_text(text: str) -> None
     assert "anc-unusable" in codes(low)
     assert "anc-severe-neutropenia" in [f.code for f in judge(_BEFORE, low, maps=maps)]
     assert "anc-unusable" in [f.code for f in judge(_BEFORE, anc(None, 1, valueString="see note"), maps=maps)]
+
+
+@pytest.mark.parametrize("status", ["Final", "FINAL "])
+def test_a_status_in_other_letters_is_read(status: str) -> None:
+    assert band(anc(0.3, 1, status=status)) == "anc-severe-neutropenia"
+
+
+def test_a_status_that_is_none_is_shown() -> None:
+    for status in ("completed", "F"):
+        assert "anc-unusable" in codes(anc(0.3, 1, status=status))
+    for status in ("registered", "cancelled", "entered-in-error", "unknown"):
+        assert "anc-unusable" not in codes(anc(0.3, 1, status=status))
+
+
+def test_what_is_said_after_a_stop_says_that_it_was_stopped() -> None:
+    stopped = on_clozapine(500) | {"status": "stopped"}
+    period = {"boundsPeriod": {"start": day_ago(500), "end": day_ago(10)}}
+    repeat = {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"} | period}
+    stopped["dosageInstruction"] = [{"timing": repeat}]
+    hot = observation("8310-5", 39.0, "Cel", 0.3, id="hot")
+    found = {
+        f.code: f.summary for f in judge(anc(3.2, 40), policy="uk-smpc", medication=stopped, vitals=(hot,))
+    }
+    assert "after clozapine was stopped: ANC at once" in found["fever"]
+    assert "the follow-up WBC and ANC are missing" in found["anc-post-stop"]

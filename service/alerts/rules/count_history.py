@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
-from service.alerts.case import Case
+from service.alerts.case import Case, bounded_by
 from service.alerts.counts import judged_value
-from service.alerts.facts import UnusableResult
+from service.alerts.facts import Measurement, UnusableResult
 from service.alerts.falling import fall_of, flu_like_signs
 from service.alerts.finding import Evidence, Finding
 from service.alerts.interval import sampling_in, worst_band
@@ -215,7 +215,7 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         code="anc-post-stop",
         severity="warning",
         subject="anc",
-        summary=f"Clozapine stopped on {w.day(case.snapshot, stopped)}: the follow-up {names(case)} is missing.",
+        summary=f"Clozapine stopped on {w.day(case.snapshot, stopped)}: the follow-up {names(case)} {'are' if case.uses_wbc else 'is'} missing.",
         why=(
             f"Last known or estimated dose: {w.moment(case.snapshot, stopped, case.course.last_dose_date_only)}.",
             f"Last usable ANC: {count_line(case, newest)}."
@@ -231,6 +231,21 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         offers=offers,
         overrides="counts",
     )
+
+
+def _too_few_white_cells(case: Case) -> Measurement | None:
+    """An earlier WBC so low that the ANC, counted or not, forbade another try; where the WBC is judged it speaks for itself."""
+    if case.uses_wbc:
+        return None
+    decides = case.worst_new("anc")
+    for wbc in case.series("wbc"):
+        if wbc.bound == ">" or (decides is not None and wbc.at == decides.at):
+            continue
+        bound = bounded_by(wbc)
+        band = case.band_of(bound)
+        if band is not None and band.rechallenge:
+            return bound
+    return None
 
 
 def rechallenge_caution(case: Case) -> Iterator[Finding]:
@@ -253,6 +268,11 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
             name, on = NAMES.get(m.kind, m.kind), w.day(case.snapshot, m.at)
             seen.append(f"{name} {w.bound_word(m)}{w.count(m.value)} on {on}")
             break
+    if severe is None and (bound := _too_few_white_cells(case)) is not None:
+        severe = case.band_of(bound)
+        evidence += evidence_of(case, bound)
+        why.append(f"{count_line(case, bound)}.")
+        seen.append(f"ANC below {w.count(bound.value)} on {w.day(case.snapshot, bound.at)}")
     past = case.problems_of("agranulocytosis-history", history=True)
     past += tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
     for problem in dict.fromkeys(past):
