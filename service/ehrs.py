@@ -213,7 +213,8 @@ class EhrSettings(BaseModel):
 def sentence(error: ValidationError, where: str = "") -> str:
     """The first thing that is wrong, with the setting's name."""
     first = error.errors(include_input=False, include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
+    # A step in brackets is pydantic's own, of a union or a validator.
+    name = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     path = ".".join(part for part in (where, name) if part)
     if first["type"] == "extra_forbidden":
         return f"{path}: there is no such setting"

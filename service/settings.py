@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from pydantic_settings import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from service.alerts.codes import kinds
+from service.alerts.codes import dimensions, kinds
 from service.alerts.drugs import drug_ids
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.ehrs import (
@@ -43,6 +44,7 @@ from service.ehrs import (
     sentence,
 )
 from service.fhir.snapshot import SiteMaps
+from service.fhir.units import conversion
 from service.hooks.site import Profile, Site
 from service.ops.outbound import IPNetwork, address_of, is_loopback
 from service.registry.watch import Watch
@@ -51,6 +53,12 @@ PREFIX = "CLOZAPINE_CDS_"
 #: The open-source sandbox client publishes its private key.
 _SANDBOX = "sandbox.cds-hooks.org"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+_ABSOLUTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
+_ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://[^/\s]+$")
+#: How pydantic-settings says that a value of the environment is not JSON.
+_NOT_JSON = re.compile(r'^error parsing value for field "(\w+)"')
 
 
 class SettingsError(ValueError):
@@ -193,7 +201,7 @@ class Settings(BaseSettings):
         if kind not in ("sqlite", "postgresql"):
             # The value is not repeated: it may hold a password.
             raise ValueError(
-                "a database URL of SQLite or PostgreSQL is expected, such as postgresql://cds@db.example/cds"
+                "a database URL is expected, of SQLite or PostgreSQL, such as postgresql://cds@db.example/cds"
             )
         return value
 
@@ -239,13 +247,30 @@ class Settings(BaseSettings):
     @field_validator("codes")
     @classmethod
     def _known_targets(cls, value: dict[str, str]) -> dict[str, str]:
-        known = {*kinds(), *drug_ids()}
-        for key, target in value.items():
-            if target not in known:
-                near = difflib.get_close_matches(target, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+        check_codes(value)
+        return value
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, value: dict[str, str]) -> dict[str, str]:
+        check_units(value)
+        return value
+
+    @field_validator("finding_system")
+    @classmethod
+    def _absolute_system(cls, value: str) -> str:
+        if not _ABSOLUTE.match(value):
+            raise ValueError("an absolute URI is expected, such as https://cds.hospital.example/findings")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for origin in value or ():
+            if origin != "*" and not _ORIGIN.match(origin):
                 raise ValueError(
-                    f"{key!r}: {target!r} is neither a result kind nor a drug this service knows{hint}"
+                    f"{origin!r} is not an origin such as https://ehr.example or https://ehr.example:8443, "
+                    "without a slash at the end; * stands for all"
                 )
         return value
 
@@ -270,6 +295,17 @@ class Settings(BaseSettings):
         if self.allowed_origins is not None:
             return self.allowed_origins
         return ("*",) if self.auth == "off" else ()
+
+    def check_watched(self) -> None:
+        """Refuse what would fail when patients are watched or results read. Raises SettingsError."""
+        for ehr in self.all_ehrs or ((None,) if self.auth == "off" else ()):
+            self.watched(ehr)
+        for ehr in self.all_ehrs:
+            try:
+                check_codes(ehr.codes)
+                check_units(ehr.units)
+            except ValueError as error:
+                raise SettingsError(f"ehr {ehr.name}: codes or units: {error}") from None
 
     def load_policy(self) -> Policy:
         """The configured policy. Raises SettingsError."""
@@ -397,6 +433,7 @@ class Settings(BaseSettings):
     def check_listening(self, host: str) -> None:
         """Refuse to be open to a network without authentication. Raises SettingsError."""
         self.check_ehrs()
+        self.check_watched()
         if self.auth == "required":
             if host not in LOOPBACK and is_loopback(self.base_url):
                 raise SettingsError(
@@ -413,6 +450,25 @@ class Settings(BaseSettings):
                 f"auth: off is for loopback only, and the service was told to listen on {host}; "
                 "listen on 127.0.0.1, or set auth = required"
             )
+
+
+def check_codes(codes: Mapping[str, str]) -> None:
+    """Local codes must stand for something. Raises ValueError."""
+    known = {*kinds(), *drug_ids()}
+    for key, target in codes.items():
+        if target not in known:
+            near = difflib.get_close_matches(target, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{key!r}: {target!r} is neither a result kind nor a drug this service knows{hint}"
+            )
+
+
+def check_units(units: Mapping[str, str]) -> None:
+    """Units of results sent without one must be understood: else the results would go unread. Raises ValueError."""
+    for key, unit in units.items():
+        if all(conversion(dimension, unit) is None for dimension in dimensions()):
+            raise ValueError(f"{key!r}: {unit!r} is not a unit this service reads, such as 10*3/uL or ng/mL")
 
 
 def check_policies(sites: Sequence[Site]) -> None:
@@ -478,4 +534,10 @@ def load_settings(**overrides: Any) -> Settings:
             ) from None
         raise SettingsError(sentence(error)) from None
     except ValueError as error:
+        not_json = _NOT_JSON.match(str(error))
+        if not_json:
+            name = not_json.group(1)
+            raise SettingsError(
+                f'{PREFIX}{name.upper()}: JSON is expected here, a list such as ["a", "b"] or an object'
+            ) from None
         raise SettingsError(f"configuration file: {error}") from None

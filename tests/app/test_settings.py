@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.settings import Settings, SettingsError, load_settings
+
+_NORTH: dict[str, Any] = {
+    "name": "north",
+    "issuer": "https://ehr.north.example",
+    "jwks_uri": "https://ehr.north.example/jwks",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +47,11 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("PROFIL", "epic", "did you mean CLOZAPINE_CDS_PROFILE"),
         ("CONFIG", "/nowhere/service.toml", "CLOZAPINE_CDS_CONFIG"),
         ("CODES", '{"NEUT": "anc"}', "codes"),
+        ("UNITS", '{"urn:lab|NEUT": "furlong"}', "^units: .*'furlong' is not a unit"),
+        ("FINDING_SYSTEM", "", "^finding_system: an absolute URI"),
+        ("ALLOWED_ORIGINS", '["https://ehr.example/"]', "^allowed_origins: .*without a slash"),
+        ("FHIR_SERVERS", "https://ehr.example/fhir", "^CLOZAPINE_CDS_FHIR_SERVERS: JSON is expected"),
+        ("PRIVATE_NETWORKS", '["zz"]', r"^private_networks\.0: "),
     ],
 )
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
@@ -77,3 +89,19 @@ def test_open_mode_is_for_loopback_only() -> None:
     with pytest.raises(SettingsError, match="loopback"):
         Settings().check_listening("0.0.0.0")
     Settings(auth="required").check_listening("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"webhook": "https://hooks.example/cds"}, "webhook_secret"),
+        ({"write_back": ("Task",)}, "fhir_servers"),
+        ({"ehr": [_NORTH | {"codes": {"urn:lab|NEUT": "ancc"}}]}, "north.*did you mean 'anc'"),
+        ({"ehr": [_NORTH | {"units": {"urn:lab|NEUT": "furlong"}}]}, "north.*furlong"),
+        ({"ehr": [_NORTH | {"webhook": "https://hooks.example/cds"}]}, "north.*webhook_secret"),
+    ],
+)
+def test_what_would_fail_later_stops_the_start(settings: dict[str, Any], says: str) -> None:
+    """A traceback out of the scheduler, or results that nobody reads, would be found too late."""
+    with pytest.raises(SettingsError, match=says):
+        Settings(**settings).check_listening("127.0.0.1")

@@ -229,3 +229,20 @@ def test_C1_a_lost_record_is_told_by_its_part_of_the_chart(client: httpx.Client)
     )
     assert "Blood counts (Observation) – left out: it belongs to another patient" in card["detail"]
     assert "somebody-else" not in card["detail"]
+
+
+def test_C4_a_start_that_is_only_a_guess_is_called_one(client: httpx.Client) -> None:
+    """The orders were not read: that none of them is clozapine must not be claimed."""
+    guessed = call("order-sign", {"patient": None, "counts": bundle(anc(1.1))}, clozapine(300))
+    known = call("order-sign", prefetch(counts=bundle(anc(1.1))), clozapine(300))
+    for body, words in ((guessed, "could not all be read"), (known, "")):
+        cards = client.post("/cds-services/clozapine-order-sign", json=body).json()["cards"]
+        told = {c["source"]["topic"]["code"]: c["detail"] for c in cards}
+        for code in ("anc-below-initiation", "dose-start-too-high"):
+            assert words in told[code]
+            assert ("Clozapine is being started." in told[code]) is (
+                not words and code == "anc-below-initiation"
+            )
+            assert ("No clozapine in the record" in told[code]) is (
+                not words and code == "dose-start-too-high"
+            )

@@ -68,14 +68,19 @@ def judged_kinds(case: Case) -> tuple[Analyte, ...]:
     return ("anc", "wbc") if case.uses_wbc else ("anc",)
 
 
+def start_words(case: Case) -> str:
+    """That clozapine is being started, and when this is only a guess (clinical.md 3.6)."""
+    if case.snapshot.state("medications") == "complete":
+        return "Clozapine is being started."
+    return (
+        "Taken as a start: the medication orders could not all be read, and what was read shows no clozapine."
+    )
+
+
 def start_line(case: Case) -> str:
     """When the course began, or that nobody knows."""
     if case.starting:
-        return (
-            "Clozapine is being started."
-            if not case.restarting
-            else "Clozapine is being restarted as a new course."
-        )
+        return start_words(case) if not case.restarting else "Clozapine is being restarted as a new course."
     if case.course.start is None:
         return (
             "The start of treatment is not in the record: the shortest interval is used. "

@@ -43,7 +43,9 @@ def dose_start_too_high(case: Case) -> Iterator[Finding]:
         ),
         why=(
             f"Drafted for the first day: {w.mg(first)}.",
-            "No clozapine in the record within the restart limit.",
+            "No clozapine in the record within the restart limit."
+            if case.snapshot.state("medications") == "complete"
+            else "The medication orders could not all be read; what was read shows no clozapine within the restart limit.",
         ),
         policy_says=(
             f"First day: {w.mg(start)} once or twice, at most {w.mg(limit.value)}; higher doses risk collapse.",
