@@ -47,6 +47,17 @@ def test_every_call_is_a_valid_audit_event_without_a_patient(engine: Engine, sit
     ]
 
 
+def test_findings_of_one_code_are_all_told(engine: Engine, site: str) -> None:
+    recorder = Recorder(engine)
+    twice = [("interaction", "critical", "drug:a"), ("interaction", "info", "drug:b")]
+    recorder.record(replace(_call(str(uuid4())), site=site, findings=twice))
+    recorder.close()
+    with engine.connect() as connection:
+        [line] = events(connection, NOW, NOW + timedelta(days=1), site)
+    details = AuditEvent.model_validate_json(line).entity[0].detail
+    assert [d.valueString for d in details if d.type == "finding.interaction"] == ["critical", "info"]
+
+
 def test_what_is_older_than_the_retention_is_forgotten(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/old.db"
     upgrade(url)
