@@ -25,12 +25,13 @@ from service.alerts.finding import Finding
 from service.fhir import notices
 from service.fhir.client import FetchFailed
 from service.registry.patient_alerts import Change
-from service.registry.roster_tables import Alert, OutboxItem
+from service.registry.roster_tables import Alert, OutboxItem, RegisteredPatient
 from service.registry.watch import Watch
 
 log = logging.getLogger("service.registry")
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
+_patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 IDENTIFIER_SYSTEM = "https://clozapine-cds.example/alert"
 #: Waiting time doubles from this on, up to a day; then the item is given up and shown in the metrics.
 _FIRST_WAIT = timedelta(minutes=1)
@@ -77,6 +78,20 @@ def tell(
                 continue
             if payload is not None:
                 _put(connection, watch.site, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
+
+
+def tell_closed(connection: Connection, watch: Watch, alert: int, event: int, at: datetime) -> None:
+    """Tell the webhook that a person closed an alert."""
+    row = connection.execute(
+        select(_alerts, _patients.c.patient_id)
+        .join(_patients, _patients.c.id == _alerts.c.patient)
+        .where(_alerts.c.id == alert)
+    ).one()
+    if "webhook" in watch.channels and row.code not in watch.shadow_codes:
+        told = notices.webhook(
+            alert, event, watch.site, row.patient_id, "closed", row.code, row.severity, row.summary, at
+        )
+        _put(connection, watch.site, alert, f"event-{event}", "webhook", "raise", told, at)
 
 
 def withdraw(connection: Connection, site: str, alert: int, at: datetime) -> None:
