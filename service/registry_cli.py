@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
-from service.registry import outbox, people, roster
+from service.registry import outbox, people, roster, terminology
 from service.registry.database import engine_for, not_ready
 from service.registry.exchange import ImportFailed, export_files, import_file
 from service.registry.refresh import Refreshed
@@ -54,6 +54,7 @@ def _open_with_directory(site: str | None) -> tuple[Watched, Engine, Directory]:
     if reason:
         _fail(f"database_url: {reason}")
     try:
+        terminology.load(engine)  # what is read anew or imported may use codes of the imported terminology
         directory = Directory(settings, engine)
         sites = directory.watched
     except SettingsError as error:
