@@ -37,6 +37,8 @@ IDENTIFIER_SYSTEM = "https://clozapine-cds.example/alert"
 _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(days=1)
 _MOST_ATTEMPTS = 20
+#: Changes of an alert after which its notice in the EHR says something else.
+_CHANGING = frozenset({"raised", "lowered", "reopened"})
 #: Gives the bearer token for the site's FHIR server.
 TokenFor = Callable[[], Awaitable[str]]
 
@@ -70,14 +72,19 @@ def tell(
                 at,
             )
             _put(connection, watch.site, alert, f"event-{event}", channel, "raise", told, at)
-        elif change.what == "opened" and finding is not None:
+        elif change.what in ("opened", *_CHANGING) and finding is not None:
             try:
                 payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
             except ValueError as error:  # a notice that cannot be built must not stop the sweep of the site
                 log.error("%s: no %s for %s (%s)", watch.site, channel, change.code, type(error).__name__)
                 continue
-            if payload is not None:
+            if payload is None:
+                continue
+            if change.what == "opened":
                 _put(connection, watch.site, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
+            elif _raised(connection, alert, channel) is not None:
+                key = f"alert-{alert}-{channel}-{event}"
+                _put(connection, watch.site, alert, key, channel, "change", notices.changed(payload), at)
 
 
 def tell_closed(connection: Connection, watch: Watch, alert: int, event: int, at: datetime) -> None:
@@ -265,27 +272,33 @@ async def _send(
         headers["If-None-Exist"] = f"identifier={_identifier(item.payload)}"
         answer = await _ask(client, "POST", f"{base}/{item.channel}", headers, orjson.dumps(item.payload))
         return _location(answer, item.channel)
-    raised = connection.execute(
-        select(_items).where(
-            _items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.action == "raise"
-        )
-    ).first()
+    raised = _raised(connection, item.alert, item.channel)
     if raised is None:
         return ""
-    if raised.state != "sent":  # given up; whoever sets both to waiting again has it told and withdrawn
-        raise _Refused("what is to be withdrawn was given up", for_good=True)
-    return await _withdraw(client, base, raised, headers)
+    if raised.state != "sent":  # given up; whoever sets both to waiting again has it told and changed
+        raise _Refused("the notice it is about was given up", for_good=True)
+    told = notices.ended(item.channel) if item.action == "withdraw" else item.payload
+    return await _change(client, base, raised, headers, told)
+
+
+def _raised(connection: Connection, alert: int, channel: str) -> Any:
+    """The item by which an alert was told on a channel; None when it was not."""
+    return connection.execute(
+        select(_items).where(_items.c.alert == alert, _items.c.channel == channel, _items.c.action == "raise")
+    ).first()
 
 
 def _identifier(payload: dict[str, Any]) -> str:
     return f"{IDENTIFIER_SYSTEM}|{next(i['value'] for i in payload['identifier'])}"
 
 
-async def _withdraw(client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str]) -> str:
-    """Say in the EHR that a notice is over, and leave alone what people made of it; returns where it is."""
+async def _change(
+    client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str], told: dict[str, Any]
+) -> str:
+    """Change elements of a notice in the EHR, and leave alone what people made of it; returns where it is."""
     if not raised.location:  # the server did not tell where it put it
         url = f"{base}/{raised.channel}?identifier={quote(_identifier(raised.payload))}"
-        await _ask(client, "PUT", url, headers, orjson.dumps(notices.withdrawn(raised.payload)))
+        await _ask(client, "PUT", url, headers, orjson.dumps(raised.payload | told))
         return ""
     url = f"{base}/{raised.location}"
     content = raised.payload | {"id": raised.location.rpartition("/")[2]}
@@ -301,7 +314,7 @@ async def _withdraw(client: httpx.AsyncClient, base: str, raised: Any, headers: 
         if found.headers.get("etag"):
             headers = headers | {"If-Match": found.headers["etag"]}
     if not notices.over(content):
-        await _ask(client, "PUT", url, headers, orjson.dumps(notices.withdrawn(content)))
+        await _ask(client, "PUT", url, headers, orjson.dumps(content | told))
     return str(raised.location)
 
 

@@ -160,6 +160,25 @@ def test_a_withdrawal_leaves_what_people_made_of_a_task(
     }
 
 
+def test_a_task_says_when_its_alert_has_become_more_severe(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task")
+    _sweep(engine, watch)
+    _deliver(engine, watch, ehr, tmp_path)
+    [task] = ehr.resources["Task"]
+    task["owner"] = {"reference": "Practitioner/7"}
+    _sweep(engine, watch, 30)  # more than twice the interval
+    assert _deliver(engine, watch, ehr, tmp_path, 30 * 24 * 60)["sent"] == 1
+    [after] = ehr.resources["Task"]
+    Task.model_validate(after)
+    assert (task["priority"], after["priority"]) == ("routine", "urgent")
+    assert after["description"] != task["description"]
+    assert (after["status"], after["owner"]) == ("requested", {"reference": "Practitioner/7"})
+    assert after["authoredOn"] == task["authoredOn"]
+
+
 def test_a_notice_is_withdrawn_though_the_site_went_into_shadow_mode(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
