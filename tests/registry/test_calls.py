@@ -153,6 +153,21 @@ def test_a_critical_count_is_said_every_time(service: httpx.Client) -> None:
     assert ("anc-severe-neutropenia", "critical") in codes(_ask(service, severe))
 
 
+@pytest.mark.parametrize(
+    ("loinc", "value", "code"), [("777-3", 30, "thrombocytopenia"), ("711-2", 4, "eosinophilia")]
+)
+def test_other_counts_that_say_stop_are_said_every_time(
+    start_service: StartService, loinc: str, value: float, code: str
+) -> None:
+    service = start_service(policy="uk-smpc", enrol=True, sweep="")
+    low = data.observation(loinc, value, "10*3/uL", 0.5, id="other")
+    visit = _visit(counts=bundle(data.anc(3.2, 3), low))
+    first = _ask(service, visit)
+    assert (code, "critical") in codes(first)
+    _override(service, first, code)
+    assert (code, "critical") in codes(_ask(service, visit))
+
+
 def test_analytics_count_what_became_of_the_cards(service: httpx.Client) -> None:
     overdue = _visit(counts=bundle(data.anc(3.2, 40)))
     _override(service, _ask(service, overdue), "anc-overdue")
