@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import httpx
 import orjson
-from sqlalchemy import Connection, Engine, Select, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.finding import Finding
@@ -160,10 +160,15 @@ async def deliver(
         with engine.begin() as connection:
             statement = _next(watch, now, away)
             if connection.dialect.name == "postgresql":
-                statement = statement.with_for_update(skip_locked=True, of=_items)
+                statement = statement.with_for_update(skip_locked=True)
             item = connection.execute(statement).first()
             if item is None:
                 break
+            if (until := _held_until(connection, item, now)) is not None:
+                connection.execute(
+                    update(_items).where(_items.c.id == item.id).values(next_try_at=until.astimezone(UTC))
+                )
+                continue
             try:
                 try:
                     location = await _send(connection, watch, client, item, token, webhook_secret)
@@ -201,24 +206,17 @@ async def deliver(
 
 def _next(watch: Watch, now: datetime, away: set[bool]) -> Select[Any]:
     """What is to be sent next: in shadow mode, or on a channel that was switched off, withdrawals alone."""
-    earlier = _items.alias()
+    new = _items.c.channel.in_(watch.channels)
+    if watch.shadow_codes:
+        quiet = select(_alerts.c.id).where(_alerts.c.code.in_(sorted(watch.shadow_codes)))
+        new = and_(new, _items.c.alert.not_in(quiet))
     statement = (
         select(_items)
-        .join(_alerts, _alerts.c.id == _items.c.alert)
         .where(
             _items.c.site == watch.site,
             _items.c.state == "waiting",
             _items.c.next_try_at <= now.astimezone(UTC),
-            or_(
-                _items.c.action == "withdraw",
-                and_(_items.c.channel.in_(watch.channels), _alerts.c.code.not_in(sorted(watch.shadow_codes))),
-            ),
-            ~exists().where(
-                earlier.c.alert == _items.c.alert,
-                earlier.c.channel == _items.c.channel,
-                earlier.c.state == "waiting",
-                earlier.c.id < _items.c.id,
-            ),
+            or_(_items.c.action == "withdraw", new),
         )
         .order_by(_items.c.next_try_at, _items.c.id)
         .limit(1)
@@ -228,6 +226,21 @@ def _next(watch: Watch, now: datetime, away: set[bool]) -> Select[Any]:
     if False in away:
         statement = statement.where(_items.c.channel == "webhook")
     return statement
+
+
+def _held_until(connection: Connection, item: Any, now: datetime) -> datetime | None:
+    """When an item may go that must not overtake an earlier one of its alert; None = now."""
+    earlier = connection.execute(
+        select(_items.c.next_try_at).where(
+            _items.c.alert == item.alert,
+            _items.c.channel == item.channel,
+            _items.c.state == "waiting",
+            _items.c.id < item.id,
+        )
+    ).scalars()
+    waits = [moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC) for moment in earlier]
+    # One that is due is being sent by another replica, or is held back itself.
+    return max(*waits, now + _FIRST_WAIT) if waits else None
 
 
 class _Refused(Exception):
