@@ -115,6 +115,7 @@ def paths() -> dict[str, Any]:
             "delete": _operation("Withdraw a statement", patient, _path("flag", {"type": "integer"}), site, role="clinician", missing=True)
         },
         f"{one}/unenrol": {"post": _operation("Take a patient off the roster", patient, site, role="admin", missing=True)},
+        f"{one}/enrol": {"post": _operation("Watch a patient again who was taken off", patient, site, role="admin", missing=True)},
         f"{one}/merge": {
             "post": _operation(
                 "Put two records of one patient together", patient, site, role="admin", body=_body({"into": _TEXT}, ["into"]), missing=True

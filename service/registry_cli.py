@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
-from service.registry import outbox, people, roster
+from service.registry import outbox, people, roster, terminology
 from service.registry.database import engine_for, not_ready
 from service.registry.exchange import ImportFailed, export_files, import_file
 from service.registry.refresh import Refreshed
@@ -54,6 +54,7 @@ def _open_with_directory(site: str | None) -> tuple[Watched, Engine, Directory]:
     if reason:
         _fail(f"database_url: {reason}")
     try:
+        terminology.load(engine)  # what is read anew or imported may use codes of the imported terminology
         directory = Directory(settings, engine)
         sites = directory.watched
     except SettingsError as error:
@@ -211,6 +212,7 @@ def sweep(
                 "site": watch.site,
                 "patients": summary.patients,
                 "unreadable": summary.unreadable,
+                "rule_faults": summary.faults,
                 "alerts": summary.changes,
                 "delivered": delivered,
             }
@@ -222,7 +224,8 @@ def sweep(
         out.print("Outbox: " + ", ".join(f"{n} {what}" for what, n in delivered.items()) + ".")
     if summary.unreadable:
         out.print(
-            f"{summary.unreadable} patients hold facts of another version: they are read anew at their next visit."
+            f"{summary.unreadable} patients could not be evaluated (facts of another version, or a fault in the log): "
+            "their alerts stay as they are."
         )
 
 
@@ -240,7 +243,8 @@ def _refresh(engine: Engine, watch: Watch, directory: Directory, tokens: TokenSo
             done = asyncio.run(run(lambda: progress.advance(bar)))
         except FetchFailed as why:
             _fail(f"--refresh: {why}")
-    typer.echo(f"{done.patients} patients read anew, {done.failed} failed", err=True)
+    partly = f", {done.partly} in part" if done.partly else ""
+    typer.echo(f"{done.patients} patients read anew{partly}, {done.failed} failed", err=True)
 
 
 def _deliver(
@@ -316,7 +320,7 @@ def merge(
     try:
         with engine.begin() as connection:
             roster.merge(connection, watch.site, gone, into, watch.policy, datetime.now(UTC))
-    except roster.NotRegistered as error:
+    except (roster.NotRegistered, ValueError) as error:
         _fail(str(error))
     out.print(f"{gone} is merged into {into}.")
 
@@ -330,10 +334,25 @@ def unenrol(
     watch, engine = _open(site)
     try:
         with engine.begin() as connection:
-            roster.unenrol(connection, watch.site, patient)
+            roster.unenrol(connection, watch.site, patient, "command line", datetime.now(UTC))
     except roster.NotRegistered as error:
         _fail(str(error))
     out.print(f"{patient} is off the roster.")
+
+
+@app.command("enrol", epilog="Example: `clozapine-cds registry enrol clz-p1`")
+def enrol(
+    patient: Annotated[str, typer.Argument(help="FHIR id of a patient who was taken off.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Watch a patient again who was taken off the roster. New patients are enrolled by calls and by import."""
+    watch, engine = _open(site)
+    try:
+        with engine.begin() as connection:
+            state = roster.enrol_anew(connection, watch.site, patient, watch.policy, datetime.now(UTC))
+    except roster.NotRegistered as error:
+        _fail(str(error))
+    out.print(f"{patient} is watched again ({'on clozapine' if state == 'on' else 'clozapine has stopped'}).")
 
 
 @app.command("delete", epilog="Example: `clozapine-cds registry delete clz-p1 --by 'Privacy office'`")

@@ -351,6 +351,8 @@ class Settings(BaseSettings):
 
     def watched(self, ehr: EhrSettings | None = None) -> Watched:
         """How a site's patients are watched between visits: an EHR's, or with authentication off the general settings'. Raises SettingsError."""
+        if ehr is None and len(self.all_ehrs) == 1:
+            ehr = self.all_ehrs[0]
         site = self.site_of(ehr) if ehr is not None else self.site()
         given: Settings | EhrSettings = ehr if ehr is not None else self
         where = f"ehr {ehr.name}: " if ehr is not None else ""

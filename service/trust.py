@@ -67,7 +67,9 @@ class Directory:
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
         self._only = settings.watched() if settings.auth == "off" else None
         self._shared = frozenset(map(address_of, filter(None, (settings.terminology_server,))))
-        self._addresses = self._shared | (_addresses(settings) if settings.auth == "off" else frozenset())
+        self._addresses = self._shared
+        if settings.auth == "off":
+            self._addresses = self._shared.union(_addresses(settings), *map(_addresses, settings.all_ehrs))
         self.http = self.new_client()
         if settings.auth == "required":
             settings.check_ehrs()

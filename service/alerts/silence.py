@@ -11,7 +11,14 @@ from service.alerts.finding import SEVERITY_RANK, Finding
 
 #: Counts at which clozapine must stop: they are said every time, whatever was answered before.
 _ALWAYS_SAID = frozenset(
-    {"anc-moderate-neutropenia", "anc-severe-neutropenia", "blood-count-red", "anc-below-initiation"}
+    {
+        "anc-moderate-neutropenia",
+        "anc-severe-neutropenia",
+        "blood-count-red",
+        "anc-below-initiation",
+        "thrombocytopenia",
+        "eosinophilia",
+    }
 )
 
 

@@ -48,6 +48,14 @@ def credentials(
     return Credentials(client_id, token_url, key, key_id, algorithm, scope)
 
 
+def _seconds(told: object) -> float:
+    """How long a token lives; servers that say nothing usable: five minutes."""
+    try:
+        return max(0.0, min(float(str(told)), 86_400.0)) if told else 300.0
+    except ValueError:
+        return 300.0
+
+
 class BackendToken:
     """Gives an access token, asking for a new one only when the old one ends.
 
@@ -73,7 +81,7 @@ class BackendToken:
                 return self._token
             answer = await self._ask(now)
             self._token = str(answer["access_token"])
-            self._until = now + timedelta(seconds=float(answer.get("expires_in") or 300))
+            self._until = now + timedelta(seconds=_seconds(answer.get("expires_in")))
             return self._token
 
     def forget(self) -> None:

@@ -139,15 +139,24 @@ def over(resource: dict[str, Any]) -> bool:
     return resource.get("status") in _OVER
 
 
-def withdrawn(resource: dict[str, Any]) -> dict[str, Any]:
-    """The resource as it reads once its alert is resolved."""
+#: What a notice says of the finding; the rest (for whom, since when, under which identifier) stays as it was told.
+_SAYS = ("priority", "description", "code", "category", "payload", "severity", "detail", "mitigation")
+
+
+def changed(resource: dict[str, Any]) -> dict[str, Any]:
+    """The elements of a notice that follow the finding."""
+    return {name: resource[name] for name in _SAYS if name in resource}
+
+
+def ended(channel: str) -> dict[str, str]:
+    """What a notice says once its alert is resolved."""
     closed = {
         "Task": "cancelled",
         "Flag": "inactive",
         "CommunicationRequest": "revoked",
         "DetectedIssue": "cancelled",
     }
-    return resource | {"status": closed[resource["resourceType"]]}
+    return {"status": closed[channel]}
 
 
 def webhook(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from service.registry.roster import aware
 from service.registry.tables import CardFeedback, CardShown
@@ -72,7 +72,8 @@ def alerts(
             _feedback.c.reason_code,
             _feedback.c.reason_display,
         )
-        .outerjoin(_feedback, _feedback.c.card == _cards.c.uuid)
+        # Only what the card's own site reports counts.
+        .outerjoin(_feedback, and_(_feedback.c.card == _cards.c.uuid, _feedback.c.site == _cards.c.site))
         .where(_cards.c.at >= since.astimezone(UTC), _cards.c.at < until.astimezone(UTC))
         # Of several reports on one card the newest counts (cds-hooks checklist F5).
         .order_by(_cards.c.uuid, _feedback.c.outcome_at.desc(), _feedback.c.id.desc())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
-from service.registry import analytics, people, roster
+from service.registry import analytics, outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.watch import Watch
 
@@ -95,6 +95,7 @@ class RegistryApi:
             Route(f"{one}/flags", self._route(self.add_flag, "clinician"), methods=["POST"]),
             Route(f"{one}/flags/{{flag:int}}", self._route(self.withdraw, "clinician"), methods=["DELETE"]),
             Route(f"{one}/unenrol", self._route(self.unenrol, "admin"), methods=["POST"]),
+            Route(f"{one}/enrol", self._route(self.enrol, "admin"), methods=["POST"]),
             Route(f"{one}/merge", self._route(self.merge, "admin"), methods=["POST"]),
             Route("/alerts", self._route(self.alerts), methods=["GET"]),
             Route("/alerts/{alert:int}/close", self._route(self.close, "clinician"), methods=["POST"]),
@@ -149,9 +150,10 @@ class RegistryApi:
             raise HTTPException(404, "site: there is no such site.")
         return watch
 
-    def _zone(self, request: Request) -> tzinfo:
+    def _zone(self, request: Request, client: Client) -> tzinfo:
         """Time zone of the site asked for; UTC when a list covers several."""
-        watch = self.watch(request.query_params.get("site") or self.default_site)
+        own = client.sites[0] if len(client.sites) == 1 else self.default_site
+        watch = self.watch(request.query_params.get("site") or own)
         return watch.zone if watch is not None else UTC
 
     @staticmethod
@@ -164,24 +166,27 @@ class RegistryApi:
     @staticmethod
     def _limit(request: Request) -> int:
         text = request.query_params.get("limit", "50")
-        if not text.isdigit() or not 1 <= int(text) <= _MOST_ROWS:
+        if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= _MOST_ROWS:
             raise HTTPException(400, f"limit: a number from 1 to {_MOST_ROWS} is expected.")
         return int(text)
 
     @staticmethod
-    def _cursor(request: Request) -> list[Any] | None:
+    def _cursor(request: Request, read: Callable[[Any], Any]) -> tuple[Any, int] | None:
+        """Where the page before ended; ``read`` turns its first value into what it was."""
         text = request.query_params.get("cursor")
         if text is None:
             return None
         try:
             cursor = orjson.loads(base64.urlsafe_b64decode(text.encode()))
-            if not isinstance(cursor, list) or len(cursor) != 2 or not isinstance(cursor[1], int):
+            if not isinstance(cursor, list) or len(cursor) != 2 or type(cursor[1]) is not int:
                 raise ValueError("shape")
-        except ValueError:
+            if abs(cursor[1]) >= 2**31:
+                raise ValueError("range")
+            return read(cursor[0]), cursor[1]
+        except (ValueError, TypeError):
             raise HTTPException(
                 400, "cursor: use the value of 'next' of the page before, unchanged."
             ) from None
-        return cursor
 
     @staticmethod
     def _next(rows: list[Any], limit: int, *values: Any) -> str | None:
@@ -202,13 +207,14 @@ class RegistryApi:
         """The worklist, what is due first."""
         status = self._choice(request, "status", _STATUSES, "on")
         limit = self._limit(request)
-        cursor = self._cursor(request)
+        by_due = status in ("overdue", "due", "on")
+        cursor = self._cursor(request, (lambda text: date.fromisoformat(text).isoformat()) if by_due else str)
         rows = roster.page(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
             status=status,  # type: ignore[arg-type]
-            today=self.clock().astimezone(self._zone(request)).date(),
-            after=(str(cursor[0]), cursor[1]) if cursor is not None else None,
+            today=self.clock().astimezone(self._zone(request, client)).date(),
+            after=cursor,
             limit=limit,
         )
         listed = [{k: v for k, v in row.items() if k not in ("swept_run", "sweeps")} for row in rows]
@@ -298,18 +304,27 @@ class RegistryApi:
 
     def unenrol(self, request: Request, client: Client, connection: Connection) -> Any:
         """Take a patient off the roster."""
-        roster.unenrol(connection, self._site(request, client), request.path_params["id"])
+        roster.unenrol(
+            connection, self._site(request, client), request.path_params["id"], client.name, self.clock()
+        )
         return {"state": "unenrolled"}
+
+    def enrol(self, request: Request, client: Client, connection: Connection) -> Any:
+        """Watch a patient again who was taken off."""
+        site = self._site(request, client)
+        policy = self._watch(site).policy
+        state = roster.enrol_anew(connection, site, request.path_params["id"], policy, self.clock())
+        return {"state": state}
 
     def merge(self, request: Request, client: Client, connection: Connection) -> Any:
         """Two records turned out to be one patient's."""
         site = self._site(request, client)
         body: MergeBody = self._body(request, MergeBody)
-        if body.into == request.path_params["id"]:
-            raise HTTPException(400, "into: another patient is expected.")
-        roster.merge(
-            connection, site, request.path_params["id"], body.into, self._watch(site).policy, self.clock()
-        )
+        policy = self._watch(site).policy
+        try:
+            roster.merge(connection, site, request.path_params["id"], body.into, policy, self.clock())
+        except ValueError as error:
+            raise HTTPException(400, f"{error}.") from None
         return {"merged": True}
 
     def delete(self, request: Request, client: Client, connection: Connection) -> Any:
@@ -325,12 +340,12 @@ class RegistryApi:
         """Alerts, most severe first."""
         state = self._choice(request, "state", _STATES, "open")
         limit = self._limit(request)
-        cursor = self._cursor(request)
+        cursor = self._cursor(request, int)
         rows = people.alerts(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
             state=state,
-            after=(int(cursor[0]), cursor[1]) if cursor is not None else None,
+            after=cursor,
             limit=limit,
         )
         return {
@@ -347,14 +362,18 @@ class RegistryApi:
         site = people.site_of(connection, alert)
         if site is None or not client.sees(site):
             raise HTTPException(404, "There is no such alert.")
-        if not people.close_alert(connection, alert, body.by or client.name, body.note, self.clock()):
+        event = people.close_alert(connection, alert, body.by or client.name, body.note, self.clock())
+        if event is None:
             raise HTTPException(409, "The alert is not open any more.")
+        watch = self.watch(site)
+        if watch is not None:
+            outbox.tell_closed(connection, watch, alert, event, self.clock())
         return {"state": "closed"}
 
     def analytics(self, request: Request, client: Client, connection: Connection) -> Any:
         """Cards fired, accepted and overridden."""
-        until = self._day(request, "until") or self.clock() + timedelta(days=1)
-        since = self._day(request, "since") or until - timedelta(days=91)
+        until = self._day(request, client, "until") or self.clock() + timedelta(days=1)
+        since = self._day(request, client, "since") or until - timedelta(days=91)
         by = tuple(part for part in request.query_params.get("by", "code").split(",") if part)
         unknown = [part for part in by if part not in analytics.DIMENSIONS]
         if unknown or not by:
@@ -366,7 +385,7 @@ class RegistryApi:
         rows = analytics.alerts(connection, since=since, until=until, sites=sites, by=by)
         return {"since": since, "until": until, "by": by, "alerts": rows}
 
-    def _day(self, request: Request, name: str) -> datetime | None:
+    def _day(self, request: Request, client: Client, name: str) -> datetime | None:
         text = request.query_params.get(name)
         if text is None:
             return None
@@ -374,7 +393,7 @@ class RegistryApi:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise HTTPException(400, f"{name}: an ISO 8601 date is expected, such as 2026-11-01.") from None
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone(request))
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone(request, client))
 
 
 def _doses(snapshot: PatientSnapshot) -> list[dict[str, Any]]:

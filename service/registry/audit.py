@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, and_, delete, select
 
 from service.registry.roster import aware
+from service.registry.roster_tables import OutboxItem, Silence
 from service.registry.tables import CardFeedback, CardShown, HookCall
 
 _calls = HookCall.__table__  # type: ignore[attr-defined]
 _cards = CardShown.__table__  # type: ignore[attr-defined]
 _feedback = CardFeedback.__table__  # type: ignore[attr-defined]
+_items = OutboxItem.__table__  # type: ignore[attr-defined]
+_silences = Silence.__table__  # type: ignore[attr-defined]
 _TYPE = {
     "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
     "code": "rest",
@@ -32,8 +35,9 @@ def event(row: Any) -> dict[str, Any]:
         "policy": row.policy,
         "milliseconds": f"{row.milliseconds:g}",
         **{f"resources.{key}": str(count) for key, count in sorted(row.resources.items())},
-        **{f"finding.{code}": severity for code, severity in row.findings},
     }
+    # Two findings may have one code: each is listed.
+    details = [*facts.items(), *((f"finding.{code}", severity) for code, severity in row.findings)]
     who: dict[str, Any] = {"requestor": True, "who": {"identifier": {"value": row.site}}, "name": row.site}
     agents = [who]
     if row.user_reference:
@@ -51,7 +55,7 @@ def event(row: Any) -> dict[str, Any]:
         "entity": [
             {
                 "what": {"display": row.service},
-                "detail": [{"type": key, "valueString": value} for key, value in facts.items() if value],
+                "detail": [{"type": key, "valueString": value} for key, value in details if value],
             }
         ],
     }
@@ -79,9 +83,12 @@ def events(
 
 
 def prune(engine: Engine, now: datetime, keep_days: int) -> int:
-    """Forget calls, cards and feedback older than so many days; returns how many calls."""
+    """Forget calls, cards and feedback older than so many days, overrides that ended and webhooks told before; returns how many calls."""
     before = (now - timedelta(days=keep_days)).astimezone(UTC)
     with engine.begin() as connection:
         connection.execute(delete(_feedback).where(_feedback.c.received_at < before))
+        connection.execute(delete(_silences).where(_silences.c.until < before))
+        told = and_(_items.c.channel == "webhook", _items.c.state == "sent", _items.c.sent_at < before)
+        connection.execute(delete(_items).where(told))
         connection.execute(delete(_cards).where(_cards.c.at < before))
         return int(connection.execute(delete(_calls).where(_calls.c.at < before)).rowcount)

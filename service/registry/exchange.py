@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, tzinfo
 from pathlib import Path
@@ -44,6 +46,7 @@ SOURCES: dict[type, str] = {
 }
 _COLUMNS = ("patient", "course_start", "anc", "anc_at", "dose_mg")
 _MOST_PROBLEMS = 1000
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 #: A line longer than this is no resource of one patient.
 _LONGEST_LINE = 5_000_000
 
@@ -71,10 +74,17 @@ def import_file(
     if not path.is_file():
         raise ImportFailed("there is no such file")
     names = path.name.removesuffix(".gz")
-    if names.endswith(".csv"):
-        return _import_csv(engine, watch, path, as_of, on_line)
-    if names.endswith(".ndjson"):
-        return _import_ndjson(engine, watch, path, as_of, on_line)
+    try:
+        if names.endswith(".csv"):
+            return _import_csv(engine, watch, path, as_of, on_line)
+        if names.endswith(".ndjson"):
+            return _import_ndjson(engine, watch, path, as_of, on_line)
+    except UnicodeDecodeError:
+        raise ImportFailed("its text is not UTF-8; save it as UTF-8 and import it again") from None
+    except csv.Error as error:
+        raise ImportFailed(f"it is not readable as CSV ({error})") from None
+    except (EOFError, OSError, zlib.error) as error:
+        raise ImportFailed(f"it cannot be read to its end ({type(error).__name__})") from None
     raise ImportFailed("a .csv or .ndjson file is expected (.gz too)")
 
 
@@ -98,7 +108,7 @@ def _import_csv(
             )
         for row in reader:
             try:
-                snapshot = _from_row(row, watch.zone, path.name)
+                snapshot = _from_row(row, watch.zone, path.name, as_of)
             except ValueError as error:
                 done.problem(reader.line_num, str(error))
                 continue
@@ -134,18 +144,22 @@ def _number(column: str, text: str, unit: str) -> float:
     return value
 
 
-def _from_row(row: dict[str, str | None], zone: tzinfo, name: str) -> PatientSnapshot:
+def _from_row(row: dict[str, str | None], zone: tzinfo, name: str, as_of: datetime) -> PatientSnapshot:
     text = {key: (value or "").strip() for key, value in row.items() if key in _COLUMNS}
     patient = text["patient"].removeprefix("Patient/")
-    if not patient or len(patient) > 64:
+    if not _ID.fullmatch(patient):
         raise ValueError("patient: the FHIR id of the patient is expected")
     start = _moment("course_start", text["course_start"], zone) if text.get("course_start") else None
+    if start is not None and start[0] > as_of:
+        raise ValueError(f"course_start: {text['course_start']} lies in the future")
     measurements: dict[str, tuple[Measurement, ...]] = {}
     if text.get("anc"):
         value = _number("anc", text["anc"], "cells/µL")
         if not text.get("anc_at"):
             raise ValueError("anc_at: the date of the count is missing")
         at, date_only = _moment("anc_at", text["anc_at"], zone)
+        if at > as_of:
+            raise ValueError(f"anc_at: {text['anc_at']} lies in the future")
         measurements["anc"] = (
             Measurement("anc", value, at, f"import:{name}", f"{text['anc']} cells/µL", date_only),
         )

@@ -5,8 +5,6 @@ A call never waits for the database for these. When the database is away the las
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import threading
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.facts import ClinicianFlag
 from service.alerts.silence import Silence
-from service.registry.roster import aware
+from service.registry.roster import aware, patient_key
 from service.registry.roster_tables import PatientFlag, RegisteredPatient
 from service.registry.roster_tables import Silence as SilenceRow
 from service.registry.tables import ServiceSecret
@@ -57,7 +55,7 @@ class Memory:
         """The keyed hash by which a patient of a site is known outside the registry; empty while the key is unknown."""
         if not self._key:
             return ""
-        return hmac.new(self._key, f"{site}|{patient_id}".encode(), hashlib.sha256).hexdigest()
+        return patient_key(self._key, site, patient_id)
 
     def silences(self, patient_key: str) -> tuple[Silence, ...]:
         """Overrides in force for a patient."""

@@ -18,24 +18,27 @@ from uuid import uuid4
 
 import httpx
 import orjson
-from sqlalchemy import Connection, Engine, Select, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.finding import Finding
 from service.fhir import notices
 from service.fhir.client import FetchFailed
 from service.registry.patient_alerts import Change
-from service.registry.roster_tables import Alert, OutboxItem
+from service.registry.roster_tables import Alert, OutboxItem, RegisteredPatient
 from service.registry.watch import Watch
 
 log = logging.getLogger("service.registry")
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
+_patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 IDENTIFIER_SYSTEM = "https://clozapine-cds.example/alert"
 #: Waiting time doubles from this on, up to a day; then the item is given up and shown in the metrics.
 _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(days=1)
 _MOST_ATTEMPTS = 20
+#: Changes of an alert after which its notice in the EHR says something else.
+_CHANGING = frozenset({"raised", "lowered", "reopened"})
 #: Gives the bearer token for the site's FHIR server.
 TokenFor = Callable[[], Awaitable[str]]
 
@@ -69,14 +72,33 @@ def tell(
                 at,
             )
             _put(connection, watch.site, alert, f"event-{event}", channel, "raise", told, at)
-        elif change.what == "opened" and finding is not None:
+        elif change.what in ("opened", *_CHANGING) and finding is not None:
             try:
                 payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
             except ValueError as error:  # a notice that cannot be built must not stop the sweep of the site
                 log.error("%s: no %s for %s (%s)", watch.site, channel, change.code, type(error).__name__)
                 continue
-            if payload is not None:
+            if payload is None:
+                continue
+            if change.what == "opened":
                 _put(connection, watch.site, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
+            elif _raised(connection, alert, channel) is not None:
+                key = f"alert-{alert}-{channel}-{event}"
+                _put(connection, watch.site, alert, key, channel, "change", notices.changed(payload), at)
+
+
+def tell_closed(connection: Connection, watch: Watch, alert: int, event: int, at: datetime) -> None:
+    """Tell the webhook that a person closed an alert."""
+    row = connection.execute(
+        select(_alerts, _patients.c.patient_id)
+        .join(_patients, _patients.c.id == _alerts.c.patient)
+        .where(_alerts.c.id == alert)
+    ).one()
+    if "webhook" in watch.channels and row.code not in watch.shadow_codes:
+        told = notices.webhook(
+            alert, event, watch.site, row.patient_id, "closed", row.code, row.severity, row.summary, at
+        )
+        _put(connection, watch.site, alert, f"event-{event}", "webhook", "raise", told, at)
 
 
 def withdraw(connection: Connection, site: str, alert: int, at: datetime) -> None:
@@ -138,10 +160,15 @@ async def deliver(
         with engine.begin() as connection:
             statement = _next(watch, now, away)
             if connection.dialect.name == "postgresql":
-                statement = statement.with_for_update(skip_locked=True, of=_items)
+                statement = statement.with_for_update(skip_locked=True)
             item = connection.execute(statement).first()
             if item is None:
                 break
+            if (until := _held_until(connection, item, now)) is not None:
+                connection.execute(
+                    update(_items).where(_items.c.id == item.id).values(next_try_at=until.astimezone(UTC))
+                )
+                continue
             try:
                 try:
                     location = await _send(connection, watch, client, item, token, webhook_secret)
@@ -179,24 +206,17 @@ async def deliver(
 
 def _next(watch: Watch, now: datetime, away: set[bool]) -> Select[Any]:
     """What is to be sent next: in shadow mode, or on a channel that was switched off, withdrawals alone."""
-    earlier = _items.alias()
+    new = _items.c.channel.in_(watch.channels)
+    if watch.shadow_codes:
+        quiet = select(_alerts.c.id).where(_alerts.c.code.in_(sorted(watch.shadow_codes)))
+        new = and_(new, _items.c.alert.not_in(quiet))
     statement = (
         select(_items)
-        .join(_alerts, _alerts.c.id == _items.c.alert)
         .where(
             _items.c.site == watch.site,
             _items.c.state == "waiting",
             _items.c.next_try_at <= now.astimezone(UTC),
-            or_(
-                _items.c.action == "withdraw",
-                and_(_items.c.channel.in_(watch.channels), _alerts.c.code.not_in(sorted(watch.shadow_codes))),
-            ),
-            ~exists().where(
-                earlier.c.alert == _items.c.alert,
-                earlier.c.channel == _items.c.channel,
-                earlier.c.state == "waiting",
-                earlier.c.id < _items.c.id,
-            ),
+            or_(_items.c.action == "withdraw", new),
         )
         .order_by(_items.c.next_try_at, _items.c.id)
         .limit(1)
@@ -206,6 +226,21 @@ def _next(watch: Watch, now: datetime, away: set[bool]) -> Select[Any]:
     if False in away:
         statement = statement.where(_items.c.channel == "webhook")
     return statement
+
+
+def _held_until(connection: Connection, item: Any, now: datetime) -> datetime | None:
+    """When an item may go that must not overtake an earlier one of its alert; None = now."""
+    earlier = connection.execute(
+        select(_items.c.next_try_at).where(
+            _items.c.alert == item.alert,
+            _items.c.channel == item.channel,
+            _items.c.state == "waiting",
+            _items.c.id < item.id,
+        )
+    ).scalars()
+    waits = [moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC) for moment in earlier]
+    # One that is due is being sent by another replica, or is held back itself.
+    return max(*waits, now + _FIRST_WAIT) if waits else None
 
 
 class _Refused(Exception):
@@ -250,27 +285,33 @@ async def _send(
         headers["If-None-Exist"] = f"identifier={_identifier(item.payload)}"
         answer = await _ask(client, "POST", f"{base}/{item.channel}", headers, orjson.dumps(item.payload))
         return _location(answer, item.channel)
-    raised = connection.execute(
-        select(_items).where(
-            _items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.action == "raise"
-        )
-    ).first()
+    raised = _raised(connection, item.alert, item.channel)
     if raised is None:
         return ""
-    if raised.state != "sent":  # given up; whoever sets both to waiting again has it told and withdrawn
-        raise _Refused("what is to be withdrawn was given up", for_good=True)
-    return await _withdraw(client, base, raised, headers)
+    if raised.state != "sent":  # given up; whoever sets both to waiting again has it told and changed
+        raise _Refused("the notice it is about was given up", for_good=True)
+    told = notices.ended(item.channel) if item.action == "withdraw" else item.payload
+    return await _change(client, base, raised, headers, told)
+
+
+def _raised(connection: Connection, alert: int, channel: str) -> Any:
+    """The item by which an alert was told on a channel; None when it was not."""
+    return connection.execute(
+        select(_items).where(_items.c.alert == alert, _items.c.channel == channel, _items.c.action == "raise")
+    ).first()
 
 
 def _identifier(payload: dict[str, Any]) -> str:
     return f"{IDENTIFIER_SYSTEM}|{next(i['value'] for i in payload['identifier'])}"
 
 
-async def _withdraw(client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str]) -> str:
-    """Say in the EHR that a notice is over, and leave alone what people made of it; returns where it is."""
+async def _change(
+    client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str], told: dict[str, Any]
+) -> str:
+    """Change elements of a notice in the EHR, and leave alone what people made of it; returns where it is."""
     if not raised.location:  # the server did not tell where it put it
         url = f"{base}/{raised.channel}?identifier={quote(_identifier(raised.payload))}"
-        await _ask(client, "PUT", url, headers, orjson.dumps(notices.withdrawn(raised.payload)))
+        await _ask(client, "PUT", url, headers, orjson.dumps(raised.payload | told))
         return ""
     url = f"{base}/{raised.location}"
     content = raised.payload | {"id": raised.location.rpartition("/")[2]}
@@ -286,7 +327,7 @@ async def _withdraw(client: httpx.AsyncClient, base: str, raised: Any, headers: 
         if found.headers.get("etag"):
             headers = headers | {"If-Match": found.headers["etag"]}
     if not notices.over(content):
-        await _ask(client, "PUT", url, headers, orjson.dumps(notices.withdrawn(content)))
+        await _ask(client, "PUT", url, headers, orjson.dumps(content | told))
     return str(raised.location)
 
 

@@ -53,13 +53,13 @@ def site_of(connection: Connection, alert: int) -> str | None:
     return str(found) if found is not None else None
 
 
-def close_alert(connection: Connection, alert: int, by: str, note: str, at: datetime) -> bool:
-    """A person closes an open alert; False when there is no such open one."""
+def close_alert(connection: Connection, alert: int, by: str, note: str, at: datetime) -> int | None:
+    """A person closes an open alert; returns the event's id, None when there is no such open one."""
     row = connection.execute(
         select(_alerts.c.severity, _alerts.c.summary).where(_alerts.c.id == alert, _alerts.c.state == "open")
     ).first()
     if row is None:
-        return False
+        return None
     moment = at.astimezone(UTC)
     changed = connection.execute(
         update(_alerts)
@@ -67,8 +67,8 @@ def close_alert(connection: Connection, alert: int, by: str, note: str, at: date
         .values(state="closed", changed_at=moment)
     )
     if not changed.rowcount:
-        return False
-    connection.execute(
+        return None
+    event = connection.execute(
         insert(_events).values(
             alert=alert,
             at=moment,
@@ -79,7 +79,7 @@ def close_alert(connection: Connection, alert: int, by: str, note: str, at: date
             note=note[:500],
         )
     )
-    return True
+    return int(event.inserted_primary_key[0])  # type: ignore[index]
 
 
 def history(connection: Connection, patient: int) -> list[dict[str, Any]]:

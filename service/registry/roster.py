@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -16,13 +18,23 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
 from service.alerts.policy import Policy
-from service.registry.roster_tables import Alert, PatientFlag, RegisteredPatient
+from service.registry import outbox
+from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.registry.standing import Standing, standing_of
+from service.registry.tables import CardFeedback, CardShown, ServiceSecret
 
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+#: The worklist ``due`` looks so far ahead.
+_SOON = timedelta(days=7)
 Status = Literal["overdue", "due", "on", "stopped", "unenrolled", "all"]
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 _flags = PatientFlag.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
+_events = AlertEvent.__table__  # type: ignore[attr-defined]
+_silences = Silence.__table__  # type: ignore[attr-defined]
+_cards = CardShown.__table__  # type: ignore[attr-defined]
+_feedback = CardFeedback.__table__  # type: ignore[attr-defined]
+_secrets = ServiceSecret.__table__  # type: ignore[attr-defined]
 #: Columns of lists: everything but the facts.
 _LISTED = [c for c in _patients.c if c.name != "facts"]
 
@@ -73,11 +85,7 @@ def enrol(
     clozapine has stopped. Patients who were taken off the roster by a person stay off.
     """
     kept = remembered.facts_to_keep(snapshot)
-    row = connection.execute(
-        select(_patients.c.id, _patients.c.facts, _patients.c.state).where(
-            _patients.c.site == site, _patients.c.patient_id == snapshot.patient_id
-        )
-    ).first()
+    row = _held(connection, site, snapshot.patient_id)
     if row is not None:
         if row.state == "unenrolled":
             return None
@@ -85,7 +93,7 @@ def enrol(
             msgspec.ValidationError
         ):  # facts of an older version: what the call knows replaces them
             kept = remembered.update(remembered.load(row.facts), kept, reread)
-    case = Case(kept, policy, as_of)
+    case = _case(connection, row.id, kept, policy, as_of) if row is not None else Case(kept, policy, as_of)
     if row is None and not case.on_clozapine:
         return None
     values = {
@@ -109,6 +117,23 @@ def enrol(
         )
     )
     return int(created.inserted_primary_key[0])  # type: ignore[index]
+
+
+def _held(connection: Connection, site: str, patient_id: str) -> Row[Any] | None:
+    """The row of a patient, held until the transaction ends: two that learn of a patient at once must not forget each other's facts."""
+    own = and_(_patients.c.site == site, _patients.c.patient_id == patient_id)
+    if connection.dialect.name != "postgresql":  # SQLite: take the write lock before reading
+        connection.execute(update(_patients).where(own).values(site=_patients.c.site))
+    statement = select(_patients.c.id, _patients.c.facts, _patients.c.state, _patients.c.facts_at)
+    return connection.execute(statement.where(own).with_for_update()).first()
+
+
+def _case(
+    connection: Connection, patient: int, facts: PatientSnapshot, policy: Policy, as_of: datetime
+) -> Case:
+    """A registered patient's case: what clinicians stated counts (it may change when the next count is due)."""
+    flags = flags_of(connection, [patient]).get(patient, ())
+    return Case(msgspec.structs.replace(facts, flags=flags), policy, as_of)
 
 
 def find(connection: Connection, site: str, patient_id: str) -> Row[Any]:
@@ -154,7 +179,7 @@ def page(
     Args:
         connection: database.
         sites: only these sites; None = all.
-        status: ``overdue`` (the next count was due before today), ``due`` (within a week too), ``on``, ``stopped``, ``unenrolled``, ``all``.
+        status: ``overdue`` (the next count was due before today), ``due`` (or is within a week), ``on``, ``stopped``, ``unenrolled``, ``all``.
         today: date the due dates are compared with.
         after: (next_due, id) of the last row of the page before.
         limit: rows.
@@ -167,6 +192,8 @@ def page(
         statement = statement.where(_patients.c.state == state)
     if status == "overdue":
         statement = statement.where(_patients.c.next_due < today)
+    elif status == "due":
+        statement = statement.where(_patients.c.next_due <= today + _SOON)
     by_due = status in ("overdue", "due", "on")
     if by_due:
         if after is not None:
@@ -226,56 +253,141 @@ def withdraw_flag(connection: Connection, patient: int, flag: int, by: str, at: 
     return bool(changed.rowcount)
 
 
-def unenrol(connection: Connection, site: str, patient_id: str) -> None:
-    """Take a patient off the roster; nothing is forgotten, nothing is watched. Raises NotRegistered."""
+def unenrol(connection: Connection, site: str, patient_id: str, by: str, at: datetime) -> None:
+    """Take a patient off the roster; nothing is forgotten, nothing is watched, and what was told of alerts is withdrawn. Raises NotRegistered."""
     row = find(connection, site, patient_id)
     connection.execute(
         update(_patients).where(_patients.c.id == row.id).values(state="unenrolled", next_due=None)
     )
+    for alert in _live_alerts(connection, row.id):
+        _resolve(connection, alert, by, "taken off the roster", at)
+
+
+def enrol_anew(connection: Connection, site: str, patient_id: str, policy: Policy, as_of: datetime) -> str:
+    """Watch a patient again who was taken off; returns the state (``on`` | ``stopped``). Raises NotRegistered."""
+    row = find(connection, site, patient_id)
+    try:
+        facts = remembered.load(row.facts)
+    except msgspec.ValidationError as error:
+        raise NotRegistered("the stored facts are of another version: delete the patient first") from error
+    values = _columns(standing_of(_case(connection, row.id, facts, policy, as_of)))
+    # What happened meanwhile is not among what changed lately: everything is read anew.
+    connection.execute(
+        update(_patients)
+        .where(_patients.c.id == row.id)
+        .values(refreshed_at=None, policy=policy.id, **values)
+    )
+    return str(values["state"])
+
+
+def _live_alerts(connection: Connection, patient: int) -> Sequence[Row[Any]]:
+    return connection.execute(
+        select(_alerts).where(_alerts.c.patient == patient, _alerts.c.state != "resolved")
+    ).all()
+
+
+def _resolve(connection: Connection, alert: Row[Any], by: str, note: str, at: datetime) -> None:
+    """A person's act ends an alert."""
+    moment = at.astimezone(UTC)
+    connection.execute(
+        update(_alerts).where(_alerts.c.id == alert.id).values(state="resolved", changed_at=moment)
+    )
+    connection.execute(
+        insert(_events).values(
+            alert=alert.id, at=moment, what="resolved", severity=alert.severity, summary=alert.summary, by=by[:200], note=note,
+        )
+    )  # fmt: skip
+    outbox.withdraw(connection, alert.site, alert.id, at)
 
 
 def merge(connection: Connection, site: str, gone: str, into: str, policy: Policy, as_of: datetime) -> None:
-    """The EHR merged two records: facts, flags and alerts of ``gone`` go to ``into``. Raises NotRegistered."""
-    old, new = find(connection, site, gone), find(connection, site, into)
+    """The EHR merged two records: facts, flags and alerts of ``gone`` go to ``into``, which may be new to the registry.
+
+    Raises NotRegistered when ``gone`` is not registered, ValueError when both are the same or ``into`` is no FHIR id.
+    """
+    if gone == into or not _ID.fullmatch(into):
+        raise ValueError("into: the FHIR id of another patient is expected")
+    old = find(connection, site, gone)
+    new = _held(connection, site, into)
     try:
-        kept = remembered.load(new.facts)
         other = remembered.load(old.facts)
+        kept = remembered.load(new.facts) if new is not None else None
     except msgspec.ValidationError as error:
         raise NotRegistered("the stored facts are of another version: refresh the patients first") from error
+    if new is None or kept is None:
+        renamed = msgspec.structs.replace(other, patient_id=into)
+        connection.execute(
+            update(_patients)
+            .where(_patients.c.id == old.id)
+            .values(patient_id=into, facts=remembered.dump(renamed), refreshed_at=None)
+        )
+        return
     together = remembered.join(kept, other)
     connection.execute(update(_flags).where(_flags.c.patient == old.id).values(patient=new.id))
-    taken = {
-        (a.code, a.subject)
-        for a in connection.execute(
-            select(_alerts.c.code, _alerts.c.subject).where(
-                _alerts.c.patient == new.id, _alerts.c.state != "resolved"
-            )
-        )
-    }
-    for a in connection.execute(select(_alerts).where(_alerts.c.patient == old.id)).all():
-        if a.state == "resolved" or (a.code, a.subject) not in taken:
-            connection.execute(update(_alerts).where(_alerts.c.id == a.id).values(patient=new.id))
-    standing = standing_of(Case(together, policy, as_of))
+    taken = {(a.code, a.subject) for a in _live_alerts(connection, new.id)}
+    for alert in _live_alerts(connection, old.id):
+        if (alert.code, alert.subject) in taken:
+            _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of)
+    connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
+    # Who was taken off by a person stays off; the other record's results are read anew.
+    standing = (
+        _columns(standing_of(_case(connection, new.id, together, policy, as_of)))
+        if new.state != "unenrolled"
+        else {}
+    )
     connection.execute(
         update(_patients)
         .where(_patients.c.id == new.id)
-        .values(facts=remembered.dump(together), facts_at=as_of.astimezone(UTC), **_columns(standing))
+        .values(
+            facts=remembered.dump(together),
+            facts_at=max(aware(old.facts_at), aware(new.facts_at)),  # type: ignore[type-var]
+            refreshed_at=None,
+            **standing,
+        )
     )
     connection.execute(delete(_patients).where(_patients.c.id == old.id))
 
 
 def forget(connection: Connection, site: str, patient_id: str, by: str, at: datetime) -> Deletion:
-    """Delete a patient with flags, alerts, history and outbox; returns the proof. Raises NotRegistered."""
+    """Delete a patient with flags, alerts, history and outbox, the overrides in force and what users wrote about the patient's cards.
+
+    Cards and calls stay counted; nothing in them leads to the patient any more. Returns the proof. Raises NotRegistered.
+    """
     row = find(connection, site, patient_id)
+    own = select(_alerts.c.id).where(_alerts.c.patient == row.id)
     counts = {
         "flags": _count(connection, _flags, _flags.c.patient == row.id),
         "alerts": _count(connection, _alerts, _alerts.c.patient == row.id),
+        "history": _count(connection, _events, _events.c.alert.in_(own)),
     }
     connection.execute(delete(_alerts).where(_alerts.c.patient == row.id))
     connection.execute(delete(_flags).where(_flags.c.patient == row.id))
     gone = connection.execute(delete(_patients).where(_patients.c.id == row.id)).rowcount
+    counts |= _unlink(connection, site, patient_id)
     digest = hashlib.sha256(f"{site}|{patient_id}".encode()).hexdigest()
     return Deletion(site, digest, at, by, {"patients": gone, **counts})
+
+
+def _unlink(connection: Connection, site: str, patient_id: str) -> dict[str, int]:
+    """Take the patient's keyed hash and what users wrote off the cards, and end the overrides."""
+    secret = connection.execute(
+        select(_secrets.c.value).where(_secrets.c.name == "patient-key")
+    ).scalar_one_or_none()
+    if secret is None:
+        return {}
+    key = patient_key(bytes.fromhex(secret), site, patient_id)
+    cards = select(_cards.c.uuid).where(_cards.c.patient_key == key)
+    overrides = connection.execute(delete(_silences).where(_silences.c.patient_key == key)).rowcount
+    comments = connection.execute(
+        update(_feedback).where(_feedback.c.card.in_(cards), _feedback.c.comment != "").values(comment="")
+    ).rowcount
+    connection.execute(update(_cards).where(_cards.c.patient_key == key).values(patient_key=""))
+    return {"overrides": overrides, "comments": comments}
+
+
+def patient_key(key: bytes, site: str, patient_id: str) -> str:
+    """The keyed hash by which a patient of a site is known outside the registry."""
+    return hmac.new(key, f"{site}|{patient_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def _count(connection: Connection, table: Any, condition: Any) -> int:

@@ -154,7 +154,7 @@ class OutboxItem(SQLModel, table=True):
     key: str = Field(max_length=100, unique=True)
     #: ``Task`` | ``Flag`` | ``CommunicationRequest`` | ``DetectedIssue`` | ``webhook``.
     channel: str = Field(max_length=30)
-    #: ``raise`` | ``withdraw``.
+    #: ``raise`` | ``change`` (what it says) | ``withdraw``.
     action: str = Field(max_length=10)
     payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     #: ``waiting`` | ``sent`` | ``dead`` (given up).

@@ -12,14 +12,19 @@ from uuid import uuid4
 
 from fhir.resources.R4B.auditevent import AuditEvent
 from msgspec.structs import replace
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, insert, select, update
 
+from service.alerts.policy import policy_by_id
 from service.registry.audit import events, prune
 from service.registry.database import engine_for, upgrade
 from service.registry.recorder import Recorder
+from service.registry.roster_tables import OutboxItem, Silence
 from service.registry.tables import CardShown, HookCall
+from service.registry.watch import Watch
 from tests.data import NOW
+from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_registry import _call
+from tests.registry.test_sweep import _sweep
 
 
 def _record(engine: Engine, site: str, *days: float) -> None:
@@ -47,14 +52,44 @@ def test_every_call_is_a_valid_audit_event_without_a_patient(engine: Engine, sit
     ]
 
 
+def test_findings_of_one_code_are_all_told(engine: Engine, site: str) -> None:
+    recorder = Recorder(engine)
+    twice = [("interaction", "critical", "drug:a"), ("interaction", "info", "drug:b")]
+    recorder.record(replace(_call(str(uuid4())), site=site, findings=twice))
+    recorder.close()
+    with engine.connect() as connection:
+        [line] = events(connection, NOW, NOW + timedelta(days=1), site)
+    details = AuditEvent.model_validate_json(line).entity[0].detail
+    assert [d.valueString for d in details if d.type == "finding.interaction"] == ["critical", "info"]
+
+
 def test_what_is_older_than_the_retention_is_forgotten(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/old.db"
     upgrade(url)
     engine = engine_for(url)
     _record(engine, "north", 364, 365.5, 366)
+    register(engine, "north", [facts("p1", anc(3200, 31))])
+    watch = Watch("north", policy_by_id("us-label-2025"), ZONE, webhook="http://127.0.0.1:9/")
+    with engine.begin() as connection:
+        for age in (364, 366):
+            at = NOW - timedelta(days=age)
+            connection.execute(
+                insert(Silence).values(
+                    site="north", patient_key="k", code="c", subject="s", severity_rank=1, until=at, card="x"
+                )
+            )
+    _sweep(engine, watch)
+    _sweep(engine, watch, 7)
+    with engine.begin() as connection:
+        first = connection.execute(select(func.min(OutboxItem.id))).scalar_one()  # type: ignore[arg-type]
+        connection.execute(
+            update(OutboxItem)
+            .where(OutboxItem.id == first)  # type: ignore[arg-type]
+            .values(state="sent", sent_at=NOW - timedelta(days=366))
+        )
     assert prune(engine, NOW, 365) == 2
     with engine.connect() as connection:
-        for table in (HookCall, CardShown):
+        for table in (HookCall, CardShown, Silence, OutboxItem):
             assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 1
     engine.dispose()
 

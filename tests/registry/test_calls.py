@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -151,6 +153,21 @@ def test_a_critical_count_is_said_every_time(service: httpx.Client) -> None:
     assert ("anc-severe-neutropenia", "critical") in codes(_ask(service, severe))
 
 
+@pytest.mark.parametrize(
+    ("loinc", "value", "code"), [("777-3", 30, "thrombocytopenia"), ("711-2", 4, "eosinophilia")]
+)
+def test_other_counts_that_say_stop_are_said_every_time(
+    start_service: StartService, loinc: str, value: float, code: str
+) -> None:
+    service = start_service(policy="uk-smpc", enrol=True, sweep="")
+    low = data.observation(loinc, value, "10*3/uL", 0.5, id="other")
+    visit = _visit(counts=bundle(data.anc(3.2, 3), low))
+    first = _ask(service, visit)
+    assert (code, "critical") in codes(first)
+    _override(service, first, code)
+    assert (code, "critical") in codes(_ask(service, visit))
+
+
 def test_analytics_count_what_became_of_the_cards(service: httpx.Client) -> None:
     overdue = _visit(counts=bundle(data.anc(3.2, 40)))
     _override(service, _ask(service, overdue), "anc-overdue")
@@ -173,6 +190,10 @@ def test_unenrolled_patients_stay_off_and_deleted_ones_leave_nothing(service: ht
     assert service.post(f"{path}/unenrol").status_code == 200
     _ask(service, _visit())
     assert _patient(service)["state"] == "unenrolled"
+    assert service.post(f"{path}/enrol").json() == {"state": "on"}
+    assert service.post("/registry/patients/nobody/enrol").status_code == 404
+    assert service.post(f"{path}/merge", json={"into": data.PATIENT}).status_code == 400
+    assert service.post(f"{path}/merge", json={"into": "no id"}).status_code == 400
     proof = service.delete(path).json()
     assert proof["rows"]["patients"] == 1
     assert data.PATIENT not in str(proof)
@@ -193,8 +214,6 @@ def test_merging_puts_two_records_of_one_patient_together(service: httpx.Client)
 
 
 def _renamed(body: dict[str, Any], patient: str) -> dict[str, Any]:
-    import json
-
     return json.loads(json.dumps(body).replace(data.PATIENT, patient))
 
 
@@ -235,7 +254,19 @@ def test_the_worklist_is_paged_and_shows_what_is_due_first(service: httpx.Client
             break
     assert seen == ["clz-1", "clz-3", "clz-2"]
     assert service.get("/registry/patients", params={"status": "late"}).status_code == 400
-    assert service.get("/registry/patients", params={"cursor": "xyz"}).status_code == 400
+    for path, values in (
+        ("/registry/patients", "xyz"),
+        ("/registry/patients", [None, 5]),
+        ("/registry/patients", ["late", 5]),
+        ("/registry/patients", ["2026-11-20", True]),
+        ("/registry/patients", ["2026-11-20", 10**20]),
+        ("/alerts", ["worst", 5]),
+        ("/alerts", [None, 5]),
+    ):
+        cursor = values if isinstance(values, str) else base64.b64encode(json.dumps(values).encode()).decode()
+        assert service.get(path, params={"cursor": cursor}).status_code == 400, values
+    for limit in ("0", "501", "²", "9" * 5000, "-1"):
+        assert service.get("/registry/patients", params={"limit": limit}).status_code == 400
 
 
 def test_credentials_are_bound_to_site_and_role(start_service: StartService) -> None:

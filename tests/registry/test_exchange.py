@@ -20,6 +20,8 @@ from service.alerts.policy import policy_by_id
 from service.registry.database import engine_for, upgrade
 from service.registry.exchange import ImportFailed, export_files, import_file
 from service.registry.roster import find
+from service.registry.rxnorm import Entry, Release
+from service.registry.terminology import store
 from service.registry.watch import Watch
 from tests import data
 from tests.data import NOW
@@ -42,6 +44,9 @@ p3,2025-13-01,3200,2026-11-10,
 p4,2025-06-01,-5,2026-11-10,
 p5,2025-06-01,3200,,
 ,2025-06-01,3200,2026-11-10,
+p6&_id=x,2025-06-01,3200,2026-11-10,
+p7,2026-12-01,3200,2026-11-10,
+p8,2025-06-01,3200,2026-12-10,
 """
 
 
@@ -53,7 +58,7 @@ def test_a_csv_file_enrols_patients_and_names_the_lines_it_cannot_use(
     file.write_bytes(gzip.compress(CSV.encode()) if packed else CSV.encode())
     done = import_file(engine, _watch(site), file, NOW)
     assert done.enrolled == 2
-    assert [p.split(":")[0] for p in done.problems] == ["line 4", "line 5", "line 6", "line 7"]
+    assert [p.split(":")[0] for p in done.problems] == [f"line {n}" for n in range(4, 11)]
     assert "course_start: '2025-13-01' is not an ISO 8601 date" in done.problems[0]
     first = _row(engine, site, "p1")
     assert (first.state, first.last_anc, str(first.course_start), str(first.next_due)) == (
@@ -102,12 +107,16 @@ def test_an_ndjson_file_enrols_those_on_clozapine(engine: Engine, site: str, tmp
         ("list.xlsx", "x", "a .csv or .ndjson file"),
         ("list.csv", "id,anc\n1,2\n", "columns out of patient, course_start"),
         ("list.csv", "patient,shoe_size\n1,2\n", "not known: shoe_size"),
+        ("list.csv", b"patient,anc\nM\xfcller,1\n", "not UTF-8"),
+        ("list.csv", 'patient,anc\n"' + "x" * 200_000 + '",1\n', "not readable as CSV"),
+        ("list.csv.gz", b"no gzip", "cannot be read to its end"),
+        ("chart.ndjson.gz", gzip.compress(b"{}" * 5000)[:-9], "cannot be read to its end"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused(
-    engine: Engine, site: str, tmp_path: Path, name: str, content: str, says: str
+    engine: Engine, site: str, tmp_path: Path, name: str, content: str | bytes, says: str
 ) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ImportFailed, match=says):
         import_file(engine, _watch(site), tmp_path / name, NOW)
 
@@ -129,6 +138,8 @@ def test_commands(tmp_path: Path) -> None:
     upgrade(url)
     engine = engine_for(url)
     register(engine, "default", [facts("p1", anc(3200, 90)), facts("p2", anc(3200, 3))])
+    # A code that only the imported terminology knows.
+    store(engine, Release("test", [Entry("urn:own", "C1", ("clozapine",), "clozapine")], 1), NOW)
     engine.dispose()
 
     def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -151,6 +162,13 @@ def test_commands(tmp_path: Path) -> None:
     assert cli("list", "--site", "south").stderr.startswith(
         "--site: there is no site 'south'; known: default"
     )
+    order = data.clozapine(300, id="a", status="active", patient="p9", authoredOn=data.day_ago(500))
+    order["medicationCodeableConcept"] = {"coding": [{"system": "urn:own", "code": "C1"}]}
+    (tmp_path / "chart.ndjson").write_text(json.dumps(order))
+    assert "1 patients enrolled" in cli("import", str(tmp_path / "chart.ndjson")).stdout
+    assert cli("merge", "p9", "p9").returncode == 1
+    assert cli("unenrol", "p9").returncode == 0
+    assert "is watched again" in cli("enrol", "p9").stdout
     assert cli("unenrol", "p2").returncode == 0
     proof = json.loads(cli("delete", "p1", "--by", "Privacy office").stdout)
     assert proof["rows"]["patients"] == 1

@@ -18,8 +18,8 @@ from sqlalchemy import Engine, select, update
 from service.alerts.policy import policy_by_id
 from service.fhir.backend import BackendToken, credentials
 from service.fhir.client import FetchFailed
-from service.registry import outbox
-from service.registry.roster_tables import OutboxItem
+from service.registry import outbox, people
+from service.registry.roster_tables import Alert, OutboxItem
 from service.registry.sweep import start_run, sweep
 from service.registry.watch import Watch
 from tests.data import NOW
@@ -160,6 +160,25 @@ def test_a_withdrawal_leaves_what_people_made_of_a_task(
     }
 
 
+def test_a_task_says_when_its_alert_has_become_more_severe(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, "Task")
+    _sweep(engine, watch)
+    _deliver(engine, watch, ehr, tmp_path)
+    [task] = ehr.resources["Task"]
+    task["owner"] = {"reference": "Practitioner/7"}
+    _sweep(engine, watch, 30)  # more than twice the interval
+    assert _deliver(engine, watch, ehr, tmp_path, 30 * 24 * 60)["sent"] == 1
+    [after] = ehr.resources["Task"]
+    Task.model_validate(after)
+    assert (task["priority"], after["priority"]) == ("routine", "urgent")
+    assert after["description"] != task["description"]
+    assert (after["status"], after["owner"]) == ("requested", {"reference": "Practitioner/7"})
+    assert after["authoredOn"] == task["authoredOn"]
+
+
 def test_a_notice_is_withdrawn_though_the_site_went_into_shadow_mode(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
@@ -175,6 +194,22 @@ def test_a_notice_is_withdrawn_though_the_site_went_into_shadow_mode(
     _deliver(engine, quiet, ehr, tmp_path, 48 * 60)
     assert [r["status"] for r in ehr.resources["Task"]] == ["cancelled"]
     assert len(ehr.hooks) == told
+
+
+def test_a_webhook_is_told_that_a_person_closed_an_alert(
+    engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    watch = _watch(site, ehr, webhook=True)
+    _sweep(engine, watch)
+    alerts = Alert.__table__
+    with engine.begin() as connection:
+        alert = connection.execute(select(alerts.c.id).where(alerts.c.site == site)).scalar_one()
+        event = people.close_alert(connection, alert, "Practitioner/7", "taken elsewhere", NOW)
+        assert event is not None
+        outbox.tell_closed(connection, watch, alert, event, NOW)
+    _deliver(engine, watch, ehr, tmp_path)
+    assert [json.loads(body)["what"] for _, body in ehr.hooks] == ["opened", "closed"]
 
 
 def test_events_of_an_alert_arrive_in_their_order(

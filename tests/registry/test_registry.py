@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import alembic.command
 import msgspec
 import pytest
+from alembic.script import ScriptDirectory
 from msgspec.structs import replace
-from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlmodel import Session, SQLModel
 
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import policy_by_id
+from service.registry import database
 from service.registry.database import engine_for, head, not_ready, upgrade
 from service.registry.feedback import FeedbackItem, latest, store
 from service.registry.recorder import Call, Recorder
@@ -43,6 +46,53 @@ def test_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> Non
         columns = {c["name"] for c in found.get_columns(table.name)}
         assert columns == {c.name for c in table.columns}
         assert {i["name"] for i in found.get_indexes(table.name)} >= {i.name for i in table.indexes}
+
+
+_OLD_ROWS = {
+    "0001": [
+        "INSERT INTO card_shown (uuid, hook_instance, at, site, code, severity, suggestions) "
+        "VALUES ('c1', 'h', '2026-01-01 00:00:00', 'north', 'anc-overdue', 'warning', '[]')",
+        "INSERT INTO card_feedback (id, received_at, service, card, outcome, outcome_at, suggestions, reason_system, reason_code, "
+        "reason_display, comment) VALUES (1, '2026-01-01 00:00:00', 's', 'c1', 'overridden', '2026-01-01 00:00:00', '[]', '', 'x', '', '')",
+    ],
+    "0005": [
+        "INSERT INTO registered_patient (id, site, patient_id, state, enrolled_at, enrolled_by, policy, facts, facts_at, swept_run, "
+        "sweeps) VALUES (1, 'north', 'p1', 'on', '2026-01-01 00:00:00', 'hook', 'p', '{}', '2026-01-01 00:00:00', 0, 0)",
+        "INSERT INTO alert (id, patient, site, code, subject, severity, severity_rank, summary, policy, state, opened_at, notified_at, "
+        "changed_at) VALUES (1, 1, 'north', 'anc-overdue', 'anc', 'warning', 1, 's', 'p', 'open', '2026-01-01 00:00:00', "
+        "'2026-01-01 00:00:00', '2026-01-01 00:00:00')",
+    ],
+}  # fmt: skip
+
+
+def test_every_revision_is_upgraded_with_its_rows(request: pytest.FixtureRequest, url: str) -> None:
+    if url.startswith("postgresql"):
+        with engine_for(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CREATE DATABASE migrated"))
+        url = url.replace("/postgres?", "/migrated?")
+    config = database._config(url)
+    engine = engine_for(url)
+    rows = 0
+    for script in reversed(list(ScriptDirectory(str(database._MIGRATIONS)).walk_revisions())):
+        alembic.command.upgrade(config, script.revision)
+        with engine.begin() as connection:
+            for statement in _OLD_ROWS.get(script.revision, []):
+                connection.execute(text(statement))
+                rows += 1
+        with engine.connect() as connection:
+            kept = sum(
+                connection.execute(text(f"SELECT count(*) FROM {statement.split()[2]}")).scalar_one()
+                for known in _OLD_ROWS.values()
+                for statement in known
+                if inspect(connection).has_table(statement.split()[2])
+            )
+        assert kept == rows, script.revision
+    assert not_ready(engine) == ""
+    alembic.command.downgrade(config, "0006")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alert")).scalar_one() == 1
+        assert connection.execute(text("SELECT site FROM card_feedback")).scalar_one() == "north"
+    engine.dispose()
 
 
 def test_upgrade_is_idempotent_and_ready(url: str, engine: Engine) -> None:

@@ -151,6 +151,10 @@ def test_the_sandbox_s_public_private_key_is_trusted_on_loopback_only() -> None:
 def test_open_mode_has_one_site() -> None:
     assert Settings().site().name == "default"
     assert Settings(ehr=[_NORTH]).site().name == "north"
+    own = {"sweep": "0 6 * * 1", "fhir_servers": ["https://north.example/fhir"], "write_back": ["Task"]}
+    watched = Settings(ehr=[_NORTH | own]).watched()
+    assert (watched.sweep, watched.watch.site) == ("0 6 * * 1", "north")
+    assert watched.watch.channels == ("Task",)
     south = _NORTH | {"name": "south", "issuer": "https://s.example"}
     with pytest.raises(SettingsError, match="off serves one site"):
         Settings(ehr=[_NORTH, south]).check_listening("127.0.0.1")
