@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, tzinfo
 from pathlib import Path
@@ -67,15 +68,22 @@ class Imported(Struct):
 def import_file(
     engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None] = lambda n: None
 ) -> Imported:
-    """Enrol the patients of a file. Raises ImportFailed for a file that is neither CSV nor NDJSON."""
+    """Enrol the patients of a file. Raises ImportFailed for a file that is neither CSV nor NDJSON, or that cannot be read to its end."""
     if not path.is_file():
         raise ImportFailed("there is no such file")
     names = path.name.removesuffix(".gz")
     if names.endswith(".csv"):
-        return _import_csv(engine, watch, path, as_of, on_line)
-    if names.endswith(".ndjson"):
-        return _import_ndjson(engine, watch, path, as_of, on_line)
-    raise ImportFailed("a .csv or .ndjson file is expected (.gz too)")
+        read = _import_csv
+    elif names.endswith(".ndjson"):
+        read = _import_ndjson
+    else:
+        raise ImportFailed("a .csv or .ndjson file is expected (.gz too)")
+    try:
+        return read(engine, watch, path, as_of, on_line)
+    except UnicodeDecodeError:
+        raise ImportFailed("it is not text in UTF-8; save it as UTF-8 and import it again") from None
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise ImportFailed(f"it cannot be read to its end ({error}); mend it and import it again") from None
 
 
 def _open(path: Path) -> TextIO:
