@@ -90,6 +90,13 @@ class Case:
         return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and not d.stops)
 
     @lazy
+    def clozapine_in_session(self) -> tuple[Medication, ...]:
+        """order-select: clozapine drafted earlier in this session and not selected now: background, but there."""
+        return tuple(
+            d for d in self.snapshot.drafts if not d.selected and CLOZAPINE in d.drugs and not d.stops
+        )
+
+    @lazy
     def stop_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that stop clozapine."""
         return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and d.stops)

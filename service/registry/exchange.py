@@ -70,7 +70,7 @@ class Imported(Struct):
 def import_file(
     engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None] = lambda n: None
 ) -> Imported:
-    """Enrol the patients of a file. Raises ImportFailed for a file that is neither CSV nor NDJSON."""
+    """Enrol the patients of a file. Raises ImportFailed for a file that is neither CSV nor NDJSON, or that cannot be read to its end."""
     if not path.is_file():
         raise ImportFailed("there is no such file")
     names = path.name.removesuffix(".gz")

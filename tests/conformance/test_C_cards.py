@@ -231,6 +231,17 @@ def test_C1_a_lost_record_is_told_by_its_part_of_the_chart(client: httpx.Client)
     assert "somebody-else" not in card["detail"]
 
 
+def test_C4_what_could_not_be_read_is_one_line_of_the_reasons(client: httpx.Client) -> None:
+    answer = client.post(
+        "/cds-services/clozapine-order-sign", json=call("order-sign", {"smoking": None}, clozapine())
+    ).json()
+    (card,) = [c for c in answer["cards"] if c["source"]["topic"]["code"] == "data-unavailable"]
+    why = card["detail"].split("**What the policy says**")[0]
+    assert why.count("\n- ") == 1
+    assert "blood counts (ANC)" in why
+    assert "\n- vital signs\n" in card["detail"]
+
+
 def test_C4_a_start_that_is_only_a_guess_is_called_one(client: httpx.Client) -> None:
     """The orders were not read: that none of them is clozapine must not be claimed."""
     guessed = call("order-sign", {"patient": None, "counts": bundle(anc(1.1))}, clozapine(300))

@@ -245,3 +245,19 @@ def test_R1_identifiers_hold_no_nul(client: httpx.Client, name: str) -> None:
     place = body["context"] if name.startswith("context.") else body
     place[name.removeprefix("context.")] = "a\0b"
     assert _refused(client, body, name) == name
+
+
+def test_R5_a_selected_drug_is_checked_against_clozapine_drafted_before(client: httpx.Client) -> None:
+    """Clozapine is background here, and still what the new order would be taken with."""
+    body = call(
+        "order-select",
+        prefetch(counts=bundle(anc())),
+        clozapine(id="d-1"),
+        order("fluvoxamine 50 MG Oral Tablet", id="d-2"),
+    )
+    body["context"]["selections"] = ["MedicationRequest/d-2"]
+    answer = client.post("/cds-services/clozapine-order-select", json=body).json()
+    assert codes(answer) == [("interaction-cyp1a2-strong-inhibitor", "critical")]
+    assert "clozapine is being ordered" in answer["cards"][0]["detail"]
+    body["context"]["draftOrders"]["entry"][1]["resource"] = order("ibuprofen", id="d-2")
+    assert client.post("/cds-services/clozapine-order-select", json=body).json() == {"cards": []}

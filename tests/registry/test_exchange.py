@@ -173,3 +173,25 @@ def test_commands(tmp_path: Path) -> None:
     proof = json.loads(cli("delete", "p1", "--by", "Privacy office").stdout)
     assert proof["rows"]["patients"] == 1
     assert cli("export", str(tmp_path / "out")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        # As spreadsheets save it.
+        ("list.csv", "patient,course_start\nMüller,2025-06-01\n".encode("utf-16"), "UTF-8"),
+        ("list.ndjson", b'{"resourceType": "Patient", "id": "M\xfcller"}\n', "UTF-8"),
+        ("list.csv.gz", b"patient\np1\n", "cannot be read to its end"),
+        (
+            "list.ndjson.gz",
+            gzip.compress(b'{"resourceType": "Patient"}\n' * 50)[:-12],
+            "cannot be read to its end",
+        ),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_a_sentence(
+    engine: Engine, site: str, tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportFailed, match=says):
+        import_file(engine, _watch(site), tmp_path / name, NOW)

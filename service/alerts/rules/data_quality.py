@@ -86,7 +86,8 @@ def data_unavailable(case: Case) -> Iterator[Finding]:
             if needed
             else f"Not checked for lack of data: {subject}."
         ),
-        why=(*(f"Could not be read: {m}." for m in (*missing, *also)), *reasons),
+        # One line: the list of them stands under “What could not be checked”.
+        why=(*([f"Could not be read: {w.listed([*missing, *also])}."] if missing or also else []), *reasons),
         policy_says=("An order is never presented as checked when the data for the check are missing.",),
         suggested=(
             "Look the missing data up in the record.",

@@ -130,7 +130,8 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         if medication.start and medication.role != "draft"
         else ""
     )
-    clozapine = "is being ordered" if case.clozapine_drafts else "is taken"
+    ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
+    clozapine = "is being ordered" if ordered else "is taken"
     dose = case.current_mg_per_day
     why = [
         f"{w.safe(medication.label)} {state}{since}; clozapine {clozapine}{f' ({w.mg(dose)}/day)' if dose else ''}.",
@@ -188,7 +189,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
             Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),
             *(
                 Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only)
-                for m in (case.clozapine_drafts or case.current_clozapine)[:2]
+                for m in (ordered or case.current_clozapine)[:2]
             ),
         ),
         citation=_cite(case, lead, next((d for d in drug_ids if d in lead.drugs), drug_ids[0])),
@@ -219,7 +220,7 @@ def _is_named_already(
 
 def interacting_drugs(case: Case) -> Iterator[Finding]:
     """One finding per interacting drug; its most severe class leads."""
-    if not case.clozapine_drafts and not case.on_clozapine:
+    if not case.clozapine_drafts and not case.on_clozapine and not case.clozapine_in_session:
         return
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
