@@ -21,6 +21,7 @@ from service.fhir.decode import read_value
 from service.fhir.gather import Gathered, SourceData, gather
 from service.fhir.queries import QUERIES
 from service.hooks.render import Drafts, render
+from service.hooks.required import require_data
 from service.hooks.site import Site
 
 
@@ -60,7 +61,10 @@ def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Che
         request = read_request(body, f"clozapine-{name}", HOOKS[name])
     except ProtocolError as error:
         raise CheckError(f"{path}: {error.message}") from None
-    return _check_request(request, site, as_of)
+    try:
+        return _check_request(request, site, as_of)
+    except ProtocolError as error:
+        raise CheckError(f"{path}: {error.message}") from None
 
 
 def _check_request(request: HookRequest, site: Site, as_of: datetime) -> Checked:
@@ -123,6 +127,7 @@ def _cards(
         smoke_free_wards=site.smoke_free_wards,
         pathway=site.pathway,
     )
+    require_data(gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)
     drafts = Drafts(orders)
     cards = [render(text, site, patient_id, drafts) for text in cards_of(findings, hook, site.card_limit)]

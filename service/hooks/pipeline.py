@@ -8,11 +8,9 @@ from time import perf_counter
 
 import httpx
 
-from cds_hooks import Card, HookRequest, PreconditionFailed, Response
+from cds_hooks import Card, HookRequest, Response
 from cds_hooks.prefetch import fill
 from service.alerts.cards import CardText, cards_of
-from service.alerts.case import ORDER_HOOKS
-from service.alerts.drugs import classes_of
 from service.alerts.evaluate import evaluate
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
@@ -23,13 +21,12 @@ from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.history import History
 from service.hooks.render import Drafts, render
+from service.hooks.required import require_data
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
 from service.registry.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
-#: Without any of these the call cannot be answered (412); the patient resource alone does not help.
-_CLINICAL = ("counts", *(key for key in QUERIES if key not in ("patient", "counts")))
 _NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 
 
@@ -86,7 +83,7 @@ class Pipeline:
         )
         as_sent = snapshot
         snapshot = await self.history.enriched(site, snapshot, as_of)
-        self._require_data(gathered, snapshot)
+        require_data(gathered, snapshot)
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
         said = self.history.audible(site, patient_key, findings, as_of)
@@ -144,18 +141,6 @@ class Pipeline:
         token = request.fhir_authorization.access_token if request.fhir_authorization is not None else ""
         return FhirServer(base_url, self.client, token)
 
-    def _require_data(self, gathered: Gathered, snapshot: PatientSnapshot) -> None:
-        """412 when nothing at all could be read and the call may concern clozapine (P5, clinical.md 3.6)."""
-        if snapshot.remembered or any(gathered.state(key) != "unavailable" for key in _CLINICAL):
-            return
-        if snapshot.hook in ORDER_HOOKS and not any(_may_concern_clozapine(d.drugs) for d in snapshot.drafts):
-            return
-        raise PreconditionFailed(
-            _CLINICAL,
-            "Nothing could be read for the clozapine check: send the prefetch keys counts and medications (and the others of "
-            "the discovery document), or a fhirServer that this service is allowed to read. Nothing was checked.",
-        )
-
     def _record(
         self,
         request: HookRequest,
@@ -204,7 +189,3 @@ class Pipeline:
 
 def _on_clozapine(snapshot: PatientSnapshot) -> bool:
     return any("clozapine" in m.drugs for m in snapshot.medications)
-
-
-def _may_concern_clozapine(drugs: tuple[str, ...]) -> bool:
-    return "clozapine" in drugs or any(group.finding for drug in drugs for group in classes_of(drug))

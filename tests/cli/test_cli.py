@@ -74,6 +74,17 @@ def test_check_a_bundle(tmp_path: Path) -> None:
     assert "--hook" in refused.stderr
 
 
+def test_check_cannot_evaluate_a_request_without_data(tmp_path: Path) -> None:
+    request = json.loads(Path(_example("start-all-fine")).read_text())
+    del request["prefetch"]
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request))
+    done = run("check", str(file), *AS_OF)
+    assert done.returncode == 3
+    assert "Nothing was checked" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_check_says_that_a_file_holds_only_the_first_page(tmp_path: Path) -> None:
     request = json.loads(Path(_example("start-all-fine")).read_text())
     resources = [e["resource"] for v in request["prefetch"].values() if v for e in v.get("entry", [])]
