@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 
 from cds_hooks.errors import ProtocolError
 
@@ -73,16 +72,14 @@ class Gate:
         self.places = places
         self.taken = 0
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Take a place for the time of a call. Raises Overloaded."""
         if self.taken >= self.places:
             raise Overloaded
         self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.taken -= 1
 
 
 class Limits:

@@ -179,7 +179,7 @@ class Endpoint:
         """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
         principal = await self.authenticate(scope) if self.authenticate is not None else None
         self.limits.admit(principal)
-        with self.limits.gate.enter():
+        with self.limits.gate:
             try:
                 async with asyncio.timeout(self.limits.seconds):
                     return await self.answer(scope, receive, principal)

@@ -48,8 +48,18 @@ _WHERE = {
 }
 
 
+_SOURCES = (*_NEEDED, *_HELPFUL)
+
+
+def _all_read(case: Case) -> bool:
+    states = case.snapshot.sources
+    return all(states.get(source) == "complete" for source in _SOURCES)
+
+
 def data_unavailable(case: Case) -> Iterator[Finding]:
     """A source the answer needs could not be read, wholly or in part."""
+    if not case.snapshot.read_problems and _all_read(case):
+        return
     orders_lost = any(p.matters and p.source == "draftOrders" for p in case.snapshot.read_problems)
     if not case.relevant and not orders_lost and not _may_matter(case):
         return
