@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from service.alerts.codes import (
     LOINC,
-    CodedKind,
     Kind,
-    coded_by_loinc,
-    coded_kinds,
     kinds,
     kinds_by_loinc,
-    posture,
 )
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
+from service.fhir.answers import answer_of, text_of
 from service.fhir.decode import read_one
+from service.fhir.loinc import is_loinc
+from service.fhir.posture import posture_of
+from service.fhir.ranges import upper_limit
 from service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -33,12 +31,8 @@ from service.fhir.resources import (
     Resource,
 )
 from service.fhir.times import NO_YEARS, Moment, read_moment
-from service.fhir.units import agreed_conversion, conversion, normalised, split_text
+from service.fhir.units import agreed_conversion, split_text
 
-_LOINC_SYSTEMS = frozenset({LOINC, "urn:oid:2.16.840.1.113883.6.1"})
-#: What some systems write in its place, in lower case and without a slash at the end; a code without a system was found by
-#: a search for LOINC codes, and no other code looks like one.
-_AS_LOINC = frozenset({"", "http://loinc.org", "https://loinc.org", "http://www.loinc.org", "loinc", "ln"})
 _STATUS: dict[str, ResultStatus] = {
     "final": "final",
     "amended": "corrected",
@@ -53,50 +47,12 @@ _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 #: Kinds for which the posture matters.
 _POSTURED = frozenset({"systolic", "diastolic"})
 _NOT_PLAIN = _RANGED | _POSTURED
-_BODY_POSITION = "http://hl7.org/fhir/StructureDefinition/observation-bodyPosition"
-#: Beginnings of words that tell the body position (SNOMED CT displays and plain text); "position" holds "sit", too.
-_POSTURES = {
-    "stand": "standing",
-    "orthostatic": "standing",
-    "sit": "sitting",
-    "supine": "lying",
-    "lying": "lying",
-    "recumbent": "lying",
-}
-_POSTURE_WORD = re.compile(rf"\b({'|'.join(_POSTURES)})", re.IGNORECASE)
-
-
-def _is_loinc(system: str | None) -> bool:
-    return system in _LOINC_SYSTEMS or (system or "").strip().lower().rstrip("/") in _AS_LOINC
 
 
 def _specimen(o: Observation) -> str:
     """Reference of the specimen; one contained in the result has a name of its own only there."""
     reference = o.specimen.reference or "" if o.specimen is not None else ""
     return "" if reference.startswith("#") else reference
-
-
-@lru_cache(maxsize=4096)
-def _duffy_null(text: str) -> bool:
-    folded = text.lower().replace(" ", "").replace("−", "-")
-    wanted = (t.lower().replace(" ", "").replace("−", "-") for t in coded_kinds()["duffy-null"].text)
-    return any(t in folded for t in wanted)
-
-
-def _says_duffy_null(title: str, answer: str) -> bool:
-    """True when the answer says the phenotype or the genotype; a question that names it still has to be answered with yes."""
-    known = coded_kinds()["duffy-null"]
-    if any(re.search(rf"\b{word}\b", answer, re.IGNORECASE) for word in known.without):
-        return False
-    if _duffy_null(title):
-        return _duffy_null(answer) or known.words.get(_folded(answer)) == "yes"
-    return _duffy_null(f"{title} {answer}")
-
-
-@lru_cache(maxsize=4096)
-def _names_duffy(text: str) -> bool:
-    folded = text.lower()
-    return "duffy" in folded or "fy(" in folded.replace(" ", "") or "ackr1" in folded or "rs2814778" in folded
 
 
 class ObservationReader:
@@ -123,7 +79,6 @@ class ObservationReader:
         self.problems: list[ReadProblem] = []
         self._groups: dict[str, str] = {}
         self._by_loinc = kinds_by_loinc()
-        self._coded_by_loinc = coded_by_loinc()
 
     def read(self, resources: Iterable[Resource], source: str) -> None:
         """Read every Observation among the resources."""
@@ -250,7 +205,7 @@ class ObservationReader:
             value = coding.code
             if value is None:
                 continue
-            if _is_loinc(coding.system):
+            if is_loinc(coding.system):
                 kind = self._by_loinc.get(value)
                 if kind is not None:
                     unit = self.local_units.get((LOINC, value), "") if self.local_units else ""
@@ -267,7 +222,9 @@ class ObservationReader:
             if o.component:
                 self._read_components(o, source)
             if not o.component or o.valueCodeableConcept is not None:
-                self._read_coded(o)
+                answer = answer_of(o, self._moment)
+                if answer is not None:
+                    self.coded.append(answer)
             return
         status, unclear = _status(o)
         if status is None:
@@ -278,7 +235,7 @@ class ObservationReader:
         reference = _reference(o)
         group = self._groups.get(reference) if self._groups else None
         specimen = group or _specimen(o)
-        posture = _posture(o, o.code) if kind.id in _POSTURED else ""
+        posture = posture_of(o, o.code) if kind.id in _POSTURED else ""
         self._add(kind, o, o.valueQuantity, o.valueString, unit, status, moment, reference, specimen, posture)
         if o.component:
             self._read_components(o, source)
@@ -304,7 +261,7 @@ class ObservationReader:
                     moment,
                     reference,
                     self._groups.get(reference, reference),
-                    _posture(o, component.code) if kind.id in _POSTURED else "",
+                    posture_of(o, component.code) if kind.id in _POSTURED else "",
                 )
 
     def _moment(self, o: Observation) -> Moment | None:
@@ -382,7 +339,7 @@ class ObservationReader:
             raw = text
         else:
             if not (isinstance(o, Observation) and o.component):
-                said = _text(o.valueCodeableConcept) if kind.dimension == "count" else ""
+                said = text_of(o.valueCodeableConcept) if kind.dimension == "count" else ""
                 reason = "its value is a word, not a number" if said else "it has no value"
                 self._refuse(kind, o, reason, moment, raw=said or "no value", ref=reference)
             return
@@ -418,7 +375,7 @@ class ObservationReader:
                 ref=reference,
             )
             return
-        limit = self._upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
+        limit = upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
         kept = self.measurements.get(kind.id)
         if kept is None:
@@ -440,141 +397,7 @@ class ObservationReader:
             )
         )
 
-    def _upper_limit(self, kind: Kind, o: Observation | Component, unit: str, code: str) -> float | None:
-        """The upper limit of normal in the unit of the value; of several the lowest, for nothing tells which one is the patient's."""
-        found: list[float] = []
-        for reference_range in _ranges(o.referenceRange):
-            limit = reference_range.upper() if reference_range.is_normal else None
-            if limit is None:
-                continue
-            high, own_unit, own_code = limit
-            if kind.dimension == "own-range":
-                factor = _same_unit(own_unit or own_code, own_code, unit, code)
-                if factor is not None:
-                    found.append(high * factor)
-                continue
-            conversion = agreed_conversion(
-                kind.dimension, own_code, own_unit or ("" if own_code else unit or code)
-            )
-            if not isinstance(conversion, str):
-                found.append(round(high * conversion.factor + conversion.offset, 6))
-        return min(found, default=None)
 
-    def _read_coded(self, o: Observation) -> None:
-        """Smoking status, Duffy phenotype: the answer is a code or a text."""
-        if o.status not in ("final", "amended", "corrected"):
-            return
-        code = o.code
-        if code is None:
-            return
-        for coding in code.coding or ():
-            known = self._coded_by_loinc.get(coding.code or "") if coding.system in _LOINC_SYSTEMS else None
-            if known is not None:
-                self._keep_answer(o, *known)
-                return
-        title = code.text or next((c.display for c in code.coding or () if c.display), "") or ""
-        if not _names_duffy(title):
-            return
-        answer = o.valueString or _text(o.valueCodeableConcept)
-        if _says_duffy_null(title, answer):
-            moment = self._moment(o)
-            self.coded.append(
-                CodedResult(
-                    kind="duffy-null",
-                    value="yes",
-                    at=moment.at if moment else None,
-                    ref=f"Observation/{o.id}",
-                    raw=f"{title}: {answer}",
-                    date_only=moment.date_only if moment else False,
-                )
-            )
-
-    def _keep_answer(self, o: Observation, kind: str, known: CodedKind) -> None:
-        concept = o.valueCodeableConcept
-        codings = (concept.coding or ()) if concept is not None else ()
-        said = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
-        value = next((known.answers[c.code] for c in codings if c.code in known.answers), None) or next(
-            (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
-            "unknown",
-        )
-        moment = self._moment(o)
-        self.coded.append(
-            CodedResult(
-                kind=kind,
-                value=value,
-                at=moment.at if moment else None,
-                ref=f"Observation/{o.id}",
-                raw=_text(concept) or o.valueString or value,
-                date_only=moment.date_only if moment else False,
-            )
-        )
-
-
-def _folded(answer: str) -> str:
-    """An answer in lower case, without SNOMED CT's word for what it is and without a full stop."""
-    return answer.strip().lower().removesuffix("(finding)").removesuffix("(qualifier value)").rstrip(" .")
-
-
-class _Extension(Struct):
-    url: str = ""
-    valueCodeableConcept: CodeableConcept | None = None
-
-
-_extension_list = msgspec.json.Decoder(list[_Extension])
-
-
-def _posture(o: Observation, code: CodeableConcept | None) -> str:
-    """In which position a blood pressure was taken: by its code, else by the bodyPosition extension."""
-    for coding in (code.coding or ()) if code is not None else ():
-        if coding.code and (said := posture(coding.code)):
-            return said
-    try:
-        extensions = _extension_list.decode(o.extension) if len(o.extension) else []
-    except msgspec.DecodeError:
-        return ""
-    position = next((e.valueCodeableConcept for e in extensions if e.url == _BODY_POSITION), None)
-    if position is None:
-        return ""
-    for coding in position.coding or ():
-        if coding.code and (known := posture(coding.code)):
-            return known
-    for words in (position.text, *(c.display for c in position.coding or ())):
-        if words and (found := _POSTURE_WORD.search(words)):
-            return _POSTURES[found.group(1).lower()]
-    return ""
-
-
-#: A range of another meaning: beyond it is an emergency, or within it a drug works.
-_OTHER_RANGE = re.compile("critical|panic|alert|therap|treat|recommend", re.IGNORECASE)
-
-
-class _ReferenceRange(Struct):
-    """Observation.referenceRange."""
-
-    high: Quantity | None = None
-    type: CodeableConcept | None = None
-    text: str | None = None
-
-    @property
-    def is_normal(self) -> bool:
-        """False for one that says it is another than the normal range."""
-        said = () if self.type is None else (self.type.text, *(c.code for c in self.type.coding or ()))
-        return not any(t is not None and _OTHER_RANGE.search(t) for t in said)
-
-    def upper(self) -> tuple[float, str, str] | None:
-        """Upper limit, unit and unit code; of a range that is text only when the whole text is such a limit."""
-        high = self.high
-        if high is not None and high.value is not None:
-            return None if isinstance(high.value, str) else (high.value, high.unit or "", high.code or "")
-        found = _RANGE_TEXT.match(self.text) if self.text else None
-        return (float(found.group(1)), found.group(2), "") if found is not None else None
-
-
-#: "0-14", "< 14 ng/L", "<=0.04", "0.0 – 5.0 mg/L", "up to 40 U/L".
-_RANGE_TEXT = re.compile(
-    r"^\s*(?:(?:<=?|≤|up to)\s*|\d+(?:\.\d+)?\s*(?:-|–|to)\s*)(\d+(?:\.\d+)?)\s*([^\s\d.,].*?|)\s*$",
-    re.IGNORECASE,
-)
 _raw_list = msgspec.json.Decoder(list[Raw])
 
 
@@ -598,40 +421,9 @@ def _reference(o: Observation) -> str:
     return f"Observation/{o.id}" if o.id else ""
 
 
-_range_list = msgspec.json.Decoder(list[_ReferenceRange])
-
-
-def _same_unit(own_unit: str, own_code: str, unit: str, code: str) -> float | None:
-    """Factor from the unit of a range to the unit of the value it belongs to; None when they cannot be compared."""
-    theirs = {normalised(u) for u in (own_unit, own_code) if u}
-    ours = {normalised(u) for u in (unit, code) if u}
-    if not theirs or theirs & ours:
-        return 1.0
-    for one in theirs:
-        for other in ours:
-            known, wanted = conversion("mass-per-volume", one), conversion("mass-per-volume", other)
-            if known is not None and wanted is not None:
-                return known.factor / wanted.factor
-    return None
-
-
-def _ranges(raw: Raw) -> list[_ReferenceRange]:
-    """Reference ranges; one that cannot be read is no range."""
-    try:
-        return _range_list.decode(raw) if len(raw) else []
-    except msgspec.DecodeError:
-        return []
-
-
 def _tail(reference: str | None) -> str:
     """``Type/id`` of a relative or absolute reference."""
     return "/".join((reference or "").split("/")[-2:])
-
-
-def _text(concept: CodeableConcept | None) -> str:
-    if concept is None:
-        return ""
-    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
 
 
 def _as_sent(o: Observation | Component) -> str:

@@ -1,0 +1,88 @@
+"""Observations whose answer is a code or words: smoking, Duffy phenotype, pregnancy (clinical.md 2.4, 2.7, 3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from service.alerts.codes import CodedKind, coded_by_loinc, coded_kinds
+from service.alerts.facts import CodedResult
+from service.fhir.loinc import LOINC_SYSTEMS
+from service.fhir.resources import CodeableConcept, Observation
+from service.fhir.times import Moment
+
+
+@lru_cache(maxsize=4096)
+def _duffy_null(text: str) -> bool:
+    folded = text.lower().replace(" ", "").replace("−", "-")
+    wanted = (t.lower().replace(" ", "").replace("−", "-") for t in coded_kinds()["duffy-null"].text)
+    return any(t in folded for t in wanted)
+
+
+def _says_duffy_null(title: str, answer: str) -> bool:
+    """True when the answer says the phenotype or the genotype; a question that names it still has to be answered with yes."""
+    known = coded_kinds()["duffy-null"]
+    if any(re.search(rf"\b{word}\b", answer, re.IGNORECASE) for word in known.without):
+        return False
+    if _duffy_null(title):
+        return _duffy_null(answer) or known.words.get(_folded(answer)) == "yes"
+    return _duffy_null(f"{title} {answer}")
+
+
+@lru_cache(maxsize=4096)
+def _names_duffy(text: str) -> bool:
+    folded = text.lower()
+    return "duffy" in folded or "fy(" in folded.replace(" ", "") or "ackr1" in folded or "rs2814778" in folded
+
+
+def _folded(answer: str) -> str:
+    """An answer in lower case, without SNOMED CT's word for what it is and without a full stop."""
+    return answer.strip().lower().removesuffix("(finding)").removesuffix("(qualifier value)").rstrip(" .")
+
+
+def text_of(concept: CodeableConcept | None) -> str:
+    if concept is None:
+        return ""
+    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+
+
+def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None]) -> CodedResult | None:
+    """The answer of an Observation whose code is known, or that names the Duffy phenotype; None for any other, and for one that does not count."""
+    code = o.code
+    if code is None or o.status not in ("final", "amended", "corrected"):
+        return None
+    for coding in code.coding or ():
+        known = coded_by_loinc().get(coding.code or "") if coding.system in LOINC_SYSTEMS else None
+        if known is not None:
+            concept = o.valueCodeableConcept
+            value = _value(o, known[1])
+            return _result(o, known[0], value, text_of(concept) or o.valueString or value, moment_of(o))
+    title = text_of(code)
+    if not _names_duffy(title):
+        return None
+    answer = o.valueString or text_of(o.valueCodeableConcept)
+    if not _says_duffy_null(title, answer):
+        return None
+    return _result(o, "duffy-null", "yes", f"{title}: {answer}", moment_of(o))
+
+
+def _value(o: Observation, known: CodedKind) -> str:
+    concept = o.valueCodeableConcept
+    codings = (concept.coding or ()) if concept is not None else ()
+    said = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
+    return next((known.answers[c.code] for c in codings if c.code in known.answers), None) or next(
+        (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
+        "unknown",
+    )
+
+
+def _result(o: Observation, kind: str, value: str, raw: str, moment: Moment | None) -> CodedResult:
+    return CodedResult(
+        kind=kind,
+        value=value,
+        at=moment.at if moment else None,
+        ref=f"Observation/{o.id}",
+        raw=raw,
+        date_only=moment.date_only if moment else False,
+    )
