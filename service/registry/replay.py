@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Engine, delete
+from sqlalchemy import Connection, Engine, delete, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,6 +48,9 @@ class DatabaseReplays:
         self._purged_at = clock()
         # Threads of its own: a database that hangs must not take those of health checks and feedback.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="seen-tokens")
+        # An embedded database takes a token in less time than a thread needs to wake up.
+        self._embedded = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
+        self._here: Connection | None = None
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = (
             insert(_table).on_conflict_do_nothing(index_elements=["token_id"]).returning(_table.c.token_id)
@@ -63,6 +67,12 @@ class DatabaseReplays:
         purge = at - self._purged_at >= _PURGE_EVERY
         if purge:
             self._purged_at = at
+        elif self._embedded:
+            try:
+                return self._remember_here(token_id, expires_at)
+            except SQLAlchemyError:
+                # Another writer is at work, or worse: a thread waits for it, or finds out.
+                self._leave()
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await asyncio.get_running_loop().run_in_executor(
@@ -74,6 +84,25 @@ class DatabaseReplays:
             self._on_fault()
             return True
 
+    def _remember_here(self, token_id: str, expires_at: float) -> bool:
+        """Write without leaving the event loop, and never wait in it. Raises SQLAlchemyError."""
+        if self._here is None:
+            here = self._engine.connect()
+            here.detach()  # its settings must not come back into the pool
+            with here.begin():
+                here.execute(text("PRAGMA busy_timeout=0"))
+                here.execute(text("PRAGMA wal_autocheckpoint=0"))  # the writers in threads do that
+            self._here = here
+        with self._here.begin():
+            added = self._here.execute(self._insert, {"token_id": token_id, "expires_at": expires_at})
+            return added.first() is not None
+
+    def _leave(self) -> None:
+        here, self._here = self._here, None
+        if here is not None:
+            with suppress(SQLAlchemyError):
+                here.close()
+
     def _remember(self, token_id: str, expires_at: float, purge_before: float | None) -> bool:
         with self._engine.begin() as connection:
             if purge_before is not None:
@@ -82,5 +111,6 @@ class DatabaseReplays:
             return added.first() is not None
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and close the connection of the event loop."""
+        self._leave()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -123,6 +123,39 @@ def test_used_tokens_are_forgotten_when_they_expire(fresh_url: str) -> None:
     engine.dispose()
 
 
+def test_a_busy_embedded_database_holds_up_no_other_call(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/busy.db"
+    upgrade(url)
+    engine = engine_for(url)
+    faults: list[str] = []
+    here, there = (DatabaseReplays(engine, on_fault=lambda: faults.append("!")) for _ in range(2))
+    now = NOW.timestamp()
+
+    async def play() -> None:
+        with engine.connect() as writer:
+            writer.exec_driver_sql("BEGIN IMMEDIATE")
+            waiting = asyncio.create_task(here.first_use("t", now + 100, now))
+            turns = 0
+            ends = time.monotonic() + 0.1
+            while time.monotonic() < ends:
+                await asyncio.sleep(0)
+                turns += 1
+            # The loop went on turning while the token waited for the other writer.
+            assert turns > 50
+            assert not waiting.done()
+            writer.rollback()
+            assert await waiting
+        assert not faults
+        assert not await there.first_use("t", now + 100, now)
+        assert await there.first_use("another", now + 100, now)
+        assert not await here.first_use("another", now + 100, now)
+
+    asyncio.run(play())
+    for replays in (here, there):
+        replays.close()
+    engine.dispose()
+
+
 def test_feedback_of_an_older_version_gets_the_site_of_its_card(fresh_url: str) -> None:
     command.upgrade(_config(fresh_url), "0001")
     engine = engine_for(fresh_url)
