@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 from service.alerts.policy import Policy, PolicyError, policy_by_id, policy_ids
 
 
-def predecessor_of(policy: Policy) -> Policy | None:
-    """The shipped policy that ``policy`` superseded; None for the first of its line."""
-    for policy_id in policy_ids():
-        earlier = policy_by_id(policy_id)
-        if earlier.superseded_by == policy.id and earlier.id != policy.id:
-            return earlier
-    return None
+def line_of(policy: Policy, known: Mapping[str, Policy]) -> tuple[Policy, ...]:
+    """A policy with everything it superseded and everything that superseded it, oldest first.
+
+    Args:
+        policy: any one of the line.
+        known: the policies that may belong to it, by id.
+    """
+    linked = {policy.id}
+    while True:
+        more = {p.id for p in known.values() if p.superseded_by in linked}
+        more |= {known[i].superseded_by for i in linked if known[i].superseded_by in known}
+        if more <= linked:
+            break
+        linked |= more
+    return tuple(sorted((known[i] for i in linked), key=lambda p: p.valid_from))
+
+
+def in_force(line: Iterable[Policy], on: date) -> Policy | None:
+    """The policy of a line that was in force on a day, in the site's time zone; None when none was."""
+    return next((p for p in line if p.valid_on(on)), None)
 
 
 def policy_in_force(policy_id: str, on: date) -> Policy:
-    """The policy of the line of ``policy_id`` that was in force on a day.
-
-    The line is followed through ``superseded_by`` in both directions: asked for any US policy, the answer is the REMS before
+    """The shipped policy that was in force on a day, out of the line of ``policy_id``: asked for any US policy, the REMS before
     2025-02-24 and the label after.
 
-    Args:
-        policy_id: id of a shipped policy.
-        on: the day, in the site's time zone.
-
-    Raises PolicyError for an unknown id, for a day before the first policy of the line, and for a day after the last one that ended
-    without a successor: a back-test must not judge a day by a protocol that did not apply.
+    Raises PolicyError for an unknown id, and for a day on which none of the line was in force: no day is judged by a protocol that did
+    not apply.
     """
-    policy = policy_by_id(policy_id)
-    seen = {policy.id}
-    while not policy.valid_on(on):
-        if on < policy.valid_from:
-            found = predecessor_of(policy)
-            if found is None:
-                raise PolicyError(
-                    f"no policy of the line of {policy_id!r} was in force on {on}: {policy.id!r} begins on {policy.valid_from}"
-                )
-        elif policy.superseded_by:
-            found = policy_by_id(policy.superseded_by)
-        else:
-            raise PolicyError(
-                f"no policy of the line of {policy_id!r} was in force on {on}: {policy.id!r} ended on {policy.valid_to}"
-            )
-        if found.id in seen:
-            raise PolicyError(
-                f"no policy of the line of {policy_id!r} was in force on {on}: there is a gap between {policy.id!r} and {found.id!r}"
-            )
-        seen.add(found.id)
-        policy = found
-    return policy
+    shipped = {known_id: policy_by_id(known_id) for known_id in policy_ids()}
+    line = line_of(policy_by_id(policy_id), shipped)
+    found = in_force(line, on)
+    if found is None:
+        first, last = line[0], line[-1]
+        why = (
+            f"{first.id!r} begins on {first.valid_from}"
+            if on < first.valid_from
+            else f"{last.id!r} ended on {last.valid_to}"
+        )
+        raise PolicyError(f"no policy of the line of {policy_id!r} was in force on {on}: {why}")
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from service.alerts.policy import Policy, load_policy, policy_by_id, policy_ids
+from service.alerts.policy_history import line_of
 from service.backtest.replay import Protocol
 
 
@@ -27,19 +28,7 @@ def protocols(policies: Iterable[Policy], *, in_force: bool) -> tuple[Protocol, 
     known = {p.id: p for p in map(policy_by_id, policy_ids())} | chosen
     found: dict[tuple[str, ...], Protocol] = {}
     for policy in chosen.values():
-        chain = _chain(policy, known)
+        chain = line_of(policy, known)
         ids = tuple(p.id for p in chain)
         found.setdefault(ids, Protocol(f"in force: {' → '.join(ids)}", policy, chain))
     return tuple(found.values())
-
-
-def _chain(policy: Policy, known: dict[str, Policy]) -> tuple[Policy, ...]:
-    """A policy with everything it superseded and everything that superseded it, oldest first."""
-    linked = {policy.id}
-    while True:
-        more = {p.id for p in known.values() if p.superseded_by in linked}
-        more |= {known[i].superseded_by for i in linked if known[i].superseded_by in known}
-        if more <= linked:
-            break
-        linked |= more
-    return tuple(sorted((known[i] for i in linked), key=lambda p: p.valid_from))

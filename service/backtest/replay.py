@@ -15,6 +15,7 @@ from service.alerts.case import CLOZAPINE, Case
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import Policy
+from service.alerts.policy_history import in_force
 from service.backtest.chart import Chart, Order, Reading
 from service.backtest.known import NOON
 from service.backtest.partition import patients_in
@@ -35,7 +36,7 @@ class Protocol(Struct, frozen=True):
         """The policy that applies on a day; None when none of the chain was in force."""
         if not self.chain:
             return self.policy
-        return next((p for p in self.chain if p.valid_on(day)), None)
+        return in_force(self.chain, day)
 
 
 class Plan(Struct, frozen=True):

@@ -50,13 +50,6 @@ class Period(Struct, gc=False):
     end: str | None = None
 
 
-class Range(Struct):
-    """FHIR Range, as used in reference ranges and doses."""
-
-    low: Quantity | None = None
-    high: Quantity | None = None
-
-
 class Component(Struct):
     """Observation.component."""
 

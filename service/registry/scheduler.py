@@ -17,20 +17,17 @@ from multiprocessing import get_context
 import httpx
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
 from service.registry import bulk, outbox
 from service.registry.database import engine_for
 from service.registry.refresh import Refreshed, refresh
-from service.registry.roster import aware
-from service.registry.roster_tables import SweepRun
 from service.registry.sweep import Summary, start_run, sweep
 from service.registry.watch import Watch
 
 log = logging.getLogger("service.registry")
-_runs = SweepRun.__table__  # type: ignore[attr-defined]
 #: A planned sweep that could not begin in time is still made up for so long afterwards.
 _GRACE_SECONDS = 6 * 3600
 _DELIVERY_SECONDS = 30
@@ -223,15 +220,3 @@ def sweep_in_process(url: str, watch: Watch, run: int) -> Summary:
         return sweep(engine, watch, run)
     finally:
         engine.dispose()
-
-
-def last_sweep(engine: Engine, site: str) -> datetime | None:
-    """When the last finished sweep of a site was; None when there was none."""
-    with engine.connect() as connection:
-        row = connection.execute(
-            select(_runs.c.as_of)
-            .where(_runs.c.site == site, _runs.c.finished_at.is_not(None))
-            .order_by(_runs.c.id.desc())
-            .limit(1)
-        ).first()
-    return aware(row.as_of) if row is not None else None

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -25,9 +25,8 @@ from service.alerts.facts import ClinicianFlag
 from service.alerts.policy import policy_by_id
 from service.registry import outbox, people
 from service.registry.database import engine_for, upgrade
-from service.registry.roster import add_flag, find
-from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
-from service.registry.scheduler import last_sweep
+from service.registry.roster import add_flag, aware, find
+from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient, SweepRun
 from service.registry.standing import standing_of
 from service.registry.sweep import Summary, start_run, sweep
 from service.registry.watch import Watch
@@ -36,6 +35,16 @@ from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
 
 PATIENTS, ALERTS, EVENTS, OUTBOX = (t.__table__ for t in (RegisteredPatient, Alert, AlertEvent, OutboxItem))
+
+
+def last_sweep(engine: Engine, site: str) -> datetime | None:
+    """When the last finished sweep of a site was."""
+    runs = SweepRun.__table__
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(func.max(runs.c.as_of)).where(runs.c.site == site, runs.c.finished_at.is_not(None))
+        ).scalar_one()
+    return aware(found)
 
 
 def _watch(site: str, **more: Any) -> Watch:
