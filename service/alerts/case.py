@@ -371,13 +371,13 @@ class Case:
         return {}
 
     @lazy
-    def _present(self) -> frozenset[str]:
+    def present(self) -> frozenset[str]:
         """Kinds of which the record holds anything, usable or not."""
         return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
 
     def has_any(self, kinds: Iterable[str]) -> bool:
         """A quick look: False when the record holds nothing of the kinds, usable or not; an ANC that is only calculated does not count."""
-        return not self._present.isdisjoint(kinds)
+        return not self.present.isdisjoint(kinds)
 
     @lazy
     def uses_wbc(self) -> bool:
@@ -388,7 +388,7 @@ class Case:
         """The series of one kind (the ANC with the calculated values)."""
         if kind == "anc":
             return self.anc
-        if kind not in self._present:
+        if kind not in self.present:
             return NO_RESULTS
         series = self._series.get(kind)
         if series is None:
@@ -404,7 +404,7 @@ class Case:
 
     def newest(self, kind: str) -> Measurement | None:
         """The settled result of one kind that counts."""
-        if kind != "anc" and kind not in self._present:
+        if kind != "anc" and kind not in self.present:
             return None
         return self.results(kind).newest
 

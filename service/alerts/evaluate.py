@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from service.alerts.asked import RuleBook
 from service.alerts.case import Case
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import SEVERITY_RANK, Citation, Finding
 from service.alerts.policy import Policy
 from service.alerts.rules import RULES
 
+RULEBOOK = RuleBook(RULES)
 #: Called with the rule's name and the exception when a rule fails; the shell counts it, the core only reports it.
 FaultObserver = Callable[[str, Exception], None]
 
@@ -34,9 +36,12 @@ def evaluate(
 def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[Finding]:
     """As :func:`evaluate`, for a case that was looked at already: what it has derived is not derived again."""
     findings: list[Finding] = []
-    for rule in RULES:
+    for rule, only_critical in RULEBOOK.asked(case):
         try:
-            findings.extend(rule(case))
+            if only_critical:
+                findings.extend(f for f in rule(case) if f.severity == "critical")
+            else:
+                findings.extend(rule(case))
         except Exception as fault:
             if on_fault is not None:
                 on_fault(rule.__name__, fault)

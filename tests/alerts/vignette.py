@@ -11,6 +11,7 @@ import orjson
 from msgspec import Raw
 
 from service.alerts.evaluate import evaluate
+from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
 from service.alerts.policy import policy_by_id
 from service.fhir import snapshot
@@ -297,7 +298,12 @@ def _test_order(text: str, index: int) -> dict[str, Any]:
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:
-    """Evaluate one row; tests in Python may add ``resources`` as they are, by source."""
+    """Evaluate one row."""
+    return evaluate(facts_of(row), policy_by_id(row.get("policy", "us-label-2025")), NOW)
+
+
+def facts_of(row: dict[str, Any]) -> PatientSnapshot:
+    """The facts of one row; tests in Python may add ``resources`` as they are, by source."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
     sources["patient"].append(
         {
@@ -335,7 +341,7 @@ def findings(row: dict[str, Any]) -> list[Finding]:
     gathered, _ = from_prefetch(prefetch, dict.fromkeys(QUERIES))
     context = call(hook, None, *drafts)["context"]
     orders = context.get("draftOrders") or context.get("medications") or context.get("medication") or {}
-    facts = snapshot.build(
+    return snapshot.build(
         patient_id="clz-p1",
         hook=hook,
         zone=NOW.tzinfo,
@@ -343,4 +349,3 @@ def findings(row: dict[str, Any]) -> list[Finding]:
         orders=Raw(orjson.dumps(orders)) if orders else None,
         smoke_free_wards=row.get("smoke_free_wards", False),
     )
-    return evaluate(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW)

@@ -14,6 +14,7 @@ import pytest
 from sqlmodel import Session, select
 
 from service.alerts import evaluate as evaluate_module
+from service.alerts.asked import RuleBook
 from service.app import create_app
 from service.registry.tables import CardShown, HookCall
 from service.settings import Settings
@@ -142,7 +143,8 @@ def test_a_failing_rule_is_named_and_silences_nothing(
     def check_of_the_moon(case: Any) -> Any:
         raise ZeroDivisionError("canary-comment")
 
-    monkeypatch.setattr(evaluate_module, "RULES", (check_of_the_moon, *evaluate_module.RULES))
+    book = RuleBook((check_of_the_moon, *evaluate_module.RULEBOOK.rules))
+    monkeypatch.setattr(evaluate_module, "RULEBOOK", book)
     answer = client.post(
         _SIGN,
         json=call(

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, func, select, update
 
 from service.alerts import remembered
+from service.alerts.asked import RuleBook
 from service.alerts.facts import ClinicianFlag
 from service.alerts.policy import policy_by_id
 from service.registry import outbox, people
@@ -204,7 +205,7 @@ def test_nothing_is_resolved_while_a_rule_fails(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr("service.alerts.evaluate.RULES", (broken,))
+        patched.setattr("service.alerts.evaluate.RULEBOOK", RuleBook((broken,)))
         summary = _sweep(engine, _watch(site), 1)
     assert (summary.faults, summary.changes) == (1, {})
     assert _alerts(engine, site) == [("anc-overdue", "warning", "open")]

@@ -1,12 +1,10 @@
 """The rules, one module per section of the clinical specification; each exports ``RULES``.
 
-A rule is a pure function ``(Case) -> Iterable[Finding]``. Its name is what a ``data-unavailable`` card shows when it fails.
+A rule is a pure function ``(Case) -> Iterable[Finding]``. Its name is what a ``data-unavailable`` card shows when it fails;
+``@when`` says in which cases it is asked at all.
 """
 
-from collections.abc import Callable, Iterable
-
-from service.alerts.case import Case
-from service.alerts.finding import Finding
+from service.alerts.asked import Rule
 from service.alerts.rules import (
     blood_counts,
     bowel,
@@ -32,8 +30,6 @@ from service.alerts.rules import (
     titration,
     unjudged,
 )
-
-Rule = Callable[[Case], Iterable[Finding]]
 
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement
@@ -54,6 +55,7 @@ def _cited(case: Case) -> Citation:
     return case.policy.cite(case.interval.cited or case.policy.schedule[0])
 
 
+@when("starting", "continuing")
 def anc_missing(case: Case) -> Iterator[Finding]:
     """No usable ANC at all."""
     if not (case.starting or case.continuing) or case.anc.newest is not None or not counts_readable(case):
@@ -97,6 +99,8 @@ def anc_missing(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("wbc-judged")
+@when("starting", "continuing")
 def wbc_missing(case: Case) -> Iterator[Finding]:
     """An ANC but no white cell count, under a policy that judges both."""
     if not case.uses_wbc or not (case.starting or case.continuing) or not counts_readable(case):
@@ -134,6 +138,7 @@ def wbc_missing(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("starting")
 def baseline_missing(case: Case) -> Iterator[Finding]:
     """Starting on the lower minimum of benign ethnic neutropenia with fewer baseline counts than the policy asks for."""
     wanted = case.policy.start.ben_baseline_counts
@@ -167,6 +172,7 @@ def _article(kind: Analyte) -> str:
     return "a WBC" if kind == "wbc" else "an ANC"
 
 
+@when("starting", "continuing")
 def anc_overdue(case: Case) -> Iterator[Finding]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
     newest = stalest(case)
@@ -220,6 +226,8 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("visit")
+@when("taking")
 def anc_due_soon(case: Case) -> Iterator[Finding]:
     """The next count is due within days; only where it can be planned."""
     newest = stalest(case)
@@ -246,6 +254,7 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("starting")
 def anc_below_initiation(case: Case) -> Iterator[Finding]:
     """Starting with a count below the policy's minimum."""
     if not case.starting:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.finding import Citation, Evidence, Finding
 from service.alerts.rules.counting import remove_drafts
-from service.alerts.rules.readings import when_it_bears
 
 
+@when("taking")
 def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
     """On clozapine, and no laxative on the list; never said while an order is being placed."""
     if (
@@ -46,6 +47,9 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
     )
 
 
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
 def gi_hypomotility(case: Case) -> Iterator[Finding]:
     """Ileus, obstruction or impaction under clozapine, or constipation on the problem list."""
     if not case.relevant:
@@ -100,4 +104,4 @@ def gi_hypomotility(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (constipation_no_prophylaxis, when_it_bears(gi_hypomotility))
+RULES = (constipation_no_prophylaxis, gi_hypomotility)

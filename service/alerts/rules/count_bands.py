@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case
 from service.alerts.counts import judged_value
 from service.alerts.facts import ClinicianFlag, Measurement
@@ -23,6 +24,7 @@ from service.alerts.rules.counting import (
 )
 
 
+@when(*RELEVANT, "visit")
 def count_band(case: Case) -> Iterator[Finding]:
     """The newest count lies in an abnormal band of the policy.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case, bounded_by
 from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement, UnusableResult
@@ -26,6 +27,7 @@ from service.alerts.rules.counting import (
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, taken_before
 
 
+@when("continuing")
 def anc_falling(case: Case) -> Iterator[Finding]:
     """Counts fall fast before any band is reached."""
     if not case.continuing:
@@ -89,6 +91,8 @@ def _cited_fall(rule: Falling, kind: str) -> Value:
     return found or rule.within_days
 
 
+@when("visit")
+@when("continuing")
 def anc_recheck_after_recovery(case: Case) -> Iterator[Finding]:
     """The extra counts after a neutropenia are not complete; said at visits, an order meets them as anc-overdue."""
     if case.is_order_hook:
@@ -139,6 +143,7 @@ def _newer_unusable(case: Case, kind: str) -> list[UnusableResult]:
     ]
 
 
+@when(*RELEVANT)
 def anc_unusable(case: Case) -> Iterator[Finding]:
     """A newer count exists that cannot be used: it is shown, not guessed."""
     if not case.relevant:
@@ -178,6 +183,7 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("stopped")
 def anc_post_stop(case: Case) -> Iterator[Finding]:
     """Clozapine was stopped lately and the follow-up counts are missing."""
     rule = case.policy.post_stop
@@ -248,6 +254,7 @@ def _too_few_white_cells(case: Case) -> Measurement | None:
     return None
 
 
+@when("drafted")
 def rechallenge_caution(case: Case) -> Iterator[Finding]:
     """Clozapine is drafted in a patient with severe neutropenia or myocarditis in the record."""
     if not case.clozapine_drafts:

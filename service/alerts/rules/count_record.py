@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.finding import Finding
 from service.alerts.interval import course_counts
 from service.alerts.rules.counting import count_line, evidence_of, start_line
 
 
+@when("visit")
+@when("taking")
 def neutropenia_free_time_not_on_record(case: Case) -> Iterator[Finding]:
     """The interval was lengthened, but the record does not reach back to the first weeks; said at visits only."""
     if case.is_order_hook or not case.policy.steps_down or not case.on_clozapine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case
 from service.alerts.drugs import classes_of
 from service.alerts.facts import ReadProblem, SourceName
@@ -133,6 +134,7 @@ def _may_matter(case: Case) -> bool:
     return any(c.finding for d in case.other_drafts for drug in d.drugs for c in classes_of(drug))
 
 
+@when(*RELEVANT)
 def medication_unrecognized(case: Case) -> Iterator[Finding]:
     """Medications that cannot be identified: named, so that they are checked by eye."""
     if not case.relevant:

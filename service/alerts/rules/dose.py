@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.facts import Medication
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer
@@ -23,6 +24,7 @@ def _first_day(case: Case) -> float | None:
     return total or None
 
 
+@when("starting")
 def dose_start_too_high(case: Case) -> Iterator[Finding]:
     """Starting above the dose of the first day; drafts of one call are summed."""
     first = _first_day(case)
@@ -69,6 +71,7 @@ def _highest_day(case: Case) -> float | None:
     return sum(max(d.mg_per_day or 0.0, d.first_mg_per_day or 0.0) for d in doses)
 
 
+@when("drafted")
 def dose_exceeds_max(case: Case) -> Iterator[Finding]:
     """More than the daily maximum."""
     dose = _highest_day(case)
@@ -97,6 +100,7 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("drafted")
 def dose_unreadable(case: Case) -> Iterator[Finding]:
     """The daily dose of a clozapine order cannot be computed: no dose rule may silently pass."""
     if case.hook == "order-select":

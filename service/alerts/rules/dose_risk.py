@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.facts import Medication
 from service.alerts.finding import Evidence, Finding
@@ -17,6 +18,7 @@ def _dose_evidence(case: Case) -> tuple[Evidence, ...]:
     return tuple(Evidence(m.ref, w.safe(f"{m.label}: {m.dose.text if m.dose else ''}")) for m in records)
 
 
+@when("drafted", "taking")
 def dose_seizure_risk(case: Case) -> Iterator[Finding]:
     """More than 600 mg a day without an anticonvulsant on the list."""
     dose, rule = case.current_mg_per_day, case.policy.dosing
@@ -66,6 +68,7 @@ def _once_daily(drafts: tuple[Medication, ...]) -> dict[bool, float]:
     return totals
 
 
+@when("drafted")
 def dose_single_too_high(case: Case) -> Iterator[Finding]:
     """One dose above 450 mg, or more than 200 mg a day given once outside bedtime."""
     rule = case.policy.dosing
@@ -106,6 +109,7 @@ def dose_single_too_high(case: Case) -> Iterator[Finding]:
         return
 
 
+@when("starting")
 def dose_reduced_need(case: Case) -> Iterator[Finding]:
     """A start in a patient who needs less than others."""
     if not case.starting:

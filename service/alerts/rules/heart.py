@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Finding, Severity
@@ -21,7 +22,6 @@ from service.alerts.rules.readings import (
     reaches,
     recent,
     value,
-    when_it_bears,
 )
 
 #: Two readings belong together when they were taken within so long.
@@ -29,6 +29,8 @@ _SAME_OCCASION = timedelta(hours=1)
 _LYING = frozenset({"lying", "sitting"})
 
 
+@when("qtc")
+@when(*RELEVANT)
 def qt_prolonged(case: Case) -> Iterator[Finding]:
     """A QTc above the limit for the sex; the lower limit while the sex is not known."""
     qtc = recent(case, "qtc") if case.relevant else None
@@ -106,6 +108,9 @@ def _pair(case: Case, kind: str) -> tuple[Measurement, Measurement] | None:
     return max((p for p in pairs if p is not None), key=lambda p: p[0].value - p[1].value, default=None)
 
 
+@when_it_bears
+@when("systolic", "diastolic")
+@when(*RELEVANT)
 def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
     """The pressure falls on standing, or is low."""
     if not case.relevant:
@@ -155,6 +160,9 @@ def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
     )
 
 
+@when_it_bears
+@when("heart-rate")
+@when(*RELEVANT)
 def tachycardia(case: Case) -> Iterator[Finding]:
     """A fast resting pulse."""
     pulse = recent(case, "heart-rate") if case.relevant else None
@@ -194,4 +202,4 @@ def tachycardia(case: Case) -> Iterator[Finding]:
 
 
 # A long QTc bears on every order: the next drug may prolong it.
-RULES = (qt_prolonged, when_it_bears(orthostatic_hypotension), when_it_bears(tachycardia))
+RULES = (qt_prolonged, orthostatic_hypotension, tachycardia)

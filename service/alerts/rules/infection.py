@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case
 from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement
@@ -17,6 +18,8 @@ def _early(m: Measurement) -> str:
     return " (preliminary)" if m.status == "preliminary" else ""
 
 
+@when("temperature")
+@when("continuing", "stopped")
 def fever(case: Case) -> Iterator[Finding]:
     """A raised temperature in the last days, without a blood count since."""
     rule = case.policy.fever
@@ -82,6 +85,8 @@ def fever(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("eosinophils")
+@when(*RELEVANT)
 def eosinophilia(case: Case) -> Iterator[Finding]:
     """Eosinophils above the policy's limit, or raised in the first weeks."""
     rule = case.policy.eosinophils
@@ -150,6 +155,8 @@ def _not_yet_low_again(case: Case) -> bool:
     return False
 
 
+@when("platelets")
+@when(*RELEVANT)
 def thrombocytopenia(case: Case) -> Iterator[Finding]:
     """Platelets below the limit."""
     rule = case.policy.platelets

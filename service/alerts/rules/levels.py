@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.course import is_live, was_given
 from service.alerts.drugs import classes_of
@@ -21,7 +22,6 @@ from service.alerts.rules.readings import (
     order,
     reaches,
     recent,
-    when_it_bears,
 )
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
@@ -120,6 +120,9 @@ def _assumptions(case: Case, level: Measurement) -> tuple[str, ...]:
     return (f"Not a trough: {w.number(hours, 1)} h after the last charted dose ({span} is one).",)
 
 
+@when_it_bears
+@when("clozapine-level")
+@when(*RELEVANT)
 def clozapine_level(case: Case) -> Iterator[Finding]:
     """The newest level lies outside the range that a trial needs."""
     level = recent(case, "clozapine-level") if case.relevant else None
@@ -199,6 +202,8 @@ def _newly_taken(case: Case, within: float) -> list[Medication]:
     return [m for m in case.other_current if not goes_on(m)]
 
 
+@when("visit")
+@when("taking")
 def level_suggested(case: Case) -> Iterator[Finding]:
     """Something lately changed the clozapine level, and none was taken since; said at visits."""
     if case.is_order_hook or not case.on_clozapine:
@@ -262,4 +267,4 @@ def _moves_level(m: Medication) -> bool:
     return m.systemic and any(c.effect in ("raises", "lowers") for d in m.drugs for c in classes_of(d))
 
 
-RULES = (when_it_bears(clozapine_level), level_suggested)
+RULES = (clozapine_level, level_suggested)

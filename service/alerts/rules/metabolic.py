@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding
@@ -22,10 +23,12 @@ from service.alerts.rules.readings import (
     recent,
     recent_comparable,
     value,
-    when_it_bears,
 )
 
 
+@when_it_bears
+@when("glucose", "glucose-fasting", "hba1c", "problems")
+@when(*RELEVANT)
 def hyperglycemia(case: Case) -> Iterator[Finding]:
     """Glucose or HbA1c in the diabetic range and no diabetes on the problem list; very high glucose or ketosis always."""
     if not case.relevant:
@@ -102,6 +105,10 @@ def _glucose(
     )
 
 
+@when_it_bears
+@when("weight")
+@when("visit")
+@when("taking")
 def weight_gain(case: Case) -> Iterator[Finding]:
     """Weight against the one at the start; said at visits."""
     now, start = (recent(case, "weight") if case.on_clozapine else None), case.course.start
@@ -139,6 +146,9 @@ def weight_gain(case: Case) -> Iterator[Finding]:
     )
 
 
+@when_it_bears
+@when("alt", "ast", "bilirubin")
+@when(*RELEVANT)
 def hepatotoxicity(case: Case) -> Iterator[Finding]:
     """Liver tests far above their own upper limit."""
     if not case.relevant:
@@ -178,4 +188,4 @@ def hepatotoxicity(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = tuple(map(when_it_bears, (hyperglycemia, weight_gain, hepatotoxicity)))
+RULES = (hyperglycemia, weight_gain, hepatotoxicity)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
 from service.alerts.policy import MissedDoseTier
@@ -57,6 +58,7 @@ def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
     return max(rounded, _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
 
 
+@when("drafted", "taking")
 def missed_dose(case: Case) -> Iterator[Finding]:
     """The gap since the last dose reaches a tier and the dose is above that tier's."""
     course = case.course
@@ -173,6 +175,7 @@ def _first_titration_caution(case: Case) -> tuple[str, ...]:
     return (f"**Extreme caution**: {w.safe(events[0].label)} is in the record.",)
 
 
+@when("starting")
 def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
     """A break as long as the restart limit: the patient is monitored as a new one."""
     limit = case.policy.interruption.new_course
@@ -200,6 +203,7 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("drafted")
 def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
     """A shorter break that some protocols answer with weekly counts for some weeks."""
     extra = case.policy.interruption.extra

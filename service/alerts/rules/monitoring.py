@@ -9,11 +9,12 @@ from functools import lru_cache
 from msgspec import Struct
 
 from service.alerts import wording as w
+from service.alerts.asked import when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import Measurement, SourceName
 from service.alerts.finding import Evidence, Finding, OrderTest
 from service.alerts.policy import MonitoringTest
-from service.alerts.rules.readings import is_a_result, when_it_bears
+from service.alerts.rules.readings import is_a_result
 
 _VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "bmi"})
 
@@ -114,6 +115,8 @@ def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> str
     return f"; one on record cannot be used, {newest.reason} (as sent: {w.safe(newest.raw)})"
 
 
+@when_it_bears
+@when("continuing")
 def monitoring_overdue(case: Case) -> Iterator[Finding]:
     """All overdue organ tests of one call share one finding."""
     if not case.continuing or case.starting or (case.stop_drafts and not case.clozapine_drafts):
@@ -170,6 +173,7 @@ def _pregnancy_test_missing(case: Case) -> str:
     return f"Pregnancy test: none within {w.days(int(rule.window_days.value))}{where}."
 
 
+@when("starting")
 def baseline_incomplete(case: Case) -> Iterator[Finding]:
     """Tests that should be there before the first dose: one finding, one offer per missing test."""
     if not case.starting:
@@ -217,6 +221,8 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("visit")
+@when("taking")
 def clozapine_level_due(case: Case) -> Iterator[Finding]:
     """Past titration and no clozapine level on record: information only."""
     if case.is_order_hook:
@@ -250,4 +256,4 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (when_it_bears(monitoring_overdue), baseline_incomplete, clozapine_level_due)
+RULES = (monitoring_overdue, baseline_incomplete, clozapine_level_due)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.facts import Measurement, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, ReferTo
@@ -57,6 +58,8 @@ def _heart_rate_signs(case: Case) -> list[Measurement]:
     return []
 
 
+@when("troponin", "crp")
+@when("starting", "continuing")
 def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     """Troponin or CRP in the first weeks speak for myocarditis, or cannot be judged."""
     if not (case.starting or case.continuing) or not in_myocarditis_window(case):
@@ -226,6 +229,8 @@ def myocarditis_now(case: Case) -> tuple[Problem, ...]:
     return tuple(p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first)
 
 
+@when("problems")
+@when("continuing")
 def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
     """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
     now = myocarditis_now(case)
@@ -271,6 +276,8 @@ def taken_before(case: Case, problem: Problem) -> bool:
     return first is not None and (problem.onset is None or problem.onset >= first)
 
 
+@when("problems")
+@when("drafted")
 def myocarditis_history(case: Case) -> Iterator[Finding]:
     """A past myocarditis or cardiomyopathy that clozapine did not precede; one under clozapine is rechallenge-caution."""
     if not case.clozapine_drafts:

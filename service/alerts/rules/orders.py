@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.conditions import kinds_by_text
 from service.alerts.facts import Medication
@@ -38,6 +39,7 @@ def _beside(case: Case) -> tuple[Medication, ...]:
     )
 
 
+@when("drafted")
 def duplicate_order(case: Case) -> Iterator[Finding]:
     """Drafts, or a draft and an order it does not replace, that add up to too much or double the dose."""
     drafts = case.clozapine_drafts
@@ -101,6 +103,7 @@ def _demanded(case: Case) -> bool:
     return any(f.severity == "critical" for f in myocarditis_suspected(case))
 
 
+@when("stop-drafted")
 def abrupt_stop(case: Case) -> Iterator[Finding]:
     """Clozapine is stopped at once without a reason that demands it."""
     stops = case.stop_drafts

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.drugs import classes_of, drugs_by_name, has_class
 from service.alerts.facts import SourceName
@@ -52,6 +53,8 @@ def _against_clozapine(case: Case) -> tuple[tuple[str, ...], tuple[Evidence, ...
     return tuple(facts), tuple(found)
 
 
+@when("pathway")
+@when("visit")
 def trs_criteria(case: Case) -> Iterator[Finding]:
     """Schizophrenia and no clozapine: which trials the record shows, and what is missing for treatment resistance."""
     if not _asked(case) or case.relevant or case.snapshot.state("medications") == "unavailable":
@@ -132,6 +135,8 @@ def _checks(options: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+@when("pathway")
+@when("visit")
 def adequate_trial_not_met(case: Case) -> Iterator[Finding]:
     """Response to clozapine is poor, but the trial was not adequate yet."""
     answer = _poor_response(case)
@@ -167,6 +172,8 @@ def adequate_trial_not_met(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("pathway")
+@when("visit")
 def clozapine_resistance_review(case: Case) -> Iterator[Finding]:
     """An adequate trial and a poor response: what can be added, and how good the evidence is."""
     answer = _poor_response(case)
@@ -192,6 +199,8 @@ def clozapine_resistance_review(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("pathway")
+@when("visit")
 def pseudo_resistance_checklist(case: Case) -> Iterator[Finding]:
     """What to rule out before a treatment is called a failure, with what the record shows of it."""
     if not _asked(case):

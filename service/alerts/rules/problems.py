@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import CLOZAPINE, Case
 from service.alerts.conditions import contraindications
 from service.alerts.facts import Allergy, CodedResult, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
 from service.alerts.rules.counting import remove_drafts
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
-from service.alerts.rules.readings import when_it_bears
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({"gi-obstruction"})
@@ -35,6 +35,9 @@ def _evidence(problems: tuple[Problem, ...] | list[Problem]) -> tuple[Evidence, 
     return tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in problems)
 
 
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
 def contraindication_condition(case: Case) -> Iterator[Finding]:
     """Active problems that contraindicate clozapine or call for caution: all on one card, the worst first."""
     known = contraindications()
@@ -105,6 +108,9 @@ def clozapine_allergies(case: Case) -> list[Allergy]:
     ]
 
 
+@when_it_bears
+@when("allergies")
+@when(*RELEVANT)
 def hypersensitivity(case: Case) -> Iterator[Finding]:
     """An allergy or intolerance to clozapine on record."""
     found = clozapine_allergies(case) if case.relevant else []
@@ -136,6 +142,9 @@ def hypersensitivity(case: Case) -> Iterator[Finding]:
     )
 
 
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
 def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
     """Dementia in a patient of 65 or more."""
     if not case.relevant:
@@ -220,6 +229,9 @@ def _pregnancy_doubts(case: Case, found: list[Problem], test: CodedResult | None
         yield _test_line(case, test)
 
 
+@when_it_bears
+@when("problems", "coded")
+@when(*RELEVANT)
 def pregnancy(case: Case) -> Iterator[Finding]:
     """Pregnancy on the problem list, or a positive test: a warning at the start, else information."""
     # The recorded gender is administrative: it rules out no pregnancy.
@@ -266,6 +278,9 @@ def pregnancy(case: Case) -> Iterator[Finding]:
     )
 
 
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
 def breastfeeding(case: Case) -> Iterator[Finding]:
     """Breast-feeding under clozapine."""
     found = case.problems_of("breastfeeding") if case.relevant else ()
@@ -315,6 +330,9 @@ def _anticholinergic(case: Case, kind: str, code: str, what: str, risk: str) -> 
     )
 
 
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
 def angle_closure(case: Case) -> Iterator[Finding]:
     """Narrow-angle glaucoma."""
     return _anticholinergic(
@@ -322,6 +340,9 @@ def angle_closure(case: Case) -> Iterator[Finding]:
     )
 
 
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
 def prostatic_hypertrophy(case: Case) -> Iterator[Finding]:
     """An enlarged prostate or urinary retention."""
     return _anticholinergic(
@@ -333,17 +354,12 @@ def prostatic_hypertrophy(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = tuple(
-    map(
-        when_it_bears,
-        (
-            contraindication_condition,
-            hypersensitivity,
-            dementia_boxed_warning,
-            pregnancy,
-            breastfeeding,
-            angle_closure,
-            prostatic_hypertrophy,
-        ),
-    )
+RULES = (
+    contraindication_condition,
+    hypersensitivity,
+    dementia_boxed_warning,
+    pregnancy,
+    breastfeeding,
+    angle_closure,
+    prostatic_hypertrophy,
 )

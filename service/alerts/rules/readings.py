@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import wraps
 
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.codes import kinds, title
 from service.alerts.counts import Series, judged_value
 from service.alerts.facts import Measurement, UnusableResult
-from service.alerts.finding import Evidence, Finding, Offer, OrderTest
+from service.alerts.finding import Evidence, Offer, OrderTest
 
 Wanted = Callable[[Measurement], bool]
 
@@ -177,20 +176,3 @@ def course_line(case: Case) -> str:
         return "Clozapine is being started."
     day = case.course_day
     return f"Day {day} of clozapine." if day is not None else "The start of clozapine is not in the record."
-
-
-def when_it_bears(rule: Callable[[Case], Iterable[Finding]]) -> Callable[[Case], Iterator[Finding]]:
-    """A rule that, while another drug than clozapine is ordered, says only what is critical: the rest is for the next visit."""
-
-    @wraps(rule)
-    def economical(case: Case) -> Iterator[Finding]:
-        for finding in rule(case):
-            if (
-                finding.severity == "critical"
-                or not case.is_order_hook
-                or case.clozapine_drafts
-                or case.stop_drafts
-            ):
-                yield finding
-
-    return economical

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import CodedResult
 from service.alerts.finding import Evidence, Finding, OrderTest, Severity
-from service.alerts.rules.readings import reaches, when_it_bears
+from service.alerts.rules.readings import reaches
 
 
+@when_it_bears
+@when("coded")
+@when("continuing")
 def smoking_changed(case: Case) -> Iterator[Finding]:
     """The smoking status changed lately."""
     if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
@@ -104,4 +108,4 @@ def _finding(
     )
 
 
-RULES = (when_it_bears(smoking_changed),)
+RULES = (smoking_changed,)

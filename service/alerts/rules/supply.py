@@ -8,6 +8,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.course import supplies_of
 from service.alerts.facts import Medication
@@ -15,6 +16,8 @@ from service.alerts.finding import Citation, Evidence, Finding, Severity
 from service.alerts.rules.counting import stalest
 
 
+@when("visit")
+@when("taking")
 def supply_gap(case: Case) -> Iterator[Finding]:
     """The dispensed supply ends within days and nothing new is ordered in this call."""
     until = case.course.supply_until
@@ -52,6 +55,7 @@ def _allowed_days(case: Case) -> tuple[int, str]:
     return days, f"a blood count is due every {w.days(interval.days)}"
 
 
+@when("drafted")
 def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
     """More days' supply are ordered than the monitoring interval (or the next blood count) allows."""
     if not any(d.days_supply for d in case.clozapine_drafts):
@@ -129,6 +133,8 @@ def coverage(case: Case) -> Coverage | None:
     return Coverage(len(covered), 100 * len(covered) / window.value, tuple(dispensed))
 
 
+@when("visit")
+@when("taking")
 def adherence_low(case: Case) -> Iterator[Finding]:
     """Fewer days covered by dispensed supply than an adequate trial needs."""
     if case.is_order_hook:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from service.alerts import wording as w
+from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.course import was_given
 from service.alerts.finding import Evidence, Finding
@@ -99,6 +100,7 @@ def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[
     return None
 
 
+@when("drafted")
 def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
     """A step larger than allowed on its day, too many steps in a week, or too high a dose before day 14."""
     if not case.clozapine_drafts:

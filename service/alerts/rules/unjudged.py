@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case
 from service.alerts.codes import title
 from service.alerts.facts import UnusableResult
@@ -46,6 +47,8 @@ def _newest_unusable(case: Case, kind: str) -> UnusableResult | None:
     return newest
 
 
+@when("visit")
+@when(*RELEVANT)
 def results_not_judged(case: Case) -> Iterator[Finding]:
     """Recent results without a unit, a date or a limit, or with a value that cannot be true: all on one card, at visits."""
     if case.is_order_hook or not case.relevant:

@@ -1,0 +1,127 @@
+"""When a rule is asked at all. Most rules have nothing to look at in most calls: no troponin, no problem list, no visit.
+
+``@when`` is an index, not the condition: a rule still looks for itself, and asked without need it finds nothing
+(``tests/alerts/test_asked.py`` holds both against each other). So a rule without ``@when`` is always asked, and a case
+whose situation cannot be told is put to every rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from service.alerts.case import Case
+from service.alerts.finding import Finding
+
+Rule = Callable[[Case], Iterable[Finding]]
+R = TypeVar("R", bound=Rule)
+
+#: What ``@when`` may name, besides the kinds of results (``knowledge/codes.toml``): those are on record, usable or not.
+SITUATIONS = frozenset(
+    {
+        "drafted",  # an order of the call starts or continues clozapine
+        "stop-drafted",  # an order of the call stops clozapine
+        "starting",
+        "continuing",
+        "taking",
+        "stopped",  # the course has ended
+        "visit",  # no order is being placed
+        "other-order",  # an order is being placed, but none of clozapine
+        "wbc-judged",  # the policy judges the white cell count
+        "pathway",  # the site wants information on treatment resistance
+        "problems",
+        "allergies",
+        "coded",  # answers that are no number: smoking, pregnancy
+    }
+)
+#: The question concerns clozapine at all (``Case.relevant``).
+RELEVANT = ("drafted", "stop-drafted", "taking")
+_NEEDS: dict[Rule, tuple[frozenset[str], ...]] = {}
+_ECONOMICAL: set[Rule] = set()
+#: Situations that are remembered with their rules; there are far fewer.
+_REMEMBERED = 4096
+
+
+def when(*words: str) -> Callable[[R], R]:
+    """The rule can have something to say only in one of these situations, or with one of these results; of several decorators each holds."""
+
+    def indexed(rule: R) -> R:
+        _NEEDS[rule] = (frozenset(words), *_NEEDS.get(rule, ()))
+        return rule
+
+    return indexed
+
+
+def when_it_bears(rule: R) -> R:
+    """While another drug than clozapine is ordered the rule says only what is critical: the rest is for the next visit."""
+    _ECONOMICAL.add(rule)
+    return rule
+
+
+def needs_of(rule: Rule) -> tuple[frozenset[str], ...]:
+    """What must hold for a rule to be asked: of every set one word."""
+    return _NEEDS.get(rule, ())
+
+
+def situation_of(case: Case) -> frozenset[str]:
+    """What the case is about, in the words of ``@when``."""
+    words = [*case.present]
+    snapshot = case.snapshot
+    if case.clozapine_drafts:
+        words.append("drafted")
+        if case.starting:
+            words.append("starting")
+    if case.stop_drafts:
+        words.append("stop-drafted")
+    if case.on_clozapine:
+        words.append("taking")
+    if case.continuing:
+        words.append("continuing")
+    if case.course.stopped_at is not None:
+        words.append("stopped")
+    if not case.is_order_hook:
+        words.append("visit")
+    elif not case.clozapine_drafts and not case.stop_drafts:
+        words.append("other-order")
+    if case.uses_wbc:
+        words.append("wbc-judged")
+    if snapshot.pathway:
+        words.append("pathway")
+    if snapshot.problems:
+        words.append("problems")
+    if snapshot.allergies:
+        words.append("allergies")
+    if snapshot.coded:
+        words.append("coded")
+    return frozenset(words)
+
+
+class RuleBook:
+    """The rules, and which of them a case is put to."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._everything = tuple((rule, False) for rule in self.rules)
+        self._asked: dict[frozenset[str], tuple[tuple[Rule, bool], ...]] = {}
+
+    def asked(self, case: Case) -> tuple[tuple[Rule, bool], ...]:
+        """(rule, whether only what is critical counts) of the rules that may have something to say."""
+        try:
+            situation = situation_of(case)
+        except Exception:
+            # What is wrong with the case is each rule's to meet: none of them stays silent for it.
+            return self._everything
+        found = self._asked.get(situation)
+        if found is None:
+            if len(self._asked) >= _REMEMBERED:
+                self._asked.clear()
+            found = self._asked[situation] = self._select(situation)
+        return found
+
+    def _select(self, situation: frozenset[str]) -> tuple[tuple[Rule, bool], ...]:
+        elsewhere = "other-order" in situation
+        return tuple(
+            (rule, elsewhere and rule in _ECONOMICAL)
+            for rule in self.rules
+            if all(not need.isdisjoint(situation) for need in needs_of(rule))
+        )

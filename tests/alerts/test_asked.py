@@ -1,0 +1,103 @@
+"""A rule that is not asked would have found nothing: ``@when`` against the rules themselves, over every vignette at every hook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from cds_hooks.context import HOOKS
+from service.alerts.asked import SITUATIONS, RuleBook, needs_of, situation_of, when
+from service.alerts.case import Case
+from service.alerts.codes import kinds
+from service.alerts.evaluate import RULEBOOK, evaluate_case
+from service.alerts.facts import PatientSnapshot
+from service.alerts.finding import Finding
+from service.alerts.policy import policy_by_id, policy_ids
+from service.alerts.rules import RULES
+from tests.alerts.vignette import facts_of, rows
+from tests.data import NOW
+
+_FACTS = [(name, row, facts_of(row)) for name, _, row in rows()]
+
+
+def _unasked(facts: PatientSnapshot, policy_id: str) -> list[str]:
+    """Findings of the rules that are not asked: there must be none."""
+    case = Case(facts, policy_by_id(policy_id), NOW)
+    asked = {rule for rule, _ in RULEBOOK.asked(case)}
+    return [f"{rule.__name__}: {f.summary}" for rule in RULES if rule not in asked for f in rule(case)]
+
+
+@pytest.mark.parametrize("hook", [*HOOKS, "sweep"])
+def test_what_is_not_asked_has_nothing_to_say(hook: str) -> None:
+    lost = {
+        name: found
+        for name, row, facts in _FACTS
+        if (found := _unasked(replace(facts, hook=hook, pathway=True), row.get("policy", "us-label-2025")))
+    }
+    assert lost == {}
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_nor_under_any_policy(policy_id: str) -> None:
+    lost = {name: found for name, _, facts in _FACTS if (found := _unasked(facts, policy_id))}
+    assert lost == {}
+
+
+def test_a_rule_that_asks_too_little_would_be_caught() -> None:
+    """The tests above can fail: a rule that is asked at visits only, though it speaks at orders, loses findings."""
+
+    @when("visit")
+    def speaks_always(case: Case) -> tuple[Finding, ...]:
+        return tuple(f for rule in RULES for f in rule(case))
+
+    book = RuleBook((speaks_always,))
+    silent = [
+        name
+        for name, row, facts in _FACTS
+        if facts.hook == "order-sign"
+        and not book.asked(case := Case(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW))
+        and speaks_always(case)
+    ]
+    assert len(silent) > 100
+
+
+def test_every_word_is_a_situation_or_a_kind_of_result() -> None:
+    assert SITUATIONS.isdisjoint(kinds())
+    words = {word for rule in RULES for need in needs_of(rule) for word in need}
+    assert words <= SITUATIONS | set(kinds())
+
+
+def test_most_rules_are_not_asked_in_an_ordinary_call() -> None:
+    facts = facts_of(
+        {
+            "on": ["clozapine 300 mg since 400 d"],
+            "counts": ["ANC 3200 /uL 5 d ago"],
+            "draft": ["clozapine 300 mg"],
+        }
+    )
+    case = Case(facts, policy_by_id("us-label-2025"), NOW)
+    assert len(RULEBOOK.asked(case)) < len(RULES) / 2
+
+
+def test_a_case_that_cannot_be_told_is_put_to_every_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders are compared though the course cannot be laid out; the rules that need the course say that they failed."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("service.alerts.case.course_of", broken)
+    facts = facts_of(
+        {
+            "on": ["clozapine 300 mg since 400 d"],
+            "counts": ["ANC 400 /uL 1 d ago"],
+            "draft": ["clozapine 1000 mg"],
+        }
+    )
+    case = Case(facts, policy_by_id("us-label-2025"), NOW)
+    with pytest.raises(ZeroDivisionError):
+        situation_of(case)
+    found = evaluate_case(case)
+    assert {"data-unavailable", "duplicate-order"} <= {f.code for f in found}
+    assert "rule:count_band" in {f.subject for f in found}
