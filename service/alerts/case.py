@@ -24,7 +24,7 @@ from service.alerts.facts import (
     UnusableResult,
 )
 from service.alerts.finding import Evidence
-from service.alerts.interval import Interval, interval_today
+from service.alerts.interval import Interval, interval_today, worst_band
 from service.alerts.lazy import lazy
 from service.alerts.policy import Band, Policy, Population
 
@@ -56,6 +56,7 @@ class Case:
         self.policy = policy
         self.as_of = as_of.astimezone(snapshot.zone)
         self.hook = snapshot.hook
+        self._worst_new: dict[tuple[str, bool], Measurement] = {}
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -414,6 +415,8 @@ class Case:
         Of several preliminary ones the worst decides: none of them calms. Of the ANC a newer white cell count below it is the
         upper bound.
         """
+        if (known := self._worst_new.get((kind, higher_is_worse))) is not None:
+            return known
         results = self.results(kind)
         decides = newest = results.newest
         sign = -1 if higher_is_worse else 1
@@ -422,7 +425,11 @@ class Case:
                 continue
             if decides is None or sign * judged_value(m) < sign * judged_value(decides):
                 decides = m
-        return self._at_most_the_wbc(decides) if kind == "anc" and not self.uses_wbc else decides
+        if kind == "anc" and not self.uses_wbc:
+            decides = self._at_most_the_wbc(decides)
+        if decides is not None:
+            self._worst_new[kind, higher_is_worse] = decides
+        return decides
 
     def _at_most_the_wbc(self, anc: Measurement | None) -> Measurement | None:
         """The ANC that decides, or a newer WBC without a differential that is too low for any ANC to be normal.
@@ -430,8 +437,7 @@ class Case:
         A laboratory counts no neutrophils where there are next to no white cells; under a policy that judges the ANC alone such
         a result would pass unseen.
         """
-        normal = self._anc_bands[0].at_least
-        if all(m.value > normal for m in self.snapshot.measurements.get("wbc", ())):
+        if self.white_cells_suffice:
             return anc
         wbc, newest = self.worst_new("wbc"), self.anc.newest
         if wbc is None or wbc.bound == ">" or (newest is not None and not _later(wbc, newest)):
@@ -441,6 +447,12 @@ class Case:
         if band is None or band.finding is None:
             return anc
         return bound if anc is None or judged_value(bound) < judged_value(anc) else anc
+
+    @lazy
+    def white_cells_suffice(self) -> bool:
+        """No white cell count is so low that it alone keeps the ANC below the normal band."""
+        normal = self._anc_bands[0].at_least
+        return all(m.value > normal for m in self.snapshot.measurements.get("wbc", ()))
 
     def age_days(self, measurement: Measurement) -> int:
         """Age of a dated result in calendar days."""
@@ -550,6 +562,39 @@ class Case:
             if band.holds(value):
                 return band
         return None
+
+    @lazy
+    def abnormal_anc(self) -> tuple[tuple[Measurement, Band], ...]:
+        """Settled ANC values outside the normal band, newest first, each with its band."""
+        return self._abnormal(self.series("anc"), self._anc_bands)
+
+    @lazy
+    def abnormal_wbc(self) -> tuple[tuple[Measurement, Band], ...]:
+        """Settled white cell counts outside the normal band; none where the policy does not judge them."""
+        return self._abnormal(self.series("wbc"), self._wbc_bands) if self.uses_wbc else ()
+
+    def _abnormal(
+        self, counts: tuple[Measurement, ...], bands: tuple[Band, ...]
+    ) -> tuple[tuple[Measurement, Band], ...]:
+        normal = bands[0]
+        limit = normal.at_least
+        found = [
+            (m, band)
+            for m in counts
+            # Most counts lie well inside: of those nothing need be looked up.
+            if (m.value <= limit or m.bound == "<") and (band := self.band_of(m)) is not None
+        ]
+        return tuple((m, band) for m, band in found if band is not normal)
+
+    @lazy
+    def decided(self) -> tuple[Band, Measurement] | None:
+        """The band that decides today with its count; a newer and lower preliminary count decides, too."""
+        return worst_band(self, preliminary=True)
+
+    @lazy
+    def decided_by_settled(self) -> tuple[Band, Measurement] | None:
+        """As :attr:`decided`, by settled counts alone."""
+        return worst_band(self, preliminary=False)
 
     @lazy
     def _anc_bands(self) -> tuple[Band, ...]:

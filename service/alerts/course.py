@@ -390,11 +390,52 @@ def course_of(
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
     """
     records = [r for r in records if r.status != "entered-in-error"]
+    if records and all([_runs_on(r, as_of) for r in records]):
+        return _running(records, as_of)
+    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts)
+
+
+def _runs_on(r: Medication, as_of: datetime) -> bool:
+    """An active order that has begun and names no end."""
+    return (
+        r.role == "order"
+        and r.status in _ORDER_LIVE
+        and r.end is None
+        and (r.start is None or r.start <= as_of)
+        and not r.stops
+        and not r.not_taken
+    )
+
+
+def _running(records: list[Medication], as_of: datetime) -> Course:
+    """The course of orders that all run on, the most usual record: without an end there are no breaks, and nothing tells the last dose."""
+    starts = [r.start for r in records if r.start is not None]
+    first = min(starts, default=None)
+    known = first is not None and len(starts) == len(records) and not _renews_unseen(records, first)
+    return Course(
+        start=first if known else None,
+        active=True,
+        stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
+        last_exposure=as_of,
+        refs=tuple(dict.fromkeys([r.ref for r in records])),
+        first_ever=first,
+    )
+
+
+def _renews_unseen(records: list[Medication], start: datetime) -> bool:
+    """The record that begins the course renews one that is not there: treatment began earlier than what we see."""
+    first = next((r for r in records if r.start == start), None)
+    if first is None or first.role != "order" or not first.replaces:
+        return False
+    return not {r.ref for r in records} & set(first.replaces)
+
+
+def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, limit_counts: bool) -> Course:
+    """The course of any records."""
     spans = [
         _until_followed(span, r, records, as_of) for r in records if (span := span_of(r, as_of)) is not None
     ]
     last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
-    limit = timedelta(days=restart_after_days)
 
     def ends_course(gap: timedelta) -> bool:
         return gap >= limit if limit_counts else gap > limit
@@ -429,17 +470,8 @@ def course_of(
         start = restarted.end
     else:
         start = None if open_left or not dated else dated[0].start
-    known_refs = {r.ref for r in records}
-    if start is not None and restarted is None:
-        first = next((r for r in records if r.start == start), None)
-        # A renewal whose predecessor is not in the record began earlier than what we see.
-        if (
-            first is not None
-            and first.role == "order"
-            and first.replaces
-            and not known_refs & set(first.replaces)
-        ):
-            start = None
+    if start is not None and restarted is None and _renews_unseen(records, start):
+        start = None
     # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
     # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
     active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)

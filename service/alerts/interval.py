@@ -125,6 +125,8 @@ def course_counts(case: Case) -> tuple[Measurement, ...]:
 
 def episodes(case: Case) -> tuple[Episode, ...]:
     """Episodes of abnormal counts of the course that are over, the latest first."""
+    if not case.abnormal_anc:
+        return ()
     found: list[Episode] = []
     recovered: list[Measurement] = []
     worst: Band | None = None
@@ -152,7 +154,7 @@ def _recovering(past: tuple[Episode, ...], kind: str) -> tuple[Episode, Recovery
 
 def had_neutropenia(case: Case) -> bool:
     """True when any count of the course lay below the normal band."""
-    return any(
+    return bool(case.abnormal_anc) and any(
         (band := case.band_of(m)) is not None and band.finding is not None for m in course_counts(case)
     )
 
@@ -192,7 +194,7 @@ def _phase(case: Case, day: int) -> SchedulePhase:
 def interval_today(case: Case) -> Interval:
     """The interval that applies today; the shortest of schedule, band, recovery and interruption rules."""
     # A preliminary count warns, but the clock of the next one runs from the settled counts.
-    decided = worst_band(case, preliminary=False)
+    decided = case.decided_by_settled
     sampling = sampling_in(case, *decided) if decided is not None else None
     if decided is not None and sampling is not None:
         band = decided[0]
@@ -206,7 +208,7 @@ def interval_today(case: Case) -> Interval:
     past = episodes(case)
     day = case.course_day
     why = f"day {day} of treatment"
-    anew = _recovering(past, "new-patient")
+    anew = _recovering(past, "new-patient") if past else None
     # Without a known start the first normal count may lie years before the course: the shortest interval stays.
     if anew is not None and day is not None and not case.starting:
         first_normal = anew[0].recovered[0].at
@@ -231,9 +233,9 @@ def interval_today(case: Case) -> Interval:
             phase=phase,
             start_known=True,
         )
-    extra = _recovering(past, "extra-counts")
+    extra = _recovering(past, "extra-counts") if past else None
     left = _extra_counts_left(case, *extra) if extra is not None else 0
-    lasting = extra if left else _recovering(past, "lifelong")
+    lasting = extra if left else _recovering(past, "lifelong") if past else None
     if lasting is not None:
         episode, recovery = lasting
         if recovery.every_days and recovery.every_days < scheduled.days:

@@ -585,7 +585,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """The band a count (cells/µL) lies in; None when the policy does not judge that count."""
         return next((b for b in self.bands_of(population, analyte) if b.holds(count)), None)
 
-    @property
+    @lazy
     def uses_wbc(self) -> bool:
         """True when the protocol judges the white cell count beside the ANC."""
         return any(b.analyte == "wbc" for b in self.bands)

@@ -84,6 +84,8 @@ def _ladder(where: str, ordered: list[Band]) -> Iterator[str]:
             yield f"{where}: a count of exactly {upper.at_least:g} is in no band"
     if highest.below is not None:
         yield f"{where}: counts of {highest.below:g} and more are in no band"
+    if highest.finding is not None or highest.rechallenge:
+        yield f"{where}: the highest band, {highest.name!r}, must be the normal one: no finding, rechallenge allowed"
 
 
 def _band(where: str, band: Band) -> Iterator[str]:

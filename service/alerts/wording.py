@@ -100,6 +100,12 @@ def days(value: int) -> str:
     return "1 day" if value == 1 else f"{value} days"
 
 
+@lru_cache(maxsize=256)
+def capital(title: str) -> str:
+    """A title of the data at the beginning of a sentence."""
+    return title[:1].upper() + title[1:]
+
+
 def listed(items: list[str] | tuple[str, ...]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     if len(items) <= 1:

@@ -47,6 +47,11 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         ),
         (f'[[bands]]\nname = "a"\ntitle = "a"\nbelow = 1600\n{_BAND}', "1600 and more"),
         (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nfinding = "blood-count-amber"\nseverity = "warning"\nevery_days = 3\n{_BAND}',
+            "must be the normal one",
+        ),
+        (f'[[bands]]\nname = "a"\ntitle = "a"\nrechallenge = "never"\n{_BAND}', "must be the normal one"),
+        (
             '[[schedule]]\nlabel = "weekly"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n',
             "nothing applies from day 30",
         ),

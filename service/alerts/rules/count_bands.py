@@ -11,7 +11,7 @@ from service.alerts.counts import judged_value
 from service.alerts.facts import ClinicianFlag, Measurement
 from service.alerts.falling import fall_of
 from service.alerts.finding import Finding, Offer, ReferTo
-from service.alerts.interval import is_confirmed, worst_band
+from service.alerts.interval import is_confirmed
 from service.alerts.policy import Band
 from service.alerts.rules.counting import (
     count_line,
@@ -34,7 +34,7 @@ def count_band(case: Case) -> Iterator[Finding]:
     resumable = not case.is_order_hook and case.may_be_resumed
     if not case.relevant and not resumable:
         return
-    decided = worst_band(case, preliminary=True)
+    decided = case.decided
     if decided is None:
         return
     band, deciding = decided

@@ -12,7 +12,7 @@ from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement, UnusableResult
 from service.alerts.falling import fall_of, flu_like_signs
 from service.alerts.finding import Evidence, Finding
-from service.alerts.interval import sampling_in, worst_band
+from service.alerts.interval import sampling_in
 from service.alerts.policy import Falling, Value
 from service.alerts.rules.counting import (
     NAMES,
@@ -33,7 +33,7 @@ def anc_falling(case: Case) -> Iterator[Finding]:
     if not case.continuing:
         return
     rule = case.policy.falling
-    decided = worst_band(case, preliminary=True)
+    decided = case.decided
     if decided is not None and decided[0].finding is not None:
         return  # the band says more, and names the fall
     fall = fall_of(case)
@@ -205,7 +205,7 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
     if until is not None and after and newest is not None and judged_value(newest) >= until.value:
         return
     every = int(rule.every_days.value) if rule.every_days is not None else case.interval.days
-    decided = worst_band(case, preliminary=False)
+    decided = case.decided_by_settled
     sampling = sampling_in(case, *decided) if decided is not None else None
     if sampling is not None:
         every = min(every, sampling[0])
@@ -241,7 +241,7 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
 
 def _too_few_white_cells(case: Case) -> Measurement | None:
     """An earlier WBC so low that the ANC, counted or not, forbade another try; where the WBC is judged it speaks for itself."""
-    if case.uses_wbc:
+    if case.uses_wbc or case.white_cells_suffice:
         return None
     decides = case.worst_new("anc")
     for wbc in case.series("wbc"):
@@ -265,9 +265,8 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
     severe = None
     for kind in judged_kinds(case):
         newest = case.worst_new(kind)
-        for m in case.series(kind):
-            band = case.band_of(m)
-            if m is newest or band is None or not band.rechallenge:
+        for m, band in case.abnormal_wbc if kind == "wbc" else case.abnormal_anc:
+            if m is newest or not band.rechallenge:
                 continue
             severe = severe or band
             evidence += evidence_of(case, m)

@@ -59,6 +59,8 @@ def names(case: Case) -> str:
 
 def stalest(case: Case) -> Measurement | None:
     """Of the newest usable counts that the policy judges, the oldest: it decides when the next sample is due."""
+    if not case.uses_wbc:
+        return case.anc.newest
     newest = [m for kind in judged_kinds(case) if (m := case.newest(kind)) is not None]
     return max(newest, key=case.age_days, default=None)
 

@@ -49,12 +49,13 @@ _WHERE = {
 }
 
 
-_SOURCES = (*_NEEDED, *_HELPFUL)
+_SOURCES = {*_NEEDED, *_HELPFUL}
+_COMPLETE = {"complete"}
 
 
 def _all_read(case: Case) -> bool:
     states = case.snapshot.sources
-    return all(states.get(source) == "complete" for source in _SOURCES)
+    return set(states.values()) == _COMPLETE and states.keys() >= _SOURCES
 
 
 def data_unavailable(case: Case) -> Iterator[Finding]:
@@ -139,13 +140,13 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
     """Medications that cannot be identified: named, so that they are checked by eye."""
     if not case.relevant:
         return
-    drafted = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
-    current = [
-        m
-        for m in case.other_current
-        if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")
-    ]
-    shown = drafted if case.is_order_hook else [*drafted, *current]
+    shown = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
+    if not case.is_order_hook:
+        shown += [
+            m
+            for m in case.other_current
+            if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")
+        ]
     if not shown:
         return
     names = [w.plain(m.label, 40) or "a medication without a name" for m in shown]

@@ -90,8 +90,10 @@ def fever(case: Case) -> Iterator[Finding]:
 def eosinophilia(case: Case) -> Iterator[Finding]:
     """Eosinophils above the policy's limit, or raised in the first weeks."""
     rule = case.policy.eosinophils
+    if not case.relevant or not _any_eosinophilia(case):
+        return
     newest = case.worst_new("eosinophils", higher_is_worse=True)
-    if newest is None or not case.relevant:
+    if newest is None:
         return
     early = _in_first_weeks(case, newest) and exceeds(newest, rule.early.value)
     high = exceeds(newest, rule.high.value)
@@ -134,6 +136,12 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
     )
 
 
+def _any_eosinophilia(case: Case) -> bool:
+    """A quick look: False when no count of the record reaches a limit, so that none need be put in order."""
+    limit = min(case.policy.eosinophils.early.value, case.policy.eosinophils.high.value)
+    return any(m.value >= limit for m in case.snapshot.measurements.get("eosinophils", ()))
+
+
 def _in_first_weeks(case: Case, m: Measurement) -> bool:
     """True when a count was taken in the first weeks of the course, or may have been; one from before the first dose is no sign."""
     day, days = case.course_day, case.policy.eosinophils.early_days.value
@@ -160,8 +168,11 @@ def _not_yet_low_again(case: Case) -> bool:
 def thrombocytopenia(case: Case) -> Iterator[Finding]:
     """Platelets below the limit."""
     rule = case.policy.platelets
+    counts = case.snapshot.measurements.get("platelets", ())
+    if not case.relevant or all(judged_value(m) >= rule.low.value for m in counts):
+        return
     newest = case.worst_new("platelets")
-    if newest is None or not case.relevant or judged_value(newest) >= rule.low.value:
+    if newest is None or judged_value(newest) >= rule.low.value:
         return
     offers, _ = order_cbc(case, "stat", "Confirm thrombocytopenia")
     yield Finding(

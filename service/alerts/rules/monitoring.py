@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, timedelta
 from functools import lru_cache
 
@@ -12,10 +12,11 @@ from service.alerts import wording as w
 from service.alerts.asked import when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import Measurement, SourceName
-from service.alerts.finding import Evidence, Finding, OrderTest
+from service.alerts.finding import Evidence, Finding, Offer, OrderTest
 from service.alerts.policy import MonitoringTest
 from service.alerts.rules.readings import is_a_result
 
+_SOURCES: tuple[SourceName, ...] = ("labs", "vitals")
 _VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "bmi"})
 
 
@@ -38,11 +39,17 @@ def _source_of(kinds: tuple[str, ...]) -> SourceName:
     return "vitals" if set(kinds) & _VITAL_KINDS else "labs"
 
 
-def _readable(case: Case, test: MonitoringTest) -> bool:
-    """A test is called missing only when the place where it would be was read."""
-    if case.snapshot.sources.get(_source_of(test.kinds), "unavailable") != "unavailable":
-        return True
-    return any(case.snapshot.measurements.get(kind) for kind in test.kinds)
+def _not_read(case: Case) -> list[MonitoringTest]:
+    """Tests that nobody can call missing: the place where they would be was not read, and none came from elsewhere."""
+    unread = [s for s in _SOURCES if case.snapshot.state(s) == "unavailable"]
+    if not unread:
+        return []
+    return [
+        test
+        for test in case.policy.monitoring
+        if _source_of(test.kinds) in unread
+        and not any(case.snapshot.measurements.get(kind) for kind in test.kinds)
+    ]
 
 
 def last_done(case: Case, test: MonitoringTest) -> Measurement | None:
@@ -79,15 +86,15 @@ def _due(test: MonitoringTest, start: date, today: date, done_on: date | None) -
     return due if due <= today else None
 
 
-def overdue_tests(case: Case) -> list[Overdue]:
-    """Tests of the schedule that are late by more than the policy tolerates.
+def overdue_tests(case: Case, not_read: Collection[MonitoringTest]) -> list[Overdue]:
+    """Tests of the schedule that are late by more than the policy tolerates, but for those that were not read.
 
     While the start is unknown only what is due for ever is judged: it is late when the last one is older than the interval.
     """
     start = case.snapshot.day(case.course.start) if case.course.start is not None else None
     found: list[Overdue] = []
     for test in case.policy.monitoring:
-        if (start is None and not test.then_every_days) or not _readable(case, test):
+        if (start is None and not test.then_every_days) or test in not_read:
             continue
         last = last_done(case, test) if case.has_any(test.kinds) else None
         done_on = case.snapshot.day(last.at) if last is not None and last.at is not None else None
@@ -115,45 +122,48 @@ def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> str
     return f"; one on record cannot be used, {newest.reason} (as sent: {w.safe(newest.raw)})"
 
 
+def _not_judged(not_read: list[MonitoringTest]) -> tuple[str, ...]:
+    return (f"Not read, so not judged: {w.listed([t.title for t in not_read])}.",) if not_read else ()
+
+
 @when_it_bears
 @when("continuing")
 def monitoring_overdue(case: Case) -> Iterator[Finding]:
     """All overdue organ tests of one call share one finding."""
     if not case.continuing or case.starting or (case.stop_drafts and not case.clozapine_drafts):
         return
-    overdue = overdue_tests(case)
+    not_read = _not_read(case)
+    overdue = overdue_tests(case, not_read)
     if not overdue:
         return
-    names = [o.test.title for o in overdue]
-    lines = []
+    names: list[str] = []
+    lines: list[str] = []
+    missing: list[str] = []
+    evidence: list[Evidence] = []
+    offers: list[Offer] = []
     for o in overdue:
+        title, since = o.test.title, o.since
+        names.append(title)
+        missing.append(f"{title}, {since}")
         last = f"last {w.day(case.snapshot, o.last.at)}" if o.last is not None else "none on record"
-        lines.append(
-            f"{o.test.title[0].upper()}{o.test.title[1:]}: {o.since}, {last}{_unusable(case, o.test, o.last)}."
-        )
-    unreadable = [t.title for t in case.policy.monitoring if not _readable(case, t)]
-    offers = tuple(
-        OrderTest(o.test.order, "routine", f"Clozapine monitoring: {o.since}")
-        for o in overdue
-        if o.test.order and case.test_ordered(o.test.order) is None
-    )
+        lines.append(f"{w.capital(title)}: {since}, {last}{_unusable(case, o.test, o.last)}.")
+        if o.last is not None:
+            evidence.append(Evidence(o.last.ref, title, o.last.at, o.last.date_only))
+        if o.test.order and case.test_ordered(o.test.order) is None:
+            offers.append(OrderTest(o.test.order, "routine", f"Clozapine monitoring: {since}"))
     yield Finding(
         code="monitoring-overdue",
         severity="warning",
         subject="monitoring",
         summary=w.summary(f"Clozapine monitoring overdue: {w.listed(names)}."),
         why=tuple(lines),
-        policy_says=tuple(case.policy.monitoring_says[o.test.id] for o in overdue),
+        policy_says=tuple([case.policy.monitoring_says[o.test.id] for o in overdue]),
         suggested=("Order the overdue tests or record results from elsewhere.",),
-        unchecked=(f"Not read, so not judged: {w.listed(unreadable)}.",) if unreadable else (),
-        evidence=tuple(
-            Evidence(o.last.ref, o.test.title, o.last.at, o.last.date_only)
-            for o in overdue
-            if o.last is not None
-        ),
-        missing=tuple(f"{o.test.title}, {o.since}" for o in overdue),
+        unchecked=_not_judged(not_read),
+        evidence=tuple(evidence),
+        missing=tuple(missing),
         citation=case.policy.cite(overdue[0].test),
-        offers=offers,
+        offers=tuple(offers),
         overrides="monitoring",
     )
 
@@ -179,8 +189,9 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
     if not case.starting:
         return
     missing: list[MonitoringTest] = []
+    not_read = [t for t in _not_read(case) if t.baseline]
     for test in case.policy.monitoring:
-        if not test.baseline or not _readable(case, test):
+        if not test.baseline or test in not_read:
             continue
         last = last_done(case, test)
         if last is None or case.age_days(last) > test.baseline_window_days:
@@ -188,10 +199,9 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
     pregnancy = _pregnancy_test_missing(case)
     if not missing and not pregnancy:
         return
-    unreadable = [t.title for t in case.policy.monitoring if t.baseline and not _readable(case, t)]
     names = [t.title for t in missing] + (["pregnancy test"] if pregnancy else [])
     why = [
-        f"{t.title[0].upper()}{t.title[1:]}: none within {t.baseline_window_days} days{_unusable(case, t, last_done(case, t))}."
+        f"{w.capital(t.title)}: none within {t.baseline_window_days} days{_unusable(case, t, last_done(case, t))}."
         for t in missing
     ]
     says = [case.policy.monitoring_says[t.id] for t in missing]
@@ -209,7 +219,7 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
         why=tuple(why),
         policy_says=tuple(says),
         suggested=("Order the missing baseline tests, or record results from elsewhere.",),
-        unchecked=(f"Not read, so not judged: {w.listed(unreadable)}.",) if unreadable else (),
+        unchecked=_not_judged(not_read),
         missing=tuple(names),
         citation=case.policy.cite(missing[0] if missing else case.policy.pregnancy_test.from_years),
         offers=tuple(

@@ -10,7 +10,6 @@ from service.alerts.case import Case
 from service.alerts.conditions import kinds_by_text
 from service.alerts.facts import Medication
 from service.alerts.finding import Evidence, Finding, Offer, RemoveDraft
-from service.alerts.interval import worst_band
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_suspected
 
 
@@ -92,7 +91,7 @@ _STOP_AT_ONCE = (*HEART_PROBLEMS, "agranulocytosis-history", "gi-obstruction")
 
 def _demanded(case: Case) -> bool:
     """A count, a result, a problem or the reason written on the order asks for a stop at once."""
-    decided = worst_band(case, preliminary=True)
+    decided = case.decided
     if decided is not None and decided[0].treatment != "continue":
         return True
     if case.problems_of(*_STOP_AT_ONCE):

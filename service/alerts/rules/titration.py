@@ -33,6 +33,12 @@ class Rise(Struct, frozen=True):
 
 def _plan(case: Case) -> list[tuple[int, float]] | None:
     """(days from today, mg per day) of all drafts together, changes only; None when a draft cannot be read."""
+    if (
+        len(case.clozapine_drafts) == 1
+        and (only := case.clozapine_drafts[0].dose) is not None
+        and not only.steps
+    ):
+        return [(0, only.mg_per_day)] if only.mg_per_day is not None else None
     days: set[int] = set()
     drafts = []
     for draft in case.clozapine_drafts:

@@ -1,0 +1,56 @@
+"""The course of treatment: the short way for orders that run on says what laying the records over each other says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.alerts.course import _laid_over, _running, _runs_on, course_of
+from service.alerts.facts import Medication
+from tests.data import NOW
+
+_STARTS = st.one_of(st.none(), st.integers(-3, 900).map(lambda days: NOW - timedelta(days=days)))
+
+
+def _order(index: int, start: object, status: str, replaces: tuple[str, ...], reason: str) -> Medication:
+    return Medication(
+        ref=f"MedicationRequest/{index}",
+        role="order",
+        drugs=("clozapine",),
+        label="clozapine",
+        status=status,
+        start=start,  # type: ignore[arg-type]
+        replaces=replaces,
+        stop_reason=reason,
+    )
+
+
+_ORDERS = st.lists(
+    st.builds(
+        _order,
+        st.integers(0, 4),
+        _STARTS,
+        st.sampled_from(["active", ""]),
+        st.sampled_from([(), ("MedicationRequest/1",), ("MedicationRequest/9",)]),
+        st.sampled_from(["", "moved"]),
+    ),
+    max_size=5,
+)
+
+
+@given(_ORDERS, st.booleans())
+def test_orders_that_run_on_give_the_same_course_by_the_short_way(
+    orders: list[Medication], counts: bool
+) -> None:
+    running = [o for o in orders if _runs_on(o, NOW)]
+    if running:
+        assert _running(running, NOW) == _laid_over(running, NOW, timedelta(days=30), counts)
+
+
+def test_an_order_that_is_still_to_begin_takes_the_long_way() -> None:
+    later = _order(1, NOW + timedelta(days=2), "active", (), "")
+    course = course_of([_order(0, NOW - timedelta(days=9), "active", (), ""), later], NOW, 30)
+    assert (course.active, course.first_ever) == (True, NOW - timedelta(days=9))
+    assert not course_of([later], NOW, 30).active
