@@ -48,6 +48,9 @@ class BenignEthnicNeutropenia(Struct, frozen=True):
     unconfirmed: tuple[Evidence, ...] = ()
 
 
+_NOTHING_SAID = BenignEthnicNeutropenia()
+
+
 class Case:
     """Snapshot, policy and moment. Everything derived is computed at most once and only when a rule asks for it."""
 
@@ -57,6 +60,8 @@ class Case:
         self.as_of = as_of.astimezone(snapshot.zone)
         self.hook = snapshot.hook
         self._worst_new: dict[tuple[str, bool], Measurement] = {}
+        #: Since when other drugs are taken, as far as a rule has asked (``rules.together``).
+        self.taken_since: dict[str, datetime | None] = {}
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -319,16 +324,15 @@ class Case:
     @lazy
     def other_current(self) -> tuple[Medication, ...]:
         """Other drugs the record says are taken now and no order of this call ends, and unselected drafts of this session."""
+        as_of = self.as_of
+        live = [m for m in self.snapshot.medications if CLOZAPINE not in m.drugs and is_live(m, as_of)]
         ended = {ref for d in self.drafts if d.stops for ref in (d.ref, *d.replaces)}
-        live = [
-            m
-            for m in self.snapshot.medications
-            if CLOZAPINE not in m.drugs and is_live(m, self.as_of) and m.ref not in ended
-        ]
-        unselected = [
+        if ended:
+            live = [m for m in live if m.ref not in ended]
+        live += [
             d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops
         ]
-        return (*live, *unselected)
+        return tuple(live)
 
     @lazy
     def other_medications(self) -> tuple[Medication, ...]:
@@ -473,6 +477,8 @@ class Case:
 
     def test_ordered(self, *tests: str) -> TestOrder | None:
         """An order for one of the tests, drafted in this session or active."""
+        if not self.snapshot.test_orders:
+            return None
         return next((o for o in self.snapshot.test_orders if any(t in o.tests for t in tests)), None)
 
     # -- patient ----------------------------------------------------------------------------------------------
@@ -501,6 +507,8 @@ class Case:
 
     def problems_of(self, *kinds: str, history: bool = False) -> tuple[Problem, ...]:
         """Problems of the kinds: active ones (also provisional), with ``history`` resolved ones too. Refuted ones never."""
+        if not self.snapshot.problems:
+            return ()
         known = self._problems
         if known.keys().isdisjoint(kinds):
             return ()
@@ -520,6 +528,8 @@ class Case:
     @lazy
     def ben(self) -> BenignEthnicNeutropenia:
         """Evidence for benign ethnic neutropenia; only confirmed evidence relaxes a threshold."""
+        if not self.snapshot.problems and not self.snapshot.coded and not self.snapshot.flags:
+            return _NOTHING_SAID
         evidence: list[Evidence] = []
         hints: list[Evidence] = []
         for p in self.snapshot.problems:
@@ -589,6 +599,8 @@ class Case:
     @lazy
     def decided(self) -> tuple[Band, Measurement] | None:
         """The band that decides today with its count; a newer and lower preliminary count decides, too."""
+        if self.worst_new("anc") is self.anc.newest and not self.uses_wbc:
+            return self.decided_by_settled
         return worst_band(self, preliminary=True)
 
     @lazy

@@ -315,7 +315,21 @@ def anc_series(
     white_cells = measurements.get("wbc", ())
     if not white_cells:
         return series_of(direct, as_of, refused)
-    samples = Samples(w for w in white_cells if w.bound != ">")
+    kept = _uncontradicted(direct, white_cells, refused)
+    calculated = calculated_anc(measurements, kept, refused)
+    return series_of([*kept, *calculated] if calculated else kept, as_of, refused)
+
+
+def _uncontradicted(
+    direct: Sequence[Measurement], white_cells: Sequence[Measurement], refused: list[UnusableResult]
+) -> Sequence[Measurement]:
+    """The ANCs that are not higher than the white cell count of their sample; ``refused`` takes the others."""
+    bounding = [w for w in white_cells if w.bound != ">"]
+    if not direct or not bounding:
+        return direct
+    if max([m.value for m in direct]) <= min([w.value for w in bounding]) * _ANC_OVER_WBC:
+        return direct  # whichever sample is whose
+    samples = Samples(bounding)
     kept: list[Measurement] = []
     for anc in direct:
         wbc = samples.matching(anc)
@@ -328,5 +342,4 @@ def anc_series(
             )
         else:
             kept.append(anc)
-    calculated = calculated_anc(measurements, kept, refused)
-    return series_of(kept + calculated, as_of, refused)
+    return kept

@@ -98,6 +98,8 @@ def is_live(medication: Medication, as_of: datetime) -> bool:
     start, end = medication.start, medication.end
     if start is not None and start > as_of:
         return False
+    if end is None and medication.role == "order":
+        return medication.status in _ORDER_LIVE
     if end is not None:
         # A date-only end means "to the end of that day".
         limit = end + timedelta(days=1) if medication.end_date_only else end
@@ -390,7 +392,7 @@ def course_of(
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
     """
     records = [r for r in records if r.status != "entered-in-error"]
-    if records and all([_runs_on(r, as_of) for r in records]):
+    if records and all(_runs_on(r, as_of) for r in records):
         return _running(records, as_of)
     return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts)
 

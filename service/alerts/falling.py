@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from service.alerts.facts import Measurement, Problem
+from service.alerts.policy import Falling
 
 if TYPE_CHECKING:
     from service.alerts.case import Case
@@ -28,10 +29,18 @@ class Fall(Struct, frozen=True):
 def fall_of(case: Case, *, preliminary: bool = True) -> Fall | None:
     """The fall of the newest ANC, else of the newest WBC; with ``preliminary`` a lower preliminary count decides."""
     for kind in ("anc", "wbc"):
+        if not _judged(case.policy.falling, kind):
+            continue
         fall = _steepest(case, kind, case.worst_new(kind) if preliminary else case.newest(kind))
         if fall is not None:
             return fall
     return None
+
+
+def _judged(rule: Falling, kind: str) -> bool:
+    if kind == "anc":
+        return rule.anc_fall_percent is not None or rule.anc_fall is not None
+    return rule.wbc_fall is not None
 
 
 def _steepest(case: Case, kind: str, now: Measurement | None) -> Fall | None:
@@ -39,9 +48,7 @@ def _steepest(case: Case, kind: str, now: Measurement | None) -> Fall | None:
     percent = rule.anc_fall_percent if kind == "anc" else None
     amount = rule.anc_fall if kind == "anc" else rule.wbc_fall
     below = rule.anc_below if kind == "anc" else rule.wbc_below
-    if now is None or now.at is None or (percent is None and amount is None):
-        return None
-    if below is None or now.value >= below.value:
+    if now is None or now.at is None or below is None or now.value >= below.value:
         return None
     # Dates, not clock times, decide (clinical.md 1.8): the count of 9 o'clock four weeks ago counts at 10 o'clock.
     since = case.snapshot.day(now.at) - timedelta(days=rule.within_days.value)

@@ -69,22 +69,21 @@ def worst_band(case: Case, *, preliminary: bool) -> tuple[Band, Measurement] | N
 
     With ``preliminary`` a newer and lower preliminary count decides; without it only settled counts do.
     """
-    decided: list[tuple[Band, Measurement]] = []
+    worst: tuple[Band, Measurement] | None = None
     for kind in ("anc", "wbc") if case.uses_wbc else ("anc",):
         newest = case.worst_new(kind) if preliminary else case.newest(kind)
-        if newest is not None and (band := case.band_of(newest)) is not None:
-            decided.append((band, newest))
-    if not decided:
-        return None
-    return min(decided, key=_worse_first)
+        if newest is None or (band := case.band_of(newest)) is None:
+            continue
+        if worst is None or _worse_first(band) < _worse_first(worst[0]):
+            worst = band, newest
+    return worst
 
 
 _TREATMENT = {"stop": 0, "interrupt": 1, "continue": 2}
 
 
-def _worse_first(decided: tuple[Band, Measurement]) -> tuple[int, int, bool, float]:
+def _worse_first(band: Band) -> tuple[int, int, bool, float]:
     """Order of bands: what is to be done with clozapine, then how often to sample."""
-    band = decided[0]
     return _TREATMENT[band.treatment], band.every_days or 9999, band.finding is None, band.at_least
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
@@ -25,12 +27,15 @@ from service.alerts.rules.together import clozapine_dose_before, taken_since
 _DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
 
 
-class _Match:
+class _Match(Struct, frozen=True):
     """One class that applies to one drug of the patient, with the severity it has here."""
 
-    def __init__(self, group: InteractionClass, severity: Severity) -> None:
-        self.group = group
-        self.severity = severity
+    group: InteractionClass
+    severity: Severity
+
+
+def _most_severe_first(match: _Match) -> int:
+    return -SEVERITY_RANK[match.severity]
 
 
 def _new_together(case: Case, drug_id: str) -> bool:
@@ -40,7 +45,8 @@ def _new_together(case: Case, drug_id: str) -> bool:
     since = taken_since(case, drug_id)
     if since is None:
         return True
-    both_since = max(at for at in (since, case.course.start) if at is not None)
+    start = case.course.start
+    both_since = since if start is None or start < since else start
     return case.days_since(both_since) <= case.policy.interactions.long_standing_days.value
 
 
@@ -93,7 +99,8 @@ def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
         if group.reduce_to_one_third and _dose_already_reduced(case, drug_id):
             severity = "info"
         found.append(_Match(group, severity))
-    found.sort(key=lambda m: -SEVERITY_RANK[m.severity])
+    if len(found) > 1:
+        found.sort(key=_most_severe_first)
     return found
 
 
@@ -242,15 +249,15 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
             continue
         # A combination product is one order and gets one card, named after its interacting ingredients, however they are listed.
         drug_ids = tuple(sorted({drug_id for drug_id, _ in found}))
-        matches = sorted((m for _, m in found), key=lambda m: -SEVERITY_RANK[m.severity])
+        matches = sorted([m for _, m in found], key=_most_severe_first)
         known = best.get(drug_ids)
         if known is None or SEVERITY_RANK[matches[0].severity] > SEVERITY_RANK[known[1][0].severity]:
             best[drug_ids] = (medication, matches)
     for drug_ids, (medication, matches) in best.items():
-        if _is_named_already(drug_ids, matches, best):
-            continue
         if case.is_order_hook and matches[0].severity == "info" and not _bears_on_order(case, medication):
             continue  # an old, quiet combination is for the visit, not for the order
+        if len(best) > 1 and _is_named_already(drug_ids, matches, best):
+            continue
         yield _finding(case, drug_ids, medication, matches)
 
 

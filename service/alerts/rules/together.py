@@ -25,7 +25,14 @@ def taken_since(case: Case, drug_id: str) -> datetime | None:
 
     A renewal takes up the order it replaces, or one that ended the day before.
     """
-    records = _records(case, drug_id)
+    if drug_id not in case.taken_since:
+        case.taken_since[drug_id] = _unbroken_since(case, _records(case, drug_id))
+    return case.taken_since[drug_id]
+
+
+def _unbroken_since(case: Case, records: list[Medication]) -> datetime | None:
+    if len(records) == 1:
+        return _begun(records[0]) if is_live(records[0], case.as_of) else None
     dated = [at for m in records if is_live(m, case.as_of) and (at := _begun(m)) is not None]
     if not dated:
         return None
