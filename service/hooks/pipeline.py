@@ -182,8 +182,8 @@ class Pipeline:
                     for c, text in zip(cards, texts, strict=False)
                 ],
                 patient_key=patient_key,
-                facts=snapshot if site.enrol and _on_clozapine(snapshot) else None,
-            )
+            ),
+            snapshot if site.enrol and _on_clozapine(snapshot) else None,
         )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
-from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -47,12 +46,14 @@ class Call(Struct, frozen=True):
     cards: list[tuple[str, str, str, list[str], str]]
     #: The patient as a keyed hash.
     patient_key: str = ""
-    #: What is to be remembered of a patient on clozapine; None = nothing.
-    facts: PatientSnapshot | None = None
+
+
+#: (site, patient id) -> when the facts were known, and they.
+_Patients = dict[tuple[str, str], tuple[datetime, PatientSnapshot]]
 
 
 class Recorder:
-    """Writes calls in batches in a thread of its own.
+    """Writes calls in batches in a thread of its own, and what they tell of patients on clozapine into the roster.
 
     Args:
         engine: where to.
@@ -74,22 +75,28 @@ class Recorder:
         self._on_drop = on_drop
         self._on_queue = on_queue
         self._queue: deque[Call] = deque()
+        self._patients: _Patients = {}
+        self._patients_lock = threading.Lock()
         self._closing = threading.Event()
         self._written = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def record(self, call: Call) -> None:
-        """Queue one call; never waits, never raises."""
+    def record(self, call: Call, facts: PatientSnapshot | None = None) -> None:
+        """Queue one call, and what is to be remembered of its patient; never waits for the database, never raises."""
         if len(self._queue) >= _CAPACITY:
             self._on_drop(1)
             return
+        if facts is not None and self._policies is not None:
+            # Of several calls on one patient the last one knows most; the others' facts need not be kept until then.
+            with self._patients_lock:
+                self._patients[call.site, facts.patient_id] = call.at, facts
         self._queue.append(call)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything queued so far is written; False when it takes longer than ``timeout`` seconds."""
         with self._written:
-            return self._written.wait_for(lambda: not self._queue, timeout)
+            return self._written.wait_for(lambda: not self._queue and not self._patients, timeout)
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop."""
@@ -99,7 +106,7 @@ class Recorder:
     def _run(self) -> None:
         while True:
             closing = self._closing.wait(_PAUSE_SECONDS)
-            while self._queue:
+            while self._queue or self._patients:
                 if not self._write() and closing:
                     log.error("the database is away at shutdown: %d records are lost", len(self._queue))
                     return
@@ -110,42 +117,45 @@ class Recorder:
         """Write one batch; the queue keeps it until the database has it."""
         size = min(len(self._queue), _BATCH)
         batch = [self._queue[i] for i in range(size)]
+        with self._patients_lock:
+            patients = dict(self._patients)
         try:
-            self._store(batch)
+            with self._engine.begin() as connection:
+                _insert(connection, batch)
+                self._remember(connection, patients)
         except _AWAY as error:
             return self._later(error)
         except Exception as error:
             # One record must not keep the others, and all that follow, from being written.
             log.error("calls could not be recorded together, trying each: %s", type(error).__name__)
-            return self._write_each(size)
-        self._done(size)
+            return self._write_each(size, patients)
+        self._done(size, patients)
         return True
 
-    def _write_each(self, size: int) -> bool:
-        for _ in range(size):
-            call = self._queue[0]
-            # What is remembered of the patient is dropped first, the call itself last.
-            for attempt in (call, replace(call, facts=None)):
-                try:
-                    self._store([attempt])
-                except _AWAY as error:
-                    return self._later(error)
-                except Exception as error:
-                    log.error("a call could not be recorded: %s", type(error).__name__)
-                else:
-                    break
-            else:
-                self._on_drop(1)
-            self._done(1)
+    def _write_each(self, size: int, patients: _Patients) -> bool:
+        try:
+            for _ in range(size):
+                if not self._tried(lambda c, call=self._queue[0]: _insert(c, [call]), "a call"):  # type: ignore[misc]
+                    self._on_drop(1)
+                self._done(1, {})
+            for key, known in patients.items():
+                self._tried(lambda c, one={key: known}: self._remember(c, one), "a patient")  # type: ignore[misc]
+                self._done(0, {key: known})
+        except _AWAY as error:
+            return self._later(error)
         return True
 
-    def _store(self, batch: list[Call]) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(insert(HookCall), [_call_row(c) for c in batch])
-            cards = [row for c in batch for row in _card_rows(c)]
-            if cards:
-                connection.execute(insert(CardShown), cards)
-            self._remember(connection, batch)
+    def _tried(self, write: Callable[[Connection], None], what: str) -> bool:
+        """Write one thing by itself; False when it cannot be written at all. Raises what says that the database is away."""
+        try:
+            with self._engine.begin() as connection:
+                write(connection)
+        except _AWAY:
+            raise
+        except Exception as error:
+            log.error("%s could not be recorded: %s", what, type(error).__name__)
+            return False
+        return True
 
     def _later(self, error: SQLAlchemyError) -> bool:
         log.error("calls could not be recorded, trying again: %s", type(error).__name__)
@@ -153,23 +163,31 @@ class Recorder:
         self._closing.wait(1.0)
         return False
 
-    def _done(self, size: int) -> None:
+    def _done(self, size: int, patients: _Patients) -> None:
         with self._written:
             for _ in range(size):
                 self._queue.popleft()
+            with self._patients_lock:
+                for key, known in patients.items():
+                    if self._patients.get(key) is known:  # no later call has told more since
+                        del self._patients[key]
             self._written.notify_all()
         self._on_queue(len(self._queue))
 
-    def _remember(self, connection: Connection, batch: list[Call]) -> None:
-        """Bring the roster up to date; of several calls on one patient the last one knows most."""
-        if self._policies is None:
-            return
-        newest = {(c.site, c.facts.patient_id): c for c in batch if c.facts is not None}
-        for call in newest.values():
-            assert call.facts is not None
-            policy = self._policies(call.site)
+    def _remember(self, connection: Connection, patients: _Patients) -> None:
+        """Bring the roster up to date."""
+        for (site, _), (at, facts) in patients.items():
+            policy = self._policies(site) if self._policies is not None else None
             if policy is not None:
-                enrol(connection, call.site, policy, call.facts, call.at)
+                enrol(connection, site, policy, facts, at)
+
+
+def _insert(connection: Connection, calls: list[Call]) -> None:
+    if calls:
+        connection.execute(insert(HookCall), [_call_row(c) for c in calls])
+    cards = [row for c in calls for row in _card_rows(c)]
+    if cards:
+        connection.execute(insert(CardShown), cards)
 
 
 def _call_row(c: Call) -> dict[str, object]:
