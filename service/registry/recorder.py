@@ -9,13 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from service.alerts.facts import PatientSnapshot
 from service.alerts.policy import Policy
 from service.registry.roster import enrol
+from service.registry.rows import RowInsert
 from service.registry.tables import CardShown, HookCall
 
 log = logging.getLogger("service.registry")
@@ -182,44 +183,45 @@ class Recorder:
                 enrol(connection, site, policy, facts, at)
 
 
+_CALLS = RowInsert(
+    HookCall,
+    (
+        "at", "site", "service", "hook", "hook_instance", "user_reference", "policy", "milliseconds", "resources", "findings",
+    ),
+)  # fmt: skip
+_CARDS = RowInsert(
+    CardShown,
+    (
+        "uuid", "hook_instance", "at", "site", "code", "severity", "suggestions", "hook", "policy", "user_type", "subject", "patient_key",
+    ),
+)  # fmt: skip
+
+
 def _insert(connection: Connection, calls: list[Call]) -> None:
-    if calls:
-        connection.execute(insert(HookCall), [_call_row(c) for c in calls])
-    cards = [row for c in calls for row in _card_rows(c)]
-    if cards:
-        connection.execute(insert(CardShown), cards)
+    _CALLS.into(connection, [_call_row(c) for c in calls])
+    _CARDS.into(connection, [row for c in calls for row in _card_rows(c)])
 
 
-def _call_row(c: Call) -> dict[str, object]:
-    return {
-        "at": c.at.astimezone(UTC),
-        "site": c.site,
-        "service": c.service,
-        "hook": c.hook,
-        "hook_instance": c.hook_instance[:200],
-        "user_reference": c.user[:200],
-        "policy": c.policy,
-        "milliseconds": round(c.seconds * 1000, 3),
-        "resources": c.resources,
-        "findings": [[code, severity] for code, severity, _ in c.findings],
-    }
+def _call_row(c: Call) -> tuple[object, ...]:
+    return (
+        c.at.astimezone(UTC),
+        c.site,
+        c.service,
+        c.hook,
+        c.hook_instance[:200],
+        c.user[:200],
+        c.policy,
+        round(c.seconds * 1000, 3),
+        c.resources,
+        [[code, severity] for code, severity, _ in c.findings],
+    )
 
 
-def _card_rows(c: Call) -> list[dict[str, object]]:
+def _card_rows(c: Call) -> list[tuple[object, ...]]:
+    at, instance, user_type = c.at.astimezone(UTC), c.hook_instance[:200], c.user.split("/")[0][:60]
     return [
-        {
-            "uuid": uuid,
-            "hook_instance": c.hook_instance[:200],
-            "at": c.at.astimezone(UTC),
-            "site": c.site,
-            "code": code,
-            "severity": severity,
-            "suggestions": suggestions,
-            "hook": c.hook,
-            "policy": c.policy,
-            "user_type": c.user.split("/")[0][:60],
-            "subject": subject[:300],
-            "patient_key": c.patient_key,
-        }
+        (
+            uuid, instance, at, c.site, code, severity, suggestions, c.hook, c.policy, user_type, subject[:300], c.patient_key,
+        )
         for uuid, code, severity, suggestions, subject in c.cards
-    ]
+    ]  # fmt: skip

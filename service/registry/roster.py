@@ -387,7 +387,7 @@ def _unlink(connection: Connection, site: str, patient_id: str) -> dict[str, int
 
 def patient_key(key: bytes, site: str, patient_id: str) -> str:
     """The keyed hash by which a patient of a site is known outside the registry."""
-    return hmac.new(key, f"{site}|{patient_id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{site}|{patient_id}".encode(), "sha256").hex()
 
 
 def _count(connection: Connection, table: Any, condition: Any) -> int:
