@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from msgspec import Raw
 from rich.console import Console
 from rich.table import Table
 
@@ -23,10 +22,11 @@ from bench import auth, backtest, fetch, registry
 from bench.data import NOW, order_sign
 from bench.load import latencies, request_bytes
 from cds_hooks.context import HOOKS
-from cds_hooks.request import read_request
+from cds_hooks.request import envelope_reader, read_request
 from service.alerts.evaluate import evaluate
 from service.alerts.policy import policy_by_id
 from service.fhir import snapshot
+from service.fhir.decode import Value
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
 
@@ -97,9 +97,10 @@ def core(observations: int = 200, medications: int = 30) -> dict[str, float]:
     """The steps of one call in this process, ms (best of many)."""
     body = order_sign(observations, medications)
     policy = policy_by_id("us-label-2025")
+    read_envelope = envelope_reader(Value | None)
 
     def request() -> Any:
-        return read_request(body, "clozapine-order-sign", HOOKS["order-sign"])
+        return read_request(body, "clozapine-order-sign", HOOKS["order-sign"], None, read_envelope)
 
     read = request()
 
@@ -114,14 +115,14 @@ def core(observations: int = 200, medications: int = 30) -> dict[str, float]:
             hook="order-sign",
             zone=UTC,
             gathered=data,
-            orders=Raw(bytes(read.context.orders)),
+            orders=read.context.orders,
         )
 
     facts = built()
     steps = {
         "orjson.loads of the body": lambda: orjson.loads(body),
-        "read request": request,
-        "decode prefetch": gathered,
+        "read request and prefetch": request,
+        "gather": gathered,
         "build snapshot": built,
         "evaluate": lambda: evaluate(facts, policy, NOW),
     }

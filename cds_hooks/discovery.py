@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from cds_hooks.card import Response
 from cds_hooks.context import HOOKS, Hook
@@ -25,6 +26,8 @@ class Service(Struct, frozen=True, kw_only=True):
     title: str
     description: str
     handler: Handler
+    #: msgspec type of its prefetch values (``None`` for null belongs to it): read together with the call. Raw: handed over as they come.
+    reads: Any = Raw
     prefetch: Mapping[str, str] = {}
     usage_requirements: str = ""
 

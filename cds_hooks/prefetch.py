@@ -1,17 +1,11 @@
-"""Prefetch: what a template may ask for (D7, D8), and what a client may send back (P1–P3)."""
+"""Prefetch: what a template may ask for (D7, D8), and its query for one call."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Literal
 from urllib.parse import parse_qsl, quote
 
-from msgspec import Raw
-
 from cds_hooks.context import Context
-
-State = Literal["present", "null", "absent"]
 
 _TOKEN = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 _SIMPLE_TOKEN = re.compile(
@@ -24,14 +18,6 @@ _DATE_PARAMETERS = frozenset(
 _DATE_PREFIX = re.compile(r"^(eq|lt|gt|ge|le)?\d{4}")
 _RESULT_PARAMETERS = frozenset({"_count", "_maxresults", "_sort"})
 _PATH = re.compile(r"^[A-Z][A-Za-z]+(/[^/?]+)?$")
-
-
-def state(prefetch: Mapping[str, Raw], key: str) -> State:
-    """``null`` means that the client looked and has no data; ``absent`` that it did not look (P2)."""
-    raw = prefetch.get(key)
-    if raw is None or len(raw) == 0:
-        return "absent"
-    return "null" if bytes(raw) == b"null" else "present"
 
 
 def check_template(template: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -32,7 +33,8 @@ class HookRequest(Struct, frozen=True, kw_only=True):
     hook: str
     hook_instance: str
     context: Context
-    prefetch: dict[str, Raw]
+    #: By key. Each value is of the type that the service reads, or as it came (Raw) when it reads none or a value did not fit.
+    prefetch: dict[str, Any]
     fhir_server: str = ""
     fhir_authorization: FhirAuthorization | None = None
     extension: Raw = NO_RESOURCE
@@ -40,13 +42,16 @@ class HookRequest(Struct, frozen=True, kw_only=True):
     principal: Any = None
 
 
-class _Envelope(Struct):
-    """A call whose prefetch is an object, as it should be: sliced in one pass over the body."""
+V = TypeVar("V")
+
+
+class Envelope(Struct, Generic[V]):
+    """A call whose prefetch is an object, as it should be: its members as slices, its prefetch values read, in one pass over the body."""
 
     hook: Raw = NO_RESOURCE
     hookInstance: Raw = NO_RESOURCE
     context: Raw = NO_RESOURCE
-    prefetch: dict[str, Raw] | None = None
+    prefetch: dict[str, V] | None = None
     fhirServer: Raw = NO_RESOURCE
     fhirAuthorization: Raw = NO_RESOURCE
     extension: Raw = NO_RESOURCE
@@ -61,7 +66,7 @@ class _Authorization(Struct):
     patient: Any = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(Envelope[Raw])
 _authorization = msgspec.json.Decoder(_Authorization)
 _string = msgspec.json.Decoder(str)
 
@@ -105,8 +110,26 @@ def _authorized(raw: Raw, context: Context) -> FhirAuthorization:
     )
 
 
-def read_envelope(body: bytes) -> _Envelope:
-    """The members of a call, undecoded. Raises BadRequest for anything that is not a JSON object."""
+def envelope_reader(values: Any) -> Callable[[bytes], Envelope[Any]]:
+    """Reads the members of a call, its prefetch values as a msgspec type; the body raises BadRequest when it is no JSON object.
+
+    Where any value does not fit the type, all are handed over as they came: which of them is at fault, and what can be saved of it,
+    is for the service to find out. ``Raw``: they always are.
+    """
+    if values is Raw:
+        return _read_envelope
+    typed = msgspec.json.Decoder(Envelope[values])
+
+    def read(body: bytes) -> Envelope[Any]:
+        try:
+            return typed.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return _read_envelope(body)
+
+    return read
+
+
+def _read_envelope(body: bytes) -> Envelope[Raw]:
     try:
         return _envelope.decode(body)
     except msgspec.ValidationError as error:
@@ -126,7 +149,13 @@ def read_envelope(body: bytes) -> _Envelope:
         raise BadRequest(f"The body is not valid JSON in UTF-8: {error}.", code="structure") from None
 
 
-def read_request(body: bytes, service_id: str, hook: Hook, principal: Any = None) -> HookRequest:
+def read_request(
+    body: bytes,
+    service_id: str,
+    hook: Hook,
+    principal: Any = None,
+    read_envelope: Callable[[bytes], Envelope[Any]] = _read_envelope,
+) -> HookRequest:
     """Read and check one call to a service of ``hook``. Raises BadRequest naming the field."""
     envelope = read_envelope(body)
     for name, what in (

@@ -20,7 +20,7 @@ from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.errors import ProtocolError, operation_outcome
 from cds_hooks.feedback import Feedback, read_feedback
 from cds_hooks.limits import Limits, TookTooLong
-from cds_hooks.request import HookRequest, read_request
+from cds_hooks.request import HookRequest, envelope_reader, read_request
 
 log = logging.getLogger("cds_hooks")
 
@@ -232,6 +232,7 @@ class ServiceCall(Endpoint):
         super().__init__(service.id, "POST", **options)
         self.service = service
         self.limit = max_body_bytes
+        self.read_envelope = envelope_reader(service.reads)
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
@@ -240,7 +241,7 @@ class ServiceCall(Endpoint):
         if hooks is not None and self.service.hook not in hooks:
             raise ProtocolError(404, "This service is switched off for your site.", code="not-found")
         body = await read_body(scope, receive, self.limit)
-        request = read_request(body, self.service.id, self.service.definition, principal)
+        request = read_request(body, self.service.id, self.service.definition, principal, self.read_envelope)
         response = await self.service.handler(request)
         return 200, encode(response), request, response.after
 

@@ -10,8 +10,9 @@ from msgspec import Raw, Struct
 from service.alerts.facts import ReadProblem
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
 
-# In a union the resourceType is required: an object without one is not an empty Bundle.
-_bundle = msgspec.json.Decoder(Bundle | OperationOutcome)
+#: What a prefetch value or a page is when it is sound. In a union the resourceType is required: an object without one is not an empty Bundle.
+Value = Bundle | AnyResource
+_value = msgspec.json.Decoder(Value)
 _raw_bundle = msgspec.json.Decoder(RawBundle | OperationOutcome)
 _raw_entry = msgspec.json.Decoder(RawEntry)
 _resource = msgspec.json.Decoder(AnyResource)
@@ -79,16 +80,22 @@ def _outcome_failed(outcome: OperationOutcome) -> bool:
 def read_value(raw: Raw | bytes, source: str) -> Decoded:
     """A prefetch value or a page of a search: a Bundle, one resource, or an OperationOutcome."""
     try:
-        bundle = _bundle.decode(raw)
+        value = _value.decode(raw)
     except _BAD_JSON:
         return _read_carefully(raw, source)
-    if isinstance(bundle, OperationOutcome):
-        return _failed_query(source)
-    if len(bundle.entry or ()) > MAX_ENTRIES:
+    return sound(value, source)
+
+
+def sound(value: Value, source: str) -> Decoded:
+    """As :func:`read_value`, of a value that was read already."""
+    if not isinstance(value, Bundle):
+        return _failed_query(source) if isinstance(value, OperationOutcome) else Decoded([value], [])
+    entries = value.entry or ()
+    if len(entries) > MAX_ENTRIES:
         return _too_many(source)
     decoded = Decoded([], [])
     resources = decoded.resources
-    for entry in bundle.entry or ():
+    for entry in entries:
         resource = entry.resource
         if resource is None:
             continue
@@ -96,7 +103,8 @@ def read_value(raw: Raw | bytes, source: str) -> Decoded:
             decoded.partial = decoded.partial or _outcome_failed(resource)
         else:
             resources.append(resource)
-    _note_next(decoded, bundle)
+    if value.link:
+        _note_next(decoded, value)
     return decoded
 
 

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
-from service.fhir.decode import Decoded, read_value
+from service.fhir.decode import Decoded, Value, read_value, sound
 from service.fhir.resources import (
     Medication,
     MedicationAdministration,
@@ -23,6 +23,8 @@ from service.fhir.resources import (
 _MAX_PAGES = 20
 #: Prefetch keys that are worth one query of their own when the client says null (P2: blood counts).
 _CONFIRMED_WHEN_NULL = frozenset({"counts"})
+_ABSENT = Raw(b"")
+_NULL = Raw(b"null")
 #: A resource of another type in place of a search result (Patient read) is not a Bundle.
 _MEDICATION_RECORDS = (MedicationRequest, MedicationStatement, MedicationDispense, MedicationAdministration)
 
@@ -59,29 +61,36 @@ class _Task(Struct):
 
 
 def from_prefetch(
-    prefetch: Mapping[str, Raw], queries: Mapping[str, str | None]
+    prefetch: Mapping[str, Value | Raw | None], queries: Mapping[str, str | None]
 ) -> tuple[Gathered, list[_Task]]:
-    """Read what the client sent; also the queries that remain."""
-    gathered = Gathered({})
+    """Read what the client sent, values read already and values as they came; also the queries that remain."""
+    sources: dict[str, SourceData] = {}
     tasks: list[_Task] = []
     for source, query in queries.items():
-        raw = prefetch.get(source)
-        if raw is None or not len(raw):
-            gathered.sources[source] = SourceData("unavailable", [], [])
-            if query is not None:
-                tasks.append(_Task(source, query))
-        elif len(raw) == 4 and bytes(raw) == b"null":
-            gathered.sources[source] = SourceData("complete", [], [])
+        value = prefetch.get(source, _ABSENT)
+        if value is None or (type(value) is Raw and value == _NULL):
+            sources[source] = SourceData("complete", [], [])
             if source in _CONFIRMED_WHEN_NULL and query is not None:
                 tasks.append(_Task(source, query))
+            continue
+        if type(value) is not Raw:
+            decoded = sound(value, source)
+        elif len(value):
+            decoded = read_value(value, source)
         else:
-            decoded = read_value(raw, source)
-            data = gathered.sources[source] = SourceData("complete", [], [])
-            _take(data, decoded)
-            if decoded.next_link:
-                data.state = "incomplete"
-                tasks.append(_Task(source, decoded.next_link))
-    return gathered, tasks
+            sources[source] = SourceData("unavailable", [], [])
+            if query is not None:
+                tasks.append(_Task(source, query))
+            continue
+        data = sources[source] = SourceData("complete", decoded.resources, decoded.problems)
+        if decoded.failed:
+            data.state = "unavailable"
+        elif decoded.partial:
+            data.state = "incomplete"
+        if decoded.next_link:
+            data.state = "incomplete"
+            tasks.append(_Task(source, decoded.next_link))
+    return Gathered(sources), tasks
 
 
 def _take(data: SourceData, decoded: Decoded) -> None:
@@ -94,7 +103,7 @@ def _take(data: SourceData, decoded: Decoded) -> None:
 
 
 async def gather(
-    prefetch: Mapping[str, Raw],
+    prefetch: Mapping[str, Value | Raw | None],
     queries: Mapping[str, str | None],
     server: FhirServer | None,
     deadline_seconds: float,

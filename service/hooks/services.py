@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cds_hooks import Service
 from cds_hooks.discovery import Handler
+from service.fhir.decode import Value
 from service.fhir.queries import QUERIES
 
 _WHAT = (
@@ -39,6 +40,7 @@ def services(handler: Handler, hooks: Sequence[str] | None = None) -> list[Servi
             usage_requirements=_REQUIREMENTS,
             prefetch=QUERIES,
             handler=handler,
+            reads=Value | None,
         )
         for hook, (title, intro) in _DESCRIPTIONS.items()
         if hooks is None or hook in hooks

@@ -7,8 +7,12 @@ from typing import Any
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from service.fhir.decode import read_value
+from cds_hooks.request import envelope_reader
+from service.fhir.decode import Value, read_value
+from service.fhir.gather import from_prefetch
+from service.fhir.queries import QUERIES
 from service.fhir.resources import Observation
 from tests.data import anc, bundle, clozapine
 
@@ -101,3 +105,41 @@ _JSON = st.recursive(
 def test_reading_never_raises(anything: Any) -> None:
     _read(anything)
     _read({"resourceType": "Bundle", "entry": anything})
+
+
+_VALUES = st.sampled_from(
+    [
+        None,
+        bundle(anc(id="a"), clozapine()),
+        bundle(anc(id="a"), anc(id="bad") | {"code": "ANC"}),
+        bundle(anc())
+        | {"link": [{"relation": "next", "url": "https://ehr.example/fhir/Observation?page=2"}]},
+        bundle(anc(), {"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}),
+        {"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]},
+        {"resourceType": "Patient", "id": "clz-p1", "gender": "female"},
+        {"resourceType": "Basic", "id": "x"},
+        {"resourceType": "Bundle"},
+        {"entry": []},
+        anc(),
+        7,
+        "x",
+        [],
+    ]
+)
+
+
+@given(st.dictionaries(st.sampled_from([*QUERIES, "unknown-key"]), _VALUES, max_size=5))
+def test_values_read_with_the_call_are_those_read_one_by_one(prefetch: dict[str, Any]) -> None:
+    """One pass over the body or one pass per value: the same resources, problems, states and queries that remain."""
+    body = orjson.dumps(
+        {
+            "hook": "patient-view",
+            "hookInstance": "i",
+            "context": {"patientId": "clz-p1"},
+            "prefetch": prefetch,
+        }
+    )
+    queries = {key: f"{key}?patient=1" for key in QUERIES}
+    together = from_prefetch(envelope_reader(Value | None)(body).prefetch or {}, queries)
+    alone = from_prefetch(envelope_reader(Raw)(body).prefetch or {}, queries)
+    assert together == alone
