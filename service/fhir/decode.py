@@ -111,7 +111,7 @@ def sound(value: Value, source: str) -> Decoded:
 def read_orders(raw: Raw | bytes, source: str) -> Decoded:
     """The orders of a hook's context: as :func:`read_value`, but an order without an id is known by its entry's fullUrl."""
     decoded = read_value(raw, source)
-    if all(r.id is not None for r in decoded.resources):
+    if None not in [r.id for r in decoded.resources]:
         return decoded
     careful = _read_carefully(raw, source)
     return careful if len(careful.resources) >= len(decoded.resources) else decoded

@@ -79,8 +79,15 @@ _DAYS = {
 }
 
 
-#: Codings (system, code, display) and text of each CodeableConcept of a medication.
-_Concepts = tuple[tuple[tuple[tuple[str, str, str], ...], str], ...]
+#: Codings (system, code, display) and text of a CodeableConcept.
+_Concept = tuple[tuple[tuple[str, str, str], ...], str]
+_Concepts = tuple[_Concept, ...]
+_NO_STRENGTH = Strength()
+
+
+def _key_of(concept: CodeableConcept) -> _Concept:
+    codings = [(c.system or "", c.code or "", c.display or "") for c in concept.coding or ()]
+    return tuple(codings), concept.text or ""
 
 
 class Identified(Struct, frozen=True):
@@ -175,9 +182,11 @@ class MedicationReader:
         self, concept: CodeableConcept | None, reference: Reference | None, contained: list[Any] | None
     ) -> Identified:
         """The drug of a record: codes first, then names; every ingredient."""
+        if reference is None and concept is not None:
+            return self._identified((_key_of(concept),), (), _NO_STRENGTH)
         concepts = [concept] if concept is not None else []
         names: list[str] = []
-        strength = Strength()
+        strength = _NO_STRENGTH
         if reference is not None:
             if reference.display:
                 names.append(reference.display)
@@ -194,14 +203,7 @@ class MedicationReader:
                         concepts.append(ingredient.itemCodeableConcept)
                 if len(product.ingredient or ()) == 1:
                     strength = strength_of_ratio((product.ingredient or [])[0].strength)
-        key = tuple(
-            (
-                tuple((c.system or "", c.code or "", c.display or "") for c in found.coding or ()),
-                found.text or "",
-            )
-            for found in concepts
-        )
-        return self._identified(key, tuple(names), strength)
+        return self._identified(tuple(map(_key_of, concepts)), tuple(names), strength)
 
     def _identified(self, concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
         if not self.local_codes:
@@ -256,8 +258,10 @@ class MedicationReader:
         # Only the doses of clozapine are ever asked for.
         asked = draft or _dose_matters(found.drugs)
         dose = dose_of(r.dosageInstruction, found.strength) if asked else None
-        supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
-        if supply is None and draft and dose is not None:
+        supply = None
+        if r.dispenseRequest is not None:
+            supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
+        if supply is None and draft and dose is not None and r.dispenseRequest is not None:
             quantity = _get(r.dispenseRequest, "quantity")
             unit = _get(quantity, "code") or _get(quantity, "unit")
             supply = _lasts(_get(quantity, "value"), unit, found.strength, dose)
@@ -284,12 +288,8 @@ class MedicationReader:
             not_taken=r.doNotPerform is True and not draft,
             # A draft that puts the order on hold stops it for now.
             stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
-            stop_reason=_text(r.statusReason),
-            replaces=tuple(
-                _tail(x.reference)
-                for x in (r.priorPrescription, *((r.basedOn or ()) if r.intent in CARRIED_OUT else ()))
-                if x is not None and x.reference
-            ),
+            stop_reason=_text(r.statusReason) if r.statusReason is not None else "",
+            replaces=_replaced(r) if r.priorPrescription is not None or r.basedOn else (),
             selected=selected,
             setting=_setting(r.category) if r.category is not None else "",
         )
@@ -405,7 +405,7 @@ class MedicationReader:
     ) -> tuple[Moment | None, Moment | None]:
         """When an order runs: bounds of its timing, else from its authoring on."""
         authored = self._read(r.authoredOn, ref, "authoredOn", source)
-        if not any(sig.bounds):
+        if not sig.is_bounded:
             return authored, None
         starts = [m for bound in sig.bounds if bound and (m := read_moment(bound[0], self.zone)) is not None]
         ends = [read_moment(bound[1], self.zone) if bound else None for bound in sig.bounds]
@@ -422,6 +422,14 @@ def _nothing_given(a: MedicationAdministration) -> bool:
 
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
+
+
+def _replaced(r: MedicationRequest) -> tuple[str, ...]:
+    """Orders that this one replaces or carries out."""
+    carried_out = (r.basedOn or ()) if r.intent in CARRIED_OUT else ()
+    return tuple(
+        _tail(x.reference) for x in (r.priorPrescription, *carried_out) if x is not None and x.reference
+    )
 
 
 def _tail(reference: str | None) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from service.alerts.codes import (
     LOINC,
@@ -33,7 +34,7 @@ from service.fhir.resources import (
 from service.fhir.times import NO_YEARS, Moment, read_moment
 from service.fhir.units import agreed_conversion, split_text
 
-_STATUS: dict[str, ResultStatus] = {
+_STATUS: dict[str | None, ResultStatus] = {
     "final": "final",
     "amended": "corrected",
     "corrected": "corrected",
@@ -47,6 +48,33 @@ _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 #: Kinds for which the posture matters.
 _POSTURED = frozenset({"systolic", "diastolic"})
 _NOT_PLAIN = _RANGED | _POSTURED
+
+
+class _Plain(Struct, frozen=True):
+    """How a number with a unit becomes a value of its kind, and between which bounds it can be true."""
+
+    kind: str
+    factor: float
+    offset: float
+    least: float
+    most: float
+    #: As shown.
+    unit: str
+
+
+@lru_cache(maxsize=4096)
+def _plain(loinc: str, unit: str | None, code: str | None) -> _Plain | None:
+    """None for a code or a unit that asks for care. A laboratory sends few codes and units, again and again."""
+    kind = kinds_by_loinc().get(loinc)
+    if kind is None or kind.id in _NOT_PLAIN or kind.plausible_max is None:
+        return None
+    conversion = agreed_conversion(kind.dimension, code or "", unit or "")
+    if isinstance(conversion, str):
+        return None
+    shown = unit or code or ""
+    return _Plain(
+        kind.id, conversion.factor, conversion.offset, kind.plausible_min, kind.plausible_max, shown
+    )
 
 
 def _specimen(o: Observation) -> str:
@@ -80,8 +108,9 @@ class ObservationReader:
         self._groups: dict[str, str] = {}
         self._by_loinc = kinds_by_loinc()
 
-    def read(self, resources: Iterable[Resource], source: str) -> None:
-        """Read every Observation among the resources."""
+    def read(self, resources: Iterable[Resource], source: str) -> list[Resource]:
+        """Read every Observation among the resources; returns what is none."""
+        others: list[Resource] = []
         observations: list[Observation] = []
         contained: list[Observation] = []
         for resource in resources:
@@ -94,6 +123,7 @@ class ObservationReader:
                 for member in resource.result or ():
                     self._groups[_tail(member.reference)] = f"DiagnosticReport/{resource.id}"
             else:
+                others.append(resource)
                 continue
             if len(resource.contained):
                 contained += self._contained(resource, source)
@@ -102,6 +132,7 @@ class ObservationReader:
                 self._read(observation, source)
         for observation in contained:
             self._read(observation, source)
+        return others
 
     def _contained(self, holder: Observation | DiagnosticReport, source: str) -> list[Observation]:
         """Results inside a report or a panel, with the holder's time where they have none of their own."""
@@ -146,47 +177,40 @@ class ObservationReader:
         ):
             return False
         coding = concept.coding[0]
-        kind = self._by_loinc.get(coding.code) if coding.code is not None and coding.system == LOINC else None
-        if kind is None or kind.id in _NOT_PLAIN or kind.plausible_max is None:
+        if coding.system != LOINC or coding.code is None:
             return False
-        value, status = quantity.value, _STATUS.get(o.status or "")
+        plain = _plain(coding.code, quantity.unit, quantity.code)
+        value, status = quantity.value, _STATUS.get(o.status)
         if (
-            status is None
+            plain is None
+            or status is None
             or quantity.comparator is not None
             or o.id is None
-            or value is None
+            or (type(value) is not float and type(value) is not int)
             or len(text) < 20
         ):
             return False
-        unit, code = quantity.unit or "", quantity.code or ""
-        conversion = agreed_conversion(kind.dimension, code, unit)
-        if isinstance(conversion, str) or not isinstance(value, int | float):
-            return False
-        converted = value * conversion.factor + conversion.offset
+        converted = value * plain.factor + plain.offset
         try:
             at = datetime.fromisoformat(text)
         except ValueError:
             return False
-        if (
-            not kind.plausible_min <= converted <= kind.plausible_max
-            or at.tzinfo is None
-            or at.year in NO_YEARS
-        ):
+        if not plain.least <= converted <= plain.most or at.tzinfo is None or at.year in NO_YEARS:
             return False
         reference = "Observation/" + o.id
         specimen = _specimen(o) if o.specimen is not None else ""
         if self._groups:
             specimen = self._groups.get(reference, specimen)
-        kept = self.measurements.get(kind.id)
+        kept = self.measurements.get(plain.kind)
         if kept is None:
-            kept = self.measurements[kind.id] = []
+            kept = self.measurements[plain.kind] = []
         kept.append(
             Measurement(
-                kind.id,
+                plain.kind,
                 round(converted, 6),
                 at,
                 reference,
-                f"{value:g} {unit or code}",
+                f"{value:g} {plain.unit}",
                 False,
                 "",
                 status,

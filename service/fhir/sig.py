@@ -26,6 +26,8 @@ class Sig(Struct, frozen=True):
     route: str = ""
     #: boundsPeriod of every line, as sent: (start, end); None for a line without.
     bounds: tuple[tuple[Any, Any] | None, ...] = ()
+    #: Any line has a boundsPeriod.
+    is_bounded: bool = False
 
 
 def _get(value: Any, key: str) -> Any:
@@ -60,7 +62,7 @@ def _sig(content: bytes) -> Sig:
         else None
         for line in lines
     )
-    return Sig(lines, _route(lines), bounds)
+    return Sig(lines, _route(lines), bounds, any(bounds))
 
 
 @lru_cache(maxsize=_REMEMBERED)

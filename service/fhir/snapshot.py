@@ -34,7 +34,6 @@ from service.fhir.resources import (
     MedicationDispense,
     MedicationRequest,
     MedicationStatement,
-    Observation,
     Patient,
     Reference,
     Resource,
@@ -120,10 +119,8 @@ class _Builder:
         if not resources:
             return
         believed = of_patient(resources, self.patient_id, source, self.problems)
-        self.observations.read(believed, source)
-        for index, resource in enumerate(believed):
-            if type(resource) is not Observation:
-                self._take_one(resource, source, index)
+        for index, resource in enumerate(self.observations.read(believed, source)):
+            self._take_one(resource, source, index)
 
     def _take_one(self, r: Resource, source: str, index: int) -> None:
         reader = self.medication_reader
