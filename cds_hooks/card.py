@@ -17,7 +17,7 @@ _TOPIC = re.compile(r"^[A-Za-z0-9-]{1,100}$")
 _ABSOLUTE = re.compile(r"^https?://[^\s]+$")
 
 
-class Wire(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Wire(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Base of what is sent: members that have no value are left out."""
 
 
@@ -46,7 +46,7 @@ class Source(Wire, frozen=True, kw_only=True):
             raise ValueError("source.topic.code must be alphanumeric with hyphens, at most 100 characters")
 
 
-class Action(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Action(Wire, frozen=True, kw_only=True):
     """One change to the orders. ``resource`` for create and update, ``resourceId`` for delete."""
 
     type: Literal["create", "update", "delete"]
@@ -76,7 +76,7 @@ class Suggestion(Wire, frozen=True, kw_only=True):
             raise ValueError("suggestion.label is required")
 
 
-class Link(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Link(Wire, frozen=True, kw_only=True):
     """A link to a page (absolute) or an app (smart)."""
 
     label: str

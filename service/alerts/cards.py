@@ -34,7 +34,7 @@ _URGENT_FIRST = (
 _URGENCY = {code: rank for rank, code in enumerate(_URGENT_FIRST)}
 
 
-class CardText(Struct, frozen=True):
+class CardText(Struct, frozen=True, gc=False):
     """One card, without the envelope of the protocol."""
 
     code: str

@@ -27,7 +27,7 @@ _STATUS_RANK = {"corrected": 0, "final": 1, "preliminary": 2}
 _JUST_BELOW = 1 - 1e-9
 
 
-class Series(Struct, frozen=True):
+class Series(Struct, frozen=True, gc=False):
     """Results of one kind, the one that counts first."""
 
     #: Final and corrected results, newest first; of one day the one that counts comes first.

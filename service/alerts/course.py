@@ -34,7 +34,7 @@ _DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", "
 _NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown", "on-hold", "stopped"})
 
 
-class Span(Struct, frozen=True):
+class Span(Struct, frozen=True, gc=False):
     """Time during which the patient is taken to have had clozapine, according to one record."""
 
     start: datetime | None
@@ -42,7 +42,7 @@ class Span(Struct, frozen=True):
     ref: str
 
 
-class Break(Struct, frozen=True):
+class Break(Struct, frozen=True, gc=False):
     """Time without clozapine inside or before the present course."""
 
     start: datetime
@@ -54,7 +54,7 @@ class Break(Struct, frozen=True):
         return (self.end - self.start).total_seconds() / 3600
 
 
-class Course(Struct, frozen=True):
+class Course(Struct, frozen=True, gc=False):
     """The present (or last) course. ``start`` None: no record tells when it began."""
 
     start: datetime | None = None

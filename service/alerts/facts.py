@@ -62,7 +62,7 @@ class Measurement(Struct, frozen=True, gc=False):
     qualifier: str = ""
 
 
-class UnusableResult(Struct, frozen=True):
+class UnusableResult(Struct, frozen=True, gc=False):
     """A result that exists but cannot be used, and why (clinical.md 3.1, 3.2): it is shown, never guessed."""
 
     kind: str
@@ -73,7 +73,7 @@ class UnusableResult(Struct, frozen=True):
     date_only: bool = False
 
 
-class CodedResult(Struct, frozen=True):
+class CodedResult(Struct, frozen=True, gc=False):
     """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation."""
 
     kind: str
@@ -92,7 +92,7 @@ class DoseStep(Struct, frozen=True, gc=False):
     mg_per_day: float
 
 
-class Dose(Struct, frozen=True):
+class Dose(Struct, frozen=True, gc=False):
     """What an order says of the dose (clinical.md 3.5). ``mg_per_day`` None = unreadable, with ``unreadable`` saying why.
 
     For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1; for doses further apart than a
@@ -117,7 +117,7 @@ class Dose(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class Medication(Struct, frozen=True):
+class Medication(Struct, frozen=True, gc=False):
     """One medication record: a draft, an order, a statement, a dispense or an administration.
 
     ``drugs`` are ids of ``knowledge/drugs*.toml`` (every ingredient that was recognised); empty = not recognised.
@@ -158,7 +158,7 @@ class Medication(Struct, frozen=True):
     setting: str = ""
 
 
-class TestOrder(Struct, frozen=True):
+class TestOrder(Struct, frozen=True, gc=False):
     """An order for a test (drafted in this session, or active): satisfies the suggestion to order it (cds-hooks.md R5a)."""
 
     ref: str
@@ -167,7 +167,7 @@ class TestOrder(Struct, frozen=True):
     draft: bool = True
 
 
-class Problem(Struct, frozen=True):
+class Problem(Struct, frozen=True, gc=False):
     """A Condition, classified by ``knowledge/conditions.toml`` into ``kinds``."""
 
     ref: str
@@ -185,7 +185,7 @@ class Problem(Struct, frozen=True):
     of_encounter: bool = False
 
 
-class Allergy(Struct, frozen=True):
+class Allergy(Struct, frozen=True, gc=False):
     """An AllergyIntolerance with the drugs it names."""
 
     ref: str
@@ -196,7 +196,7 @@ class Allergy(Struct, frozen=True):
     reaction: str = ""
 
 
-class ReadProblem(Struct, frozen=True):
+class ReadProblem(Struct, frozen=True, gc=False):
     """A resource (or a part of one) that could not be read, or was left out, and why. Never contains patient data beyond the reference."""
 
     source: str
@@ -206,7 +206,7 @@ class ReadProblem(Struct, frozen=True):
     matters: bool = True
 
 
-class ClinicianFlag(Struct, frozen=True):
+class ClinicianFlag(Struct, frozen=True, gc=False):
     """A statement of a clinician kept in the registry: benign ethnic neutropenia, or an agreed deviation.
 
     Args:
@@ -230,7 +230,7 @@ class ClinicianFlag(Struct, frozen=True):
         return self.at <= as_of and (self.expires is None or as_of < self.expires)
 
 
-class PatientSnapshot(Struct, frozen=True, kw_only=True):
+class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     """Everything the rules may know about one patient at one moment."""
 
     patient_id: str

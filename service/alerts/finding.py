@@ -16,7 +16,7 @@ def worst(*severities: Severity) -> Severity:
     return max(severities, key=SEVERITY_RANK.__getitem__)
 
 
-class Citation(Struct, frozen=True):
+class Citation(Struct, frozen=True, gc=False):
     """Where a rule or a number comes from: document, section, address, and whether a primary text confirmed it."""
 
     label: str
@@ -29,7 +29,7 @@ class Citation(Struct, frozen=True):
         return text if self.confirmed else f"{text} (not confirmed against the primary text)"
 
 
-class Evidence(Struct, frozen=True):
+class Evidence(Struct, frozen=True, gc=False):
     """One fact behind a finding: the resource, what it says (Markdown-safe) and when."""
 
     ref: str
@@ -41,7 +41,7 @@ class Evidence(Struct, frozen=True):
 # What may be offered. An offer names the intention; ``service.fhir.build`` turns it into a FHIR resource.
 
 
-class OrderTest(Struct, frozen=True, tag=True):
+class OrderTest(Struct, frozen=True, tag=True, gc=False):
     """Order a test; ``test`` is an id of ``knowledge/tests.toml`` (``cbc-with-differential``, ``troponin``, ...)."""
 
     test: str
@@ -50,14 +50,14 @@ class OrderTest(Struct, frozen=True, tag=True):
     reason: str = ""
 
 
-class RemoveDraft(Struct, frozen=True, tag=True):
+class RemoveDraft(Struct, frozen=True, tag=True, gc=False):
     """Delete a draft order of this session."""
 
     ref: str
     label: str
 
 
-class ChangeDose(Struct, frozen=True, tag=True):
+class ChangeDose(Struct, frozen=True, tag=True, gc=False):
     """Replace the dose of a draft order by ``mg_per_day`` mg, in ``doses_per_day`` doses (1 when None)."""
 
     ref: str
@@ -66,7 +66,7 @@ class ChangeDose(Struct, frozen=True, tag=True):
     doses_per_day: int = 1
 
 
-class ReferTo(Struct, frozen=True, tag=True):
+class ReferTo(Struct, frozen=True, tag=True, gc=False):
     """Refer to (consult) a service; ``specialty`` is an id of ``knowledge/tests.toml`` ``[referral]``."""
 
     specialty: str
@@ -74,7 +74,7 @@ class ReferTo(Struct, frozen=True, tag=True):
     reason: str = ""
 
 
-class NotifyTeam(Struct, frozen=True, tag=True):
+class NotifyTeam(Struct, frozen=True, tag=True, gc=False):
     """A Task for the monitoring team."""
 
     task: str
@@ -84,7 +84,7 @@ class NotifyTeam(Struct, frozen=True, tag=True):
 Offer = OrderTest | RemoveDraft | ChangeDose | ReferTo | NotifyTeam
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class Finding(Struct, frozen=True, kw_only=True, gc=False):
     """One thing that is unsafe, due, or unknown.
 
     All text is already safe: record text in it went through ``wording.safe`` (Markdown) or ``wording.plain`` (summary).

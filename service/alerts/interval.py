@@ -20,7 +20,7 @@ def _every_days(phase: SchedulePhase) -> int:
     return phase.every_days
 
 
-class Interval(Struct, frozen=True):
+class Interval(Struct, frozen=True, gc=False):
     """The sampling interval that applies today, and why."""
 
     days: int
@@ -56,7 +56,7 @@ class Interval(Struct, frozen=True):
         return min(nearest.due_soon_days, self.phase.due_soon_days)
 
 
-class Episode(Struct, frozen=True):
+class Episode(Struct, frozen=True, gc=False):
     """The latest run of abnormal counts of the course that has ended: its worst band and the counts after it."""
 
     band: Band

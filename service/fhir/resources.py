@@ -1,7 +1,7 @@
 """Inbound FHIR R4, leniently: Structs that name only the elements the rules need.
 
 Elements that clients are known to send in odd shapes are typed ``Any`` and read with care where they are used, so that one odd
-element costs itself and not the resource.
+element costs itself and not the resource. None of them can refer to itself, so the garbage collector need not look at them (``gc=False``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Coding(Struct, gc=False):
     display: str | None = None
 
 
-class CodeableConcept(Struct):
+class CodeableConcept(Struct, gc=False):
     """FHIR CodeableConcept."""
 
     coding: list[Coding] | None = None
@@ -50,7 +50,7 @@ class Period(Struct, gc=False):
     end: str | None = None
 
 
-class Component(Struct):
+class Component(Struct, gc=False):
     """Observation.component."""
 
     code: CodeableConcept | None = None
@@ -60,7 +60,7 @@ class Component(Struct):
     referenceRange: Raw = Raw(b"")
 
 
-class Resource(Struct, tag_field="resourceType"):
+class Resource(Struct, tag_field="resourceType", gc=False):
     """Base of everything read."""
 
     id: str | None = None
@@ -148,7 +148,7 @@ class ServiceRequest(Resource, tag="ServiceRequest"):
     code: CodeableConcept | None = None
 
 
-class MedicationIngredient(Struct):
+class MedicationIngredient(Struct, gc=False):
     """Medication.ingredient."""
 
     itemCodeableConcept: CodeableConcept | None = None
@@ -251,27 +251,20 @@ AnyResource = (
 )
 
 
-class Link(Struct):
+class Link(Struct, gc=False):
     """Bundle.link."""
 
     relation: str | None = None
     url: str | None = None
 
 
-class Search(Struct):
-    """Bundle.entry.search."""
-
-    mode: str | None = None
-
-
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """Bundle.entry with its resource decoded."""
 
     resource: AnyResource | None = None
-    search: Search | None = None
 
 
-class Bundle(Struct, tag_field="resourceType", tag="Bundle"):
+class Bundle(Struct, tag_field="resourceType", tag="Bundle", gc=False):
     """A Bundle whose entries are all sound: the fast way."""
 
     entry: list[Entry] | None = None
