@@ -23,7 +23,9 @@ log = logging.getLogger("service.registry")
 
 #: Calls kept in memory while the database is slow or away; beyond that new ones are dropped and counted.
 _CAPACITY = 50_000
-_BATCH = 500
+#: Calls of one transaction.
+_BATCH = 2_000
+#: Between two of them: many calls together cost far less than a few, and the calls being answered pay for it.
 _PAUSE_SECONDS = 0.5
 #: The database is away, busy or not yet upgraded: what waits is written later. Anything else lies in a record.
 _AWAY = (OperationalError, InterfaceError, ProgrammingError, NoConnection)
@@ -79,6 +81,9 @@ class Recorder:
         self._patients: _Patients = {}
         self._patients_lock = threading.Lock()
         self._closing = threading.Event()
+        self._wake = threading.Event()
+        #: Calls that have left the queue, ever; changed and waited for under ``_written``.
+        self._left = 0
         self._written = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -97,27 +102,36 @@ class Recorder:
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything queued so far is written; False when it takes longer than ``timeout`` seconds."""
         with self._written:
-            return self._written.wait_for(lambda: not self._queue and not self._patients, timeout)
+            until = self._left + len(self._queue)
+            self._wake.set()
+            return self._written.wait_for(lambda: self._left >= until, timeout)
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop."""
         self._closing.set()
+        self._wake.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
         while True:
-            closing = self._closing.wait(_PAUSE_SECONDS)
+            self._wake.wait(_PAUSE_SECONDS)
+            self._wake.clear()
+            closing = self._closing.is_set()
             while self._queue or self._patients:
-                if not self._write() and closing:
+                written = self._write()
+                if closing and not written:
                     log.error("the database is away at shutdown: %d records are lost", len(self._queue))
                     return
+                if not closing and (not written or len(self._queue) < _BATCH):
+                    break  # what came in meanwhile waits for the next time
             if closing:
                 return
 
     def _write(self) -> bool:
         """Write one batch; the queue keeps it until the database has it."""
-        size = min(len(self._queue), _BATCH)
-        batch = [self._queue[i] for i in range(size)]
+        batch = list(self._queue)[:_BATCH]
+        size = len(batch)
+        # After the calls: what the batch's own calls tell is among them.
         with self._patients_lock:
             patients = dict(self._patients)
         try:
@@ -135,13 +149,13 @@ class Recorder:
 
     def _write_each(self, size: int, patients: _Patients) -> bool:
         try:
+            for key, known in patients.items():
+                self._tried(lambda c, one={key: known}: self._remember(c, one), "a patient")  # type: ignore[misc]
+                self._done(0, {key: known})
             for _ in range(size):
                 if not self._tried(lambda c, call=self._queue[0]: _insert(c, [call]), "a call"):  # type: ignore[misc]
                     self._on_drop(1)
                 self._done(1, {})
-            for key, known in patients.items():
-                self._tried(lambda c, one={key: known}: self._remember(c, one), "a patient")  # type: ignore[misc]
-                self._done(0, {key: known})
         except _AWAY as error:
             return self._later(error)
         return True
@@ -168,6 +182,7 @@ class Recorder:
         with self._written:
             for _ in range(size):
                 self._queue.popleft()
+            self._left += size
             with self._patients_lock:
                 for key, known in patients.items():
                     if self._patients.get(key) is known:  # no later call has told more since
