@@ -25,6 +25,9 @@ SITUATIONS = frozenset(
         "continuing",
         "taking",
         "stopped",  # the course has ended
+        "last-dose-known",
+        "supply-ordered",  # a clozapine draft says for how many days
+        "no-anc",  # no usable ANC is on record
         "visit",  # no order is being placed
         "other-order",  # an order is being placed, but none of clozapine
         "wbc-judged",  # the policy judges the white cell count
@@ -65,24 +68,35 @@ def needs_of(rule: Rule) -> tuple[frozenset[str], ...]:
 
 def situation_of(case: Case) -> frozenset[str]:
     """What the case is about, in the words of ``@when``."""
-    words = [*case.present]
-    snapshot = case.snapshot
+    return frozenset((*case.present, *_words(case)))
+
+
+def _words(case: Case) -> list[str]:
+    """The situations of a case, always in the same order."""
+    words: list[str] = []
+    snapshot, course = case.snapshot, case.course
     if case.clozapine_drafts:
         words.append("drafted")
         if case.starting:
             words.append("starting")
+        if any(d.days_supply for d in case.clozapine_drafts):
+            words.append("supply-ordered")
     if case.stop_drafts:
         words.append("stop-drafted")
     if case.on_clozapine:
         words.append("taking")
     if case.continuing:
         words.append("continuing")
-    if case.course.stopped_at is not None:
+    if course.stopped_at is not None:
         words.append("stopped")
+    if course.last_dose is not None:
+        words.append("last-dose-known")
     if not case.is_order_hook:
         words.append("visit")
     elif not case.clozapine_drafts and not case.stop_drafts:
         words.append("other-order")
+    if case.anc.newest is None:
+        words.append("no-anc")
     if case.uses_wbc:
         words.append("wbc-judged")
     if snapshot.pathway:
@@ -93,7 +107,7 @@ def situation_of(case: Case) -> frozenset[str]:
         words.append("allergies")
     if snapshot.coded:
         words.append("coded")
-    return frozenset(words)
+    return words
 
 
 class RuleBook:
@@ -102,20 +116,20 @@ class RuleBook:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self._everything = tuple((rule, False) for rule in self.rules)
-        self._asked: dict[frozenset[str], tuple[tuple[Rule, bool], ...]] = {}
+        self._asked: dict[tuple[object, ...], tuple[tuple[Rule, bool], ...]] = {}
 
     def asked(self, case: Case) -> tuple[tuple[Rule, bool], ...]:
         """(rule, whether only what is critical counts) of the rules that may have something to say."""
         try:
-            situation = situation_of(case)
+            key = (case.present, *_words(case))
         except Exception:
             # What is wrong with the case is each rule's to meet: none of them stays silent for it.
             return self._everything
-        found = self._asked.get(situation)
+        found = self._asked.get(key)
         if found is None:
             if len(self._asked) >= _REMEMBERED:
                 self._asked.clear()
-            found = self._asked[situation] = self._select(situation)
+            found = self._asked[key] = self._select(situation_of(case))
         return found
 
     def _select(self, situation: frozenset[str]) -> tuple[tuple[Rule, bool], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -58,17 +58,19 @@ class Case:
         self.snapshot = snapshot
         self.policy = policy
         self.as_of = as_of.astimezone(snapshot.zone)
+        #: Date of the question in the site's time zone.
+        self.today = self.as_of.date()
         self.hook = snapshot.hook
+        #: Orders are being selected, signed, verified or refilled.
+        self.is_order_hook = snapshot.hook in ORDER_HOOKS
+        #: The policy judges the white cell count beside the ANC.
+        self.uses_wbc = policy.uses_wbc
+        self._series: dict[str, Series] = {}
         self._worst_new: dict[tuple[str, bool], Measurement] = {}
         #: Since when other drugs are taken, as far as a rule has asked (``rules.together``).
         self.taken_since: dict[str, datetime | None] = {}
 
     # -- time -----------------------------------------------------------------------------------------------
-
-    @lazy
-    def today(self) -> date:
-        """Date of the question in the site's time zone."""
-        return self.as_of.date()
 
     def days_since(self, at: datetime) -> int:
         """Whole calendar days from ``at`` to today, in the site's time zone."""
@@ -77,11 +79,6 @@ class Case:
     def hours_since(self, at: datetime) -> float:
         """Hours from ``at`` to the moment of the question."""
         return (self.as_of - at).total_seconds() / 3600
-
-    @lazy
-    def is_order_hook(self) -> bool:
-        """Orders are being selected, signed, verified or refilled."""
-        return self.hook in ORDER_HOOKS
 
     # -- medications ------------------------------------------------------------------------------------------
 
@@ -372,10 +369,6 @@ class Case:
         return anc_series(self.snapshot.measurements, self.as_of, self.snapshot.unusable)
 
     @lazy
-    def _series(self) -> dict[str, Series]:
-        return {}
-
-    @lazy
     def present(self) -> frozenset[str]:
         """Kinds of which the record holds anything, usable or not."""
         return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
@@ -383,11 +376,6 @@ class Case:
     def has_any(self, kinds: Iterable[str]) -> bool:
         """A quick look: False when the record holds nothing of the kinds, usable or not; an ANC that is only calculated does not count."""
         return not self.present.isdisjoint(kinds)
-
-    @lazy
-    def uses_wbc(self) -> bool:
-        """The policy judges the white cell count beside the ANC."""
-        return self.policy.uses_wbc
 
     def results(self, kind: str) -> Series:
         """The series of one kind (the ANC with the calculated values)."""

@@ -55,6 +55,7 @@ def _cited(case: Case) -> Citation:
     return case.policy.cite(case.interval.cited or case.policy.schedule[0])
 
 
+@when("no-anc")
 @when("starting", "continuing")
 def anc_missing(case: Case) -> Iterator[Finding]:
     """No usable ANC at all."""

@@ -58,6 +58,7 @@ def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
     return max(rounded, _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
 
 
+@when("last-dose-known")
 @when("drafted", "taking")
 def missed_dose(case: Case) -> Iterator[Finding]:
     """The gap since the last dose reaches a tier and the dose is above that tier's."""
@@ -203,6 +204,7 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("last-dose-known")
 @when("drafted")
 def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
     """A shorter break that some protocols answer with weekly counts for some weeks."""

@@ -55,7 +55,7 @@ def _allowed_days(case: Case) -> tuple[int, str]:
     return days, f"a blood count is due every {w.days(interval.days)}"
 
 
-@when("drafted")
+@when("supply-ordered")
 def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
     """More days' supply are ordered than the monitoring interval (or the next blood count) allows."""
     if not any(d.days_supply for d in case.clozapine_drafts):
