@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from service.alerts.finding import Finding
+from service.ops.tally import Tally, Timings
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
@@ -17,25 +18,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "clozapine_cds_requests",
-            "Calls by service and HTTP status.",
-            ["service", "status"],
-            registry=self.registry,
+        self._requests = Tally(
+            "clozapine_cds_requests", "Calls by service and HTTP status.", ["service", "status"]
         )
-        self._seconds = Histogram(
-            "clozapine_cds_request_seconds",
-            "Time to answer, by service.",
-            ["service"],
-            buckets=_BUCKETS,
-            registry=self.registry,
+        self._seconds = Timings(
+            "clozapine_cds_request_seconds", "Time to answer, by service.", "service", _BUCKETS
         )
-        self._findings = Counter(
-            "clozapine_cds_findings",
-            "Findings by code and severity.",
-            ["code", "severity"],
-            registry=self.registry,
+        self._findings = Tally(
+            "clozapine_cds_findings", "Findings by code and severity.", ["code", "severity"]
         )
+        self._cards = Tally(
+            "clozapine_cds_cards", "Cards shown, by finding, site and hook.", ["code", "site", "hook"]
+        )
+        for counted in (self._requests, self._seconds, self._findings, self._cards):
+            self.registry.register(counted)
         self._faults = Counter(
             "clozapine_cds_rule_faults",
             "Rules that failed, by rule and exception.",
@@ -70,12 +66,6 @@ class Metrics:
         self.dropped = Counter(
             "clozapine_cds_records_dropped", "Calls that could not be recorded.", registry=self.registry
         )
-        self._cards = Counter(
-            "clozapine_cds_cards",
-            "Cards shown, by finding, site and hook.",
-            ["code", "site", "hook"],
-            registry=self.registry,
-        )
         self._answers = Counter(
             "clozapine_cds_card_answers",
             "What became of cards, by finding, site, hook and coded reason.",
@@ -89,7 +79,6 @@ class Metrics:
             buckets=(1, 5, 15, 60, 300, 3600, 86_400),
             registry=self.registry,
         )
-        self._card_children: dict[tuple[str, str, str], Counter] = {}
         self._alerts = Counter(
             "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
         )
@@ -97,30 +86,16 @@ class Metrics:
         self._outbox = Counter(
             "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
         )
-        self._request_children: dict[tuple[str, int], Counter] = {}
-        self._seconds_children: dict[str, Histogram] = {}
-        self._finding_children: dict[tuple[str, str], Counter] = {}
 
     def request(self, service: str, status: int, seconds: float) -> None:
         """Count one call."""
-        key = (service, status)
-        counter = self._request_children.get(key)
-        if counter is None:
-            counter = self._request_children[key] = self._requests.labels(service, str(status))
-        counter.inc()
-        histogram = self._seconds_children.get(service)
-        if histogram is None:
-            histogram = self._seconds_children[service] = self._seconds.labels(service)
-        histogram.observe(seconds)
+        self._requests.count(service, str(status))
+        self._seconds.observe(service, seconds)
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """Count findings."""
         for finding in findings:
-            key = (finding.code, finding.severity)
-            counter = self._finding_children.get(key)
-            if counter is None:
-                counter = self._finding_children[key] = self._findings.labels(*key)
-            counter.inc()
+            self._findings.count(finding.code, finding.severity)
 
     def rule_fault(self, rule: str, fault: Exception) -> None:
         """Count a rule that failed."""
@@ -136,11 +111,7 @@ class Metrics:
 
     def card(self, code: str, site: str, hook: str) -> None:
         """Count one card shown."""
-        key = (code, site, hook)
-        counter = self._card_children.get(key)
-        if counter is None:
-            counter = self._card_children[key] = self._cards.labels(*key)
-        counter.inc()
+        self._cards.count(code, site, hook)
 
     def card_answered(
         self, code: str, site: str, hook: str, outcome: str, reason: str, seconds: float | None

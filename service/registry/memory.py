@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +23,10 @@ from service.registry.tables import ServiceSecret
 
 log = logging.getLogger("service.registry")
 _PAUSE_SECONDS = 5.0
+
+
+#: An EHR asks several times about the patient whose chart is open.
+_remembered_key = lru_cache(maxsize=1024)(patient_key)
 
 
 class Memory:
@@ -55,7 +60,7 @@ class Memory:
         """The keyed hash by which a patient of a site is known outside the registry; empty while the key is unknown."""
         if not self._key:
             return ""
-        return patient_key(self._key, site, patient_id)
+        return _remembered_key(self._key, site, patient_id)
 
     def silences(self, patient_key: str) -> tuple[Silence, ...]:
         """Overrides in force for a patient."""
