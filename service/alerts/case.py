@@ -85,12 +85,12 @@ class Case:
     @lazy
     def drafts(self) -> tuple[Medication, ...]:
         """Orders of this call that the question is about (order-select: the selected ones)."""
-        return tuple(d for d in self.snapshot.drafts if d.selected)
+        return tuple([d for d in self.snapshot.drafts if d.selected])
 
     @lazy
     def clozapine_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that start or continue clozapine."""
-        return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and not d.stops)
+        return tuple([d for d in self.drafts if CLOZAPINE in d.drugs and not d.stops])
 
     @lazy
     def clozapine_in_session(self) -> tuple[Medication, ...]:
@@ -102,7 +102,7 @@ class Case:
     @lazy
     def stop_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that stop clozapine."""
-        return tuple(d for d in self.drafts if CLOZAPINE in d.drugs and d.stops)
+        return tuple([d for d in self.drafts if CLOZAPINE in d.drugs and d.stops])
 
     @lazy
     def stopping(self) -> bool:
@@ -122,12 +122,14 @@ class Case:
         An order that is changed, held or signed again in this call shows what was taken so far, if it is older than today; one of today may be
         the draft itself, stored before it is signed.
         """
+        found = [m for m in self.snapshot.medications if CLOZAPINE in m.drugs]
         anew = {d.ref for d in self.snapshot.drafts if not d.stops}
+        if anew.isdisjoint([m.ref for m in found]):
+            return tuple(found)
         return tuple(
             m
-            for m in self.snapshot.medications
-            if CLOZAPINE in m.drugs
-            and (m.ref not in anew or (m.start is not None and self.snapshot.day(m.start) < self.today))
+            for m in found
+            if m.ref not in anew or (m.start is not None and self.snapshot.day(m.start) < self.today)
         )
 
     @lazy
@@ -316,7 +318,7 @@ class Case:
     @lazy
     def other_drafts(self) -> tuple[Medication, ...]:
         """Selected orders of other drugs that start or continue them."""
-        return tuple(d for d in self.drafts if CLOZAPINE not in d.drugs and not d.stops)
+        return tuple([d for d in self.drafts if CLOZAPINE not in d.drugs and not d.stops])
 
     @lazy
     def other_current(self) -> tuple[Medication, ...]:
@@ -371,6 +373,8 @@ class Case:
     @lazy
     def present(self) -> frozenset[str]:
         """Kinds of which the record holds anything, usable or not."""
+        if not self.snapshot.unusable:
+            return frozenset(self.snapshot.measurements)
         return frozenset((*self.snapshot.measurements, *(u.kind for u in self.snapshot.unusable)))
 
     def has_any(self, kinds: Iterable[str]) -> bool:

@@ -157,13 +157,21 @@ _AT = attrgetter("at")
 
 def _plain_order(measurements: Sequence[Measurement], limit: datetime) -> tuple[Measurement, ...] | None:
     """The order of results that need no decision: all final, each with a time of its own, none from the future. Else None."""
+    newer: datetime | None = None
+    in_order = True
     for m in measurements:
-        if m.status != "final" or m.date_only or m.at is None or m.at > limit:
+        at = m.at
+        if m.status != "final" or m.date_only or at is None or at > limit:
             return None
-    ordered = sorted(measurements, key=_AT, reverse=True)
-    for newer, older in pairwise(ordered):
-        if newer.at == older.at:
-            return None
+        if newer is not None and at >= newer:
+            in_order = False
+        newer = at
+    ordered = measurements
+    if not in_order:  # most clients send the newest first
+        ordered = sorted(measurements, key=_AT, reverse=True)
+        for one, next_one in pairwise(ordered):
+            if one.at == next_one.at:
+                return None
     if len({m.ref for m in ordered}) != len(ordered):
         return None
     return tuple(ordered)
@@ -304,14 +312,15 @@ def _neutrophil_share(
 
 
 def anc_series(
-    measurements: dict[str, tuple[Measurement, ...]], as_of: datetime, unusable: Iterable[UnusableResult] = ()
+    measurements: dict[str, tuple[Measurement, ...]], as_of: datetime, unusable: Sequence[UnusableResult] = ()
 ) -> Series:
     """The ANC that counts: direct before calculated of the same sample, results that contradict their WBC set aside."""
     direct = measurements.get("anc", ())
-    unusable = tuple(unusable)
-    refused = [u for u in unusable if u.kind == "anc"]
-    if len(refused) != len(unusable):
-        refused += _uncountable(measurements, unusable, direct)
+    refused: list[UnusableResult] = []
+    if unusable:
+        refused = [u for u in unusable if u.kind == "anc"]
+        if len(refused) != len(unusable):
+            refused += _uncountable(measurements, unusable, direct)
     white_cells = measurements.get("wbc", ())
     if not white_cells:
         return series_of(direct, as_of, refused)

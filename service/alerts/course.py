@@ -392,8 +392,11 @@ def course_of(
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
     """
     records = [r for r in records if r.status != "entered-in-error"]
-    if records and all(_runs_on(r, as_of) for r in records):
-        return _running(records, as_of)
+    for r in records:
+        if not _runs_on(r, as_of):
+            break
+    else:
+        return _running(records, as_of) if records else Course()
     return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts)
 
 

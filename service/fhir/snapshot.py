@@ -80,7 +80,7 @@ def of_patient(
     kept: list[Resource] = []
     own = f"Patient/{patient_id}"
     for resource in resources:
-        subject = getattr(resource, "subject", None)
+        subject: Reference | None = getattr(resource, "subject", None)
         if subject is not None and subject.reference == own:
             kept.append(resource)
             continue
