@@ -78,7 +78,7 @@ _strings = msgspec.json.Decoder(list[str])
 
 
 def _absent(raw: Raw) -> bool:
-    return len(raw) == 0 or bytes(raw) == b"null"
+    return len(raw) == 0 or (len(raw) == 4 and bytes(raw) == b"null")
 
 
 def _resource(raw: Raw, member: str, expected: str) -> Raw:
@@ -131,7 +131,7 @@ def read_context(raw: Raw, hook: Hook) -> Context:
             raise BadRequest(f"context.{name} must be a string.", f"context.{name}") from None
         if name == "patientId":
             values[name] = values[name].strip().removeprefix("Patient/")
-        if name in hook.required and not values[name].strip():
+        if not values[name].strip() and name in hook.required:
             raise BadRequest(f"context.{name} must not be empty.", f"context.{name}", "required")
         if "\0" in values[name]:
             raise BadRequest(f"context.{name} must not hold a NUL character.", f"context.{name}")

@@ -72,7 +72,7 @@ _string = msgspec.json.Decoder(str)
 
 
 def _given(raw: Raw) -> bool:
-    return len(raw) > 0 and bytes(raw) != b"null"
+    return len(raw) > 4 or (len(raw) > 0 and bytes(raw) != b"null")
 
 
 def _text(raw: Raw, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from msgspec import Struct
 
@@ -78,28 +78,31 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
     """The Markdown body of a card. ``remembered``: what was put in from the registry."""
     parts: list[str] = []
     if finding.why:
-        parts.append("**Why**\n\n" + "\n".join(f"- {line}" for line in finding.why))
-    says = [*finding.policy_says, f"Source: {citation_text(finding.citation)}"]
-    parts.append("**What the policy says**\n\n" + "\n".join(f"- {line}" for line in says if line))
+        parts.append(_section("Why", finding.why))
+    says = [line for line in finding.policy_says if line]
+    parts.append(_section("What the policy says", [*says, f"Source: {citation_text(finding.citation)}"]))
     if finding.suggested:
-        parts.append(
-            "**Suggested**\n\n" + "\n".join(f"{n}. {step}" for n, step in enumerate(finding.suggested, 1))
-        )
+        steps = "\n".join([f"{n}. {step}" for n, step in enumerate(finding.suggested, 1)])
+        parts.append(f"**Suggested**\n\n{steps}")
     if finding.unchecked:
-        parts.append(
-            "**What could not be checked**\n\n" + "\n".join(f"- {line}" for line in finding.unchecked)
-        )
+        parts.append(_section("What could not be checked", finding.unchecked))
     if remembered:
-        lines = "\n".join(f"- {w.safe(line)}" for line in remembered)
-        parts.append(f"**From this service's registry**\n\n{lines}")
+        parts.append(_section("From this service's registry", map(w.safe, remembered)))
     refs = [e.ref for e in finding.evidence if e.ref]
     if refs:
-        parts.append("**Evidence**\n\n" + "\n".join(f"- {w.safe(ref)}" for ref in dict.fromkeys(refs)))
+        parts.append(_section("Evidence", map(w.safe, dict.fromkeys(refs))))
     elif finding.missing:
-        parts.append(f"**Evidence**\n\n- Missing: {w.listed(finding.missing)}.")
+        parts.append(_section("Evidence", [f"Missing: {w.listed(finding.missing)}."]))
     return "\n\n".join(parts)
 
 
+def _section(title: str, lines: Iterable[str]) -> str:
+    """A heading and its bullets; there is at least one."""
+    points = "\n- ".join(lines)
+    return f"**{title}**\n\n- {points}"
+
+
+@lru_cache(maxsize=512)
 def citation_text(citation: Citation) -> str:
     """A citation in words, with a warning when the number was not confirmed against the primary text."""
     section = f"section {citation.section}" if citation.section[:1].isdigit() else citation.section
