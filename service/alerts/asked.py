@@ -28,6 +28,8 @@ SITUATIONS = frozenset(
         "last-dose-known",
         "supply-ordered",  # a clozapine draft says for how many days
         "no-anc",  # no usable ANC is on record
+        "abnormal-count",  # any ANC or WBC, or a preliminary one, may lie outside the normal band
+        "unusable-count",  # a count that the policy judges cannot be used
         "visit",  # no order is being placed
         "other-order",  # an order is being placed, but none of clozapine
         "wbc-judged",  # the policy judges the white cell count
@@ -97,6 +99,10 @@ def _words(case: Case) -> list[str]:
         words.append("other-order")
     if case.anc.newest is None:
         words.append("no-anc")
+    if case.any_abnormal_count:
+        words.append("abnormal-count")
+    if case.anc.unusable or (case.uses_wbc and case.results("wbc").unusable):
+        words.append("unusable-count")
     if case.uses_wbc:
         words.append("wbc-judged")
     if snapshot.pathway:

@@ -575,6 +575,13 @@ class Case:
         """Settled white cell counts outside the normal band; none where the policy does not judge them."""
         return self._abnormal(self.series("wbc"), self._wbc_bands) if self.uses_wbc else ()
 
+    @lazy
+    def any_abnormal_count(self) -> bool:
+        """False when every count on record lies in the normal band, and none is preliminary."""
+        if self.abnormal_anc or self.abnormal_wbc or not self.white_cells_suffice or self.anc.preliminary:
+            return True
+        return self.uses_wbc and bool(self.results("wbc").preliminary)
+
     def _abnormal(
         self, counts: tuple[Measurement, ...], bands: tuple[Band, ...]
     ) -> tuple[tuple[Measurement, Band], ...]:

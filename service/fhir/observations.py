@@ -48,6 +48,7 @@ _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 #: Kinds for which the posture matters.
 _POSTURED = frozenset({"systolic", "diastolic"})
 _NOT_PLAIN = _RANGED | _POSTURED
+_instant = datetime.fromisoformat
 
 
 class _Plain(Struct, frozen=True):
@@ -192,13 +193,15 @@ class ObservationReader:
             return False
         converted = value * plain.factor + plain.offset
         try:
-            at = datetime.fromisoformat(text)
+            at = _instant(text)
         except ValueError:
             return False
         if not plain.least <= converted <= plain.most or at.tzinfo is None or at.year in NO_YEARS:
             return False
         reference = "Observation/" + o.id
-        specimen = _specimen(o) if o.specimen is not None else ""
+        specimen = "" if o.specimen is None else o.specimen.reference or ""
+        if specimen.startswith("#"):
+            specimen = ""  # contained in the result: a name of its own only there
         if self._groups:
             specimen = self._groups.get(reference, specimen)
         kept = self.measurements.get(plain.kind)

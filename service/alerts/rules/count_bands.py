@@ -24,6 +24,7 @@ from service.alerts.rules.counting import (
 )
 
 
+@when("abnormal-count")
 @when(*RELEVANT, "visit")
 def count_band(case: Case) -> Iterator[Finding]:
     """The newest count lies in an abnormal band of the policy.

@@ -143,6 +143,7 @@ def _newer_unusable(case: Case, kind: str) -> list[UnusableResult]:
     ]
 
 
+@when("unusable-count")
 @when(*RELEVANT)
 def anc_unusable(case: Case) -> Iterator[Finding]:
     """A newer count exists that cannot be used: it is shown, not guessed."""
@@ -254,6 +255,7 @@ def _too_few_white_cells(case: Case) -> Measurement | None:
     return None
 
 
+@when("abnormal-count", "problems")
 @when("drafted")
 def rechallenge_caution(case: Case) -> Iterator[Finding]:
     """Clozapine is drafted in a patient with severe neutropenia or myocarditis in the record."""
