@@ -9,6 +9,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +20,7 @@ from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.errors import ProtocolError, operation_outcome
 from cds_hooks.feedback import Feedback, read_feedback
-from cds_hooks.limits import Limits, TookTooLong
+from cds_hooks.limits import Deadline, Limits
 from cds_hooks.request import HookRequest, envelope_reader, read_request
 
 log = logging.getLogger("cds_hooks")
@@ -49,13 +50,18 @@ class TooLarge(ProtocolError):
         )
 
 
+@lru_cache(maxsize=256)
+def _is_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.decode("latin-1").lower().partition(";")
+    charset = parameters.partition("charset=")[2].split(";")[0].strip(' "')
+    return media_type.strip() in _JSON_TYPES and (not charset or charset in _UTF8)
+
+
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
     for name, value in scope["headers"]:
         if name == b"content-type":
-            media_type, _, parameters = value.decode("latin-1").lower().partition(";")
-            charset = parameters.partition("charset=")[2].split(";")[0].strip(' "')
-            if media_type.strip() not in _JSON_TYPES or (charset and charset not in _UTF8):
+            if not _is_json(value):
                 raise ProtocolError(
                     415,
                     "Send the body as application/json in UTF-8.",
@@ -179,12 +185,8 @@ class Endpoint:
         """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
         principal = await self.authenticate(scope) if self.authenticate is not None else None
         self.limits.admit(principal)
-        with self.limits.gate:
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    return await self.answer(scope, receive, principal)
-            except TimeoutError:
-                raise TookTooLong(self.limits.seconds) from None
+        with self.limits.gate, Deadline(self.limits.seconds):
+            return await self.answer(scope, receive, principal)
 
     def _preflight(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         allow = [(b"allow", f"{self.method}, OPTIONS".encode())]

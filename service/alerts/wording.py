@@ -50,6 +50,7 @@ def summary(text: str) -> str:
     return (cut.rsplit(" ", 1)[0] if " " in cut[80:] else cut).rstrip(" ,;:–-") + "…"
 
 
+@lru_cache(maxsize=2048)
 def number(value: float, digits: int = 2) -> str:
     """A number without needless zeros: 1200, 0.4, 12.5."""
     text = f"{value:.{digits}f}"

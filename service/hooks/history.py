@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.course import course_of
-from service.alerts.facts import PatientSnapshot
+from service.alerts.facts import PatientSnapshot, SourceName
 from service.alerts.finding import Finding
 from service.alerts.remembered import enrich
 from service.alerts.silence import audible
@@ -22,7 +22,7 @@ from service.registry.roster import facts_of
 #: A call waits so long for the registry; then it is answered without.
 _PATIENCE_SECONDS = 0.15
 #: Sources without which the registry is asked.
-_WORTH_ASKING = ("medications", "counts", "labs", "conditions")
+_WORTH_ASKING: tuple[SourceName, ...] = ("medications", "counts", "labs", "conditions")
 _UNREADABLE = "This service's registry could not be read: what only it knows of this patient was not used."
 
 
@@ -72,11 +72,13 @@ class History:
 
 def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
     """A source that matters was not read, or nothing in the record tells since when clozapine is taken."""
-    if any(snapshot.state(source) != "complete" for source in _WORTH_ASKING):  # type: ignore[arg-type]
-        return True
+    for source in _WORTH_ASKING:
+        if snapshot.state(source) != "complete":
+            return True
     records = [m for m in snapshot.medications if "clozapine" in m.drugs]
-    if any(m.start is not None or m.authored is not None for m in records):
-        return False
+    for m in records:
+        if m.start is not None or m.authored is not None:
+            return False
     if not records:
         return False
     return course_of(records, as_of, site.policy.interruption.new_course.value).start is None
