@@ -349,19 +349,23 @@ class Case:
 
         An order or statement that is over without saying since when counts while it began within those days: its end lies in them.
         """
-        current = {d for m in self.other_medications if m.systemic for d in m.drugs}
-        stopped = []
+        ended = []
         for m in self.snapshot.medications:
-            if CLOZAPINE in m.drugs or set(m.drugs) & current or not m.drugs:
+            if CLOZAPINE in m.drugs or not m.drugs:
                 continue
             over = m.end or (
                 (m.start or m.authored) if m.role in ("order", "statement") and m.status in _OVER else None
             )
-            if over is None or over > self.as_of or self.days_since(over) > within_days:
-                continue
-            if was_given(m, self.as_of) and not is_live(m, self.as_of):
-                stopped.append(m)
-        return tuple(stopped)
+            if over is not None and over <= self.as_of and self.days_since(over) <= within_days:
+                ended.append(m)
+        if not ended:
+            return ()
+        current = {d for m in self.other_medications if m.systemic for d in m.drugs}
+        return tuple(
+            m
+            for m in ended
+            if current.isdisjoint(m.drugs) and was_given(m, self.as_of) and not is_live(m, self.as_of)
+        )
 
     # -- results ----------------------------------------------------------------------------------------------
 

@@ -63,26 +63,25 @@ def last_done(case: Case, test: MonitoringTest) -> Measurement | None:
     return max(found, key=lambda m: m.at, default=None)  # type: ignore[arg-type,return-value]
 
 
-def _due(test: MonitoringTest, start: date, today: date, done_on: date | None) -> date | None:
-    """The first due day up to today that no test answered; None when none is open.
+def _due_day(test: MonitoringTest, today: int, done_on: int | None) -> int | None:
+    """The first due day up to today that no test answered; None when none is open. All in days of the course.
 
     On the days of the course that the schedule names a test done a little early counts; after them the next one is due an
     interval after the last, so that a yearly test done some weeks early is not called late.
     """
-    if test.until_day is not None and (today - start).days >= test.until_day:
+    if test.until_day is not None and today >= test.until_day:
         return None
     every = test.then_every_days
     for day in test.days:
         if every is not None and day >= every:
             break  # "yearly" is an interval, too
-        due = start + timedelta(days=day)
-        if due > today:
+        if day > today:
             return None
-        if done_on is None or done_on < due - timedelta(days=test.early_days):
-            return due
+        if done_on is None or done_on < day - test.early_days:
+            return day
     if every is None:
         return None
-    due = (max(done_on, start) if done_on is not None else start) + timedelta(days=every)
+    due = every if done_on is None else max(done_on, 0) + every
     return due if due <= today else None
 
 
@@ -91,22 +90,23 @@ def overdue_tests(case: Case, not_read: Collection[MonitoringTest]) -> list[Over
 
     While the start is unknown only what is due for ever is judged: it is late when the last one is older than the interval.
     """
-    start = case.snapshot.day(case.course.start) if case.course.start is not None else None
+    started = case.course.start
+    start = case.snapshot.day(started) if started is not None else None
+    today = (case.today - start).days if start is not None else 0
     found: list[Overdue] = []
     for test in case.policy.monitoring:
         if (start is None and not test.then_every_days) or test in not_read:
             continue
         last = last_done(case, test) if case.has_any(test.kinds) else None
         done_on = case.snapshot.day(last.at) if last is not None and last.at is not None else None
-        due: date | None
-        if start is not None:
-            due = _due(test, start, case.today, done_on)
-            if due is None:
-                continue
-        else:
+        if start is None:
             due = done_on + timedelta(days=test.then_every_days or 0) if done_on is not None else None
-        if due is None or (case.today - due).days > test.late_days:
-            found.append(Overdue(test, due, last))
+            if due is None or (case.today - due).days > test.late_days:
+                found.append(Overdue(test, due, last))
+            continue
+        day = _due_day(test, today, (done_on - start).days if done_on is not None else None)
+        if day is not None and today - day > test.late_days:
+            found.append(Overdue(test, start + timedelta(days=day), last))
     return found
 
 

@@ -27,15 +27,16 @@ def _renewed(case: Case, order: Medication) -> bool:
 
 def _beside(case: Case) -> tuple[Medication, ...]:
     """Active clozapine orders that no draft replaces or renews, and that go on beyond tomorrow."""
-    replaced = {ref for d in case.clozapine_drafts for ref in d.replaces} | {
-        d.ref for d in case.clozapine_drafts
-    }
-    replaced |= {d.ref for d in case.stop_drafts}
-    return tuple(
+    going_on = [
         m
         for m in case.running_orders
-        if m.ref not in replaced and (m.end is None or case.days_since(m.end) < -1) and not _renewed(case, m)
-    )
+        if (m.end is None or case.days_since(m.end) < -1) and not _renewed(case, m)
+    ]
+    if not going_on:
+        return ()
+    replaced = {ref for d in case.clozapine_drafts for ref in (d.ref, *d.replaces)}
+    replaced.update(d.ref for d in case.stop_drafts)
+    return tuple(m for m in going_on if m.ref not in replaced)
 
 
 @when("drafted")
