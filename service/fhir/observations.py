@@ -51,31 +51,32 @@ _NOT_PLAIN = _RANGED | _POSTURED
 _instant = datetime.fromisoformat
 
 
-class _Plain(Struct, frozen=True):
-    """How a number with a unit becomes a value of its kind, and between which bounds it can be true."""
+class _Plain(Struct, frozen=True, gc=False):
+    """A number with a unit, as a value of its kind."""
 
     kind: str
-    factor: float
-    offset: float
-    least: float
-    most: float
-    #: As shown.
-    unit: str
+    value: float
+    #: As sent, for people.
+    raw: str
 
 
-@lru_cache(maxsize=4096)
-def _plain(loinc: str, unit: str | None, code: str | None) -> _Plain | None:
-    """None for a code or a unit that asks for care. A laboratory sends few codes and units, again and again."""
+@lru_cache(maxsize=16_384)
+def _plain(loinc: str, value: float | int | str | None, unit: str | None, code: str | None) -> _Plain | None:
+    """None for what asks for care: a code, a unit or a value out of the ordinary.
+
+    Laboratories send few codes and units, and round: the same result comes again and again, of whichever patient.
+    """
     kind = kinds_by_loinc().get(loinc)
     if kind is None or kind.id in _NOT_PLAIN or kind.plausible_max is None:
         return None
     conversion = agreed_conversion(kind.dimension, code or "", unit or "")
-    if isinstance(conversion, str):
+    if isinstance(conversion, str) or value is None or isinstance(value, str):
         return None
-    shown = unit or code or ""
-    return _Plain(
-        kind.id, conversion.factor, conversion.offset, kind.plausible_min, kind.plausible_max, shown
-    )
+    converted = value * conversion.factor + conversion.offset
+    if not kind.plausible_min <= converted <= kind.plausible_max:
+        return None
+    # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
+    return _Plain(kind.id, round(converted, 6), f"{value:g} {unit or code}")
 
 
 def _specimen(o: Observation) -> str:
@@ -180,23 +181,21 @@ class ObservationReader:
         coding = concept.coding[0]
         if coding.system != LOINC or coding.code is None:
             return False
-        plain = _plain(coding.code, quantity.unit, quantity.code)
-        value, status = quantity.value, _STATUS.get(o.status)
+        plain = _plain(coding.code, quantity.value, quantity.unit, quantity.code)
+        status = _STATUS.get(o.status)
         if (
             plain is None
             or status is None
             or quantity.comparator is not None
             or o.id is None
-            or (type(value) is not float and type(value) is not int)
             or len(text) < 20
         ):
             return False
-        converted = value * plain.factor + plain.offset
         try:
             at = _instant(text)
         except ValueError:
             return False
-        if not plain.least <= converted <= plain.most or at.tzinfo is None or at.year in NO_YEARS:
+        if at.tzinfo is None or at.year in NO_YEARS:
             return False
         reference = "Observation/" + o.id
         specimen = "" if o.specimen is None else o.specimen.reference or ""
@@ -210,10 +209,10 @@ class ObservationReader:
         kept.append(
             Measurement(
                 plain.kind,
-                round(converted, 6),
+                plain.value,
                 at,
                 reference,
-                f"{value:g} {plain.unit}",
+                plain.raw,
                 False,
                 "",
                 status,
