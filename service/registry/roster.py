@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, false, func, insert, or_, select, update
 
 from service.alerts import remembered
 from service.alerts.case import Case
@@ -37,6 +37,19 @@ _feedback = CardFeedback.__table__  # type: ignore[attr-defined]
 _secrets = ServiceSecret.__table__  # type: ignore[attr-defined]
 #: Columns of lists: everything but the facts.
 _LISTED = [c for c in _patients.c if c.name != "facts"]
+
+
+# Every call on a patient on clozapine ends in these: they are written once, not once per call.
+_HELD = (
+    select(_patients.c.id, _patients.c.facts, _patients.c.state, _patients.c.facts_at)
+    .where(_patients.c.site == bindparam("site"), _patients.c.patient_id == bindparam("patient_id"))
+    .with_for_update()
+)
+_WRITE_LOCK = update(_patients).where(false()).values(site=_patients.c.site)
+_KEPT_UP_TO_DATE = update(_patients).where(_patients.c.id == bindparam("row_id"))
+_FLAGS = select(_flags).where(
+    _flags.c.patient.in_(bindparam("patients", expanding=True)), _flags.c.withdrawn_at.is_(None)
+)
 
 
 class NotRegistered(LookupError):
@@ -103,7 +116,7 @@ def enrol(
         "facts_at": as_of.astimezone(UTC),
     }
     if row is not None:
-        connection.execute(update(_patients).where(_patients.c.id == row.id).values(**values))
+        connection.execute(_KEPT_UP_TO_DATE, {"row_id": row.id, **values})
         return int(row.id)
     created = connection.execute(
         insert(_patients).values(
@@ -121,11 +134,9 @@ def enrol(
 
 def _held(connection: Connection, site: str, patient_id: str) -> Row[Any] | None:
     """The row of a patient, held until the transaction ends: two that learn of a patient at once must not forget each other's facts."""
-    own = and_(_patients.c.site == site, _patients.c.patient_id == patient_id)
     if connection.dialect.name != "postgresql":  # SQLite: take the write lock before reading
-        connection.execute(update(_patients).where(own).values(site=_patients.c.site))
-    statement = select(_patients.c.id, _patients.c.facts, _patients.c.state, _patients.c.facts_at)
-    return connection.execute(statement.where(own).with_for_update()).first()
+        connection.execute(_WRITE_LOCK)
+    return connection.execute(_HELD, {"site": site, "patient_id": patient_id}).first()
 
 
 def _case(
@@ -214,10 +225,7 @@ def flags_of(connection: Connection, patients: Sequence[int]) -> dict[int, tuple
     if not patients:
         return {}
     found: dict[int, list[ClinicianFlag]] = {}
-    rows = connection.execute(
-        select(_flags).where(_flags.c.patient.in_(list(patients)), _flags.c.withdrawn_at.is_(None))
-    )
-    for row in rows:
+    for row in connection.execute(_FLAGS, {"patients": list(patients)}):
         at = aware(row.at)
         assert at is not None
         found.setdefault(row.patient, []).append(
