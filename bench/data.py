@@ -17,8 +17,8 @@ _CODES = (
 )
 
 
-def observation(index: int) -> dict[str, Any]:
-    """One laboratory result, as large as EHRs send them."""
+def observation(index: int, patient: int = 0) -> dict[str, Any]:
+    """One laboratory result, as large as EHRs send them; every patient has values and samples of their own."""
     code, display, unit, base = _CODES[index % len(_CODES)]
     at = NOW - timedelta(days=2 + 7 * (index // len(_CODES)), hours=2)
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -51,7 +51,7 @@ def observation(index: int) -> dict[str, Any]:
         "issued": stamp,
         "performer": [{"reference": "Organization/lab-1", "display": "Central Laboratory"}],
         "valueQuantity": {
-            "value": round(base * (1 + (index % 7) / 50), 2),
+            "value": round(base * (1 + (index % 7) / 50 + (patient * 37 % 100) / 1000), 2),
             "unit": unit,
             "system": "http://unitsofmeasure.org",
             "code": unit,
@@ -130,7 +130,7 @@ def searchset(resources: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def order_sign(observations: int, medications: int = 4) -> bytes:
+def order_sign(observations: int, medications: int = 4, patient: int = 0) -> bytes:
     """Body of an order-sign call that renews clozapine in a patient with so many results."""
     others = [
         "lisinopril 10 MG Oral Tablet",
@@ -141,7 +141,7 @@ def order_sign(observations: int, medications: int = 4) -> bytes:
     orders = [medication(0, "clozapine 100 MG Oral Tablet", RXNORM, "197535")]
     orders += [medication(i, others[i % len(others)], RXNORM, f"9{i:05d}") for i in range(1, medications)]
     draft = medication(99, "clozapine 100 MG Oral Tablet", RXNORM, "197535", "draft")
-    return orjson.dumps(
+    body = orjson.dumps(
         {
             "hook": "order-sign",
             "hookInstance": "9a3e7b10-55c4-4d1a-b7a9-6c1f2d3e4a03",
@@ -162,7 +162,7 @@ def order_sign(observations: int, medications: int = 4) -> bytes:
                     "birthDate": "1984-05-02",
                 },
                 "medications": searchset(orders),
-                "counts": searchset([observation(i) for i in range(observations)]),
+                "counts": searchset([observation(i, patient) for i in range(observations)]),
                 **dict.fromkeys(
                     (
                         "statements",
@@ -178,3 +178,4 @@ def order_sign(observations: int, medications: int = 4) -> bytes:
             },
         }
     )
+    return body.replace(b"clz-p1", f"clz-p{patient + 1}".encode())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from itertools import cycle
 from time import perf_counter
 
 
@@ -39,16 +41,17 @@ def request_bytes(body: bytes) -> bytes:
     return head.encode() + body
 
 
-def latencies(port: int, request: bytes, seconds: float) -> list[float]:
-    """Seconds of each call, one after the other, for about so long."""
+def latencies(port: int, requests: Sequence[bytes], seconds: float) -> list[float]:
+    """Seconds of each call, one after the other and in turn, for about so long."""
     connection = Connection(port)
     for _ in range(3):
-        status, body = connection.exchange(request)
+        status, body = connection.exchange(requests[0])
         if status != 200 or not body.startswith(b'{"cards":['):
             raise RuntimeError(f"the server answered {status}: {body[:200]!r}")
     taken: list[float] = []
     end = perf_counter() + seconds
+    in_turn = cycle(requests)
     while (now := perf_counter()) < end:
-        connection.exchange(request)
+        connection.exchange(next(in_turn))
         taken.append(perf_counter() - now)
     return taken
