@@ -1,0 +1,67 @@
+"""The log: calls in one line each, in their order, before the warning that follows them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from service.ops import logging as log
+
+
+class _Output:
+    """A standard output whose bytes can be read."""
+
+    def __init__(self) -> None:
+        self.buffer = io.BytesIO()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.buffer.getvalue().splitlines()]
+
+
+@pytest.fixture
+def output(monkeypatch: pytest.MonkeyPatch) -> _Output:
+    found = _Output()
+    monkeypatch.setattr(sys, "stdout", found)
+    lines = log.Lines()
+    monkeypatch.setattr(log._direct, "lines", lines)
+    return found
+
+
+def test_calls_leave_soon_and_in_order(output: _Output) -> None:
+    for number in range(50):
+        log.log_call("clozapine-order-sign", 200, number / 1000, f"i-{number}")
+    log.log_call("discovery", 200, 0.1, "")
+    until = time.monotonic() + 5
+    while len(output.lines()) < 51 and time.monotonic() < until:
+        time.sleep(0.02)
+    lines = output.lines()
+    assert [line.get("hookInstance") for line in lines] == [*(f"i-{n}" for n in range(50)), None]
+    first = lines[1]
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {
+        "service": "clozapine-order-sign", "status": 200, "ms": 1.0, "hookInstance": "i-1", "event": "call", "level": "info",
+    }  # fmt: skip
+
+
+def test_a_warning_leaves_at_once_after_the_calls_before_it(output: _Output) -> None:
+    assert log._direct.lines is not None
+    log.log_call("clozapine-order-sign", 500, 0.001, "i-1")
+    log._direct.lines.warning(b'{"event":"warning"}')
+    assert [line["event"] for line in output.lines()] == ["call", "warning"]
+
+
+def test_what_nobody_reads_does_not_fill_the_memory(output: _Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_KEPT", 10)
+    monkeypatch.setattr(sys, "stdout", output)
+    lines = log.Lines()
+    monkeypatch.setattr(log._direct, "lines", lines)
+    with lines._writing:  # the other end does not take anything
+        for number in range(25):
+            log.log_call("clozapine-order-sign", 200, 0.001, f"i-{number}")
+    lines.warning(b'{"event":"warning"}')
+    assert [line.get("hookInstance") for line in output.lines()][:2] == ["i-15", "i-16"]
