@@ -154,7 +154,7 @@ def _best(step: Any) -> float:
 
 def main() -> int:
     """Run everything, print tables, write ``bench/latest.json``."""
-    console = Console()
+    console = Console(width=max(110, Console().width))  # a narrower table hides its headings
     console.print(
         "One client, one server core; service and baseline in turn, ratio = requests/s of the service over the baseline's."
     )
