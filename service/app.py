@@ -32,6 +32,7 @@ from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
 from service.hooks.site import Site
+from service.hooks.warm import warm
 from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
 from service.ops import memory
@@ -143,8 +144,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        memory.tune()
         await asyncio.to_thread(_load_terminology, engine)
+        await asyncio.to_thread(warm)
+        # Only then: what was read stays out of every later collection.
+        memory.tune()
         known_registry.start()
         _warn_of_old_policies(directory, clock())
         schedulers.sync(directory.watched)

@@ -63,6 +63,11 @@ def test(test_id: str) -> OrderableTest:
     return _tests().test[test_id]
 
 
+def test_ids() -> tuple[str, ...]:
+    """Every test that can be offered."""
+    return tuple(_tests().test)
+
+
 @cache
 def tests_by_text() -> dict[str, str]:
     """Words of an order in lower case -> id of the test: what this service itself suggests is recognised once it is ordered."""
@@ -73,6 +78,11 @@ def tests_by_text() -> dict[str, str]:
 def referral(specialty: str) -> Referral:
     """A service to consult by id."""
     return _tests().referral[specialty]
+
+
+def referral_ids() -> tuple[str, ...]:
+    """Every service that can be consulted."""
+    return tuple(_tests().referral)
 
 
 @cache

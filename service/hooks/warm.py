@@ -1,0 +1,59 @@
+"""What calls look up – drugs, problems, codes, units, tests to offer – read before the first of them, which would otherwise wait for it."""
+
+from __future__ import annotations
+
+from service.alerts.catalogue import offered_reasons, referral_ids, test_ids, tests_by_text
+from service.alerts.codes import (
+    coded_by_loinc,
+    coded_kinds,
+    conversions,
+    dimensions,
+    kinds_by_loinc,
+    tests_by_code,
+)
+from service.alerts.conditions import (
+    condition_kinds,
+    contraindications,
+    denies_allergy,
+    is_suspected,
+    kinds_by_text,
+    passing_kinds,
+)
+from service.alerts.drugs import (
+    alerting_classes_of,
+    drugs_by_name,
+    has_class,
+    is_long_acting,
+    product_by_code,
+)
+from service.fhir.build import referral_order, test_order
+
+_ANY = "any"
+
+
+def warm() -> None:
+    """Read the data, compile the patterns of names, and validate the orders that cards offer."""
+    drugs_by_name(_ANY)
+    product_by_code(_ANY, _ANY)
+    alerting_classes_of(_ANY)
+    has_class(_ANY, _ANY)
+    is_long_acting(_ANY)
+    for kind in condition_kinds().values():
+        for name in kind.text[:1]:
+            kinds_by_text(name)
+            is_suspected(name)
+    denies_allergy(_ANY)
+    contraindications()
+    passing_kinds()
+    kinds_by_loinc()
+    coded_by_loinc()
+    coded_kinds()
+    tests_by_code()
+    tests_by_text()
+    offered_reasons()
+    for dimension in dimensions():
+        conversions(dimension)
+    for test_id in test_ids():
+        test_order(test_id, _ANY, "routine", "")
+    for specialty in referral_ids():
+        referral_order(specialty, _ANY, "routine", "")
