@@ -177,7 +177,8 @@ class Endpoint:
         headers += _ALWAYS
         await send({"type": "http.response.start", "status": status, "headers": headers + cors})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        self._finish(status, perf_counter() - started, request, after)
+        # In the loop's next round: the event loop writes at the end of this one, and what follows an answer must not delay it.
+        asyncio.get_running_loop().call_soon(self._finish, status, perf_counter() - started, request, after)
 
     async def _admitted(
         self, scope: Scope, receive: Receive
