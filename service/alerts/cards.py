@@ -8,8 +8,8 @@ from functools import cache, lru_cache
 from msgspec import Struct
 
 from service.alerts import wording as w
-from service.alerts.case import ORDER_HOOKS
 from service.alerts.finding import SEVERITY_RANK, Citation, Finding, Offer, Severity
+from service.alerts.treatment import ORDER_HOOKS
 
 CARD_LIMIT = 10
 #: Of equally severe findings these come first: what cannot wait, before what is late or could not be checked.

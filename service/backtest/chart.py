@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from service.alerts.case import CLOZAPINE
 from service.alerts.drugs import classes_of
 from service.alerts.facts import (
     Allergy,
@@ -25,6 +24,7 @@ from service.alerts.facts import (
     SourceState,
     UnusableResult,
 )
+from service.alerts.treatment import CLOZAPINE
 from service.backtest.export import Faults
 from service.backtest.history import MedicationHistory, ProblemHistory, histories, problem_history, seconds
 from service.backtest.known import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cds_hooks import PreconditionFailed
-from service.alerts.case import ORDER_HOOKS
 from service.alerts.drugs import alerting_classes_of
 from service.alerts.facts import PatientSnapshot
+from service.alerts.treatment import ORDER_HOOKS
 from service.fhir.gather import Gathered
 from service.fhir.queries import QUERIES
 

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from service.alerts import wording as w
 from service.alerts.asked import RELEVANT, when, when_it_bears
-from service.alerts.case import CLOZAPINE, Case
+from service.alerts.case import Case
 from service.alerts.conditions import contraindications
 from service.alerts.facts import Allergy, CodedResult, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
 from service.alerts.rules.counting import remove_drafts
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
+from service.alerts.treatment import CLOZAPINE
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({"gi-obstruction"})

@@ -1,0 +1,343 @@
+"""What a patient takes, as a question about one patient sees it: drafts and records of clozapine, doses in force, other drugs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of, is_live, waits, was_given
+from service.alerts.drugs import has_class
+from service.alerts.facts import Dose, Medication, PatientSnapshot
+from service.alerts.lazy import lazy
+from service.alerts.policy import Policy
+
+CLOZAPINE = "clozapine"
+ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
+#: Orders and statements that are over, with or without a date.
+_OVER = frozenset({"completed", "stopped", "ended"})
+
+
+class Treatment:
+    """Orders and records of a snapshot at a moment, under a policy."""
+
+    def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
+        self.snapshot = snapshot
+        self.policy = policy
+        self.as_of = as_of.astimezone(snapshot.zone)
+        #: Date of the question in the site's time zone.
+        self.today = self.as_of.date()
+        self.hook = snapshot.hook
+        #: Orders are being selected, signed, verified or refilled.
+        self.is_order_hook = snapshot.hook in ORDER_HOOKS
+        #: Since when other drugs are taken, as far as a rule has asked (``rules.together``).
+        self.taken_since: dict[str, datetime | None] = {}
+
+    def days_since(self, at: datetime) -> int:
+        """Whole calendar days from ``at`` to today, in the site's time zone."""
+        return (self.today - self.snapshot.day(at)).days
+
+    def hours_since(self, at: datetime) -> float:
+        """Hours from ``at`` to the moment of the question."""
+        return (self.as_of - at).total_seconds() / 3600
+
+    @lazy
+    def drafts(self) -> tuple[Medication, ...]:
+        """Orders of this call that the question is about (order-select: the selected ones)."""
+        return tuple([d for d in self.snapshot.drafts if d.selected])
+
+    @lazy
+    def clozapine_drafts(self) -> tuple[Medication, ...]:
+        """Selected orders that start or continue clozapine."""
+        return tuple([d for d in self.drafts if CLOZAPINE in d.drugs and not d.stops])
+
+    @lazy
+    def clozapine_in_session(self) -> tuple[Medication, ...]:
+        """order-select: clozapine drafted earlier in this session and not selected now: background, but there."""
+        return tuple(
+            d for d in self.snapshot.drafts if not d.selected and CLOZAPINE in d.drugs and not d.stops
+        )
+
+    @lazy
+    def stop_drafts(self) -> tuple[Medication, ...]:
+        """Selected orders that stop clozapine."""
+        return tuple([d for d in self.drafts if CLOZAPINE in d.drugs and d.stops])
+
+    @lazy
+    def stopping(self) -> bool:
+        """The call stops clozapine altogether: none is drafted and no other order of it runs on."""
+        if not self.stop_drafts or self.clozapine_drafts:
+            return False
+        live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
+        named = {s.ref for s in self.stop_drafts} | {r for s in self.stop_drafts for r in s.replaces}
+        known = named & {m.ref for m in self.clozapine_records}
+        # A stop that names no order of the record stops the only one there is.
+        return not (any(m.ref not in known for m in live) if known else len(live) > 1)
+
+    @lazy
+    def clozapine_records(self) -> tuple[Medication, ...]:
+        """Every record of clozapine but the drafts of this call.
+
+        An order that is changed, held or signed again in this call shows what was taken so far, if it is older than today; one of today may be
+        the draft itself, stored before it is signed.
+        """
+        found = [m for m in self.snapshot.medications if CLOZAPINE in m.drugs]
+        anew = {d.ref for d in self.snapshot.drafts if not d.stops}
+        if anew.isdisjoint([m.ref for m in found]):
+            return tuple(found)
+        return tuple(
+            m
+            for m in found
+            if m.ref not in anew or (m.start is not None and self.snapshot.day(m.start) < self.today)
+        )
+
+    @lazy
+    def course(self) -> Course:
+        """The present or last course of clozapine."""
+        limit = self.policy.interruption.new_course
+        return course_of(
+            self.clozapine_records, self.as_of, limit.value, limit_counts=limit.comparator == ">="
+        )
+
+    @lazy
+    def restarting(self) -> bool:
+        """Clozapine is drafted after a break as long as the policy's restart limit."""
+        last = self.course.last_exposure
+        if not self.clozapine_drafts or last is None or self._continues_unseen:
+            return False
+        return self.policy.interruption.new_course.reached((self.as_of - last).total_seconds() / 86400)
+
+    @lazy
+    def _continues_unseen(self) -> bool:
+        """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing."""
+        if self.course.last_exposure is not None:
+            return False
+        return self.hook == "medication-refill" or any(d.replaces for d in self.clozapine_drafts)
+
+    @lazy
+    def starting(self) -> bool:
+        """Clozapine is drafted and none was taken within the restart limit (clinical.md 2)."""
+        if not self.clozapine_drafts or self._continues_unseen:
+            return False
+        return self.course.last_exposure is None or self.restarting
+
+    @lazy
+    def on_clozapine(self) -> bool:
+        """An order, dispense, statement or administration covers today, or treatment is only interrupted."""
+        if self._continues_unseen and self.clozapine_drafts:
+            return True
+        return self.course.active and not self.restarting
+
+    @lazy
+    def continuing(self) -> bool:
+        """On clozapine, or clozapine is drafted within the restart limit after the last dose."""
+        return self.on_clozapine or (bool(self.clozapine_drafts) and not self.starting)
+
+    @lazy
+    def relevant(self) -> bool:
+        """The question concerns clozapine at all."""
+        return bool(self.clozapine_drafts or self.stop_drafts) or self.on_clozapine
+
+    @lazy
+    def may_be_resumed(self) -> bool:
+        """Not on clozapine today, but it was taken within the policy's follow-up after a stop, or an order waits: on hold, not yet begun."""
+        if self.relevant:
+            return False
+        last = self.course.last_exposure
+        if last is not None and 0 <= self.days_since(last) <= self.policy.post_stop.window_days.value:
+            return True
+        return any(waits(m, self.as_of) for m in self.clozapine_records)
+
+    @lazy
+    def course_day(self) -> int | None:
+        """Day of the course, 0 = first day; None when the start is unknown or there is no course."""
+        if self.starting:
+            return 0
+        return self.days_since(self.course.start) if self.course.start is not None else None
+
+    @lazy
+    def in_titration(self) -> bool:
+        """The first weeks of the course (policy ``interactions.titration_days``), or a start."""
+        day = self.course_day
+        return self.starting or (day is not None and day < self.policy.interactions.titration_days.value)
+
+    @lazy
+    def current_clozapine(self) -> tuple[Medication, ...]:
+        """Records that say clozapine is taken now, orders first."""
+        live = [m for m in self.clozapine_records if is_live(m, self.as_of)]
+        rank = {"order": 0, "statement": 1, "dispense": 2, "administration": 3}
+        return tuple(sorted(live, key=lambda m: rank.get(m.role, 9)))
+
+    @lazy
+    def drafted_mg_per_day(self) -> float | None:
+        """Daily dose of all clozapine drafts of the call together, mg; None when any is unreadable or there is none."""
+        return _summed(self.clozapine_drafts)
+
+    @lazy
+    def established_regimen(self) -> Medication | None:
+        """The clozapine record that tells the dose the patient was on before this call."""
+        dosed = [
+            m
+            for m in self.clozapine_records
+            if m.dose is not None and m.dose.mg_per_day and was_given(m, self.as_of)
+        ]
+        if not dosed:
+            return None
+        live = [m for m in dosed if m.role in ("order", "statement") and is_live(m, self.as_of)]
+        pool = live or [m for m in dosed if m.role in ("order", "statement")] or dosed
+        return max(
+            pool, key=lambda m: m.start or m.authored or datetime.min.replace(tzinfo=self.as_of.tzinfo)
+        )
+
+    @lazy
+    def running_orders(self) -> tuple[Medication, ...]:
+        """Live clozapine orders that together make the daily dose: each treatment once.
+
+        Left out are the order that a live one renews (linked, or the same dose written again later), an order that only carries out
+        a live one, and the orders for home while the patient has one for the ward.
+        """
+        live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
+        if len(live) < 2:
+            return tuple(live)
+        refs = {m.ref for m in live}
+        live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
+        renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
+        on_ward = any(m.setting == "inpatient" for m in live)
+        return tuple(
+            m
+            for m in live
+            if m.ref not in renewed
+            and not (on_ward and m.setting in FOR_HOME)
+            and not any(self._written_again(m, later) for later in live)
+        )
+
+    def _written_again(self, order: Medication, later: Medication) -> bool:
+        """The later order is the same dose, written long enough afterwards to be a renewal."""
+        if order.start is None or later.start is None or order.dose is None or later.dose is None:
+            return False
+        apart = (self.snapshot.day(later.start) - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value and _regimen(order.dose) == _regimen(
+            later.dose
+        )
+
+    @lazy
+    def established_mg_per_day(self) -> float | None:
+        """Daily dose the patient was on, mg: running orders together (of a titration today's step), else the last known regimen."""
+        doses = [self._mg_in_force(m) for m in self.running_orders]
+        if doses and None not in doses:
+            return sum(d for d in doses if d is not None)
+        return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
+
+    def _mg_in_force(self, order: Medication, at: datetime | None = None) -> float | None:
+        """Daily dose of an order at a time (else when the last dose was taken), mg: of a titration that day's step, not the highest to come."""
+        dose = order.dose
+        began = order.start or order.authored
+        if dose is None or not dose.steps or began is None:
+            return dose.mg_per_day if dose is not None else None
+        last = at or self.course.last_dose or self.as_of
+        moment = min(last, order.end or self.as_of, self.as_of)
+        day = (self.snapshot.day(moment) - self.snapshot.day(began)).days
+        reached = [s for s in dose.steps if s.first_day <= day] or dose.steps[:1]
+        return max(reached, key=lambda s: s.first_day).mg_per_day
+
+    def mg_per_day_before(self, at: datetime) -> float | None:
+        """Daily dose of clozapine just before a time, mg; None when no readable record tells.
+
+        Of several regimens the one that began last counts (its orders of one day together), so that a higher dose of years
+        ago, or an order nobody closed, does not.
+        """
+        given = [
+            (began, m)
+            for m in self.clozapine_records
+            if m.dose is not None
+            and (began := m.start or m.authored) is not None
+            and began < at
+            and was_given(m, self.as_of)
+        ]
+        regimen = (
+            [g for g in given if g[1].role == "order"]
+            or [g for g in given if g[1].role == "statement"]
+            or given
+        )
+        if not regimen:
+            return None
+        last = max(self.snapshot.day(began) for began, _ in regimen)
+        doses = [
+            self._mg_in_force(m, at - timedelta(seconds=1))
+            for began, m in regimen
+            if self.snapshot.day(began) == last
+        ]
+        return None if None in doses else sum(d for d in doses if d is not None)
+
+    @lazy
+    def current_mg_per_day(self) -> float | None:
+        """Daily dose that applies after this call: the drafts', else the established one."""
+        return self.drafted_mg_per_day if self.clozapine_drafts else self.established_mg_per_day
+
+    @lazy
+    def other_drafts(self) -> tuple[Medication, ...]:
+        """Selected orders of other drugs that start or continue them."""
+        return tuple([d for d in self.drafts if CLOZAPINE not in d.drugs and not d.stops])
+
+    @lazy
+    def other_current(self) -> tuple[Medication, ...]:
+        """Other drugs the record says are taken now and no order of this call ends, and unselected drafts of this session."""
+        as_of = self.as_of
+        live = [m for m in self.snapshot.medications if CLOZAPINE not in m.drugs and is_live(m, as_of)]
+        ended = {ref for d in self.drafts if d.stops for ref in (d.ref, *d.replaces)}
+        if ended:
+            live = [m for m in live if m.ref not in ended]
+        live += [
+            d for d in self.snapshot.drafts if not d.selected and CLOZAPINE not in d.drugs and not d.stops
+        ]
+        return tuple(live)
+
+    @lazy
+    def other_medications(self) -> tuple[Medication, ...]:
+        """Other drugs, drafted or taken now."""
+        return (*self.other_drafts, *self.other_current)
+
+    def taken_now(self, class_id: str) -> tuple[Medication, ...]:
+        """Other medications (drafted or current) with a drug of the class that reaches the circulation."""
+        return tuple(
+            m for m in self.other_medications if m.systemic and any(has_class(d, class_id) for d in m.drugs)
+        )
+
+    def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
+        """Other drugs that were given, whose record ended within the last so many days and which nothing else says are still taken.
+
+        An order or statement that is over without saying since when counts while it began within those days: its end lies in them.
+        """
+        ended = []
+        for m in self.snapshot.medications:
+            if CLOZAPINE in m.drugs or not m.drugs:
+                continue
+            over = m.end or (
+                (m.start or m.authored) if m.role in ("order", "statement") and m.status in _OVER else None
+            )
+            if over is not None and over <= self.as_of and self.days_since(over) <= within_days:
+                ended.append(m)
+        if not ended:
+            return ()
+        current = {d for m in self.other_medications if m.systemic for d in m.drugs}
+        return tuple(
+            m
+            for m in ended
+            if current.isdisjoint(m.drugs) and was_given(m, self.as_of) and not is_live(m, self.as_of)
+        )
+
+
+def _regimen(dose: Dose) -> tuple[object, ...]:
+    """What two orders of the same dose have in common, however they are worded."""
+    return dose.mg_per_day, dose.doses_per_day, dose.bedtime, dose.steps
+
+
+def _summed(orders: Iterable[Medication]) -> float | None:
+    """Doses together in mg per day; None without orders or when one is unreadable."""
+    total = 0.0
+    some = False
+    for order in orders:
+        if order.dose is None or order.dose.mg_per_day is None:
+            return None
+        some = True
+        total += order.dose.mg_per_day
+    return total if some else None
