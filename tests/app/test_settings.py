@@ -84,6 +84,20 @@ def test_a_site_s_own_policy_file(tmp_path: Path) -> None:
     assert Settings(policy=str(file)).site().policy.id == "ours"
 
 
+def test_a_policy_with_a_gap_stops_the_start(tmp_path: Path) -> None:
+    """A count in no band would be judged by nobody, and nothing would be said."""
+    path = tmp_path / "ours.toml"
+    band = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\ntreatment = "continue"\n'
+    path.write_text(
+        'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'
+        f'[[bands]]\nname = "low"\ntitle = "Low"\nbelow = 1000\n{band}[[bands]]\nname = "normal"\ntitle = "Normal"\nat_least = 1500\n{band}'
+    )
+    with pytest.raises(SettingsError) as refusal:
+        Settings(policy=str(path)).load_policy()
+    assert "1000 to 1500" in str(refusal.value)
+    assert "policy validate" in str(refusal.value)
+
+
 def test_open_mode_is_for_loopback_only() -> None:
     Settings().check_listening("127.0.0.1")
     with pytest.raises(SettingsError, match="loopback"):
