@@ -68,8 +68,8 @@ class Case(Record):
     @lazy
     def white_cells_suffice(self) -> bool:
         """No white cell count is so low that it alone keeps the ANC below the normal band."""
-        normal = self._anc_bands[0].at_least
-        return all(m.value > normal for m in self.snapshot.measurements.get("wbc", ()))
+        counts = self.snapshot.measurements.get("wbc", ())
+        return not counts or min([m.value for m in counts]) > self._anc_bands[0].at_least
 
     def band_of(self, measurement: Measurement) -> Band | None:
         """Band of an ANC or WBC in the patient's population."""

@@ -414,11 +414,15 @@ def _runs_on(r: Medication, as_of: datetime) -> bool:
 
 def _running(records: list[Medication], as_of: datetime) -> Course:
     """The course of orders that all run on, the most usual record: without an end there are no breaks, and nothing tells the last dose."""
-    starts = [r.start for r in records if r.start is not None]
-    first = min(starts, default=None)
-    known = first is not None and len(starts) == len(records) and not _renews_unseen(records, first)
+    first: datetime | None = None
+    known = True
+    for r in records:
+        if r.start is None:
+            known = False
+        elif first is None or r.start < first:
+            first = r.start
     return Course(
-        start=first if known else None,
+        start=first if known and first is not None and not _renews_unseen(records, first) else None,
         active=True,
         stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
         last_exposure=as_of,

@@ -87,7 +87,7 @@ def test_a_case_that_cannot_be_told_is_put_to_every_rule(monkeypatch: pytest.Mon
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("service.alerts.case.course_of", broken)
+    monkeypatch.setattr("service.alerts.treatment.course_of", broken)
     facts = facts_of(
         {
             "on": ["clozapine 300 mg since 400 d"],
