@@ -75,6 +75,16 @@ def _given(raw: Raw) -> bool:
     return len(raw) > 4 or (len(raw) > 0 and bytes(raw) != b"null")
 
 
+def _check_utf8(body: bytes) -> None:
+    """Slices are not looked into until they are used: what is no text must be found before. Raises BadRequest."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            f"The body is not valid UTF-8 (byte {error.start}). Send JSON in UTF-8.", code="structure"
+        ) from None
+
+
 def _text(raw: Raw, name: str) -> str:
     try:
         return _string.decode(raw)
@@ -157,6 +167,8 @@ def read_request(
     read_envelope: Callable[[bytes], Envelope[Any]] = _read_envelope,
 ) -> HookRequest:
     """Read and check one call to a service of ``hook``. Raises BadRequest naming the field."""
+    if not body.isascii():
+        _check_utf8(body)
     envelope = read_envelope(body)
     for name, what in (
         ("hook", f'the name of the hook, here "{hook.name}"'),

@@ -95,7 +95,7 @@ def _words(case: Case) -> list[str]:
         words.append("last-dose-known")
     if not case.is_order_hook:
         words.append("visit")
-    elif not case.clozapine_drafts and not case.stop_drafts:
+    elif _is_elsewhere(case):
         words.append("other-order")
     if case.anc.newest is None:
         words.append("no-anc")
@@ -116,12 +116,23 @@ def _words(case: Case) -> list[str]:
     return words
 
 
+def _is_elsewhere(case: Case) -> bool:
+    """An order is being placed, but none of clozapine; False where even that cannot be told."""
+    try:
+        return case.is_order_hook and not case.clozapine_drafts and not case.stop_drafts
+    except Exception:
+        return False
+
+
 class RuleBook:
     """The rules, and which of them a case is put to."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
-        self._everything = tuple((rule, False) for rule in self.rules)
+        self._everything = {
+            elsewhere: tuple((rule, elsewhere and rule in _ECONOMICAL) for rule in self.rules)
+            for elsewhere in (False, True)
+        }
         self._asked: dict[tuple[object, ...], tuple[tuple[Rule, bool], ...]] = {}
 
     def asked(self, case: Case) -> tuple[tuple[Rule, bool], ...]:
@@ -130,7 +141,7 @@ class RuleBook:
             key = (case.present, *_words(case))
         except Exception:
             # What is wrong with the case is each rule's to meet: none of them stays silent for it.
-            return self._everything
+            return self._everything[_is_elsewhere(case)]
         found = self._asked.get(key)
         if found is None:
             if len(self._asked) >= _REMEMBERED:

@@ -99,6 +99,8 @@ class Case(Record):
     def _abnormal(
         self, counts: tuple[Measurement, ...], bands: tuple[Band, ...]
     ) -> tuple[tuple[Measurement, Band], ...]:
+        if not bands:
+            return ()
         normal = bands[0]
         limit = normal.at_least
         found = [

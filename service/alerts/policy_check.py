@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from service.alerts.policy import (
     Policy,
     PolicyError,
     Population,
+    load_policy,
     policy_by_id,
     policy_ids,
 )
@@ -42,6 +44,17 @@ def problems(policy: Policy) -> list[str]:
     ]
 
 
+def load_sound(path: Path) -> Policy:
+    """A policy file that can be used: a count that falls into a gap would be judged by nobody. Raises PolicyError."""
+    policy = load_policy(path)
+    if wrong := problems(policy):
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise PolicyError(
+            f"{path} cannot be used: {wrong[0]}{more}; run clozapine-cds policy validate {path}"
+        )
+    return policy
+
+
 def unconfirmed(policy: Policy) -> list[str]:
     """Paths of the values that no primary text has confirmed."""
     found = [path for path, node in _cited(msgspec.to_builtins(policy)) if node.get("confirmed") is False]
@@ -55,6 +68,8 @@ def _bands(policy: Policy) -> Iterator[str]:
         for analyte in _ANALYTES:
             bands = [b for b in policy.bands if b.population == population and b.analyte == analyte]
             where = f"bands, {population}, {analyte.upper()}"
+            if not bands and population == "general" and analyte != "anc" and _judged(policy, analyte):
+                yield f"{where}: there are bands for benign ethnic neutropenia alone; everybody else's counts would be judged by none"
             if bands:
                 yield from _ladder(where, sorted(bands, key=lambda b: (b.at_least, b.below or 0)))
                 for band in bands:

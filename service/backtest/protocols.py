@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from service.alerts.policy import Policy, load_policy, policy_by_id, policy_ids
+from service.alerts.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy_check import load_sound
 from service.alerts.policy_history import line_of
 from service.backtest.replay import Protocol
 
 
 def policy_of(name: str) -> Policy:
-    """A shipped policy by id, or a ``.toml`` file. Raises PolicyError."""
-    return load_policy(Path(name)) if name.endswith(".toml") else policy_by_id(name)
+    """A shipped policy by id, or a sound ``.toml`` file. Raises PolicyError."""
+    return load_sound(Path(name)) if name.endswith(".toml") else policy_by_id(name)
 
 
 def protocols(policies: Iterable[Policy], *, in_force: bool) -> tuple[Protocol, ...]:

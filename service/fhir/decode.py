@@ -71,6 +71,12 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
         return None, ReadProblem(source, reference, f"left out: {_at_fault(error)}")
 
 
+def left_out(resource: Resource, source: str, error: Exception) -> ReadProblem:
+    """What is said of a resource that nobody expected to look like this: it must cost itself, never the call."""
+    reference = reference_of(type(resource).__name__, resource.id)
+    return ReadProblem(source, reference, f"left out: it could not be read ({type(error).__name__})")
+
+
 def _outcome_failed(outcome: OperationOutcome) -> bool:
     issues = outcome.issue if isinstance(outcome.issue, list) else []
     severities = {str(i.get("severity")) for i in issues if isinstance(i, dict)}

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from service.alerts.facts import Dose, DoseStep
 from service.fhir.dosage_text import read_text, read_timing
+from service.fhir.numbers import finite
 from service.fhir.strength import VOLUME_ML, Strength, mass_mg
 from service.fhir.times import read_date
 
@@ -109,15 +110,9 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
 def _amount_mg(quantity: dict[str, Any], strength: Strength) -> tuple[float, str]:
     """mg of one dose quantity and a note on how it was read. Raises Unreadable."""
-    value = _number(quantity.get("value"))
+    value = finite(quantity.get("value"))
     if value is None:
         raise Unreadable("doseQuantity has no number")
     if value < 0:
@@ -199,8 +194,8 @@ def _per_day(timing: dict[str, Any]) -> tuple[float, bool] | None:
     bedtime = bool(set(codes) & _BEDTIME) or (
         isinstance(when, list) and len(when) > 0 and all(str(x).upper() in _BEDTIME for x in when)
     )
-    period = _number(repeat.get("period"))
-    frequency = _number(repeat.get("frequencyMax")) or _number(repeat.get("frequency"))
+    period = finite(repeat.get("period"))
+    frequency = finite(repeat.get("frequencyMax")) or finite(repeat.get("frequency"))
     unit = repeat.get("periodUnit")
     if frequency is not None and frequency <= 0:
         raise Unreadable("timing.repeat.frequency is not a positive number")
@@ -239,7 +234,7 @@ def _bounds(timing: dict[str, Any]) -> tuple[float | None, date | None, date | N
     repeat = _dict(timing.get("repeat"))
     between = _dict(repeat.get("boundsRange"))  # the shorter: the next step may come then
     duration = _dict(repeat.get("boundsDuration")) or _dict(between.get("low")) or _dict(between.get("high"))
-    length = _number(duration.get("value"))
+    length = finite(duration.get("value"))
     unit = str(duration.get("code") or duration.get("unit") or "").lower()
     period = _dict(repeat.get("boundsPeriod"))
     days = length * _DAYS[unit] if length is not None and unit in _DAYS else None
@@ -250,7 +245,7 @@ def _daily_maximum(line: dict[str, Any], strength: Strength) -> float | None:
     limit = line.get("maxDosePerPeriod")
     limit = _dict(limit[0]) if isinstance(limit, list) and limit else _dict(limit)
     numerator, denominator = _dict(limit.get("numerator")), _dict(limit.get("denominator"))
-    days = (_number(denominator.get("value")) or 0.0) * _DAYS.get(
+    days = (finite(denominator.get("value")) or 0.0) * _DAYS.get(
         str(denominator.get("code") or denominator.get("unit") or "").lower(), 0.0
     )
     if not numerator or days <= 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import tzinfo
@@ -15,6 +14,7 @@ from msgspec import Struct
 from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
 from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
+from service.fhir.numbers import finite
 from service.fhir.resources import (
     CodeableConcept,
     MedicationAdministration,
@@ -444,12 +444,8 @@ def _text(concept: CodeableConcept | None) -> str:
 
 def _lasts(amount: Any, unit: Any, strength: Strength, dose: Dose) -> float | None:
     """Days that an amount (tablets, mL, mg) lasts; None when strength or dose is not known. A titration uses less: no answer."""
-    if (
-        isinstance(amount, bool)
-        or not isinstance(amount, int | float)
-        or not math.isfinite(amount)
-        or amount <= 0
-    ):
+    amount = finite(amount)
+    if amount is None or amount <= 0:
         return None
     name = str(unit or "")
     one = mass_mg(name) or (strength.mg_per_ml if name.strip().lower() == "ml" else strength.mg_per_unit)
@@ -464,10 +460,11 @@ def _days(duration: Any) -> float | None:
         value, unit = duration.get("value"), duration.get("code") or duration.get("unit")
     else:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    length = finite(value)
+    if length is None or length < 0:
         return None
     factor = _DAYS.get(str(unit or "d").lower())
-    return value * factor if factor is not None else None
+    return length * factor if factor is not None else None
 
 
 def _setting(category: Any) -> str:

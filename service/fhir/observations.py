@@ -19,8 +19,9 @@ from service.alerts.codes import (
 )
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
 from service.fhir.answers import answer_of, text_of
-from service.fhir.decode import read_one
+from service.fhir.decode import left_out, read_one
 from service.fhir.loinc import is_loinc
+from service.fhir.numbers import LARGEST
 from service.fhir.posture import posture_of
 from service.fhir.ranges import upper_limit
 from service.fhir.resources import (
@@ -47,6 +48,8 @@ _COMPARATORS: dict[str, Literal["<", ">"]] = {"<": "<", "<=": "<", ">": ">", ">=
 _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 #: Kinds for which the posture matters.
 _POSTURED = frozenset({"systolic", "diastolic"})
+#: Units as laboratories write them are far shorter; nothing longer is remembered.
+_LONGEST_UNIT = 60
 _NOT_PLAIN = _RANGED | _POSTURED
 _instant = datetime.fromisoformat
 
@@ -70,13 +73,14 @@ def _plain(loinc: str, value: float | int | str | None, unit: str | None, code: 
     if kind is None or kind.id in _NOT_PLAIN or kind.plausible_max is None:
         return None
     conversion = agreed_conversion(kind.dimension, code or "", unit or "")
-    if isinstance(conversion, str) or value is None or isinstance(value, str):
+    if isinstance(conversion, str) or value is None or isinstance(value, str) or abs(value) > LARGEST:
         return None
     converted = value * conversion.factor + conversion.offset
     if not kind.plausible_min <= converted <= kind.plausible_max:
         return None
     # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
-    return _Plain(kind.id, round(converted, 6), f"{value:g} {unit or code}")
+    # Plus zero: 0 and -0 are remembered as one.
+    return _Plain(kind.id, round(converted, 6), f"{value + 0.0:g} {unit or code}")
 
 
 def _specimen(o: Observation) -> str:
@@ -130,10 +134,16 @@ class ObservationReader:
             if len(resource.contained):
                 contained += self._contained(resource, source)
         for observation in observations:
-            if not self._read_plain(observation):
-                self._read(observation, source)
+            try:
+                if not self._read_plain(observation):
+                    self._read(observation, source)
+            except Exception as error:
+                self.problems.append(left_out(observation, source, error))
         for observation in contained:
-            self._read(observation, source)
+            try:
+                self._read(observation, source)
+            except Exception as error:
+                self.problems.append(left_out(observation, source, error))
         return others
 
     def _contained(self, holder: Observation | DiagnosticReport, source: str) -> list[Observation]:
@@ -179,7 +189,9 @@ class ObservationReader:
         ):
             return False
         coding = concept.coding[0]
-        if coding.system != LOINC or coding.code is None:
+        if coding.system != LOINC or coding.code not in self._by_loinc:
+            return False
+        if quantity.unit is not None and len(quantity.unit) > _LONGEST_UNIT:
             return False
         plain = _plain(coding.code, quantity.value, quantity.unit, quantity.code)
         status = _STATUS.get(o.status)
@@ -352,6 +364,16 @@ class ObservationReader:
                 bound = _COMPARATORS.get(quantity.comparator, "?")
             unit = quantity.unit or ""
             code = quantity.code or ""
+            if abs(value) > LARGEST:
+                self._refuse(
+                    kind,
+                    o,
+                    "its value is not possible",
+                    moment,
+                    raw="a number of too many digits",
+                    ref=reference,
+                )
+                return
             raw = f"{quantity.comparator or ''}{value:g} {unit or code}"
         elif text is not None:
             # A site that names the unit of a laboratory names it for its numbers sent as text, too.

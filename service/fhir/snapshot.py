@@ -22,7 +22,7 @@ from service.alerts.facts import (
     SourceState,
     TestOrder,
 )
-from service.fhir.decode import Decoded, last_part, read_orders
+from service.fhir.decode import Decoded, last_part, left_out, read_orders
 from service.fhir.gather import Gathered
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, MedicationReader
 from service.fhir.observations import ObservationReader
@@ -120,7 +120,10 @@ class _Builder:
             return
         believed = of_patient(resources, self.patient_id, source, self.problems)
         for index, resource in enumerate(self.observations.read(believed, source)):
-            self._take_one(resource, source, index)
+            try:
+                self._take_one(resource, source, index)
+            except Exception as error:
+                self.problems.append(left_out(resource, source, error))
 
     def _take_one(self, r: Resource, source: str, index: int) -> None:
         reader = self.medication_reader
@@ -156,7 +159,11 @@ class _Builder:
                 if r.status == "entered-in-error":
                     continue
                 selected = wanted is None or (r.id or "") in wanted
-                draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
+                try:
+                    draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
+                except Exception as error:
+                    self.problems.append(left_out(r, DRAFTS, error))
+                    continue
                 self.drafts.append(draft)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
                     self.problems.append(

@@ -56,11 +56,14 @@ class Lines:
 
     def _write(self, line: bytes) -> None:
         # One at a time: lines keep their order, and none is torn.
-        with self._writing, suppress(ValueError, OSError):  # closed at the end of the process
-            for _ in range(len(self._answered)):
-                self._file.write(_line(self._answered.popleft()))
-            self._file.write(line)
-            self._file.flush()
+        with self._writing:
+            with suppress(ValueError, OSError):  # closed at the end of the process
+                for _ in range(len(self._answered)):
+                    self._file.write(_line(self._answered[0]))
+                    self._answered.popleft()
+            with suppress(ValueError, OSError):
+                self._file.write(line)
+                self._file.flush()
 
     def _run(self) -> None:
         while True:

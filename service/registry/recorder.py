@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import islice
 
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
@@ -122,7 +123,7 @@ class Recorder:
                 if closing and not written:
                     log.error("the database is away at shutdown: %d records are lost", len(self._queue))
                     return
-                if not closing and (not written or len(self._queue) < _BATCH):
+                if not closing and (not written or max(len(self._queue), len(self._patients)) < _BATCH):
                     break  # what came in meanwhile waits for the next time
             if closing:
                 return
@@ -133,7 +134,7 @@ class Recorder:
         size = len(batch)
         # After the calls: what the batch's own calls tell is among them.
         with self._patients_lock:
-            patients = dict(self._patients)
+            patients = dict(islice(self._patients.items(), _BATCH))
         try:
             with self._engine.begin() as connection:
                 _insert(connection, batch)

@@ -101,3 +101,28 @@ def test_a_case_that_cannot_be_told_is_put_to_every_rule(monkeypatch: pytest.Mon
     found = evaluate_case(case)
     assert {"data-unavailable", "duplicate-order"} <= {f.code for f in found}
     assert "rule:count_band" in {f.subject for f in found}
+
+
+def test_nor_is_it_louder_while_another_drug_is_ordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for the next visit still waits when the counts cannot be laid out."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    row = {"on": ["clozapine 300 mg since 400 d"], "problems": ["constipation"], "draft": ["ibuprofen"]}
+    case = Case(facts_of(row), policy_by_id("us-label-2025"), NOW)
+    monkeypatch.setattr("service.alerts.record.anc_series", broken)
+    said = {f.code for f in evaluate_case(case)}
+    assert "data-unavailable" in said
+    assert said.isdisjoint({"gi-hypomotility", "monitoring-overdue"})
+
+
+def test_a_policy_that_judges_white_cells_for_some_alone_fails_no_rule() -> None:
+    uk = policy_by_id("uk-smpc")
+    bands = tuple(b for b in uk.bands if b.analyte == "anc" or b.population == "ben")
+    policy = replace(uk, bands=bands)
+    facts = facts_of(
+        {"counts": ["ANC 400 /uL 400 d ago", "ANC 4000 /uL 1 d ago"], "draft": ["clozapine 12.5 mg"]}
+    )
+    codes = {f.code for f in evaluate_case(Case(facts, policy, NOW))}
+    assert "rechallenge-caution" in codes

@@ -52,6 +52,13 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         ),
         (f'[[bands]]\nname = "a"\ntitle = "a"\nrechallenge = "never"\n{_BAND}', "must be the normal one"),
         (
+            f'[[bands]]\nname = "a"\ntitle = "a"\n{_BAND}[[bands]]\nname = "b"\ntitle = "b"\n{_BAND}'.replace(
+                'name = "b"\ntitle = "b"\nsays = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"',
+                'name = "b"\ntitle = "b"\nsays = "x"\nsource = "US-PI"\npopulation = "ben"\nanalyte = "wbc"',
+            ),
+            "benign ethnic neutropenia alone",
+        ),
+        (
             '[[schedule]]\nlabel = "weekly"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n',
             "nothing applies from day 30",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -47,6 +48,10 @@ def _cards(client: httpx.Client, body: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (b'{"hook":"order-sign","hookInstance":"x","prefetch":[1]}', "prefetch"),
         (b'{"hook":7,"hookInstance":"x"}', "hook"),
+        (
+            b'{"hook":"order-sign","hookInstance":"\xff","context":{"userId":"Practitioner/1","patientId":"clz-p1"}}',
+            "UTF-8",
+        ),
     ],
     ids=(
         "empty",
@@ -60,6 +65,7 @@ def _cards(client: httpx.Client, body: dict[str, Any]) -> list[tuple[str, str]]:
         "nested objects",
         "prefetch array",
         "hook number",
+        "not utf-8 inside a member",
     ),
 )
 def test_not_a_request(client: httpx.Client, body: bytes, says: str) -> None:
@@ -321,3 +327,36 @@ def test_an_entry_that_is_none_costs_only_itself(
     found = _cards(client, call("order-sign", prefetch(counts=counts), clozapine()))
     assert ("anc-severe-neutropenia", "critical") in found
     assert set(also) <= set(found)
+
+
+@pytest.mark.parametrize("digits", [300, 400, 4000])
+@pytest.mark.parametrize("status", ["final", "cancelled"])
+def test_numbers_of_hundreds_of_digits(client: httpx.Client, digits: int, status: str) -> None:
+    """JSON allows them, and no calculation survives them: shown where they count, ignored where they do not."""
+    huge = int("1" + "0" * digits)
+    count = anc() | {"status": status, "valueQuantity": {"value": huge, "unit": "10*3/uL"}}
+    body = call(
+        "order-sign", prefetch(medications=bundle(on_clozapine()), counts=bundle(count)), clozapine(300)
+    )
+    found = _cards_of_text(client, json.dumps(body))
+    assert ("anc-unusable" in found) == (status == "final")
+    assert "anc-missing" in found
+
+
+@pytest.mark.parametrize("digits", [300, 400, 4000])
+def test_a_dose_of_hundreds_of_digits(client: httpx.Client, digits: int) -> None:
+    draft = clozapine(300)
+    draft["dosageInstruction"] = [
+        {
+            "timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}},
+            "doseAndRate": [{"doseQuantity": {"value": int("1" + "0" * digits), "unit": "mg", "code": "mg"}}],
+        }
+    ]
+    body = call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=bundle(anc())), draft)
+    assert "dose-unreadable" in _cards_of_text(client, json.dumps(body))
+
+
+def _cards_of_text(client: httpx.Client, body: str) -> set[str]:
+    response = client.post(_SIGN, content=body, headers=_JSON)
+    assert response.status_code == 200, response.text
+    return {code for code, _ in codes(response.json())}

@@ -65,3 +65,23 @@ def test_what_nobody_reads_does_not_fill_the_memory(output: _Output, monkeypatch
             log.log_call("clozapine-order-sign", 200, 0.001, f"i-{number}")
     lines.warning(b'{"event":"warning"}')
     assert [line.get("hookInstance") for line in output.lines()][:2] == ["i-15", "i-16"]
+
+
+def test_a_line_that_cannot_be_written_takes_no_warning_with_it(output: _Output) -> None:
+    assert log._direct.lines is not None
+
+    class Full(io.BytesIO):
+        refused = False
+
+        def write(self, line: Any) -> int:
+            if not self.refused:
+                self.refused = True
+                raise BlockingIOError
+            return super().write(line)
+
+    full = log._direct.lines._file = Full()  # type: ignore[assignment]
+    log.log_call("clozapine-order-sign", 200, 0.001, "i-1")
+    log._direct.lines.warning(b'{"event":"warning"}')
+    assert b'"event":"warning"' in full.getvalue()
+    log._direct.lines.warning(b'{"event":"another"}')
+    assert b'"hookInstance":"i-1"' in full.getvalue()

@@ -199,3 +199,27 @@ def test_results_of_laboratories_that_count_in_moles(
     code: str, value: float, unit: str, kind: str, canonical: float
 ) -> None:
     assert one(kind, observation(code, value, unit)).value == pytest.approx(canonical)
+
+
+def test_zero_is_zero_for_every_patient() -> None:
+    texts = [one("anc", observation("751-8", value, "10*3/uL")).raw for value in (-0.0, 0.0, 0)]
+    assert texts == ["0 10*3/uL"] * 3
+
+
+def test_a_resource_that_nobody_expected_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = snapshot.ObservationReader._read_plain
+
+    def odd(self: Any, o: Any) -> bool:
+        if o.id == "odd":
+            raise ZeroDivisionError("3.2")
+        return real(self, o)
+
+    monkeypatch.setattr(snapshot.ObservationReader, "_read_plain", odd)
+    facts = read(
+        observation("751-8", 3.2, "10*3/uL") | {"id": "odd"},
+        observation("751-8", 2.5, "10*3/uL") | {"id": "sound"},
+    )
+    assert [m.ref for m in facts.measurements["anc"]] == ["Observation/sound"]
+    assert [(p.ref, p.reason, p.matters) for p in facts.read_problems] == [
+        ("Observation/odd", "left out: it could not be read (ZeroDivisionError)", True)
+    ]

@@ -209,6 +209,31 @@ def test_of_several_calls_on_a_patient_the_last_is_remembered(
     assert sorted(remembered) == [("north", "a", "order-sign"), ("north", "b", "order-sign")]
 
 
+def test_many_patients_are_remembered_in_transactions_of_a_bounded_size(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage many wait: together they would hold the write lock for longer than others wait for it."""
+    transactions: list[set[str]] = [set()]
+
+    def remember(_: Any, site: str, policy: Any, facts: Any, at: Any) -> None:
+        transactions[-1].add(facts.patient_id)
+
+    def began(engine: Engine) -> Any:
+        transactions.append(set())
+        return real(engine)
+
+    real = Engine.begin
+    monkeypatch.setattr("service.registry.recorder.enrol", remember)
+    monkeypatch.setattr("service.registry.recorder._BATCH", 10)
+    recorder = Recorder(engine, policies=lambda site: policy_by_id("us-label-2025"))
+    monkeypatch.setattr(Engine, "begin", began)
+    for number in range(45):
+        recorder.record(_call(str(uuid4()), 0), PatientSnapshot(patient_id=f"p{number}", hook="patient-view"))
+    recorder.close()
+    assert max(map(len, transactions)) <= 10
+    assert len(set().union(*transactions)) == 45
+
+
 def test_a_record_that_cannot_be_written_keeps_no_other_from_being_written(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

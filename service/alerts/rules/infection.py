@@ -11,7 +11,7 @@ from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding, Offer, OrderTest, Severity
 from service.alerts.rules.counting import count_line, evidence_of, order_cbc, remove_drafts
-from service.alerts.rules.readings import exceeds, within_hours
+from service.alerts.rules.readings import exceeds, reaches, within_hours
 
 
 def _early(m: Measurement) -> str:
@@ -139,7 +139,9 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
 def _any_eosinophilia(case: Case) -> bool:
     """A quick look: False when no count of the record reaches a limit, so that none need be put in order."""
     limit = min(case.policy.eosinophils.early.value, case.policy.eosinophils.high.value)
-    return any(m.value >= limit for m in case.snapshot.measurements.get("eosinophils", ()))
+    return any(
+        m.value >= limit or reaches(m, limit) for m in case.snapshot.measurements.get("eosinophils", ())
+    )
 
 
 def _in_first_weeks(case: Case, m: Measurement) -> bool:
