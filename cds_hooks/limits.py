@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Hashable
@@ -81,39 +80,6 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.taken -= 1
-
-
-class Deadline:
-    """``asyncio.timeout`` for a block that seldom waits at all: nothing but a timer that is set and taken back.
-
-    Args:
-        seconds: after which the block is given up.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._expired = False
-
-    def __enter__(self) -> None:
-        """Set the timer."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a deadline is for a task")
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
-
-    def _expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Take it back. Raises TookTooLong when it was the timer that ended the block; a cancellation from outside goes on."""
-        self._timer.cancel()
-        if not self._expired:
-            return
-        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TookTooLong(self._seconds) from None
 
 
 class Limits:

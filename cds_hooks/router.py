@@ -20,7 +20,7 @@ from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.errors import ProtocolError, operation_outcome
 from cds_hooks.feedback import Feedback, read_feedback
-from cds_hooks.limits import Deadline, Limits
+from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest, envelope_reader, read_request
 
 log = logging.getLogger("cds_hooks")
@@ -186,8 +186,12 @@ class Endpoint:
         """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
         principal = await self.authenticate(scope) if self.authenticate is not None else None
         self.limits.admit(principal)
-        with self.limits.gate, Deadline(self.limits.seconds):
-            return await self.answer(scope, receive, principal)
+        with self.limits.gate:
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    return await self.answer(scope, receive, principal)
+            except TimeoutError:
+                raise TookTooLong(self.limits.seconds) from None
 
     def _preflight(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         allow = [(b"allow", f"{self.method}, OPTIONS".encode())]

@@ -75,45 +75,29 @@ def situation_of(case: Case) -> frozenset[str]:
 
 def _words(case: Case) -> list[str]:
     """The situations of a case, always in the same order."""
-    words: list[str] = []
     snapshot, course = case.snapshot, case.course
-    if case.clozapine_drafts:
-        words.append("drafted")
-        if case.starting:
-            words.append("starting")
-        if any(d.days_supply for d in case.clozapine_drafts):
-            words.append("supply-ordered")
-    if case.stop_drafts:
-        words.append("stop-drafted")
-    if case.on_clozapine:
-        words.append("taking")
-    if case.continuing:
-        words.append("continuing")
-    if course.stopped_at is not None:
-        words.append("stopped")
-    if course.last_dose is not None:
-        words.append("last-dose-known")
-    if not case.is_order_hook:
-        words.append("visit")
-    elif _is_elsewhere(case):
-        words.append("other-order")
-    if case.anc.newest is None:
-        words.append("no-anc")
-    if case.any_abnormal_count:
-        words.append("abnormal-count")
-    if case.anc.unusable or (case.uses_wbc and case.results("wbc").unusable):
-        words.append("unusable-count")
-    if case.uses_wbc:
-        words.append("wbc-judged")
-    if snapshot.pathway:
-        words.append("pathway")
-    if snapshot.problems:
-        words.append("problems")
-    if snapshot.allergies:
-        words.append("allergies")
-    if snapshot.coded:
-        words.append("coded")
-    return words
+    unusable = case.anc.unusable or (case.uses_wbc and case.results("wbc").unusable)
+    situations: tuple[tuple[str, object], ...] = (
+        ("drafted", case.clozapine_drafts),
+        ("stop-drafted", case.stop_drafts),
+        ("starting", case.starting),
+        ("continuing", case.continuing),
+        ("taking", case.on_clozapine),
+        ("stopped", course.stopped_at is not None),
+        ("last-dose-known", course.last_dose is not None),
+        ("supply-ordered", any(d.days_supply for d in case.clozapine_drafts)),
+        ("no-anc", case.anc.newest is None),
+        ("abnormal-count", case.any_abnormal_count),
+        ("unusable-count", unusable),
+        ("visit", not case.is_order_hook),
+        ("other-order", _is_elsewhere(case)),
+        ("wbc-judged", case.uses_wbc),
+        ("pathway", snapshot.pathway),
+        ("problems", snapshot.problems),
+        ("allergies", snapshot.allergies),
+        ("coded", snapshot.coded),
+    )
+    return [word for word, holds in situations if holds]
 
 
 def _is_elsewhere(case: Case) -> bool:

@@ -145,6 +145,8 @@ def episodes(case: Case) -> tuple[Episode, ...]:
 
 def _recovering(past: tuple[Episode, ...], kind: str) -> tuple[Episode, Recovery] | None:
     """The latest episode after which the policy asks for a kind of recovery: a milder one since does not end it."""
+    if not past:
+        return None
     return next(
         ((e, e.band.recovery) for e in past if e.band.recovery is not None and e.band.recovery.kind == kind),
         None,
@@ -207,7 +209,7 @@ def interval_today(case: Case) -> Interval:
     past = episodes(case)
     day = case.course_day
     why = f"day {day} of treatment"
-    anew = _recovering(past, "new-patient") if past else None
+    anew = _recovering(past, "new-patient")
     # Without a known start the first normal count may lie years before the course: the shortest interval stays.
     if anew is not None and day is not None and not case.starting:
         first_normal = anew[0].recovered[0].at
@@ -232,9 +234,9 @@ def interval_today(case: Case) -> Interval:
             phase=phase,
             start_known=True,
         )
-    extra = _recovering(past, "extra-counts") if past else None
+    extra = _recovering(past, "extra-counts")
     left = _extra_counts_left(case, *extra) if extra is not None else 0
-    lasting = extra if left else _recovering(past, "lifelong") if past else None
+    lasting = extra if left else _recovering(past, "lifelong")
     if lasting is not None:
         episode, recovery = lasting
         if recovery.every_days and recovery.every_days < scheduled.days:

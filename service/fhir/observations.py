@@ -111,6 +111,8 @@ class ObservationReader:
         self.unusable: list[UnusableResult] = []
         self.coded: list[CodedResult] = []
         self.problems: list[ReadProblem] = []
+        #: Sources that a result was left out of.
+        self.spoilt: set[str] = set()
         self._groups: dict[str, str] = {}
         self._by_loinc = kinds_by_loinc()
 
@@ -138,13 +140,17 @@ class ObservationReader:
                 if not self._read_plain(observation):
                     self._read(observation, source)
             except Exception as error:
-                self.problems.append(left_out(observation, source, error))
+                self._left_out(observation, source, error)
         for observation in contained:
             try:
                 self._read(observation, source)
             except Exception as error:
-                self.problems.append(left_out(observation, source, error))
+                self._left_out(observation, source, error)
         return others
+
+    def _left_out(self, o: Observation, source: str, error: Exception) -> None:
+        self.problems.append(left_out(o, source, error))
+        self.spoilt.add(source)
 
     def _contained(self, holder: Observation | DiagnosticReport, source: str) -> list[Observation]:
         """Results inside a report or a panel, with the holder's time where they have none of their own."""

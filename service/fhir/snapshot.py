@@ -114,6 +114,8 @@ class _Builder:
         self.conditions: dict[str, Problem] = {}
         self.allergies: dict[str, Allergy] = {}
         self.patient: Patient | None = None
+        #: Sources that a record was left out of.
+        self.spoilt: set[str] = set()
 
     def take(self, source: str, resources: list[Resource]) -> None:
         if not resources:
@@ -124,6 +126,7 @@ class _Builder:
                 self._take_one(resource, source, index)
             except Exception as error:
                 self.problems.append(left_out(resource, source, error))
+                self.spoilt.add(source)
 
     def _take_one(self, r: Resource, source: str, index: int) -> None:
         reader = self.medication_reader
@@ -382,6 +385,9 @@ def build(
         builder.take(source, data.resources)
     builder.take_drafts(decoded_orders, selections)
     states: dict[str, SourceState] = {source: data.state for source, data in gathered.sources.items()}
+    for source in builder.spoilt | builder.observations.spoilt:
+        if states.get(source) == "complete":
+            states[source] = "incomplete"
     patient = builder.patient
     return PatientSnapshot(
         patient_id=patient_id,

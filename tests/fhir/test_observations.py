@@ -220,6 +220,7 @@ def test_a_resource_that_nobody_expected_costs_only_itself(monkeypatch: pytest.M
         observation("751-8", 2.5, "10*3/uL") | {"id": "sound"},
     )
     assert [m.ref for m in facts.measurements["anc"]] == ["Observation/sound"]
+    assert facts.state("labs") == "incomplete"
     assert [(p.ref, p.reason, p.matters) for p in facts.read_problems] == [
         ("Observation/odd", "left out: it could not be read (ZeroDivisionError)", True)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cds_hooks.limits import Deadline, TokenBuckets, TookTooLong, TooManyCalls, nested_deeper_than
+from cds_hooks.limits import TokenBuckets, TooManyCalls, nested_deeper_than
 from tests.data import anc, bundle, call, clozapine, on_clozapine, prefetch
 from tests.ehr import Ehr
 from tests.signing import BASE
@@ -82,44 +81,6 @@ def test_open_mode_is_not_limited_unless_asked(start_service: Any) -> None:
     free, limited = start_service(), start_service(calls_per_second=1)
     assert [free.post(_SIGN, json=_BODY).status_code for _ in range(5)] == [200] * 5
     assert [limited.post(_SIGN, json=_BODY).status_code for _ in range(4)] == [200, 200, 429, 429]
-
-
-def test_a_deadline_ends_only_what_is_late() -> None:
-    async def late() -> None:
-        with Deadline(0.01):
-            await asyncio.sleep(10)
-
-    async def in_time() -> str:
-        with Deadline(10):
-            try:
-                async with asyncio.timeout(0.01):
-                    await asyncio.sleep(10)
-            except TimeoutError:
-                return "went on"
-        return "was given up"
-
-    async def from_outside() -> None:
-        task = asyncio.create_task(late_in_a_minute())
-        await asyncio.sleep(0.01)
-        task.cancel()
-        await task
-
-    async def late_in_a_minute() -> None:
-        with Deadline(60):
-            await asyncio.sleep(10)
-
-    async def goes_on_afterwards() -> str:
-        with pytest.raises(TookTooLong):
-            await late()
-        await asyncio.sleep(0)  # the cancellation was taken back
-        return "yes"
-
-    with pytest.raises(TookTooLong):
-        asyncio.run(late())
-    assert asyncio.run(in_time()) == "went on"
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(from_outside())
-    assert asyncio.run(goes_on_afterwards()) == "yes"
 
 
 def test_token_buckets_fill_again() -> None:

@@ -67,11 +67,8 @@ def _highest_day(case: Case) -> float | None:
     """mg of the day with the most: of a dose given less than daily the whole of it, not its share of each day."""
     if case.drafted_mg_per_day is None:
         return None
-    total = 0.0
-    for draft in case.clozapine_drafts:
-        if draft.dose is not None:
-            total += max(draft.dose.mg_per_day or 0.0, draft.dose.first_mg_per_day or 0.0)
-    return total
+    doses = [d.dose for d in case.clozapine_drafts if d.dose is not None]
+    return sum(max(d.mg_per_day or 0.0, d.first_mg_per_day or 0.0) for d in doses)
 
 
 @when("drafted")
