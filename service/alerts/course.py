@@ -12,34 +12,27 @@ from typing import Literal
 
 from msgspec import Struct
 
+from service.alerts.exposure import (
+    ADMINISTRATION_COVERS,
+    NOT_ADMINISTERED,
+    ORDER_LIVE,
+    ORDER_NOT_GIVEN,
+    Span,
+    is_live,
+    span_of,
+    supplies_of,
+)
 from service.alerts.facts import Medication
 
 Basis = Literal["administration", "withheld", "statement", "stop", "supply", ""]
 
-#: How long one administration is taken to cover: until the next day's dose.
-_ADMINISTRATION_COVERS = timedelta(days=1)
 #: A chart with an entry this young is still kept.
 _CHART_IS_KEPT = timedelta(days=2)
-_ORDER_NOT_GIVEN = frozenset({"cancelled", "entered-in-error", "draft", "unknown"})
 #: Intents of orders that carry out another one.
 CARRIED_OUT = frozenset({"filler-order", "instance-order"})
 #: Settings of orders for a patient who is not on a ward.
 FOR_HOME = frozenset({"outpatient", "community", "discharge"})
-_ORDER_LIVE = frozenset({"active", ""})
-_WAITING = frozenset({"on-hold", "unknown"})
-_STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
 _STATEMENT_STOPPED = frozenset({"stopped", "on-hold"})
-_DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
-#: A dose on hold was not given, and of one that was stopped nobody knows how much.
-_NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown", "on-hold", "stopped"})
-
-
-class Span(Struct, frozen=True, gc=False):
-    """Time during which the patient is taken to have had clozapine, according to one record."""
-
-    start: datetime | None
-    end: datetime
-    ref: str
 
 
 class Break(Struct, frozen=True, gc=False):
@@ -91,121 +84,9 @@ class Course(Struct, frozen=True, gc=False):
         return self.start is not None
 
 
-def is_live(medication: Medication, as_of: datetime) -> bool:
-    """True when a record says that the drug is taken now: active order or statement, unexhausted supply, a dose in the last day."""
-    if medication.not_taken or medication.stops:
-        return False
-    start, end = medication.start, medication.end
-    if start is not None and start > as_of:
-        return False
-    if end is None and medication.role == "order":
-        return medication.status in _ORDER_LIVE
-    if end is not None:
-        # A date-only end means "to the end of that day".
-        limit = end + timedelta(days=1) if medication.end_date_only else end
-        if limit < as_of:
-            return False
-    match medication.role:
-        case "order":
-            return medication.status in _ORDER_LIVE
-        case "statement":
-            return medication.status in _STATEMENT_LIVE
-        case "dispense":
-            if medication.status not in _DISPENSE_GIVEN or start is None:
-                return False
-            return start + timedelta(days=medication.days_supply or 0) >= as_of
-        case "administration":
-            return (
-                medication.status not in _NOT_ADMINISTERED
-                and start is not None
-                and as_of - start <= _ADMINISTRATION_COVERS
-            )
-    return False
-
-
-def waits(medication: Medication, as_of: datetime) -> bool:
-    """True for an order or statement that anybody may go on with: on hold, of a status nobody knows, or to begin later."""
-    if medication.role not in ("order", "statement") or medication.not_taken or medication.stops:
-        return False
-    if medication.end is not None and medication.end < as_of:
-        return False
-    return medication.status in _WAITING or (
-        medication.status in _ORDER_LIVE and medication.start is not None and medication.start > as_of
-    )
-
-
-def span_of(medication: Medication, as_of: datetime) -> Span | None:
-    """Exposure that one record stands for, cut off at ``as_of``."""
-    start, end = medication.start, medication.end
-    if medication.not_taken or (start is not None and start > as_of):
-        return None
-    match medication.role:
-        case "administration":
-            if start is None or medication.status in _NOT_ADMINISTERED:
-                return None
-            return Span(start, min(start + _ADMINISTRATION_COVERS, as_of), medication.ref)
-        case "dispense":
-            if start is None or medication.status not in _DISPENSE_GIVEN:
-                return None
-            return Span(
-                start, min(start + timedelta(days=medication.days_supply or 1), as_of), medication.ref
-            )
-        case "order":
-            if medication.status in _ORDER_NOT_GIVEN or (
-                medication.stops and medication.status in _ORDER_LIVE
-            ):
-                return None  # withdrawn before any dose, never signed, or an order not to give it
-            if medication.stops and end is None:
-                # A stopped order without a date shows that clozapine was given, but not until when.
-                return Span(start, start, medication.ref) if start is not None else None
-            if end is None and medication.status not in _ORDER_LIVE:
-                return Span(start, start, medication.ref) if start is not None else None
-        case "statement":
-            if end is None and medication.status not in _STATEMENT_LIVE:
-                return Span(start, start, medication.ref) if start is not None else None
-        case _:
-            return None
-    return Span(start, min(end, as_of) if end is not None else as_of, medication.ref)
-
-
-def was_given(medication: Medication, as_of: datetime) -> bool:
-    """True when a record shows that the drug was taken; a cancelled order or one for later does not."""
-    return span_of(medication, as_of) is not None
-
-
-def supplies_of(records: Iterable[Medication], as_of: datetime) -> list[tuple[Medication, datetime]]:
-    """(dispense, when it is used up) of all supply handed over, oldest first.
-
-    What is left of the dispense before of the same product is used first: an early refill, the second part of a fill. Only of the one
-    before, so that small remainders do not add up to a stock nobody has.
-    """
-    dispensed = sorted(
-        (
-            r
-            for r in records
-            if r.role == "dispense"
-            and r.start is not None
-            and r.start <= as_of
-            and r.status in _DISPENSE_GIVEN
-            and r.days_supply
-            and not r.not_taken
-        ),
-        key=lambda r: r.start,  # type: ignore[arg-type,return-value]
-    )
-    found: list[tuple[Medication, datetime]] = []
-    own_end: dict[str, datetime] = {}
-    for r in dispensed:
-        assert r.start is not None
-        own = timedelta(days=r.days_supply or 0)
-        left = max(own_end.get(r.label, r.start) - r.start, timedelta(0))
-        own_end[r.label] = r.start + own
-        found.append((r, r.start + own + left))
-    return found
-
-
 def _until_followed(span: Span, record: Medication, records: list[Medication], as_of: datetime) -> Span:
     """An order that ended at an unknown time lasted until its renewal; one on hold until the last dose or supply known."""
-    if record.role != "order" or record.end is not None or record.status in _ORDER_LIVE or span.start is None:
+    if record.role != "order" or record.end is not None or record.status in ORDER_LIVE or span.start is None:
         return span
     later = [
         r.start
@@ -251,7 +132,7 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
         if r.role == "administration"
         and r.start is not None
         and r.start <= as_of
-        and r.status not in _NOT_ADMINISTERED
+        and r.status not in NOT_ADMINISTERED
         and not r.not_taken
     ]
     charted = [r for r in records if r.role == "administration" and r.start is not None and r.start <= as_of]
@@ -315,7 +196,7 @@ def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
             if r.role in ("order", "statement")
             and r.end is not None
             and r.end <= as_of
-            and r.status not in _ORDER_NOT_GIVEN
+            and r.status not in ORDER_NOT_GIVEN
         ]
     if stated:
         at, date_only, basis, ref = max(stated, key=lambda w: w[0])
@@ -354,7 +235,7 @@ def _stated(
             if r.start is not None and holds(r, r.start):
                 found.append((r.start, r.start_date_only, "statement", r.ref))
         elif r.end is not None and holds(r, r.end):
-            stopped = r.stops and not live and r.status not in _ORDER_NOT_GIVEN
+            stopped = r.stops and not live and r.status not in ORDER_NOT_GIVEN
             if (r.role == "statement" and r.status in _STATEMENT_STOPPED) or (r.role == "order" and stopped):
                 found.append(_end_of(r))
     return found
@@ -368,10 +249,10 @@ def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetim
         return False
     return any(
         r.setting == "inpatient"
-        and r.status not in _ORDER_NOT_GIVEN
+        and r.status not in ORDER_NOT_GIVEN
         and r.start is not None
         and r.start <= last_dose
-        and (r.end is None or r.end >= last_dose - _ADMINISTRATION_COVERS)
+        and (r.end is None or r.end >= last_dose - ADMINISTRATION_COVERS)
         for r in orders
     )
 
@@ -404,7 +285,7 @@ def _runs_on(r: Medication, as_of: datetime) -> bool:
     """An active order that has begun and names no end."""
     return (
         r.role == "order"
-        and r.status in _ORDER_LIVE
+        and r.status in ORDER_LIVE
         and r.end is None
         and (r.start is None or r.start <= as_of)
         and not r.stops

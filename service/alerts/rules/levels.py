@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from service.alerts import wording as w
 from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import Case
-from service.alerts.course import is_live, was_given
 from service.alerts.drugs import classes_of
+from service.alerts.exposure import is_live, was_given
 from service.alerts.facts import Measurement, Medication
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value

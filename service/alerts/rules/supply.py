@@ -10,7 +10,7 @@ from msgspec import Struct
 from service.alerts import wording as w
 from service.alerts.asked import when
 from service.alerts.case import Case
-from service.alerts.course import supplies_of
+from service.alerts.exposure import supplies_of
 from service.alerts.facts import Medication
 from service.alerts.finding import Citation, Evidence, Finding, Severity
 from service.alerts.rules.counting import stalest

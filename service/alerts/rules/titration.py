@@ -11,7 +11,7 @@ from msgspec import Struct
 from service.alerts import wording as w
 from service.alerts.asked import when
 from service.alerts.case import Case
-from service.alerts.course import was_given
+from service.alerts.exposure import was_given
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import Value
 

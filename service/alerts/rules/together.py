@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from service.alerts.case import Case
-from service.alerts.course import is_live, span_of
+from service.alerts.exposure import is_live, span_of
 from service.alerts.facts import Medication
 
 #: A record that begins at latest the day after another one ended goes on with it: that is how calendar days meet.

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.case import Case
-from service.alerts.course import Span, span_of
 from service.alerts.drugs import has_class
+from service.alerts.exposure import Span, span_of
 from service.alerts.facts import Measurement, Medication
 from service.alerts.rules.levels import hours_after_dose, is_trough
 from service.alerts.rules.readings import reaches
