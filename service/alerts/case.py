@@ -10,7 +10,8 @@ from service.alerts.counts import judged_value, same_sample
 from service.alerts.facts import Measurement, PatientSnapshot
 from service.alerts.interval import Interval, interval_today, worst_band
 from service.alerts.lazy import lazy
-from service.alerts.policy import Band, Policy
+from service.alerts.policy import Policy
+from service.alerts.policy_parts import Band
 from service.alerts.record import Record
 
 

@@ -35,8 +35,6 @@ def is_live(medication: Medication, as_of: datetime) -> bool:
     start, end = medication.start, medication.end
     if start is not None and start > as_of:
         return False
-    if end is None and medication.role == "order":
-        return medication.status in ORDER_LIVE
     if end is not None:
         # A date-only end means "to the end of that day".
         limit = end + timedelta(days=1) if medication.end_date_only else end

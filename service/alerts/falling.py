@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from service.alerts.facts import Measurement, Problem
-from service.alerts.policy import Falling
+from service.alerts.policy_parts import Falling
 
 if TYPE_CHECKING:
     from service.alerts.case import Case

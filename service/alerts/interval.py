@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from service.alerts.facts import Measurement
 from service.alerts.falling import fall_of, flu_like_signs
-from service.alerts.policy import Band, Recovery, SchedulePhase, Value
+from service.alerts.policy_parts import Band, Recovery, SchedulePhase, Value
 
 if TYPE_CHECKING:
     from service.alerts.case import Case

@@ -9,17 +9,8 @@ from typing import Any
 
 import msgspec
 
-from service.alerts.policy import (
-    Analyte,
-    Band,
-    MissedDoseTier,
-    Policy,
-    PolicyError,
-    Population,
-    load_policy,
-    policy_by_id,
-    policy_ids,
-)
+from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy_parts import Analyte, Band, MissedDoseTier, Population
 
 _POPULATIONS: tuple[Population, ...] = ("general", "ben")
 _ANALYTES: tuple[Analyte, ...] = ("anc", "wbc")

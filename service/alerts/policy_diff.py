@@ -9,7 +9,8 @@ from msgspec import Struct
 from service.alerts import wording as w
 from service.alerts.drugs import InteractionClass, classes
 from service.alerts.pieces import stretches
-from service.alerts.policy import Analyte, Band, MissedDoseTier, Policy, Population, Value
+from service.alerts.policy import Policy
+from service.alerts.policy_parts import Analyte, Band, MissedDoseTier, Population, Value
 
 _HOURS_A_DAY = 24
 _CELLS_PER_GIGA = 1000

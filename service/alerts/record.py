@@ -20,7 +20,8 @@ from service.alerts.facts import (
 )
 from service.alerts.finding import Evidence
 from service.alerts.lazy import lazy
-from service.alerts.policy import Policy, Population
+from service.alerts.policy import Policy
+from service.alerts.policy_parts import Population
 from service.alerts.treatment import Treatment
 
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})

@@ -74,7 +74,9 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
 def left_out(resource: Resource, source: str, error: Exception) -> ReadProblem:
     """What is said of a resource that nobody expected to look like this: it must cost itself, never the call."""
     reference = reference_of(type(resource).__name__, resource.id)
-    return ReadProblem(source, reference, f"left out: it could not be read ({type(error).__name__})")
+    return ReadProblem(
+        source, reference, f"left out: this service failed on it ({type(error).__name__}); tell its operators"
+    )
 
 
 def _outcome_failed(outcome: OperationOutcome) -> bool:

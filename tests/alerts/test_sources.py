@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.alerts.policy import Limit, Minimum, Policy, Value, policy_by_id, policy_ids
+from service.alerts.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy_check import unconfirmed
+from service.alerts.policy_parts import Limit, Minimum, Value
 
 #: What the specification marks [check] and the fact base lists as read nowhere, by policy ("" = every policy).
 UNREAD = {

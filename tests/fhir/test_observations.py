@@ -222,5 +222,9 @@ def test_a_resource_that_nobody_expected_costs_only_itself(monkeypatch: pytest.M
     assert [m.ref for m in facts.measurements["anc"]] == ["Observation/sound"]
     assert facts.state("labs") == "incomplete"
     assert [(p.ref, p.reason, p.matters) for p in facts.read_problems] == [
-        ("Observation/odd", "left out: it could not be read (ZeroDivisionError)", True)
+        (
+            "Observation/odd",
+            "left out: this service failed on it (ZeroDivisionError); tell its operators",
+            True,
+        )
     ]

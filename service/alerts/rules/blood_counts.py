@@ -11,7 +11,7 @@ from service.alerts.case import Case
 from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement
 from service.alerts.finding import Citation, Finding, NotifyTeam, Severity
-from service.alerts.policy import Analyte, Minimum
+from service.alerts.policy_parts import Analyte, Minimum
 from service.alerts.rules.counting import (
     NAMES,
     count_line,

@@ -12,7 +12,7 @@ from service.alerts.facts import ClinicianFlag, Measurement
 from service.alerts.falling import fall_of
 from service.alerts.finding import Finding, Offer, ReferTo
 from service.alerts.interval import is_confirmed
-from service.alerts.policy import Band
+from service.alerts.policy_parts import Band
 from service.alerts.rules.counting import (
     count_line,
     evidence_of,

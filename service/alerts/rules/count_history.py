@@ -13,7 +13,7 @@ from service.alerts.facts import Measurement, UnusableResult
 from service.alerts.falling import fall_of, flu_like_signs
 from service.alerts.finding import Evidence, Finding
 from service.alerts.interval import sampling_in
-from service.alerts.policy import Falling, Value
+from service.alerts.policy_parts import Falling, Value
 from service.alerts.rules.counting import (
     NAMES,
     count_line,

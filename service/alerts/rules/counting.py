@@ -6,7 +6,7 @@ from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Offer, OrderTest, RemoveDraft
-from service.alerts.policy import Analyte
+from service.alerts.policy_parts import Analyte
 
 CBC = "cbc-with-differential"
 NAMES = {"anc": "ANC", "wbc": "WBC"}

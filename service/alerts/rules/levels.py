@@ -12,7 +12,7 @@ from service.alerts.drugs import classes_of
 from service.alerts.exposure import is_live, was_given
 from service.alerts.facts import Measurement, Medication
 from service.alerts.finding import Evidence, Finding
-from service.alerts.policy import Value
+from service.alerts.policy_parts import Value
 from service.alerts.rules.readings import (
     evidence,
     exceeds,

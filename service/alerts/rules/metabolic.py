@@ -11,7 +11,7 @@ from service.alerts.asked import RELEVANT, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding
-from service.alerts.policy import Value
+from service.alerts.policy_parts import Value
 from service.alerts.rules.readings import (
     course_line,
     evidence,

@@ -9,7 +9,7 @@ from service.alerts import wording as w
 from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
-from service.alerts.policy import MissedDoseTier
+from service.alerts.policy_parts import MissedDoseTier
 from service.alerts.rules.counting import order_cbc
 
 _HOURS_A_DAY = 24.0

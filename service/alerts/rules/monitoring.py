@@ -13,7 +13,7 @@ from service.alerts.asked import when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.facts import Measurement, SourceName
 from service.alerts.finding import Evidence, Finding, Offer, OrderTest
-from service.alerts.policy import MonitoringTest
+from service.alerts.policy_parts import MonitoringTest
 from service.alerts.rules.readings import is_a_result
 
 _SOURCES: tuple[SourceName, ...] = ("labs", "vitals")

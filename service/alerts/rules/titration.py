@@ -13,7 +13,7 @@ from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.exposure import was_given
 from service.alerts.finding import Evidence, Finding
-from service.alerts.policy import Value
+from service.alerts.policy_parts import Value
 
 
 class Rise(Struct, frozen=True):
