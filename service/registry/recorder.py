@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 
 from msgspec import Struct
@@ -151,10 +152,10 @@ class Recorder:
     def _write_each(self, size: int, patients: _Patients) -> bool:
         try:
             for key, known in patients.items():
-                self._tried(lambda c, one={key: known}: self._remember(c, one), "a patient")  # type: ignore[misc]
+                self._tried(partial(self._remember, patients={key: known}), "a patient")
                 self._done(0, {key: known})
             for _ in range(size):
-                if not self._tried(lambda c, call=self._queue[0]: _insert(c, [call]), "a call"):  # type: ignore[misc]
+                if not self._tried(partial(_insert, calls=[self._queue[0]]), "a call"):
                     self._on_drop(1)
                 self._done(1, {})
         except _AWAY as error:
