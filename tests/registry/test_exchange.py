@@ -184,7 +184,7 @@ def test_commands(tmp_path: Path) -> None:
         ("list.csv.gz", b"patient\np1\n", "cannot be read to its end"),
         (
             "list.ndjson.gz",
-            gzip.compress(b'{"resourceType": "Patient"}\n' * 50)[:-12],
+            gzip.compress(b'{"resourceType": "Patient"}\n' * 50, mtime=0)[:-12],
             "cannot be read to its end",
         ),
     ],
