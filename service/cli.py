@@ -247,8 +247,8 @@ def policy_diff_command(
     other: Annotated[str, typer.Argument(help="Policy id or .toml file: what would apply.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
-    """Show what a change of policy means for a patient: bands, schedule, missed doses, breaks, supply, interactions."""
-    from service.alerts.policy_diff import policy_diff
+    """Show every difference: what changes for a patient in clinical words, then all else by its path in the file."""
+    from service.alerts.policy_diff import BASIS, OTHERS, policy_diff
 
     before, after = _find(one), _find(other)
     changes = policy_diff(before, after)
@@ -257,18 +257,29 @@ def policy_diff_command(
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
         return
     if not changes:
-        out.print(f"Nothing changes for a patient between {before.id} and {after.id}.", markup=False)
-        return
-    table = Table("", "situation", before.title, after.title, title="What changes for a patient")
-    topic = ""
-    for change in changes:
-        if topic and change.topic != topic:
-            table.add_section()
-        table.add_row(
-            change.topic if change.topic != topic else "", change.situation, change.before, change.after
+        out.print(
+            f"Nothing changes between {before.id} and {after.id}: they differ in nothing but their names.",
+            markup=False,
         )
-        topic = change.topic
-    out.print(table)
+        return
+    clinical = [c for c in changes if c.topic not in (OTHERS, BASIS)]
+    if clinical:
+        table = Table("", "situation", before.title, after.title, title="What changes for a patient")
+        topic = ""
+        for change in clinical:
+            if topic and change.topic != topic:
+                table.add_section()
+            table.add_row(
+                change.topic if change.topic != topic else "", change.situation, change.before, change.after
+            )
+            topic = change.topic
+        out.print(table)
+    for heading in (OTHERS, BASIS):
+        named = [c for c in changes if c.topic == heading]
+        if named:
+            typer.echo(f"\n{heading} that differ ({len(named)}):")
+        for change in named:
+            typer.echo(f"  {change.situation}: {change.before or '–'} → {change.after or '–'}")
 
 
 @db_app.command("upgrade", epilog="Example: `clozapine-cds db upgrade`")

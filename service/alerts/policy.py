@@ -13,13 +13,14 @@ from datetime import date
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct, field
 
 from service.alerts.finding import Citation
 from service.alerts.lazy import lazy
+from service.alerts.policy_numbers import Quantity, wrong_numbers
 from service.alerts.policy_parts import (
     Analyte,
     Band,
@@ -88,7 +89,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     #: Short name in ``sources`` of the document the cards name as their source.
     main_source: str = ""
     inherits: str = ""
-    unknown_start_every_days: int = 7
+    unknown_start_every_days: Annotated[int, Quantity("d", 1, 60)] = 7
     notes: tuple[str, ...] = field(default_factory=tuple)
 
     def cite(self, cited: Any) -> Citation:
@@ -167,24 +168,45 @@ def _read(path: Any) -> dict[str, Any]:
         raise PolicyError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+#: What a site may say of an inherited value without giving a source of its own: that it has read it, and a remark.
+_SAID_OF_A_VALUE = frozenset({"confirmed", "note"})
+#: Numbers whose source stands in a key beside them.
+_SOURCE_BESIDE = {"supply_by_interval": "supply_source"}
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """``own`` over ``base``, table by table. A cited value is one unit: a number changed without its source would keep a false citation."""
     merged = dict(base)
     for key, value in own.items():
+        path = f"{where}.{key}" if where else key
         inherited = merged.get(key)
-        # A cited value is one unit: overriding the number without its source would leave a false citation.
+        if (beside := _SOURCE_BESIDE.get(key)) is not None and beside not in own:
+            raise PolicyError(
+                f"{path}: the numbers are changed without their source; write {beside} beside them"
+            )
         if isinstance(value, dict) and value.get("inherit") is False:
             merged[key] = {name: child for name, child in value.items() if name != "inherit"}
-        elif isinstance(value, dict) and isinstance(inherited, dict) and "source" not in value:
-            merged[key] = _merge(inherited, value)
-        else:
+        elif not isinstance(inherited, dict) or (isinstance(value, dict) and "source" in value):
             merged[key] = value
+        elif "source" not in inherited and isinstance(value, dict):
+            merged[key] = _merge(inherited, value, path)
+        elif isinstance(value, dict) and value.keys() <= _SAID_OF_A_VALUE:
+            merged[key] = {**inherited, **value}
+        else:
+            raise PolicyError(f"{path}: the value is changed without its source; {_as_written(inherited)}")
     return merged
+
+
+def _as_written(inherited: dict[str, Any]) -> str:
+    """How a cited value is written, after the one that is inherited."""
+    parts = ["value = …", *(f'unit = "{inherited["unit"]}"' for _ in (1,) if inherited.get("unit"))]
+    return f'expected a table such as {{ {", ".join(parts)}, source = "…", section = "…" }}'
 
 
 def resolve(path: Any, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The TOML of a policy file with what it inherits merged in.
 
-    Raises PolicyError for unreadable files and for circles of inheritance.
+    Raises PolicyError for unreadable files, unknown parents, circles of inheritance and values changed without a source.
     """
     own = _read(path)
     parent = own.get("inherits", "")
@@ -192,21 +214,31 @@ def resolve(path: Any, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
         return own
     if parent in _seen:
         raise PolicyError(f"{path}: policies inherit in a circle: {' -> '.join((*_seen, parent))}")
+    known = ("common", *policy_ids())
+    if parent not in known:
+        raise PolicyError(f"{path}: inherits: unknown policy {parent!r}, expected one of {', '.join(known)}")
     inherited = resolve(POLICY_FILES / f"{parent}.toml", (*_seen, parent))
     for key in ("valid_to", "superseded_by", "notes"):
         inherited.pop(key, None)  # these belong to one policy only
-    return _merge(inherited, own)
+    try:
+        return _merge(inherited, own)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
 
 
 def load_policy(path: Path | Any) -> Policy:
     """Read one policy file, with inheritance.
 
-    Raises PolicyError with the parameter at fault and what was expected.
+    Raises PolicyError with the file, the parameter at fault and what was expected: a shape that is no policy, a value without
+    source, a foreign unit, a number out of bounds.
     """
     try:
         policy = msgspec.convert(resolve(path), Policy)
     except msgspec.ValidationError as error:
         raise PolicyError(f"{path}: {error}") from error
+    wrong = next(wrong_numbers(policy), None)
+    if wrong is not None:
+        raise PolicyError(f"{path}: {wrong}")
     return policy
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy_numbers import name_of
 from service.alerts.policy_parts import Analyte, Band, MissedDoseTier, Population
 
 _POPULATIONS: tuple[Population, ...] = ("general", "ben")
@@ -265,16 +266,10 @@ def _cited(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
             for index, child in enumerate(node)
             for item in _cited(
                 child,
-                f"{path}[{_named(child) or index if isinstance(child, dict) else index}]",
+                f"{path}[{name_of(child) or index if isinstance(child, dict) else index}]",
             )
         ]
     return []
-
-
-def _named(child: dict[str, Any]) -> str:
-    """The name of a band, tier, phase or test; bands of one name are told apart by population and count."""
-    name = str(child.get("name") or child.get("id") or child.get("label") or "")
-    return f"{child['population']} {child['analyte']} {name}" if "analyte" in child else name
 
 
 def _references(policy: Policy) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""What a change of policy means for a patient: band by band, week by week, hour by hour – not line by line of the file."""
+"""What a change of policy means for a patient: band by band, week by week, hour by hour; then all else that differs, by path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -11,10 +11,14 @@ from service.alerts.drugs import InteractionClass, classes
 from service.alerts.pieces import stretches
 from service.alerts.policy import Policy
 from service.alerts.policy_parts import Analyte, Band, MissedDoseTier, Population, Value
+from service.alerts.policy_paths import Comparison, Path
 
 _HOURS_A_DAY = 24
 _CELLS_PER_GIGA = 1000
 _WEEK = 7
+#: Topics of what clinical words do not tell.
+OTHERS = "Other values and texts"
+BASIS = "Sources and remarks"
 
 
 class Change(Struct, frozen=True):
@@ -28,24 +32,28 @@ class Change(Struct, frozen=True):
 
 
 def policy_diff(one: Policy, other: Policy) -> list[Change]:
-    """Everything that changes for a patient from ``one`` to ``other``, topic by topic; empty when nothing does."""
-    return [
-        change
-        for compare in (
-            _start,
-            _counts,
-            _schedule,
-            _missed_doses,
-            _breaks,
-            _after_stop,
-            _dispensing,
-            _falling,
-            _other_counts,
-            _fever,
-            _interactions,
-        )
-        for change in compare(one, other)
-    ]
+    """Every difference between two policies; empty only when they differ in nothing but their names.
+
+    First what changes for a patient, topic by topic in clinical words; then, by its path in the file, every other number and
+    text that differs; last the sources, remarks and confirmations.
+    """
+    clinical = [change for compare in _TOPICS for change in compare(one, other)]
+    there, back = Comparison(one, other), Comparison(other, one)
+    others: list[Change] = []
+    basis: list[Change] = []
+    for d in there.differences():
+        if d.basis:
+            basis.append(Change(BASIS, d.written, d.before, d.after))
+        elif not (_is_told(there, d.path) and _is_told(back, d.path)):
+            others.append(Change(OTHERS, d.written, d.before, d.after))
+    return [*clinical, *others, *basis]
+
+
+def _is_told(compared: Comparison, path: Path) -> bool:
+    """True when the clinical words alone show this one difference: it is put in by itself, and they change."""
+    compares = _READS.get(path[0], ())
+    hybrid = compared.with_one(path) if compares else None
+    return hybrid is not None and any(True for compare in compares for _ in compare(compared.one, hybrid))
 
 
 def _changed(topic: str, situation: str, before: str, after: str) -> Iterator[Change]:
@@ -337,3 +345,33 @@ def _class_severity(policy: Policy, group: InteractionClass) -> str:
     single = [drug for drug, severity in group.severity_of.items() if severity == "critical"]
     others = f", critical for {w.listed(single)}" if single else ""
     return f"{group.severity['default']}{others}"
+
+
+_TOPICS = (
+    _start,
+    _counts,
+    _schedule,
+    _missed_doses,
+    _breaks,
+    _after_stop,
+    _dispensing,
+    _falling,
+    _other_counts,
+    _fever,
+    _interactions,
+)
+#: Which of them can show a change of a part of the policy; what none shows is listed by its path.
+_READS: dict[str, tuple[Callable[[Policy, Policy], Iterator[Change]], ...]] = {
+    "start": (_start,),
+    "bands": (_counts,),
+    "schedule": (_schedule, _breaks),
+    "missed_dose": (_missed_doses,),
+    "interruption": (_breaks,),
+    "post_stop": (_after_stop,),
+    "dispensing": (_dispensing,),
+    "falling": (_falling,),
+    "eosinophils": (_other_counts,),
+    "platelets": (_other_counts,),
+    "fever": (_fever,),
+    "interactions": (_interactions,),
+}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct
 
 from service.alerts.finding import Severity
+from service.alerts.policy_numbers import Quantity
 
 Population = Literal["general", "ben"]
 Analyte = Literal["anc", "wbc"]
@@ -90,8 +91,8 @@ class Recovery(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["extra-counts", "new-patient", "lifelong"]
     source: str
     section: str = ""
-    counts: int = 0
-    every_days: int = 0
+    counts: Annotated[int, Quantity("", 0, 60)] = 0
+    every_days: Annotated[int, Quantity("d", 0, 400)] = 0
     confirmed: bool = True
 
 
@@ -110,21 +111,21 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     section: str = ""
     confirmed: bool = True
-    at_least: float = 0.0
-    below: float | None = None
+    at_least: Annotated[float, Quantity("cells/µL", 100, 20000, or_zero=True)] = 0.0
+    below: Annotated[float, Quantity("cells/µL", 100, 20000)] | None = None
     lower_bound_belongs: bool = True
     upper_bound_belongs: bool = False
     #: Finding code; None in the normal band.
     finding: str | None = None
     severity: Severity | None = None
     #: Days at most between samples while in the band; None in the normal band (the schedule applies).
-    every_days: int | None = None
+    every_days: Annotated[int, Quantity("d", 0, 400)] | None = None
     every_label: str = ""
-    confirm_within_hours: int | None = None
+    confirm_within_hours: Annotated[int, Quantity("h", 1, 168)] | None = None
     #: The protocol stops clozapine only when a second count confirms the band.
     stop_when_confirmed: bool = False
     #: Days at most between samples once the band is confirmed; None = ``every_days``.
-    confirmed_every_days: int | None = None
+    confirmed_every_days: Annotated[int, Quantity("d", 0, 400)] | None = None
     confirmed_every_label: str = ""
     consult_hematology: bool = False
     rechallenge: Literal["", "benefit-over-risk", "never"] = ""
@@ -153,22 +154,22 @@ class SchedulePhase(Struct, frozen=True, forbid_unknown_fields=True):
     """Sampling interval while counts are normal, until ``until_day`` of the course (exclusive; None = for good)."""
 
     label: str
-    every_days: int
+    every_days: Annotated[int, Quantity("d", 0, 400)]
     source: str
     section: str = ""
-    until_day: int | None = None
+    until_day: Annotated[int, Quantity("d", 1, 4000)] | None = None
     confirmed: bool = True
     #: The phase is reached only by a patient without any neutropenia in the course so far.
     needs_no_neutropenia: bool = False
     #: Days before the due date from which "due soon" is said.
-    due_soon_days: int = 7
+    due_soon_days: Annotated[int, Quantity("d", 0, 60)] = 7
 
 
 class MissedDoseTier(Struct, frozen=True, forbid_unknown_fields=True):
     """Restart dose for a gap since the last dose, from ``gap`` on (hours); tiers are ordered, the longest reached applies."""
 
     name: str
-    gap: Limit
+    gap: Annotated[Limit, Quantity("h", 12, 720)]
     says: str
     severity: Severity
     source: str
@@ -177,22 +178,22 @@ class MissedDoseTier(Struct, frozen=True, forbid_unknown_fields=True):
     #: The dosing interval of the established regimen (24 h / doses per day) is added to ``gap``.
     plus_dosing_interval: bool = False
     #: Restart at this share of the established daily dose (low, high), in %.
-    percent_low: float | None = None
-    percent_high: float | None = None
+    percent_low: Annotated[float, Quantity("%", 1, 100)] | None = None
+    percent_high: Annotated[float, Quantity("%", 1, 100)] | None = None
     #: Or restart at this single dose in mg, at most ``mg_per_day`` on the first day.
-    single_mg: float | None = None
-    mg_per_day: float | None = None
+    single_mg: Annotated[float, Quantity("mg", 5, 100)] | None = None
+    mg_per_day: Annotated[float, Quantity("mg/d", 5, 200)] | None = None
     severity_when_estimated: Severity = "warning"
 
 
 class Start(Struct, frozen=True, forbid_unknown_fields=True):
     """What must be known before the first dose."""
 
-    anc_minimum: Minimum
-    ben_anc_minimum: Minimum | None = None
-    wbc_minimum: Minimum | None = None
-    ben_wbc_minimum: Minimum | None = None
-    ben_baseline_counts: Value | None = None
+    anc_minimum: Annotated[Minimum, Quantity("cells/µL", 500, 5000)]
+    ben_anc_minimum: Annotated[Minimum, Quantity("cells/µL", 300, 5000)] | None = None
+    wbc_minimum: Annotated[Minimum, Quantity("cells/µL", 1000, 10000)] | None = None
+    ben_wbc_minimum: Annotated[Minimum, Quantity("cells/µL", 1000, 10000)] | None = None
+    ben_baseline_counts: Annotated[Value, Quantity("", 1, 10)] | None = None
     says: str = ""
 
     def minimum(self, population: Population, analyte: Analyte) -> Minimum | None:
@@ -208,10 +209,10 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
 class ExtraMonitoring(Struct, frozen=True, forbid_unknown_fields=True):
     """Weekly counts after a break shorter than the restart limit (UK, AU)."""
 
-    gap: Limit
-    after_day: Value
-    every_days: Value
-    weeks: Value
+    gap: Annotated[Limit, Quantity("h", 12, 2000)]
+    after_day: Annotated[Value, Quantity("d", 0, 1000)]
+    every_days: Annotated[Value, Quantity("d", 1, 60)]
+    weeks: Annotated[Value, Quantity("wk", 1, 60)]
     says: str
 
 
@@ -219,7 +220,7 @@ class Interruption(Struct, frozen=True, forbid_unknown_fields=True):
     """Breaks in treatment."""
 
     #: Days without clozapine from which the patient is monitored as a new one.
-    new_course: Limit
+    new_course: Annotated[Limit, Quantity("d", 1, 365)]
     says: str
     extra: ExtraMonitoring | None = None
 
@@ -229,7 +230,7 @@ class Dispensing(Struct, frozen=True, forbid_unknown_fields=True):
 
     requires_current_count: Flag
     #: Days' supply allowed by sampling interval: ``[[interval_days, supply_days], ...]``.
-    supply_by_interval: tuple[tuple[int, int], ...] = ()
+    supply_by_interval: Annotated[tuple[tuple[int, int], ...], Quantity("d", 1, 400)] = ()
     supply_source: str = ""
     supply_confirmed: bool = True
     #: Supply ends no later than the next count is due (AU), however long the interval is.
@@ -239,28 +240,28 @@ class Dispensing(Struct, frozen=True, forbid_unknown_fields=True):
 class PostStop(Struct, frozen=True, forbid_unknown_fields=True):
     """Counts after clozapine was stopped."""
 
-    window_days: Value
+    window_days: Annotated[Value, Quantity("d", 1, 365)]
     says: str
     #: Days between counts; None = the interval that applied before the stop.
-    every_days: Value | None = None
+    every_days: Annotated[Value, Quantity("d", 1, 60)] | None = None
     #: Counts may end once the ANC has reached this (cells/µL).
-    until_anc: Value | None = None
-    ben_until_anc: Value | None = None
+    until_anc: Annotated[Value, Quantity("cells/µL", 500, 5000)] | None = None
+    ben_until_anc: Annotated[Value, Quantity("cells/µL", 300, 5000)] | None = None
 
 
 class Falling(Struct, frozen=True, forbid_unknown_fields=True):
     """A fall of the counts that is a warning before any band is reached."""
 
     severity: Severity
-    within_days: Value
+    within_days: Annotated[Value, Quantity("d", 1, 120)]
     says: str
-    anc_fall_percent: Value | None = None
-    anc_fall: Value | None = None
-    anc_below: Value | None = None
-    wbc_fall: Value | None = None
-    wbc_below: Value | None = None
+    anc_fall_percent: Annotated[Value, Quantity("%", 10, 95)] | None = None
+    anc_fall: Annotated[Value, Quantity("cells/µL", 300, 10000)] | None = None
+    anc_below: Annotated[Value, Quantity("cells/µL", 500, 10000)] | None = None
+    wbc_fall: Annotated[Value, Quantity("cells/µL", 500, 20000)] | None = None
+    wbc_below: Annotated[Value, Quantity("cells/µL", 1000, 20000)] | None = None
     #: Days at most between counts while they fall; None = the schedule goes on.
-    every_days: Value | None = None
+    every_days: Annotated[Value, Quantity("d", 1, 60)] | None = None
     every_label: str = ""
     #: Flu-like signs count like a fall.
     flu_like: Flag | None = None
@@ -269,62 +270,62 @@ class Falling(Struct, frozen=True, forbid_unknown_fields=True):
 class Fever(Struct, frozen=True, forbid_unknown_fields=True):
     """Fever as a sign of infection under clozapine."""
 
-    threshold: Value
-    early_threshold: Value
-    early_days: Value
-    window_hours: Value
-    after_stop_days: Value
+    threshold: Annotated[Value, Quantity("°C", 37.5, 40)]
+    early_threshold: Annotated[Value, Quantity("°C", 37, 40)]
+    early_days: Annotated[Value, Quantity("d", 1, 365)]
+    window_hours: Annotated[Value, Quantity("h", 1, 336)]
+    after_stop_days: Annotated[Value, Quantity("d", 0, 120)]
     says: str
 
 
 class Eosinophils(Struct, frozen=True, forbid_unknown_fields=True):
     """Eosinophilia."""
 
-    high: Value
+    high: Annotated[Value, Quantity("cells/µL", 500, 20000)]
     high_severity: Severity
-    early: Value
-    early_days: Value
+    early: Annotated[Value, Quantity("cells/µL", 200, 10000)]
+    early_days: Annotated[Value, Quantity("d", 1, 365)]
     says: str
-    restart_below: Value | None = None
+    restart_below: Annotated[Value, Quantity("cells/µL", 200, 20000)] | None = None
 
 
 class Platelets(Struct, frozen=True, forbid_unknown_fields=True):
     """Thrombocytopenia."""
 
-    low: Value
+    low: Annotated[Value, Quantity("cells/µL", 10000, 200000)]
     says: str
 
 
 class Overdue(Struct, frozen=True, forbid_unknown_fields=True):
     """When an overdue count becomes critical."""
 
-    critical_intervals: Value
+    critical_intervals: Annotated[Value, Quantity("", 1, 10)]
 
 
 class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     """Dose limits (clinical.md 2.3); mg and mg/day."""
 
-    first_day_maximum: Value
-    restart_single: Value
-    early_rise_maximum: Value
-    early_days: Value
-    late_step_maximum: Value
-    late_steps_per_week: Value
-    day_14_maximum: Value
-    day_14: Value
-    daily_maximum: Value
-    seizure_above: Value
-    seizure_moderate_above: Value
-    single_maximum: Value
-    once_daily_maximum: Value
-    elderly_from_years: Value
-    strong_inhibitor_factor: Value
-    smoking_stop_factor: Value
-    duplicate_factor: Value
+    first_day_maximum: Annotated[Value, Quantity("mg", 5, 100)]
+    restart_single: Annotated[Value, Quantity("mg", 5, 50)]
+    early_rise_maximum: Annotated[Value, Quantity("mg/d", 5, 200)]
+    early_days: Annotated[Value, Quantity("d", 1, 90)]
+    late_step_maximum: Annotated[Value, Quantity("mg", 10, 300)]
+    late_steps_per_week: Annotated[Value, Quantity("", 1, 7)]
+    day_14_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
+    day_14: Annotated[Value, Quantity("d", 7, 60)]
+    daily_maximum: Annotated[Value, Quantity("mg/d", 100, 1200)]
+    seizure_above: Annotated[Value, Quantity("mg/d", 200, 1200)]
+    seizure_moderate_above: Annotated[Value, Quantity("mg/d", 100, 1200)]
+    single_maximum: Annotated[Value, Quantity("mg", 50, 900)]
+    once_daily_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
+    elderly_from_years: Annotated[Value, Quantity("a", 50, 90)]
+    strong_inhibitor_factor: Annotated[Value, Quantity("", 0.1, 1)]
+    smoking_stop_factor: Annotated[Value, Quantity("", 0.1, 1)]
+    duplicate_factor: Annotated[Value, Quantity("", 1, 5)]
     #: An active order of the same dose, older than this, is taken for renewed by the draft.
-    renewal_after_days: Value
-    taper_weeks_low: Value
-    taper_weeks_high: Value
+    renewal_after_days: Annotated[Value, Quantity("d", 1, 90)]
+    taper_weeks_low: Annotated[Value, Quantity("wk", 0.5, 52)]
+    taper_weeks_high: Annotated[Value, Quantity("wk", 0.5, 52)]
     #: What the sources say of seizures by dose.
     seizure_says: str
     #: What the sources say of the level when smoking stops.
@@ -345,21 +346,21 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     #: Kinds that must *all* be there (troponin and CRP); empty = any of ``kinds``.
     all_kinds: tuple[str, ...] = ()
     #: Days of the course on which the test is due.
-    days: tuple[int, ...] = ()
+    days: Annotated[tuple[int, ...], Quantity("d", 0, 4000)] = ()
     #: After the last of ``days``: every so many days (None = no more).
-    then_every_days: int | None = None
+    then_every_days: Annotated[int, Quantity("d", 1, 1200)] | None = None
     #: Flagged when so many days late.
-    late_days: int = 0
+    late_days: Annotated[int, Quantity("d", 0, 365)] = 0
     #: No longer flagged from this day of the course on.
-    until_day: int | None = None
+    until_day: Annotated[int, Quantity("d", 1, 4000)] | None = None
     #: A baseline taken up to so many days before the start counts.
-    baseline_window_days: int = 90
+    baseline_window_days: Annotated[int, Quantity("d", 1, 400)] = 90
     #: Visits in the first weeks: at least every so many days until ``until_day``.
     severity: Severity = "warning"
     #: id of ``knowledge/tests.toml`` to order.
     order: str = ""
     #: Days the early schedule tolerates before the due day.
-    early_days: int = 3
+    early_days: Annotated[int, Quantity("d", 0, 60)] = 3
 
     @property
     def schedule(self) -> str:
@@ -375,25 +376,25 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
 class PregnancyTest(Struct, frozen=True, forbid_unknown_fields=True):
     """Pregnancy test before the first dose (clinical.md 2.5)."""
 
-    from_years: Value
-    to_years: Value
-    window_days: Value
+    from_years: Annotated[Value, Quantity("a", 8, 25)]
+    to_years: Annotated[Value, Quantity("a", 40, 65)]
+    window_days: Annotated[Value, Quantity("d", 1, 60)]
     #: A positive test means pregnancy for so long, unless a later one says otherwise.
-    carried_days: Value
+    carried_days: Annotated[Value, Quantity("d", 200, 320)]
     says: str
 
 
 class Myocarditis(Struct, frozen=True, forbid_unknown_fields=True):
     """Thresholds of the myocarditis protocol (RON-2011)."""
 
-    window_days: Value
-    troponin_stop_factor: Value
-    crp_stop: Value
-    heart_rate: Value
-    heart_rate_rise: Value
-    fever: Value
+    window_days: Annotated[Value, Quantity("d", 14, 365)]
+    troponin_stop_factor: Annotated[Value, Quantity("", 1, 20)]
+    crp_stop: Annotated[Value, Quantity("mg/L", 20, 300)]
+    heart_rate: Annotated[Value, Quantity("/min", 90, 180)]
+    heart_rate_rise: Annotated[Value, Quantity("/min", 5, 80)]
+    fever: Annotated[Value, Quantity("°C", 37, 40)]
     #: CRP above this counts as raised when the result names no reference range (mg/L).
-    crp_raised: Value
+    crp_raised: Annotated[Value, Quantity("mg/L", 3, 150)]
     says: str
     #: What to do while troponin or CRP is raised and below the limits for stopping.
     watch_steps: tuple[str, ...]
@@ -402,13 +403,13 @@ class Myocarditis(Struct, frozen=True, forbid_unknown_fields=True):
 class Levels(Struct, frozen=True, forbid_unknown_fields=True):
     """Clozapine plasma levels, ng/mL (= µg/L)."""
 
-    adequate: Value
-    high: Value
-    toxic: Value
-    trough_hours_low: Value
-    trough_hours_high: Value
-    steady_state_days: Value
-    nmol_per_ng: Value
+    adequate: Annotated[Value, Quantity("ng/mL", 100, 1000)]
+    high: Annotated[Value, Quantity("ng/mL", 200, 2000)]
+    toxic: Annotated[Value, Quantity("ng/mL", 400, 3000)]
+    trough_hours_low: Annotated[Value, Quantity("h", 6, 24)]
+    trough_hours_high: Annotated[Value, Quantity("h", 6, 24)]
+    steady_state_days: Annotated[Value, Quantity("d", 1, 30)]
+    nmol_per_ng: Annotated[Value, Quantity("nmol/L per ng/mL", 3, 3.1)]
     #: What the sources say of when and how to take a level.
     says: str
     steps: tuple[str, ...]
@@ -417,20 +418,20 @@ class Levels(Struct, frozen=True, forbid_unknown_fields=True):
 class Results(Struct, frozen=True, forbid_unknown_fields=True):
     """Other results that need action (clinical.md 2.6)."""
 
-    qtc_critical: Value
-    qtc_men: Value
-    qtc_women: Value
-    systolic_fall: Value
-    diastolic_fall: Value
-    systolic_low: Value
-    heart_rate_high: Value
-    glucose_fasting: Value
-    glucose_warning: Value
-    hba1c: Value
-    weight_gain_percent: Value
-    transaminase_factor: Value
-    bilirubin_factor: Value
-    recent_days: Value
+    qtc_critical: Annotated[Value, Quantity("ms", 450, 600)]
+    qtc_men: Annotated[Value, Quantity("ms", 400, 550)]
+    qtc_women: Annotated[Value, Quantity("ms", 400, 550)]
+    systolic_fall: Annotated[Value, Quantity("mm[Hg]", 5, 60)]
+    diastolic_fall: Annotated[Value, Quantity("mm[Hg]", 3, 40)]
+    systolic_low: Annotated[Value, Quantity("mm[Hg]", 60, 120)]
+    heart_rate_high: Annotated[Value, Quantity("/min", 90, 180)]
+    glucose_fasting: Annotated[Value, Quantity("mg/dL", 70, 300)]
+    glucose_warning: Annotated[Value, Quantity("mg/dL", 100, 600)]
+    hba1c: Annotated[Value, Quantity("%", 4, 14)]
+    weight_gain_percent: Annotated[Value, Quantity("%", 1, 50)]
+    transaminase_factor: Annotated[Value, Quantity("", 1, 20)]
+    bilirubin_factor: Annotated[Value, Quantity("", 1, 20)]
+    recent_days: Annotated[Value, Quantity("d", 1, 365)]
 
 
 class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -438,13 +439,13 @@ class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
 
     #: ``eu`` = marrow-toxic drugs and depots are contraindicated; ``us`` = cautioned.
     severity_region: Literal["us", "eu"]
-    long_standing_days: Value
-    titration_days: Value
-    stopped_within_days: Value
-    smoking_within_days: Value
-    smoking_critical_dose: Value
-    smoking_critical_level: Value
-    qt_drugs_critical: Value
+    long_standing_days: Annotated[Value, Quantity("d", 1, 365)]
+    titration_days: Annotated[Value, Quantity("d", 1, 365)]
+    stopped_within_days: Annotated[Value, Quantity("d", 1, 120)]
+    smoking_within_days: Annotated[Value, Quantity("d", 1, 365)]
+    smoking_critical_dose: Annotated[Value, Quantity("mg/d", 50, 900)]
+    smoking_critical_level: Annotated[Value, Quantity("ng/mL", 100, 1000)]
+    qt_drugs_critical: Annotated[Value, Quantity("", 1, 10)]
     #: What the protocol asks of the blood counts when valproate is given too.
     valproate: Text | None = None
 
@@ -453,24 +454,24 @@ class Scale(Struct, frozen=True, forbid_unknown_fields=True):
     """A symptom scale: id of its result kind and its lowest possible score."""
 
     kind: str
-    minimum: float
+    minimum: Annotated[float, Quantity("points", 0, 200)]
 
 
 class Pathway(Struct, frozen=True, forbid_unknown_fields=True):
     """Treatment-resistance pathway (clinical.md 2.8)."""
 
-    trials: Value
-    trial_days: Value
-    chlorpromazine_mg: Value
+    trials: Annotated[Value, Quantity("", 1, 10)]
+    trial_days: Annotated[Value, Quantity("d", 7, 365)]
+    chlorpromazine_mg: Annotated[Value, Quantity("mg/d", 100, 1500)]
     #: A break longer than this ends a trial.
-    trial_gap_days: Value
-    adherence_percent: Value
+    trial_gap_days: Annotated[Value, Quantity("d", 1, 60)]
+    adherence_percent: Annotated[Value, Quantity("%", 10, 100)]
     #: Symptom scores older than this are history.
-    score_days: Value
-    levels_apart_days: Value
-    duration_days: Value
-    dose_without_level: Value
-    response_percent: Value
+    score_days: Annotated[Value, Quantity("d", 7, 1000)]
+    levels_apart_days: Annotated[Value, Quantity("d", 1, 90)]
+    duration_days: Annotated[Value, Quantity("d", 14, 730)]
+    dose_without_level: Annotated[Value, Quantity("mg/d", 100, 900)]
+    response_percent: Annotated[Value, Quantity("%", 5, 90)]
     scales: tuple[Scale, ...]
     options: tuple[str, ...]
     optimisation: tuple[str, ...]
@@ -480,6 +481,6 @@ class Pathway(Struct, frozen=True, forbid_unknown_fields=True):
 class Supply(Struct, frozen=True, forbid_unknown_fields=True):
     """Supply and adherence."""
 
-    gap_days: Value
-    adherence_days: Value
-    adherence_percent: Value
+    gap_days: Annotated[Value, Quantity("d", 0.5, 60)]
+    adherence_days: Annotated[Value, Quantity("d", 7, 730)]
+    adherence_percent: Annotated[Value, Quantity("%", 10, 100)]

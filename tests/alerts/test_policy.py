@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import pytest
+from msgspec import Struct
 
-from service.alerts.policy import PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_check import problems, unconfirmed
+from service.alerts.policy_parts import Limit, Minimum, Value
 
 BASE = 'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'
 
@@ -109,9 +113,12 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
             'every_days = { value = 7, source = "US-PI" }\nweeks = { value = 6, source = "US-PI" }\nsays = "x"\n',
             "interruption.extra: it cannot be reached",
         ),
-        ("[dispensing]\nsupply_by_interval = [[7, 7], [21, 21]]\n", "no phase or band counts every 21 days"),
         (
-            "[dispensing]\nsupply_by_interval = [[7, 7], [14, 14]]\n",
+            '[dispensing]\nsupply_source = "US-PI"\nsupply_by_interval = [[7, 7], [21, 21]]\n',
+            "no phase or band counts every 21 days",
+        ),
+        (
+            '[dispensing]\nsupply_source = "US-PI"\nsupply_by_interval = [[7, 7], [14, 14]]\n',
             "nothing is said for a count every 30 days",
         ),
         ('[dispensing]\nsupply_source = "NOWHERE"\n', "'NOWHERE' is not in [sources]"),
@@ -149,6 +156,79 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, expected
     path = tmp_path / "ours.toml"
     path.write_text(BASE + text)
     with pytest.raises(PolicyError, match=expected):
+        load_policy(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("[myocarditis]\ncrp_stop = { value = 80 }\n", "myocarditis.crp_stop", 'without its source.*unit = "mg/L"'),
+        ('[myocarditis]\ncrp_stop = { value = 80, unit = "mg/L" }\n', "myocarditis.crp_stop", "without its source"),
+        ('[myocarditis]\ncrp_stop = { unit = "mg/dL" }\n', "myocarditis.crp_stop", "without its source"),
+        ("[myocarditis]\ncrp_stop = 80\n", "myocarditis.crp_stop", "without its source"),
+        ('[interruption]\nnew_course = { comparator = ">" }\n', "interruption.new_course", "without its source"),
+        ("[dispensing]\nrequires_current_count = { value = true }\n", "dispensing.requires_current_count", "without its source"),
+        ("[dispensing]\nsupply_by_interval = [[7, 7]]\n", "dispensing.supply_by_interval", "supply_source"),
+        ('[myocarditis]\ncrp_stop = { value = 8, unit = "mg/dL", source = "SERVICE" }\n', "myocarditis.crp_stop", "'mg/dL' is foreign here, expected 'mg/L'"),
+        ('[myocarditis]\ntroponin_stop_factor = { value = 2, unit = "ng/L", source = "SERVICE" }\n', "myocarditis.troponin_stop_factor", "expected none"),
+        ('[myocarditis]\ncrp_stop = { value = 8, source = "SERVICE" }\n', "myocarditis.crp_stop", "8 is out of bounds, expected 20 to 300 mg/L"),
+        ('[myocarditis]\ncrp_stop = { value = -5, unit = "mg/L", source = "SERVICE" }\n', "myocarditis.crp_stop", "out of bounds"),
+        ('[dosing]\ndaily_maximum = { value = 9, unit = "mg/d", source = "SERVICE" }\n', "dosing.daily_maximum", "expected 100 to 1200 mg/d"),
+        ('[start]\nanc_minimum = { value = 1.5, source = "SERVICE" }\n', "start.anc_minimum", "expected 500 to 5000 cells/µL"),
+        (f'[[bands]]\nname = "a"\ntitle = "a"\nat_least = 1.5\n{_BAND}', r"bands\[general anc a\].at_least", "expected 0, or 100 to 20000 cells/µL"),
+        ('[[schedule]]\nlabel = "weekly"\nevery_days = 700\nsource = "US-PI"\n', r"schedule\[weekly\].every_days", "expected 0 to 400 d"),
+        ("[dispensing]\nsupply_source = 'US-PI'\nsupply_by_interval = [[7, 700]]\n", "dispensing.supply_by_interval", "700 is out of bounds"),
+        ('[platelets]\nlow = { value = nan, source = "US-PI" }\n', "platelets.low", "nan is out of bounds"),
+    ],
+)  # fmt: skip
+def test_a_value_without_source_of_a_foreign_unit_or_out_of_bounds_is_refused(
+    tmp_path: Path, text: str, key: str, expected: str
+) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(BASE + text)
+    with pytest.raises(PolicyError, match=f"ours.toml: {key}: .*{expected}"):
+        load_policy(path)
+
+
+def test_a_site_may_confirm_and_remark_an_inherited_value(tmp_path: Path) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        BASE + '[fever]\nthreshold = { confirmed = true, note = "read in our copy of the label" }\n'
+    )
+    shipped, ours = policy_by_id("us-label-2025").fever.threshold, load_policy(path).fever.threshold
+    assert not shipped.confirmed
+    assert ours.confirmed
+    assert (ours.value, ours.source, ours.section) == (shipped.value, shipped.source, shipped.section)
+
+
+def _number_fields(kind: object, path: str, seen: set[object]) -> Iterator[tuple[str, bool]]:
+    """(path, has a quantity) of every field of a policy that holds a number."""
+    if kind in seen or not (isinstance(kind, type) and issubclass(kind, Struct)):
+        return
+    seen.add(kind)
+    for field, hint in get_type_hints(kind, include_extras=True).items():
+        text = str(hint)
+        if not field.startswith("_") and (
+            "Quantity(" in text or re.search(r"\b(int|float)\b|parts\.(Value|Limit|Minimum)\b", text)
+        ):
+            yield f"{path}.{field}", "Quantity(" in text
+        for part in (hint, *get_args(hint)):
+            yield from _number_fields(part, f"{path}.{field}", seen)
+
+
+def test_every_number_of_a_policy_has_a_unit_and_bounds() -> None:
+    found = dict(_number_fields(Policy, "policy", {Value, Limit, Minimum}))
+    assert len(found) > 120
+    assert [path for path, bounded in found.items() if not bounded] == []
+
+
+@pytest.mark.parametrize("parent", ["mars-2030", "../common", "ours"])
+def test_an_unknown_parent_lists_the_known_ones(tmp_path: Path, parent: str) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(BASE.replace("us-label-2025", parent))
+    with pytest.raises(
+        PolicyError, match=r"ours\.toml: inherits: unknown policy .*expected one of common, .*uk-smpc"
+    ):
         load_policy(path)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from service.alerts.pieces import pieces, stretches
-from service.alerts.policy import load_policy, policy_by_id, policy_ids
-from service.alerts.policy_diff import policy_diff
+from service.alerts.policy import Policy, load_policy, policy_by_id, policy_ids
+from service.alerts.policy_diff import BASIS, OTHERS, policy_diff
 
 
 def changes(one: str, other: str) -> dict[tuple[str, str], tuple[str, str]]:
@@ -66,7 +70,7 @@ def test_what_changes(one: str, other: str, topic: str, situation: str, before: 
 
 def test_a_tail_that_stays_the_same_is_not_told() -> None:
     said = changes("us-rems-2015", "us-label-2025")
-    assert {topic for topic, _ in said} == {"Missed doses", "Dispensing"}
+    assert {topic for topic, _ in said} == {"Missed doses", "Dispensing", OTHERS, BASIS}
 
 
 def test_a_file_of_a_site_is_compared_like_a_shipped_policy(tmp_path: Path) -> None:
@@ -76,9 +80,83 @@ def test_a_file_of_a_site_is_compared_like_a_shipped_policy(tmp_path: Path) -> N
         '[start]\nanc_minimum = { value = 2000, unit = "cells/µL", source = "SERVICE" }\n'
     )
     found = policy_diff(policy_by_id("us-label-2025"), load_policy(path))
-    assert [(c.situation, c.before, c.after) for c in found] == [
+    assert [(c.situation, c.before, c.after) for c in found if c.topic != BASIS] == [
         ("ANC needed to start", "≥ 1.5 ×10⁹/L", "≥ 2 ×10⁹/L")
     ]
+    assert [(c.situation, c.before, c.after) for c in found if c.situation == "start.anc_minimum"] == [
+        ("start.anc_minimum", "US-PI 2.1", "SERVICE")
+    ]
+
+
+def ours(tmp_path: Path, text: str) -> Policy:
+    """A site's policy that inherits from the US label."""
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2025-02-24\n'
+        'summary = "x"\n' + text
+    )
+    return load_policy(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "situation", "before", "after"),
+    [
+        ('[dosing]\ndaily_maximum = { value = 600, source = "SERVICE" }', "dosing.daily_maximum", "900 mg/d", "600"),
+        ('[levels]\ntoxic = { value = 800, unit = "ng/mL", source = "SERVICE" }', "levels.toxic", "1000 ng/mL", "800 ng/mL"),
+        ('[results]\nqtc_critical = { value = 480, source = "SERVICE" }', "results.qtc_critical", "500 ms", "480"),
+        ('[falling]\nsays = "something else"', "falling.says", "A fall of the ANC by half", "something else"),
+        ('[[monitoring]]\nid = "ecg"\ntitle = "ECG"\nkinds = ["ecg"]\nsource = "TRS-C"', "monitoring.weight", "id weight; title weight", "–"),
+    ],
+)  # fmt: skip
+def test_what_no_clinical_word_tells_is_named_by_its_path(
+    tmp_path: Path, text: str, situation: str, before: str, after: str
+) -> None:
+    changed = policy_diff(policy_by_id("us-label-2025"), ours(tmp_path, text))
+    found = {c.situation: c for c in changed if c.topic == OTHERS}
+    assert found[situation].before.startswith(before)
+    assert found[situation].after.startswith(after)
+
+
+def test_a_source_alone_and_a_confirmation_alone_are_named_too(tmp_path: Path) -> None:
+    one = policy_by_id("us-label-2025")
+    said = {
+        (c.topic, c.situation): c.after
+        for text in (
+            '[dosing]\ndaily_maximum = { value = 900, unit = "mg/d", source = "SERVICE", section = "formulary" }',
+            "[fever]\nthreshold = { confirmed = true }",
+        )
+        for c in policy_diff(one, ours(tmp_path, text))
+    }
+    assert said[BASIS, "dosing.daily_maximum"] == "SERVICE formulary"
+    assert said[BASIS, "fever.threshold"] == "US-PI 5.1"
+    assert (OTHERS, "dosing.daily_maximum") not in said
+
+
+def _numbers(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Paths of all numbers of a policy as plain data."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _numbers(child, (*path, key))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _numbers(child, (*path, index))
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield path
+
+
+@pytest.mark.parametrize("policy_id", ["us-label-2025", "uk-smpc"])
+def test_a_change_of_any_number_is_a_change(policy_id: str) -> None:
+    policy = policy_by_id(policy_id)
+    content = json.loads(msgspec.json.encode(policy))
+    paths = list(_numbers(content))
+    assert len(paths) > 150
+    for path in paths:
+        changed = json.loads(json.dumps(content))
+        node = changed
+        for step in path[:-1]:
+            node = node[step]
+        node[path[-1]] += 1
+        assert policy_diff(policy, msgspec.convert(changed, Policy)), path
 
 
 def test_pieces_cover_the_number_line_once() -> None:
