@@ -47,6 +47,7 @@ from service.alerts.policy_parts import (
     Start,
     Supply,
 )
+from service.alerts.policy_prose import ProseError, filled
 
 
 class PolicyError(ValueError):
@@ -230,11 +231,13 @@ def load_policy(path: Path | Any) -> Policy:
     """Read one policy file, with inheritance.
 
     Raises PolicyError with the file, the parameter at fault and what was expected: a shape that is no policy, a value without
-    source, a foreign unit, a number out of bounds.
+    source, a foreign unit, a number out of bounds, a text that names a number which is not there.
     """
     try:
-        policy = msgspec.convert(resolve(path), Policy)
-    except msgspec.ValidationError as error:
+        content = resolve(path)
+        msgspec.convert(content, Policy)  # what is wrong with its shape comes before what its texts name
+        policy = msgspec.convert(filled(content), Policy)
+    except (msgspec.ValidationError, ProseError) as error:
         raise PolicyError(f"{path}: {error}") from error
     wrong = next(wrong_numbers(policy), None)
     if wrong is not None:

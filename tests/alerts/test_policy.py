@@ -104,7 +104,7 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
             "'b' cannot be reached",
         ),
         (
-            '[[missed_dose]]\nname = "a"\ngap = { value = 48, comparator = ">", source = "US-PI" }\nsingle_mg = 12.5\nsays = "x"\nseverity = "warning"\nsource = "US-PI"\n'
+            'missed_dose_says = "x"\n[[missed_dose]]\nname = "a"\ngap = { value = 48, comparator = ">", source = "US-PI" }\nsingle_mg = 12.5\nsays = "x"\nseverity = "warning"\nsource = "US-PI"\n'
             '[[missed_dose]]\nname = "b"\ngap = { value = 48, comparator = ">=", source = "US-PI" }\nsingle_mg = 12.5\nsays = "x"\nseverity = "warning"\nsource = "US-PI"\n',
             "'a' cannot be reached",
         ),

@@ -81,7 +81,12 @@ def test_a_file_of_a_site_is_compared_like_a_shipped_policy(tmp_path: Path) -> N
     )
     found = policy_diff(policy_by_id("us-label-2025"), load_policy(path))
     assert [(c.situation, c.before, c.after) for c in found if c.topic != BASIS] == [
-        ("ANC needed to start", "≥ 1.5 ×10⁹/L", "≥ 2 ×10⁹/L")
+        ("ANC needed to start", "≥ 1.5 ×10⁹/L", "≥ 2 ×10⁹/L"),
+        (
+            "start.says",
+            policy_by_id("us-label-2025").start.says,
+            policy_by_id("us-label-2025").start.says.replace("least 1500/µL", "least 2000/µL"),
+        ),
     ]
     assert [(c.situation, c.before, c.after) for c in found if c.situation == "start.anc_minimum"] == [
         ("start.anc_minimum", "US-PI 2.1", "SERVICE")

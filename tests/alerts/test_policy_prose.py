@@ -1,0 +1,107 @@
+"""The words of a policy name its numbers: a site that changes one changes both."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from service.alerts.evaluate import evaluate
+from service.alerts.policy import POLICY_FILES, Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from tests.alerts.vignette import facts_of
+from tests.data import NOW
+
+_HEAD = 'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "{parent}"\nvalid_from = 2025-02-24\nsummary = "x"\n'
+#: Numbers of the literature, said and read by no rule.
+_OF_THE_LITERATURE = re.compile(
+    r"Seizures: 3 to 4 .*|50–70 % within a week|\{steady_state_days\} to 7 days|\btables? \d|21 months|30 to 40 mg"
+)
+
+
+def ours(tmp_path: Path, text: str, parent: str = "us-label-2025") -> Policy:
+    path = tmp_path / "ours.toml"
+    path.write_text(_HEAD.format(parent=parent) + text)
+    return load_policy(path)
+
+
+@pytest.mark.parametrize("name", ["common", *policy_ids()])
+def test_no_text_of_a_shipped_policy_repeats_a_number(name: str) -> None:
+    """Notes, titles and summaries tell of the document; what stands on a card names its numbers."""
+
+    def texts(node: object, key: str) -> list[str]:
+        if isinstance(node, str):
+            return [node] if key.endswith(("says", "steps", "label")) and key != "label" else []
+        if isinstance(node, list):
+            return [t for item in node for t in texts(item, key)]
+        return [t for k, child in node.items() for t in texts(child, k)] if isinstance(node, dict) else []
+
+    content = tomllib.loads((POLICY_FILES / f"{name}.toml").read_text())
+    for text in texts(content, ""):
+        left = re.sub(r"\{[^}]*\}", "", _OF_THE_LITERATURE.sub("", text))
+        assert not re.search(r"\d", left), text
+
+
+_TEXT_OF = {
+    "crp_stop": '[myocarditis]\ncrp_stop = { value = 80, unit = "mg/L", source = "SERVICE" }',
+    "platelets": '[platelets]\nlow = { value = 75000, unit = "cells/µL", source = "SERVICE" }',
+    "eosinophils": '[eosinophils]\nhigh = { value = 2500, unit = "cells/µL", source = "SERVICE" }',
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "result", "code", "says", "never"),
+    [
+        ("crp_stop", "CRP 90 mg/L 1 d ago", "myocarditis-suspected", "CRP over 80 mg/L", "100 mg/L"),
+        ("platelets", "platelets 60 10*3/uL 1 d ago", "thrombocytopenia", "below 75 000/µL", "50 000"),
+        ("eosinophils", "eosinophils 2.7 10*3/uL 1 d ago", "eosinophilia", "above 2500/µL", "3000"),
+    ],
+)
+def test_the_card_of_a_changed_number_says_the_changed_number(
+    tmp_path: Path, change: str, result: str, code: str, says: str, never: str
+) -> None:
+    row = {"on": ["clozapine 300 mg since 20 d"], "counts": ["ANC 3.0 10*3/uL 1 d ago", result]}
+    found = [f for f in evaluate(facts_of(row), ours(tmp_path, _TEXT_OF[change]), NOW) if f.code == code]
+    assert len(found) == 1
+    text = " ".join((found[0].summary, *found[0].policy_says, *found[0].suggested))
+    assert says in text
+    assert never not in text
+
+
+@pytest.mark.parametrize(
+    ("parent", "text", "where", "said"),
+    [
+        ("us-label-2025", '[interruption]\nnew_course = { value = 21, comparator = ">=", source = "SERVICE" }', "interruption", "break of 21 days or more"),
+        ("uk-smpc", '[interruption]\nnew_course = { value = 21, comparator = ">=", source = "SERVICE" }', "interruption", "break of 3 weeks or more"),
+        ("uk-smpc", '[interruption]\nnew_course = { value = 30, comparator = ">=", source = "SERVICE" }', "interruption", "break of 30 days or more"),
+        ("us-label-2025", '[post_stop]\nuntil_anc = { value = 2000, source = "SERVICE" }', "post_stop", "until the ANC is 2000/µL"),
+        ("uk-smpc", '[start]\nwbc_minimum = { value = 4000, source = "SERVICE" }', "start", "WBC of at least 4000/µL"),
+        ("us-label-2025", '[start]\nsays = "At least {anc_minimum}/µL, {dosing.daily_maximum} mg at most, {schedule.weekly.until_day:weeks} {bands.mild.below:last}"', "start", "At least 1500/µL, 900 mg at most, 26 weeks 1499"),
+        ("us-label-2025", '[start]\nsays = "{dosing.late_steps_per_week:times} {start.ben_baseline_counts:words} {platelets.low:spaced} {post_stop.window_days:days}"', "start", "twice two 50 000 28 days"),
+    ],
+)  # fmt: skip
+def test_texts_are_filled_with_the_numbers_that_apply(
+    tmp_path: Path, parent: str, text: str, where: str, said: str
+) -> None:
+    assert said in getattr(ours(tmp_path, text, parent), where).says
+
+
+def test_a_band_says_the_numbers_of_its_own_ladder() -> None:
+    bands = {b.name: b for b in policy_by_id("us-label-2025").bands if b.population == "general"}
+    assert "ANC 500 to 999/µL" in bands["moderate"].says
+    assert "three times weekly until 1500/µL" in bands["severe"].steps[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[start]\nsays = "at least {anc_minimun}/µL"', r"start\.says: \{anc_minimun\} in the text is no number of this policy"),
+        ('[start]\nsays = "{anc_minimum:giga}"', r"start\.says: \{anc_minimum:giga\} in the text cannot be said so, expected one of"),
+        ('[start]\nsays = "{sources.US-PI.title}, {start}"', r"\{start\} in the text is no number"),
+        ('[start]\nsays = "{dispensing.requires_current_count}"', "is no number"),
+    ],
+)  # fmt: skip
+def test_a_text_that_names_what_is_not_there_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(PolicyError, match=expected):
+        ours(tmp_path, text)
