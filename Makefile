@@ -31,7 +31,8 @@ test: setup ## the whole test suite
 test-hapi: setup ## the hook flow against a real HAPI FHIR server (Java 17, Maven); skipped where they are missing
 	@$(BIN)/python -m tests.hapi
 
-bench: setup ## the benchmarks; writes bench/latest.json
+bench: setup ## the benchmarks, driven by wrk; writes bench/latest.json
+	@tools/ensure-wrk
 	@$(BIN)/python -m bench
 
 check: setup ## formatter, linter, types, import rules, Dockerfile, generated files, audit

@@ -1,57 +1,69 @@
-"""A load generator that costs next to nothing: prepared bytes over keep-alive sockets."""
+"""The load: wrk, an independent generator, with one connection or several."""
 
 from __future__ import annotations
 
-import socket
+import json
+import os
+import subprocess
 from collections.abc import Sequence
-from itertools import cycle
-from time import perf_counter
+from pathlib import Path
+
+import httpx
+from msgspec import Struct
+
+_SCRIPT = Path(__file__).with_name("calls.lua")
+_PATH = "/cds-services/clozapine-order-sign"
 
 
-class Connection:
-    """One keep-alive connection."""
+class Burst(Struct, frozen=True):
+    """What one run of the generator saw; latencies are those of the calls, waiting in the server's queue included."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
 
-    def exchange(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request, read the whole answer: status and body."""
-        self.socket.sendall(request)
-        data = self.socket.recv(65536)
-        while b"\r\n\r\n" not in data:
-            data += self.socket.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = next(
-            int(line.split(b":")[1])
-            for line in head.lower().split(b"\r\n")
-            if line.startswith(b"content-length")
-        )
-        while len(body) < length:
-            body += self.socket.recv(65536)
-        return int(head.split(b" ", 2)[1]), body
+    @property
+    def per_second(self) -> float:
+        """Calls answered per second."""
+        return self.requests / self.seconds
 
 
-def request_bytes(body: bytes) -> bytes:
-    """An HTTP request with the body."""
-    head = (
-        "POST /cds-services/clozapine-order-sign HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+def check(port: int, body: bytes) -> None:
+    """One call by another client: what is measured must be answers. Raises RuntimeError when it is not."""
+    answer = httpx.post(
+        f"http://127.0.0.1:{port}{_PATH}",
+        content=body,
+        headers={"Content-Type": "application/json"},
+        timeout=30,
     )
-    return head.encode() + body
+    if answer.status_code != 200 or not answer.content.startswith(b'{"cards":['):
+        raise RuntimeError(f"the server answered {answer.status_code}: {answer.content[:200]!r}")
 
 
-def latencies(port: int, requests: Sequence[bytes], seconds: float) -> list[float]:
-    """Seconds of each call, one after the other and in turn, for about so long."""
-    connection = Connection(port)
-    for _ in range(3):
-        status, body = connection.exchange(requests[0])
-        if status != 200 or not body.startswith(b'{"cards":['):
-            raise RuntimeError(f"the server answered {status}: {body[:200]!r}")
-    taken: list[float] = []
-    end = perf_counter() + seconds
-    in_turn = cycle(requests)
-    while (now := perf_counter()) < end:
-        connection.exchange(next(in_turn))
-        taken.append(perf_counter() - now)
-    return taken
+def burst(port: int, bodies: Sequence[Path], connections: int, seconds: int) -> Burst:
+    """Calls with the bodies in turn over so many connections for so long.
+
+    Raises RuntimeError when a call failed: a refusal is quick, and would look like speed.
+    """
+    done = subprocess.run(
+        [
+            "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "10s",
+            "--script", str(_SCRIPT), f"http://127.0.0.1:{port}{_PATH}", "--", *map(str, bodies),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=_on_the_other_core,
+    )  # fmt: skip
+    seen = Burst(**json.loads(done.stdout.strip().splitlines()[-1]))
+    if seen.failed:
+        raise RuntimeError(f"{seen.failed} of {seen.requests} calls failed")
+    return seen
+
+
+def _on_the_other_core() -> None:
+    """The server has the first core for itself."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {1})
