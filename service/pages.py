@@ -9,6 +9,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from service.alerts.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy_sheet import sheet
 
 
 @cache
@@ -43,26 +44,9 @@ def policy_json(policy: Policy) -> bytes:
     return msgspec.json.encode(policy)
 
 
-def _values(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Every cited value of a policy with its path, in the order of the file."""
-    if isinstance(node, dict):
-        if "value" in node and "source" in node:
-            return [(path, node)]
-        return [
-            item for key, child in node.items() for item in _values(child, f"{path}.{key}" if path else key)
-        ]
-    return []
-
-
 def policy_page(policy: Policy) -> str:
     """A policy as a page: bands, schedule, missed doses, every number with its source."""
-    content = msgspec.to_builtins(policy)
-    sections = [
-        (name, values)
-        for name, node in content.items()
-        if name != "sources" and (values := _values(node, ""))
-    ]
-    return _environment().get_template("policy.html").render(policy=policy, sections=sections)
+    return _environment().get_template("policy.html").render(policy=policy, tables=sheet(policy))
 
 
 def policies_page(policies: list[dict[str, Any]]) -> str:

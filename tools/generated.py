@@ -13,6 +13,7 @@ from service.alerts.conditions import condition_kinds, contraindications
 from service.alerts.drugs import classes, drug_ids, names_of, product_rows
 from service.alerts.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy_check import unconfirmed
+from service.alerts.policy_sheet import sheet
 from service.alerts.rules import RULES
 from service.openapi import document
 
@@ -34,68 +35,25 @@ def _confirmed(value: bool) -> str:
 
 def policy_page(policy: Policy) -> str:
     """A policy as a page of the documentation."""
-    bands = [
-        (b.population, b.analyte.upper(), b.title, b.range_text, b.treatment, b.every_label or "by the schedule", f"{b.source} {b.section}", _confirmed(b.confirmed))
-        for b in policy.bands
-    ]  # fmt: skip
-    phases = [
-        (p.until_day or "for good", p.label, p.every_days, f"{p.source} {p.section}", _confirmed(p.confirmed))
-        for p in policy.schedule
+    parts = [
+        _NOTE + f"# {policy.title}",
+        policy.summary,
+        f"`{policy.id}`, {policy.jurisdiction}, valid from {policy.valid_from}"
+        + (f" to {policy.valid_to}" if policy.valid_to else "")
+        + ".",
+        "\n".join(f"- {note}" for note in policy.notes),
     ]
-    tiers = [
-        (
-            f"{t.gap.comparator} {t.gap.value:g} h"
-            + (" beyond the dosing interval" if t.plus_dosing_interval else ""),
-            t.says,
-            f"{t.source} {t.section}",
-            _confirmed(t.confirmed),
-        )
-        for t in policy.missed_dose
-    ]
-    tests = [
-        (
-            t.title,
-            ", ".join(map(str, t.days)) or "–",
-            t.then_every_days or "–",
-            t.late_days,
-            f"{t.source} {t.section}",
-            _confirmed(t.confirmed),
-        )
-        for t in policy.monitoring
-    ]
-    return (
-        "\n\n".join(
-            [
-                _NOTE + f"# {policy.title}",
-                policy.summary,
-                f"`{policy.id}`, {policy.jurisdiction}, valid from {policy.valid_from}"
-                + (f" to {policy.valid_to}" if policy.valid_to else "")
-                + ".",
-                "\n".join(f"- {note}" for note in policy.notes),
-                "## Blood count bands (cells/µL)",
-                _table(
-                    ("population", "count", "band", "cells/µL", "clozapine", "sampling", "source", ""),
-                    bands,
-                ),
-                "## Schedule while counts are normal",
-                _table(("until day", "blood count", "days", "source", ""), phases),
-                "## Missed doses",
-                policy.missed_dose_says,
-                _table(("gap", "what to do", "source", ""), tiers),
-                "## Organ monitoring",
-                _table(
-                    ("test", "due on day", "then every (days)", "flagged when late by (days)", "source", ""),
-                    tests,
-                ),
-                "## Sources",
-                "\n".join(
-                    f"- **{key}** {s.title}" + (f", {s.date}" if s.date else "")
-                    for key, s in policy.sources.items()
-                ),
+    for table in sheet(policy):
+        parts += [f"## {table.title}", *table.texts]
+        if table.rows:
+            rows = [
+                tuple("**not confirmed**" if c == "not confirmed" else c for c in row) for row in table.rows
             ]
-        )
-        + "\n"
+            parts.append(_table(table.header, rows))
+    sources = (
+        f"- **{key}** {s.title}" + (f", {s.date}" if s.date else "") for key, s in policy.sources.items()
     )
+    return "\n\n".join([*parts, "## Sources", "\n".join(sources)]) + "\n"
 
 
 def drugs_page() -> str:
