@@ -10,7 +10,7 @@ import orjson
 
 from service.alerts.codes import kinds
 from service.alerts.conditions import condition_kinds, contraindications
-from service.alerts.drugs import classes, drug_ids, names_of, product_rows
+from service.alerts.drugs import classes, drug_ids, names_of, product_rows, without_card
 from service.alerts.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy_check import unconfirmed
 from service.alerts.policy_sheet import sheet
@@ -77,6 +77,12 @@ def drugs_page() -> str:
         if severity:
             parts.append(f"Severity – {severity}" + (f"; {exceptions}" if exceptions else "") + ".")
         parts.append(drugs + ".")
+    parts.append("# Known, and no card is drawn")
+    for known in without_card():
+        doubt = "" if known.confirmed else " Not confirmed: to be reviewed by the site's pharmacist."
+        parts.append(f"## {known.title[0].upper()}{known.title[1:]}")
+        parts.append(f"{known.reason} Source: {known.source}.{doubt}")
+        parts.append(", ".join(known.names) + ".")
     return "\n\n".join(parts) + "\n"
 
 

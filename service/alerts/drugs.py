@@ -93,6 +93,21 @@ class _Atc(Struct, forbid_unknown_fields=True):
     codes: dict[str, tuple[str, ...]]
 
 
+class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """Drugs that are known and draw no card, why, and from which document that was decided (``knowledge/no_card.toml``)."""
+
+    id: str
+    title: str
+    reason: str
+    source: str
+    names: tuple[str, ...]
+    confirmed: bool = True
+
+
+class _NoCards(Struct, forbid_unknown_fields=True):
+    group: tuple[NoCard, ...]
+
+
 class _Interactions(Struct, forbid_unknown_fields=True, rename={"classes": "class"}):
     classes: tuple[InteractionClass, ...]
 
@@ -252,11 +267,12 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
         index[name.lower()] = parts
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
-    # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg").
-    # An N-oxide is a metabolite, not the drug.
+    # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg"),
+    # and Japanese puts no blank after a name. An N-oxide is a metabolite, not the drug.
     return (
         re.compile(
-            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))(?![\s-]*N[\s-]*oxide)", re.IGNORECASE
+            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b)|(?<=[\u30a0-\u30ff])(?![\u30a0-\u30ff]))(?![\s-]*N[\s-]*oxide)",
+            re.IGNORECASE,
         ),
         index,
     )
@@ -270,6 +286,25 @@ def drugs_by_name(text: str) -> tuple[str, ...]:
     for match in pattern.finditer(text.replace("’", "'")):
         found += index[" ".join(match.group().lower().split())]
     return tuple(dict.fromkeys(found))
+
+
+@cache
+def without_card() -> tuple[NoCard, ...]:
+    """Groups of drugs that are known and draw no card."""
+    return msgspec.convert(_load("no_card.toml"), _NoCards).group
+
+
+@cache
+def _without_card() -> re.Pattern[str]:
+    longest_first = sorted((n for group in without_card() for n in group.names), key=len, reverse=True)
+    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    return re.compile(rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def is_known_without_card(text: str) -> bool:
+    """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
+    return _without_card().search(text) is not None
 
 
 @cache

@@ -12,7 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.course import CARRIED_OUT
-from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
+from service.alerts.drugs import (
+    drugs_by_name,
+    has_class,
+    is_known_without_card,
+    is_long_acting,
+    product_by_code,
+)
 from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
 from service.fhir.numbers import finite
 from service.fhir.resources import (
@@ -112,7 +118,7 @@ def _dose_matters(drugs: tuple[str, ...]) -> bool:
 def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
     """Codes first, then names; every ingredient. The same product comes in call after call, hence the cache."""
     drugs: list[str] = []
-    coded = by_code = False
+    by_code = False
     all_names = list(names)
     for codings, text in concepts:
         for system, code, display in codings:
@@ -124,8 +130,6 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
                     strength = Strength(mg_per_unit=known.mg, read_from="the product code")
                 if known.named:
                     all_names.append(known.label)
-            elif code and system in DRUG_SYSTEMS and display:
-                coded = True
             if display:
                 all_names.append(display)
         if text:
@@ -133,7 +137,9 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
     drugs += [d for name in all_names for d in drugs_by_name(name) if d not in drugs]
     if strength == Strength():
         strength = next((s for s in map(strength_in_name, all_names) if s != Strength()), strength)
-    matched: MatchedBy = "code" if by_code or (coded and not drugs) else "name" if drugs else "none"
+    # A code that nothing explains identifies nothing, however well known its system is: the name beside it may be a brand.
+    named = bool(drugs) or any(map(is_known_without_card, all_names))
+    matched: MatchedBy = "code" if by_code else "name" if named else "none"
     label = next((text for _, text in concepts if text), None) or next(iter(all_names), "")
     words = " ".join(all_names)
     systemic, parenteral = route_facts(words)

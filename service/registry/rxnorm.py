@@ -1,7 +1,7 @@
 """RxNorm release files (RRF) to product codes: every product, brand, pack and NDC that leads to a drug of the knowledge files.
 
-Columns as in the RxNorm technical documentation, sections 12.4 (RXNCONSO), 12.6 (RXNREL), 12.5 (RXNSAT). Only what leads
-to a named drug is kept.
+Columns as in the RxNorm technical documentation, sections 12.4 (RXNCONSO), 12.6 (RXNREL), 12.5 (RXNSAT). Kept is what leads
+to a named drug, and what is made of drugs that are known and draw no card.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO
 from msgspec import Struct
 
 from service.alerts import ndc
-from service.alerts.drugs import drugs_by_name
+from service.alerts.drugs import drugs_by_name, is_known_without_card
 
 SYSTEM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 #: Term types by how near they are to a package on the shelf: ingredients, their forms and brands, products, packs.
@@ -189,17 +189,24 @@ def read_release(path: Path, on_bytes: Callable[[int], None] = lambda n: None) -
 def _reached(
     names: dict[str, str], ranks: dict[str, int], made_into: dict[str, set[str]]
 ) -> dict[str, set[str]]:
-    """Concepts that contain a named drug, with the drugs: from the ingredients up to the packs."""
-    drugs: dict[str, set[str]] = {}
-    for rxcui, name in names.items():
-        if ranks[rxcui] == 0 and (found := drugs_by_name(name)):
-            drugs[rxcui] = set(found)
-    waiting = list(drugs)
+    """Concepts whose drugs are known, with those that interact: from the ingredients up to the packs.
+
+    A product of nothing but drugs that draw no card is known, too, and leads to none; one ingredient nobody knows leaves it unknown.
+    """
+    ingredients: dict[str, set[str]] = {rxcui: {rxcui} for rxcui in names if ranks[rxcui] == 0}
+    waiting = list(ingredients)
     while waiting:
         low = waiting.pop()
         for high in made_into.get(low, ()):
-            known = drugs.setdefault(high, set())
-            if not drugs[low] <= known:
-                known |= drugs[low]
+            known = ingredients.setdefault(high, set())
+            if not ingredients[low] <= known:
+                known |= ingredients[low]
                 waiting.append(high)
-    return drugs
+    drugs = {rxcui: set(drugs_by_name(names[rxcui])) for rxcui in names if ranks[rxcui] == 0}
+    harmless = {rxcui for rxcui in drugs if not drugs[rxcui] and is_known_without_card(names[rxcui])}
+    found: dict[str, set[str]] = {}
+    for rxcui, made_of in ingredients.items():
+        leads_to = set().union(*(drugs[i] for i in made_of))
+        if leads_to or made_of <= harmless:
+            found[rxcui] = leads_to
+    return found

@@ -20,6 +20,10 @@ CONCEPTS = (
     ("9000021", "SCD", "nonsensamycin 10 MG Oral Tablet"),
     ("2551", "IN", "ciprofloxacin"),
     ("9000030", "SCD", "ciprofloxacin 3 MG/ML Ophthalmic Solution"),
+    ("9000040", "IN", "atorvastatin"),
+    ("9000041", "BN", "Testastatin"),
+    ("9000042", "SCD", "atorvastatin 10 MG Oral Tablet"),
+    ("9000043", "SCD", "atorvastatin 10 MG / nonsensamycin 5 MG Oral Tablet"),
 )
 #: first, second, relation: "second RELATION first", as RXNREL writes it
 RELATIONS = (
@@ -33,6 +37,10 @@ RELATIONS = (
     ("9000010", "9000011", "has_precise_ingredient"),
     ("9000020", "9000021", "has_ingredient"),
     ("2551", "9000030", "has_ingredient"),
+    ("9000040", "9000041", "tradename_of"),
+    ("9000040", "9000042", "has_ingredient"),
+    ("9000040", "9000043", "has_ingredient"),
+    ("9000020", "9000043", "has_ingredient"),
 )
 NDCS = (
     ("9000002", "00093440501"),

@@ -61,6 +61,9 @@ def test_every_level_leads_to_its_ingredient(tmp_path: Path, form: str) -> None:
     assert known[ndc.SYSTEM, "00078012705"] == ("clozapine",)
     assert not any(code == "9000021" for _, code in known), "a drug nobody asks for is not kept"
     assert not any(code == "11111111111" for _, code in known)
+    for code in ("9000040", "9000041", "9000042"):
+        assert known[SYSTEM, code] == (), "made of nothing but drugs that draw no card: known, and quiet"
+    assert (SYSTEM, "9000043") not in known, "one ingredient nobody knows leaves the product unknown"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_commands(tmp_path: Path) -> None:
     assert unknown.returncode == 1
     assert "No terminology is imported" in unknown.stderr
     done = _cli(url, "terminology", "import", folder, "--json")
-    assert json.loads(done.stdout) == {"release": "RxNorm 2026-11-02", "products": 5, "codes": 14}
+    assert json.loads(done.stdout) == {"release": "RxNorm 2026-11-02", "products": 6, "codes": 17}
     found = _cli(url, "terminology", "lookup", "9000004")
     assert found.returncode == 0
     assert "imported: RxNorm 2026-11-02" in found.stdout

@@ -8,8 +8,9 @@ from service.alerts import wording as w
 from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case
 from service.alerts.drugs import classes_of
-from service.alerts.facts import ReadProblem, SourceName
+from service.alerts.facts import Measurement, ReadProblem, SourceName
 from service.alerts.finding import Citation, Evidence, Finding
+from service.alerts.rules.counting import count_line, evidence_of, short
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
 #: Sources a clozapine answer rests on, and what is not checked without them.
@@ -135,32 +136,64 @@ def _may_matter(case: Case) -> bool:
     return any(c.finding for d in case.other_drafts for drug in d.drugs for c in classes_of(drug))
 
 
-@when(*RELEVANT)
+def _stopping_count(case: Case) -> Measurement | None:
+    """A recent count at which clozapine would have to stop, whoever takes it."""
+    decided = case.decided
+    if decided is None or decided[0].treatment == "continue":
+        return None
+    return decided[1] if case.age_days(decided[1]) <= case.policy.results.recent_days.value else None
+
+
+@when(*RELEVANT, "abnormal-count")
 def medication_unrecognized(case: Case) -> Iterator[Finding]:
-    """Medications that cannot be identified: named, so that they are checked by eye."""
-    if not case.relevant:
+    """Medications that cannot be identified: named, so that they are checked by eye.
+
+    In a patient nobody knows to take clozapine it matters while a count is so low that clozapine would have to stop: a name
+    that nothing recognises may be a brand of it.
+    """
+    low = None if case.relevant else _stopping_count(case)
+    if not case.relevant and low is None:
         return
     shown = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
-    if not case.is_order_hook:
+    if low is not None or not case.is_order_hook:
         shown += [
             m
             for m in case.other_current
             if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")
         ]
+    shown = [
+        m for m in shown if m.label
+    ]  # without a name there is nothing to recognise: data-unavailable speaks of it
     if not shown:
         return
-    names = [w.plain(m.label, 40) or "a medication without a name" for m in shown]
+    names = [w.plain(m.label, 40) for m in shown]
+    count = short(case, low) if low is not None else ""
     yield Finding(
         code="medication-unrecognized",
         severity="info",
         subject="unrecognized",
         summary=w.summary(
             f"Not checked against clozapine, medication not recognised: {w.listed(names[:3])}."
+            if low is None
+            else f"{count}, and medication not recognised: {w.listed(names[:2])}. Make sure that it is not clozapine."
         ),
-        why=tuple(f"{w.safe(m.label) or 'Medication without a name'} ({w.safe(m.ref)})" for m in shown[:10]),
+        why=(
+            *([f"{count_line(case, low)}: clozapine would have to stop."] if low is not None else []),
+            *(f"{w.safe(m.label)} ({w.safe(m.ref)})" for m in shown[:10]),
+        ),
         policy_says=("Interactions are checked for the drugs this service knows by code or name.",),
-        suggested=("Check these medications for interactions with clozapine by hand.",),
-        evidence=tuple(Evidence(m.ref, w.safe(m.label)) for m in shown[:10]),
+        suggested=(
+            *(
+                ["If one of them is clozapine under another name: stop it and count again at once."]
+                if low is not None
+                else []
+            ),
+            "Check these medications for interactions with clozapine by hand.",
+        ),
+        evidence=(
+            *(evidence_of(case, low) if low is not None else ()),
+            *(Evidence(m.ref, w.safe(m.label)) for m in shown[:10]),
+        ),
         changes_order=True,
         missing=() if all(m.ref for m in shown) else ("the identity of a medication",),
         citation=_THIS_SERVICE,

@@ -1,0 +1,65 @@
+"""Which medications are recognised: a code that nothing explains identifies nothing, whatever its system."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import pytest
+
+from service.alerts.drugs import classes, drug_ids, drugs_by_name, is_known_without_card, without_card
+from service.fhir.medication import MedicationReader
+from service.fhir.resources import CodeableConcept, Coding
+
+_RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+_DMD = "https://dmd.nhs.uk"
+_SNOMED = "http://snomed.info/sct"
+_NDC = "http://hl7.org/fhir/sid/ndc"
+_ATC = "http://www.whocc.no/atc"
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "display", "matched", "drugs"),
+    [
+        (_DMD, "1", "Neo-Testazole 5mg tablets", "none", ()),
+        (_RXNORM, "999999999", "Testazapin 100 MG Oral Tablet", "none", ()),
+        (_SNOMED, "1", "Testazapin", "none", ()),
+        (_NDC, "1-1-1", "Testazapin", "none", ()),
+        (_ATC, "Z99ZZ99", "testazapine", "none", ()),
+        (_RXNORM, "999999999", "atorvastatin 40 MG Oral Tablet", "name", ()),
+        (_DMD, "1", "Paracetamol 500mg tablets", "name", ()),
+        (_DMD, "1", "Ciproxin 500mg tablets (Bayer Plc)", "name", ("ciprofloxacin",)),
+        (_RXNORM, "197535", "", "code", ("clozapine",)),
+        (_ATC, "N05AH02", "anything", "code", ("clozapine",)),
+        ("urn:oid:1.2.3", "CLZ", "クロザリル錠100mg", "name", ("clozapine",)),
+        ("urn:oid:1.2.3", "CLZ", "Азалептин 100 мг", "name", ("clozapine",)),
+        ("urn:oid:1.2.3", "CLZ", "Clopin eco Tabl 100 mg", "name", ("clozapine",)),
+        ("urn:oid:1.2.3", "X", "Clopixol 25 mg", "name", ("zuclopenthixol",)),
+    ],
+)
+def test_a_code_nobody_explains_identifies_nothing(
+    system: str, code: str, display: str, matched: str, drugs: tuple[str, ...]
+) -> None:
+    concept = CodeableConcept(coding=[Coding(system=system, code=code, display=display or None)])
+    found = MedicationReader(UTC).identify(concept, None, None)
+    assert found.matched_by == matched
+    assert found.drugs == drugs
+
+
+def test_no_drug_that_draws_no_card_is_one_that_does() -> None:
+    names = [name for group in without_card() for name in group.names]
+    assert len(names) > 180
+    assert len(names) == len({n.lower() for n in names})
+    assert [n for n in names if drugs_by_name(n)] == []
+    assert not set(names) & set(drug_ids())
+    assert all(group.reason and group.source for group in without_card())
+
+
+@pytest.mark.parametrize("text", ["paracetamolum", "Insulinoma kit", "nicotinamide 500 mg"])
+def test_a_known_name_is_a_whole_word(text: str) -> None:
+    assert not is_known_without_card(text)
+
+
+def test_every_drug_of_a_class_is_recognised_by_its_name() -> None:
+    for group in classes().values():
+        for drug in group.drugs:
+            assert drug in drugs_by_name(drug.replace("-", " ")) or drug in drugs_by_name(drug)
