@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of
+from service.alerts.course import Course, course_of
 from service.alerts.drugs import has_class
-from service.alerts.exposure import is_live, waits, was_given
+from service.alerts.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
 from service.alerts.lazy import lazy
 from service.alerts.policy import Policy

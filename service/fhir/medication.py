@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
+from service.alerts.exposure import CARRIED_OUT
 from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
 from service.fhir.numbers import finite
 from service.fhir.resources import (

@@ -1,0 +1,66 @@
+"""Words as a witness of the last dose: “not taken”, “stopped”, the end of an order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from service.alerts.exposure import ORDER_NOT_GIVEN
+from service.alerts.facts import Medication
+from service.alerts.witness import LastDose
+
+_STATEMENT_STOPPED = frozenset({"stopped", "on-hold"})
+
+
+def said_last_doses(records: Iterable[Medication], live: list[Medication], as_of: datetime) -> list[LastDose]:
+    """What says outright that the drug is not taken and that no later order or statement overtakes.
+
+    A statement that it is not taken, or was stopped or put on hold on a day, whatever is still ordered; and an order that was stopped on a
+    day when no other is live.
+
+    Args:
+        records: every record of the drug.
+        live: orders and statements that hold at ``as_of``.
+        as_of: the moment of the question.
+    """
+    found: list[LastDose] = []
+    for r in records:
+        if r.role == "statement" and r.not_taken:
+            if r.start is not None and _holds(r, r.start, live, as_of):
+                found.append(LastDose(r.start, r.start_date_only, "statement", r.ref))
+        elif r.end is not None and _holds(r, r.end, live, as_of):
+            stopped = r.stops and not live and r.status not in ORDER_NOT_GIVEN
+            if (r.role == "statement" and r.status in _STATEMENT_STOPPED) or (r.role == "order" and stopped):
+                found.append(_end_of(r))
+    return found
+
+
+def ends(records: Iterable[Medication], as_of: datetime) -> list[LastDose]:
+    """Ends of orders and statements, for want of better: nothing is live and nobody says outright that the drug is not taken."""
+    return [
+        _end_of(r)
+        for r in records
+        if r.role in ("order", "statement")
+        and r.end is not None
+        and r.end <= as_of
+        and r.status not in ORDER_NOT_GIVEN
+    ]
+
+
+def _end_of(record: Medication) -> LastDose:
+    return LastDose(
+        record.end, record.end_date_only, "stop" if record.role == "order" else "statement", record.ref
+    )
+
+
+def _holds(record: Medication, at: datetime, live: list[Medication], as_of: datetime) -> bool:
+    """No order or statement of a later day says that the drug is taken."""
+    said = max(at, record.authored or at) if record.role == "statement" else at
+    for other in live:
+        if other.role == "statement":
+            since = other.authored or other.start
+            if since is None or since >= said:
+                return False
+        elif other.start is not None and other.start > said:
+            return False
+    return at <= as_of
