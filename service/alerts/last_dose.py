@@ -7,7 +7,7 @@ from datetime import datetime
 from service.alerts.charted import chart_of, charted_last_dose, is_kept
 from service.alerts.exposure import is_live
 from service.alerts.facts import Medication
-from service.alerts.said import ends, said_last_doses
+from service.alerts.said import ends, is_later, said_last_doses, said_undated
 from service.alerts.supplied import Stock, supplied_last_dose
 from service.alerts.witness import NOTHING_TELLS, LastDose
 
@@ -30,11 +30,13 @@ def last_dose_of(records: list[Medication], stock: Stock | None, as_of: datetime
     said = said_last_doses(records, live, as_of)
     if stock is not None and not kept and not any(r.role == "statement" for r in live):
         # What is said of the time after the supply was handed over counts for more than tablets that may lie at home.
-        said = [word for word in said if word.at is not None and word.at > stock.handed_over]
+        said = [word for word in said if is_later(word, stock.handed_over)]
         if not said:
             return supplied_last_dose(stock, as_of)
     if not said and not live:
         said = ends(records, as_of)
+    if not said and stock is None and not chart.given:
+        return said_undated(records, live)
     return max(said, key=_when, default=NOTHING_TELLS)
 
 

@@ -19,6 +19,10 @@ class LastDose(Struct, frozen=True, gc=False):
     basis: Basis = ""
     #: The record that tells.
     ref: str = ""
+    #: The dose was taken at that time or earlier, and nobody knows how much: it is only said that the drug is not taken.
+    or_earlier: bool = False
+    #: When it was said; None = at the time it speaks of.
+    said: datetime | None = None
 
 
 NOTHING_TELLS = LastDose()
