@@ -12,7 +12,7 @@ from service.alerts.facts import Medication
 from service.alerts.witness import NOTHING_TELLS, LastDose
 
 #: A chart with an entry this young is still kept.
-_IS_KEPT = timedelta(days=2)
+IS_KEPT = timedelta(days=2)
 
 
 class Chart(Struct, frozen=True, gc=False):
@@ -83,7 +83,7 @@ def charted_last_dose(chart: Chart, as_of: datetime) -> LastDose:
     if last_given is not None:
         return LastDose(last_given.start, last_given.start_date_only, "administration", last_given.ref)
     last_entry = chart.last_entry
-    if last_entry is None or as_of - last_entry > _IS_KEPT:
+    if last_entry is None or as_of - last_entry > IS_KEPT:
         return NOTHING_TELLS
     first = min(chart.entries, key=_begun)
     return LastDose(first.start, True, "withheld", first.ref)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from service.alerts.breaks import Break, between, merged, observed
 from service.alerts.exposure import (
     ADMINISTRATION_COVERS,
     FOR_HOME,
@@ -25,17 +26,8 @@ from service.alerts.last_dose import last_dose_of, says_nothing
 from service.alerts.supplied import stock_of
 from service.alerts.witness import NOTHING_TELLS, Basis
 
-
-class Break(Struct, frozen=True, gc=False):
-    """Time without clozapine inside or before the present course."""
-
-    start: datetime
-    end: datetime
-
-    @property
-    def hours(self) -> float:
-        """Length in hours."""
-        return (self.end - self.start).total_seconds() / 3600
+#: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
+_SHORTEST_BREAK = timedelta(days=2)
 
 
 class Course(Struct, frozen=True, gc=False):
@@ -47,6 +39,8 @@ class Course(Struct, frozen=True, gc=False):
     last_dose_date_only: bool = False
     last_dose_basis: Basis = ""
     last_dose_ref: str = ""
+    #: It is only said that the drug is not taken: the last dose was then or earlier, nobody knows how much (``last_dose`` None: undated).
+    last_dose_or_earlier: bool = False
     #: The last dose is that of a stay that has ended, and an order for home runs on: nobody charts what is taken there.
     last_dose_doubtful: bool = False
     #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day.
@@ -93,19 +87,6 @@ def _until_followed(span: Span, record: Medication, records: list[Medication], a
     return Span(span.start, max(later, default=span.end), span.ref)
 
 
-def _breaks(spans: list[Span]) -> tuple[Break, ...]:
-    """Gaps between spans ordered by start."""
-    if len(spans) < 2:
-        return ()
-    breaks: list[Break] = []
-    covered_until: datetime | None = None
-    for span in spans:
-        if covered_until is not None and span.start is not None and span.start > covered_until:
-            breaks.append(Break(covered_until, span.start))
-        covered_until = span.end if covered_until is None else max(covered_until, span.end)
-    return tuple(breaks)
-
-
 def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
     """The order under which the last dose was charted was one for the ward and has ended, while an order for home runs on."""
     orders = [r for r in records if r.role == "order"]
@@ -128,6 +109,7 @@ def course_of(
     restart_after_days: float,
     *,
     limit_counts: bool = True,
+    shortest_break: timedelta = _SHORTEST_BREAK,
 ) -> Course:
     """Lay the clozapine records over each other.
 
@@ -136,6 +118,7 @@ def course_of(
         as_of: the moment of the question (timezone-aware).
         restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
+        shortest_break: shorter breaks under an order that stayed active are of no interest.
     """
     records = [r for r in records if r.status != "entered-in-error"]
     for r in records:
@@ -143,7 +126,7 @@ def course_of(
             break
     else:
         return _running(records, as_of) if records else Course()
-    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts)
+    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break)
 
 
 def _runs_on(r: Medication, as_of: datetime) -> bool:
@@ -185,7 +168,13 @@ def _renews_unseen(records: list[Medication], start: datetime) -> bool:
     return not {r.ref for r in records} & set(first.replaces)
 
 
-def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, limit_counts: bool) -> Course:
+def _laid_over(
+    records: list[Medication],
+    as_of: datetime,
+    limit: timedelta,
+    limit_counts: bool,
+    shortest_break: timedelta = _SHORTEST_BREAK,
+) -> Course:
     """The course of any records."""
     spans = [
         _until_followed(span, r, records, as_of) for r in records if (span := span_of(r, as_of)) is not None
@@ -211,6 +200,7 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
             last_dose_date_only=last.date_only,
             last_dose_basis=last.basis,
             last_dose_ref=last.ref,
+            last_dose_or_earlier=last.or_earlier,
             supply_until=supply_until,
             supply_ref=supply_ref,
         )
@@ -221,7 +211,8 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
     exposure_end = max(s.end for s in spans)
     if last.at is not None:
         exposure_end = min(exposure_end, last.at)
-    breaks = _breaks(dated)
+    seen = [] if quiet else observed(records, as_of, shortest_break)
+    breaks = merged([*between(dated), *seen])
     long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
     restarted = long_breaks[-1] if long_breaks else None
     start: datetime | None
@@ -247,6 +238,7 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
         last_dose_date_only=last.date_only,
         last_dose_basis=last.basis,
         last_dose_ref=last.ref,
+        last_dose_or_earlier=last.or_earlier,
         last_dose_doubtful=doubtful,
         active=active,
         lapsed=lapsed,

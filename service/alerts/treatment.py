@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from service.alerts.charted import chart_of
+from service.alerts.charted_dose import most_in_a_day
 from service.alerts.course import Course, course_of
 from service.alerts.drugs import has_class
 from service.alerts.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
 from service.alerts.lazy import lazy
 from service.alerts.policy import Policy
+from service.alerts.returning import Return, return_of
 
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
+#: A day of the chart: doses after a regimen that is over tell more of the dose than it does.
+_CHART_TELLS = timedelta(days=1)
 
 
 class Treatment:
@@ -96,7 +101,11 @@ class Treatment:
         """The present or last course of clozapine."""
         limit = self.policy.interruption.new_course
         return course_of(
-            self.clozapine_records, self.as_of, limit.value, limit_counts=limit.comparator == ">="
+            self.clozapine_records,
+            self.as_of,
+            limit.value,
+            limit_counts=limit.comparator == ">=",
+            shortest_break=self.policy.shortest_break,
         )
 
     @lazy
@@ -222,11 +231,56 @@ class Treatment:
 
     @lazy
     def established_mg_per_day(self) -> float | None:
-        """Daily dose the patient was on, mg: running orders together (of a titration today's step), else the last known regimen."""
+        """Daily dose the patient was on, mg: of a return after a gap what was reached, else what is ordered, else what was charted last."""
+        if self.returning is not None:
+            return self.returning.reached
+        return self.ordered_mg_per_day
+
+    @lazy
+    def ordered_mg_per_day(self) -> float | None:
+        """Daily dose by running orders together (of a titration today's step), else by the last known regimen or the chart, mg."""
         doses = [self._mg_in_force(m) for m in self.running_orders]
         if doses and None not in doses:
             return sum(d for d in doses if d is not None)
-        return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
+        regimen = self.established_regimen
+        if regimen is None or (not is_live(regimen, self.as_of) and self._charted_since(regimen)):
+            return self._charted_mg_per_day
+        return self._mg_in_force(regimen)
+
+    def _charted_since(self, regimen: Medication) -> bool:
+        """Doses were charted after a regimen that is over, so they tell more than it does."""
+        last, over = max((r.start for r in self.charted if r.start), default=None), regimen.end
+        return last is not None and over is not None and last > over + _CHART_TELLS
+
+    @lazy
+    def charted(self) -> tuple[Medication, ...]:
+        """Charted doses of clozapine that were given."""
+        return chart_of(self.clozapine_records, self.as_of).given
+
+    @lazy
+    def _charted_mg_per_day(self) -> float | None:
+        """The most given within a day of the last two that were charted, mg."""
+        last = max((r.start for r in self.charted if r.start), default=None)
+        if last is None:
+            return None
+        return most_in_a_day([r for r in self.charted if r.start and last - r.start < 2 * _CHART_TELLS])
+
+    @lazy
+    def returning(self) -> Return | None:
+        """Clozapine is taken again after a gap that calls for a new titration, and the dose before it has not been reached."""
+        course = self.course
+        breaks = course.breaks if course.restarted_after is None else (course.restarted_after, *course.breaks)
+        if not breaks or not self.charted:
+            return None
+        singles = [m.dose.largest_single_mg for m in self.running_orders if m.dose is not None]
+        return return_of(
+            breaks,
+            self.charted,
+            self.policy.retitrated_gaps,
+            ordered_mg=self.ordered_mg_per_day,
+            ordered_single_mg=max((mg for mg in singles if mg is not None), default=None),
+            not_before=self.as_of - timedelta(days=self.policy.dosing.early_days.value),
+        )
 
     def _mg_in_force(self, order: Medication, at: datetime | None = None) -> float | None:
         """Daily dose of an order at a time (else when the last dose was taken), mg: of a titration that day's step, not the highest to come."""
