@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from service.alerts.charted import IS_KEPT, chart_of
+from service.alerts.charted import IS_KEPT, Chart
 from service.alerts.exposure import (
     CARRIED_OUT,
     FOR_HOME,
@@ -55,13 +55,21 @@ def between(spans: list[Span]) -> list[Break]:
     return breaks
 
 
-def observed(records: list[Medication], as_of: datetime, shortest: timedelta) -> list[Break]:
+def observed(records: list[Medication], chart: Chart, as_of: datetime, shortest: timedelta) -> list[Break]:
     """Breaks of at least ``shortest`` that have ended, whatever was ordered meanwhile; in no order.
 
     Each begins with a known dose, supply that ran out or a word, and ends with the next dose, supply or word that the drug is taken.
     """
-    found = [*_charted(records, as_of, shortest), *_supplied(records, as_of, shortest)]
-    found += [b for b in _said(records, as_of) if b.end - b.start >= shortest]
+    # Of administrations there are many, of all else few.
+    others = [r for r in records if r.role != "administration"]
+    found: list[Break] = []
+    if chart.given:
+        found += _charted(chart, others, shortest)
+    if any(r.role == "dispense" for r in others):
+        found += _supplied(chart, others, as_of, shortest)
+    words = [r for r in others if r.role == "statement" and r.not_taken]
+    if words:
+        found += [b for b in _said(words, chart, others, as_of) if b.end - b.start >= shortest]
     return found
 
 
@@ -77,16 +85,22 @@ def merged(breaks: Iterable[Break]) -> tuple[Break, ...]:
     return tuple(kept)
 
 
-def _charted(records: list[Medication], as_of: datetime, shortest: timedelta) -> Iterator[Break]:
+def _charted(chart: Chart, others: list[Medication], shortest: timedelta) -> Iterator[Break]:
     """Between two charted doses, while nothing says that the chart was left: no order for home, supply or word in between.
 
     Single doses here and there are no chart that is kept: one is kept when entries led up to the gap or lie in it, and the dose after it is
     smaller than the one before where somebody began anew.
     """
-    chart = chart_of(records, as_of)
-    given = sorted(((r.start, r) for r in chart.given if r.start is not None), key=_at)
-    entries = sorted(r.start for r in chart.entries if r.start is not None)
-    for (before, dose), (after, restart) in pairwise(given):
+    given = sorted([(r.start, r) for r in chart.given if r.start is not None], key=_at)
+    gaps = [
+        (before, dose, after, restart)
+        for (before, dose), (after, restart) in pairwise(given)
+        if after - before >= shortest
+    ]
+    if not gaps:
+        return
+    entries = sorted([r.start for r in chart.entries if r.start is not None])
+    for before, dose, after, restart in gaps:
         # Of a dose whose hour is not known the day counts to its end.
         taken = before + _A_DAY if dose.start_date_only else before
         if after - taken < shortest:
@@ -99,7 +113,7 @@ def _charted(records: list[Medication], as_of: datetime, shortest: timedelta) ->
             and restart.amount_mg is not None
             and restart.amount_mg < dose.amount_mg
         )
-        if (led_up or refused or smaller) and not _left(records, before, after):
+        if (led_up or refused or smaller) and not _left(others, before, after):
             yield Break(taken, after, under_order=True, ref=dose.ref)
 
 
@@ -107,12 +121,12 @@ def _at(found: tuple[datetime, Medication]) -> datetime:
     return found[0]
 
 
-def _left(records: list[Medication], before: datetime, after: datetime) -> bool:
+def _left(others: list[Medication], before: datetime, after: datetime) -> bool:
     """The chart may not have been kept between two of its doses: the patient was at home."""
     # What was written on the day of the restart belongs to it.
     restart = after.replace(hour=0, minute=0, second=0, microsecond=0)
-    on_ward = any(r.setting == "inpatient" and _covers(r, before, after) for r in records)
-    for r in records:
+    on_ward = any(r.setting == "inpatient" and _covers(r, before, after) for r in others)
+    for r in others:
         began = (r.authored or r.start) if r.role == "statement" else r.start
         in_between = began is not None and before < began < restart
         match r.role:
@@ -148,22 +162,24 @@ def _is_of_day(order: Medication, moment: datetime) -> bool:
     return order.start is not None and order.start.astimezone(moment.tzinfo).date() == moment.date()
 
 
-def _supplied(records: list[Medication], as_of: datetime, shortest: timedelta) -> Iterator[Break]:
+def _supplied(
+    chart: Chart, others: list[Medication], as_of: datetime, shortest: timedelta
+) -> Iterator[Break]:
     """Between the end of a supply and the next supply or charted dose, while nobody says that the drug is taken."""
-    supplies = supplies_of(records, as_of)
+    supplies = supplies_of(others, as_of)
     if not supplies:
         return
+    statements = [r for r in others if r.role == "statement" and not r.not_taken]
     known = {id(r): until for r, until in supplies}
-    given = {id(r) for r in chart_of(records, as_of).given}
     events = [
         (r.start, r)
-        for r in records
-        if r.start is not None and r.start <= as_of and (r.role == "dispense" or id(r) in given)
+        for r in (*others, *chart.given)
+        if r.start is not None and r.start <= as_of and r.role in ("dispense", "administration")
     ]
     until: datetime | None = None
     shown_by = ""
     for start, r in sorted(events, key=_at):
-        if until is not None and start - until >= shortest and not _said_taken(records, until, start):
+        if until is not None and start - until >= shortest and not _said_taken(statements, until, start):
             yield Break(until, start, under_order=True, estimated=True, ref=shown_by)
         lasts = known.get(id(r))
         if lasts is not None:
@@ -174,33 +190,26 @@ def _supplied(records: list[Medication], as_of: datetime, shortest: timedelta) -
             until = None
 
 
-def _said_taken(records: list[Medication], begin: datetime, end: datetime) -> bool:
+def _said_taken(statements: list[Medication], begin: datetime, end: datetime) -> bool:
     """A statement of the time, or one that holds on, says that the drug is taken."""
     return any(
-        r.role == "statement"
-        and not r.not_taken
-        and (
-            begin < (r.authored or r.start or end) < end
-            or (is_live(r, end) and (r.start is None or r.start <= begin))
-        )
-        for r in records
+        begin < (r.authored or r.start or end) < end
+        or (is_live(r, end) and (r.start is None or r.start <= begin))
+        for r in statements
     )
 
 
-def _said(records: list[Medication], as_of: datetime) -> Iterator[Break]:
-    """From a word that the drug is not taken to the first record of a later day that it is taken again."""
-    for word in records:
-        if word.role != "statement" or not word.not_taken or word.start is None or word.of_a_moment:
+def _said(
+    words: list[Medication], chart: Chart, others: list[Medication], as_of: datetime
+) -> Iterator[Break]:
+    """From a word that the drug is not taken to the first dose after it, or the first record of a later day that it is taken again."""
+    given = [r.start for r in chart.given if r.start is not None]
+    taken = [r.start for r in others if r.start is not None and r.start <= as_of and _resumes(r)]
+    for word in words:
+        if word.start is None or word.of_a_moment:
             continue
         said = max(word.start, word.authored or word.start)
-        resumed = [
-            r.start
-            for r in records
-            if r.start is not None
-            and r.start <= as_of
-            and _resumes(r)
-            and r.start > (word.start if r.role == "administration" else said)
-        ]
+        resumed = [at for at in given if at > word.start] + [at for at in taken if at > said]
         if word.end is not None and is_past(word, as_of):
             resumed.append(word.end)
         if resumed:
@@ -211,8 +220,6 @@ def _resumes(r: Medication) -> bool:
     if r.not_taken or r.stops:
         return False
     match r.role:
-        case "administration":
-            return bool(chart_of((r,), r.start).given) if r.start is not None else False
         case "order":
             return r.status not in ORDER_NOT_GIVEN and r.intent not in CARRIED_OUT
         case "statement":

@@ -28,6 +28,9 @@ class Chart(Struct, frozen=True, gc=False):
         return max((r.start for r in self.entries if r.start is not None), default=None)
 
 
+NO_CHART = Chart((), ())
+
+
 def was_charted_as_given(record: Medication) -> bool:
     """An administration that took place."""
     return record.role == "administration" and record.status not in NOT_ADMINISTERED and not record.not_taken

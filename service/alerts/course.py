@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from service.alerts.breaks import Break, between, merged, observed
+from service.alerts.charted import NO_CHART, chart_of
 from service.alerts.exposure import (
     ADMINISTRATION_COVERS,
     FOR_HOME,
@@ -181,7 +182,8 @@ def _laid_over(
     ]
     quiet = says_nothing(records)
     stock = None if quiet else stock_of(records, as_of)
-    last = NOTHING_TELLS if quiet else last_dose_of(records, stock, as_of)
+    chart = NO_CHART if quiet else chart_of(records, as_of)
+    last = NOTHING_TELLS if quiet else last_dose_of(records, chart, stock, as_of)
 
     def ends_course(gap: timedelta) -> bool:
         return gap >= limit if limit_counts else gap > limit
@@ -211,7 +213,7 @@ def _laid_over(
     exposure_end = max(s.end for s in spans)
     if last.at is not None:
         exposure_end = min(exposure_end, last.at)
-    seen = [] if quiet else observed(records, as_of, shortest_break)
+    seen = [] if quiet else observed(records, chart, as_of, shortest_break)
     breaks = merged([*between(dated), *seen])
     long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
     restarted = long_breaks[-1] if long_breaks else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from service.alerts.charted import chart_of, charted_last_dose, is_kept
+from service.alerts.charted import Chart, charted_last_dose, is_kept
 from service.alerts.exposure import is_live
 from service.alerts.facts import Medication
 from service.alerts.said import ends, is_later, said_last_doses, said_undated
@@ -12,18 +12,18 @@ from service.alerts.supplied import Stock, supplied_last_dose
 from service.alerts.witness import NOTHING_TELLS, LastDose
 
 
-def last_dose_of(records: list[Medication], stock: Stock | None, as_of: datetime) -> LastDose:
+def last_dose_of(records: list[Medication], chart: Chart, stock: Stock | None, as_of: datetime) -> LastDose:
     """The last dose, by the witness that knows it best.
 
     A chart that is kept comes first, then what is said of the time after the supply was handed over, then the supply.
 
     Args:
         records: every record of the drug.
+        chart: its charted doses (``charted.chart_of``).
         stock: the supply that lasts longest (``supplied.stock_of``).
         as_of: the moment of the question.
     """
     live = [r for r in records if r.role in ("order", "statement") and is_live(r, as_of)]
-    chart = chart_of(records, as_of)
     kept = is_kept(chart, live, stock.handed_over if stock is not None else None, as_of)
     if kept and (charted := charted_last_dose(chart, as_of)).at is not None:
         return charted
