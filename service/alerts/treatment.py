@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from service.alerts.charted import chart_of
-from service.alerts.charted_dose import most_in_a_day
+from service.alerts.charted import IS_KEPT, chart_of
+from service.alerts.charted_dose import largest, most_in_a_day
 from service.alerts.course import Course, course_of
 from service.alerts.drugs import has_class
 from service.alerts.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
@@ -21,6 +21,9 @@ ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "med
 _OVER = frozenset({"completed", "stopped", "ended"})
 #: A day of the chart: doses after a regimen that is over tell more of the dose than it does.
 _CHART_TELLS = timedelta(days=1)
+#: Charted days that tell the dose that is really given, and how many there must be.
+_WEEK = timedelta(days=7)
+_LONG_ENOUGH = timedelta(days=3)
 
 
 class Treatment:
@@ -234,7 +237,27 @@ class Treatment:
         """Daily dose the patient was on, mg: of a return after a gap what was reached, else what is ordered, else what was charted last."""
         if self.returning is not None:
             return self.returning.reached
-        return self.ordered_mg_per_day
+        ordered = self.ordered_mg_per_day
+        given = self._given_instead(ordered) if ordered is not None and self.running_orders else None
+        return ordered if given is None else given
+
+    def _given_instead(self, ordered: float) -> float | None:
+        """What the chart of the last week shows to be given in place of a higher dose that is ordered, mg per day; None when it does not.
+
+        Only a chart that is kept, over days that the orders cover unchanged, and by smaller doses: of doses as ordered some may be refused or
+        not charted.
+        """
+        if not self.charted or any(m.dose is None or m.dose.steps for m in self.running_orders):
+            return None
+        week = [r for r in self.charted if r.start and self.as_of - r.start <= _WEEK]
+        days = [r.start for r in week if r.start]
+        if not days or self.as_of - max(days) > IS_KEPT or max(days) - min(days) < _LONG_ENOUGH:
+            return None
+        if any(m.start is None or m.start > min(days) for m in self.running_orders):
+            return None
+        given, single = most_in_a_day(week), largest(week)
+        of_order = max((m.dose.largest_single_mg or 0.0 for m in self.running_orders if m.dose), default=0.0)
+        return given if given is not None and given < ordered and single and single < of_order else None
 
     @lazy
     def ordered_mg_per_day(self) -> float | None:
