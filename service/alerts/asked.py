@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from service.alerts.case import Case
+from service.alerts.course import Course
 from service.alerts.finding import Finding
 
 Rule = Callable[[Case], Iterable[Finding]]
@@ -26,6 +27,7 @@ SITUATIONS = frozenset(
         "taking",
         "stopped",  # the course has ended
         "last-dose-known",
+        "interrupted",  # a break in the course, lasting or over, or one of unknown length that is only said
         "supply-ordered",  # a clozapine draft says for how many days
         "no-anc",  # no usable ANC is on record
         "abnormal-count",  # any ANC or WBC, or a preliminary one, may lie outside the normal band
@@ -85,6 +87,7 @@ def _words(case: Case) -> list[str]:
         ("taking", case.on_clozapine),
         ("stopped", course.stopped_at is not None),
         ("last-dose-known", course.last_dose is not None),
+        ("interrupted", _is_interrupted(course)),
         ("supply-ordered", any(d.days_supply for d in case.clozapine_drafts)),
         ("no-anc", case.anc.newest is None),
         ("abnormal-count", case.any_abnormal_count),
@@ -98,6 +101,12 @@ def _words(case: Case) -> list[str]:
         ("coded", snapshot.coded),
     )
     return [word for word, holds in situations if holds]
+
+
+def _is_interrupted(course: Course) -> bool:
+    return bool(
+        course.lapsed or course.last_dose_or_earlier or course.breaks or course.restarted_after is not None
+    )
 
 
 def _is_elsewhere(case: Case) -> bool:

@@ -8,43 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Literal
 
 from msgspec import Struct
 
+from service.alerts.breaks import Break, between, merged, observed
+from service.alerts.charted import NO_CHART, chart_of
 from service.alerts.exposure import (
     ADMINISTRATION_COVERS,
-    NOT_ADMINISTERED,
+    FOR_HOME,
     ORDER_LIVE,
     ORDER_NOT_GIVEN,
     Span,
     is_live,
     span_of,
-    supplies_of,
 )
 from service.alerts.facts import Medication
+from service.alerts.last_dose import last_dose_of, says_nothing
+from service.alerts.supplied import stock_of
+from service.alerts.witness import NOTHING_TELLS, Basis
 
-Basis = Literal["administration", "withheld", "statement", "stop", "supply", ""]
-
-#: A chart with an entry this young is still kept.
-_CHART_IS_KEPT = timedelta(days=2)
-#: Intents of orders that carry out another one.
-CARRIED_OUT = frozenset({"filler-order", "instance-order"})
-#: Settings of orders for a patient who is not on a ward.
-FOR_HOME = frozenset({"outpatient", "community", "discharge"})
-_STATEMENT_STOPPED = frozenset({"stopped", "on-hold"})
-
-
-class Break(Struct, frozen=True, gc=False):
-    """Time without clozapine inside or before the present course."""
-
-    start: datetime
-    end: datetime
-
-    @property
-    def hours(self) -> float:
-        """Length in hours."""
-        return (self.end - self.start).total_seconds() / 3600
+#: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
+_SHORTEST_BREAK = timedelta(days=2)
 
 
 class Course(Struct, frozen=True, gc=False):
@@ -56,6 +40,8 @@ class Course(Struct, frozen=True, gc=False):
     last_dose_date_only: bool = False
     last_dose_basis: Basis = ""
     last_dose_ref: str = ""
+    #: It is only said that the drug is not taken: the last dose was then or earlier, nobody knows how much (``last_dose`` None: undated).
+    last_dose_or_earlier: bool = False
     #: The last dose is that of a stay that has ended, and an order for home runs on: nobody charts what is taken there.
     last_dose_doubtful: bool = False
     #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day.
@@ -102,145 +88,6 @@ def _until_followed(span: Span, record: Medication, records: list[Medication], a
     return Span(span.start, max(later, default=span.end), span.ref)
 
 
-def _breaks(spans: list[Span]) -> tuple[Break, ...]:
-    """Gaps between spans ordered by start."""
-    if len(spans) < 2:
-        return ()
-    breaks: list[Break] = []
-    covered_until: datetime | None = None
-    for span in spans:
-        if covered_until is not None and span.start is not None and span.start > covered_until:
-            breaks.append(Break(covered_until, span.start))
-        covered_until = span.end if covered_until is None else max(covered_until, span.end)
-    return tuple(breaks)
-
-
-_LastDose = tuple[datetime | None, bool, Basis, str, datetime | None, str]
-_NOTHING_TELLS: _LastDose = (None, False, "", "", None, "")
-
-
-def _last_dose(records: list[Medication], as_of: datetime) -> _LastDose:
-    """(last dose, date only, basis, ref, supply runs out, ref of the supply)."""
-    for r in records:
-        if r.role != "order" or r.end is not None:
-            break
-    else:
-        return _NOTHING_TELLS  # orders alone, none of them ended: the most usual record
-    given = [
-        r
-        for r in records
-        if r.role == "administration"
-        and r.start is not None
-        and r.start <= as_of
-        and r.status not in NOT_ADMINISTERED
-        and not r.not_taken
-    ]
-    charted = [r for r in records if r.role == "administration" and r.start is not None and r.start <= as_of]
-    last_supply, supply_until = max(
-        supplies_of(records, as_of), key=lambda supply: supply[1], default=(None, None)
-    )
-    supply_ref = last_supply.ref if last_supply is not None else ""
-    last_given = max(given, key=lambda r: r.start, default=None)  # type: ignore[arg-type,return-value]
-    last_charted = max((r.start for r in charted if r.start is not None), default=None)
-    live = [r for r in records if r.role in ("order", "statement") and is_live(r, as_of)]
-    taking = [r for r in live if r.role == "statement"]
-    ordered = [r for r in live if r.role == "order"]
-
-    # A chart kept after the last supply was handed over is the better witness: it records what was given and what was not.
-    # An order or a supply that began after the last chart entry means that the chart is no longer kept (discharge); not so an
-    # order for the ward, or one that carries out another: the chart of the ward goes on.
-    on_ward = any(r.setting == "inpatient" for r in ordered)
-    superseded = [last_supply.start] if last_supply is not None and last_supply.start is not None else []
-    superseded += [
-        r.start
-        for r in live
-        if r.start is not None
-        and r.setting != "inpatient"
-        and not (on_ward and r.setting in FOR_HOME)
-        and r.intent not in CARRIED_OUT
-    ]
-    # An order for home of the day of the last charted dose, written before or after it: the patient went home with it.
-    home = (last_charted is not None and not on_ward) and any(
-        r.setting in FOR_HOME
-        and r.start is not None
-        and r.start.astimezone(as_of.tzinfo).date() == last_charted.astimezone(as_of.tzinfo).date()
-        for r in ordered
-    )
-    charted_no_more = last_charted is None or home or any(began > last_charted for began in superseded)
-    if not charted_no_more:
-        if last_given is not None:
-            return (
-                last_given.start,
-                last_given.start_date_only,
-                "administration",
-                last_given.ref,
-                supply_until,
-                supply_ref,
-            )
-        first = min(charted, key=lambda r: r.start, default=None)  # type: ignore[arg-type,return-value]
-        if first is not None and last_charted is not None and as_of - last_charted <= _CHART_IS_KEPT:
-            # Withheld from the first entry on: the last dose was before it.
-            return first.start, True, "withheld", first.ref, supply_until, supply_ref
-    stated = _stated(records, as_of, live)
-    if last_supply is not None and supply_until is not None and not taking and charted_no_more:
-        # What is said of the time after the supply was handed over counts for more than tablets that may lie at home.
-        stated = [w for w in stated if w[0] > (last_supply.start or w[0])]
-        if not stated and supply_until < as_of:
-            return supply_until, True, "supply", supply_ref, supply_until, supply_ref
-        if not stated:
-            return None, False, "", "", supply_until, supply_ref
-    if not stated and not live:
-        stated = [
-            _end_of(r)
-            for r in records
-            if r.role in ("order", "statement")
-            and r.end is not None
-            and r.end <= as_of
-            and r.status not in ORDER_NOT_GIVEN
-        ]
-    if stated:
-        at, date_only, basis, ref = max(stated, key=lambda w: w[0])
-        return at, date_only, basis, ref, supply_until, supply_ref
-    return None, False, "", "", supply_until, supply_ref
-
-
-def _end_of(record: Medication) -> tuple[datetime, bool, Basis, str]:
-    assert record.end is not None
-    basis: Basis = "stop" if record.role == "order" else "statement"
-    return record.end, record.end_date_only, basis, record.ref
-
-
-def _stated(
-    records: list[Medication], as_of: datetime, live: list[Medication]
-) -> list[tuple[datetime, bool, Basis, str]]:
-    """(when, date only, basis, ref) of what says outright that the drug is not taken and that no later order or statement overtakes.
-
-    A statement that it is not taken, or was stopped or put on hold on a day, whatever is still ordered; and an order that was stopped on a
-    day when no other is live.
-    """
-
-    def holds(r: Medication, at: datetime) -> bool:
-        said = max(at, r.authored or at) if r.role == "statement" else at
-        for other in live:
-            since = (other.authored or other.start) if other.role == "statement" else other.start
-            if other.role == "statement" and (since is None or since >= said):
-                return False
-            if since is not None and since > said:
-                return False
-        return at <= as_of
-
-    found: list[tuple[datetime, bool, Basis, str]] = []
-    for r in records:
-        if r.role == "statement" and r.not_taken:
-            if r.start is not None and holds(r, r.start):
-                found.append((r.start, r.start_date_only, "statement", r.ref))
-        elif r.end is not None and holds(r, r.end):
-            stopped = r.stops and not live and r.status not in ORDER_NOT_GIVEN
-            if (r.role == "statement" and r.status in _STATEMENT_STOPPED) or (r.role == "order" and stopped):
-                found.append(_end_of(r))
-    return found
-
-
 def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
     """The order under which the last dose was charted was one for the ward and has ended, while an order for home runs on."""
     orders = [r for r in records if r.role == "order"]
@@ -263,6 +110,7 @@ def course_of(
     restart_after_days: float,
     *,
     limit_counts: bool = True,
+    shortest_break: timedelta = _SHORTEST_BREAK,
 ) -> Course:
     """Lay the clozapine records over each other.
 
@@ -271,6 +119,7 @@ def course_of(
         as_of: the moment of the question (timezone-aware).
         restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
+        shortest_break: shorter breaks under an order that stayed active are of no interest.
     """
     records = [r for r in records if r.status != "entered-in-error"]
     for r in records:
@@ -278,7 +127,7 @@ def course_of(
             break
     else:
         return _running(records, as_of) if records else Course()
-    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts)
+    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break)
 
 
 def _runs_on(r: Medication, as_of: datetime) -> bool:
@@ -320,28 +169,40 @@ def _renews_unseen(records: list[Medication], start: datetime) -> bool:
     return not {r.ref for r in records} & set(first.replaces)
 
 
-def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, limit_counts: bool) -> Course:
+def _laid_over(
+    records: list[Medication],
+    as_of: datetime,
+    limit: timedelta,
+    limit_counts: bool,
+    shortest_break: timedelta = _SHORTEST_BREAK,
+) -> Course:
     """The course of any records."""
     spans = [
         _until_followed(span, r, records, as_of) for r in records if (span := span_of(r, as_of)) is not None
     ]
-    last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
+    quiet = says_nothing(records)
+    stock = None if quiet else stock_of(records, as_of)
+    chart = NO_CHART if quiet else chart_of(records, as_of)
+    last = NOTHING_TELLS if quiet else last_dose_of(records, chart, stock, as_of)
 
     def ends_course(gap: timedelta) -> bool:
         return gap >= limit if limit_counts else gap > limit
 
     doubtful = (
-        basis == "administration" and last_dose is not None and _stay_is_over(records, as_of, last_dose)
+        last.basis == "administration" and last.at is not None and _stay_is_over(records, as_of, last.at)
     )
-    if doubtful and last_dose is not None and ends_course(as_of - last_dose):
+    if doubtful and last.at is not None and ends_course(as_of - last.at):
         # No ward leaves a patient without an order for so long: the order for home is what tells.
-        last_dose, date_only, basis, dose_ref, doubtful = None, False, "", "", False
+        last, doubtful = NOTHING_TELLS, False
+    supply_until = stock.until if stock is not None else None
+    supply_ref = stock.ref if stock is not None else ""
     if not spans:
         return Course(
-            last_dose=last_dose,
-            last_dose_date_only=date_only,
-            last_dose_basis=basis,
-            last_dose_ref=dose_ref,
+            last_dose=last.at,
+            last_dose_date_only=last.date_only,
+            last_dose_basis=last.basis,
+            last_dose_ref=last.ref,
+            last_dose_or_earlier=last.or_earlier,
             supply_until=supply_until,
             supply_ref=supply_ref,
         )
@@ -350,9 +211,10 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
 
     # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
     exposure_end = max(s.end for s in spans)
-    if last_dose is not None:
-        exposure_end = min(exposure_end, last_dose)
-    breaks = _breaks(dated)
+    if last.at is not None:
+        exposure_end = min(exposure_end, last.at)
+    seen = [] if quiet else observed(records, chart, as_of, shortest_break)
+    breaks = merged([*between(dated), *seen])
     long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
     restarted = long_breaks[-1] if long_breaks else None
     start: datetime | None
@@ -365,19 +227,20 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
     # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
     # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
     active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
-    lapsed = last_dose is not None and ends_course(as_of - last_dose)
+    lapsed = last.at is not None and ends_course(as_of - last.at)
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
         key=lambda r: r.end,  # type: ignore[arg-type,return-value]
         default=None,
     )
-    stopped_at = None if active else (last_dose or (stop.end if stop is not None else exposure_end))
+    stopped_at = None if active else (last.at or (stop.end if stop is not None else exposure_end))
     return Course(
         start=start,
-        last_dose=last_dose,
-        last_dose_date_only=date_only,
-        last_dose_basis=basis,
-        last_dose_ref=dose_ref,
+        last_dose=last.at,
+        last_dose_date_only=last.date_only,
+        last_dose_basis=last.basis,
+        last_dose_ref=last.ref,
+        last_dose_or_earlier=last.or_earlier,
         last_dose_doubtful=doubtful,
         active=active,
         lapsed=lapsed,

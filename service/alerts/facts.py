@@ -145,8 +145,14 @@ class Medication(Struct, frozen=True, gc=False):
     dose: Dose | None = None
     #: Days of supply ordered or dispensed.
     days_supply: float | None = None
+    #: mg of the drug that was handed over (dispense) or given (administration); None = not known.
+    amount_mg: float | None = None
+    #: Orders that a dispense fills (authorizingPrescription).
+    fills: tuple[str, ...] = ()
     #: The drug was *not* taken (administration not-done, statement not-taken).
     not_taken: bool = False
+    #: A statement “not taken” that names no time since when: ``start`` is the moment it speaks of, or was made.
+    of_a_moment: bool = False
     #: ``stopped`` by this record: the draft cancels or stops the drug, or the order was stopped.
     stops: bool = False
     stop_reason: str = ""

@@ -208,7 +208,7 @@ def interval_today(case: Case) -> Interval:
         )
     past = episodes(case)
     day = case.course_day
-    why = f"day {day} of treatment"
+    why = f"day {day} of treatment" + _since_break(case)
     anew = _recovering(past, "new-patient")
     # Without a known start the first normal count may lie years before the course: the shortest interval stays.
     if anew is not None and day is not None and not case.starting:
@@ -252,6 +252,15 @@ def interval_today(case: Case) -> Interval:
         if left:
             return replace(scheduled, recovery_counts_left=left, recovery=recovery)
     return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
+
+
+def _since_break(case: Case) -> str:
+    """That the days are counted from a break which no order shows."""
+    back = case.course.restarted_after
+    if back is None or not back.under_order or case.starting:
+        return ""
+    about = "about " if back.estimated else ""
+    return f", counted from a break of {about}{round(back.hours / 24)} days"
 
 
 def _after_break(case: Case, scheduled: Interval) -> Interval | None:

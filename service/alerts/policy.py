@@ -9,7 +9,7 @@ another: tables are merged key by key, arrays are replaced whole, so a site's fi
 from __future__ import annotations
 
 import tomllib
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -141,6 +141,19 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     def uses_wbc(self) -> bool:
         """True when the protocol judges the white cell count beside the ANC."""
         return any(b.analyte == "wbc" for b in self.bands)
+
+    @lazy
+    def retitrated_gaps(self) -> tuple[MissedDoseTier, ...]:
+        """The tiers of missed doses whose gap is so long that a full dose at once is dangerous, shortest first."""
+        return tuple(t for t in self.missed_dose if t.severity == "critical")
+
+    @lazy
+    def shortest_break(self) -> timedelta:
+        """The shortest break that changes what this protocol asks for once clozapine is taken again."""
+        hours = [t.gap.value for t in self.retitrated_gaps] + [self.interruption.new_course.value * 24]
+        if self.interruption.extra is not None:
+            hours.append(self.interruption.extra.gap.value)
+        return timedelta(hours=min(hours))
 
     @property
     def steps_down(self) -> bool:

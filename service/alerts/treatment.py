@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of
+from service.alerts.charted import IS_KEPT, chart_of
+from service.alerts.charted_dose import largest, most_in_a_day
+from service.alerts.course import Course, course_of
 from service.alerts.drugs import has_class
-from service.alerts.exposure import is_live, waits, was_given
+from service.alerts.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
 from service.alerts.lazy import lazy
 from service.alerts.policy import Policy
+from service.alerts.returning import Return, return_of
 
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
+#: A day of the chart: doses after a regimen that is over tell more of the dose than it does.
+_CHART_TELLS = timedelta(days=1)
+#: Charted days that tell the dose that is really given, and how many there must be.
+_WEEK = timedelta(days=7)
+_LONG_ENOUGH = timedelta(days=3)
 
 
 class Treatment:
@@ -96,7 +104,11 @@ class Treatment:
         """The present or last course of clozapine."""
         limit = self.policy.interruption.new_course
         return course_of(
-            self.clozapine_records, self.as_of, limit.value, limit_counts=limit.comparator == ">="
+            self.clozapine_records,
+            self.as_of,
+            limit.value,
+            limit_counts=limit.comparator == ">=",
+            shortest_break=self.policy.shortest_break,
         )
 
     @lazy
@@ -222,11 +234,76 @@ class Treatment:
 
     @lazy
     def established_mg_per_day(self) -> float | None:
-        """Daily dose the patient was on, mg: running orders together (of a titration today's step), else the last known regimen."""
+        """Daily dose the patient was on, mg: of a return after a gap what was reached, else what is ordered, else what was charted last."""
+        if self.returning is not None:
+            return self.returning.reached
+        ordered = self.ordered_mg_per_day
+        given = self._given_instead(ordered) if ordered is not None and self.running_orders else None
+        return ordered if given is None else given
+
+    def _given_instead(self, ordered: float) -> float | None:
+        """What the chart of the last week shows to be given in place of a higher dose that is ordered, mg per day; None when it does not.
+
+        Only a chart that is kept, over days that the orders cover unchanged, and by smaller doses: of doses as ordered some may be refused or
+        not charted.
+        """
+        if not self.charted or any(m.dose is None or m.dose.steps for m in self.running_orders):
+            return None
+        week = [r for r in self.charted if r.start and self.as_of - r.start <= _WEEK]
+        days = [r.start for r in week if r.start]
+        if not days or self.as_of - max(days) > IS_KEPT or max(days) - min(days) < _LONG_ENOUGH:
+            return None
+        if any(m.start is None or m.start > min(days) for m in self.running_orders):
+            return None
+        given, single = most_in_a_day(week), largest(week)
+        of_order = max((m.dose.largest_single_mg or 0.0 for m in self.running_orders if m.dose), default=0.0)
+        return given if given is not None and given < ordered and single and single < of_order else None
+
+    @lazy
+    def ordered_mg_per_day(self) -> float | None:
+        """Daily dose by running orders together (of a titration today's step), else by the last known regimen or the chart, mg."""
         doses = [self._mg_in_force(m) for m in self.running_orders]
         if doses and None not in doses:
             return sum(d for d in doses if d is not None)
-        return self._mg_in_force(self.established_regimen) if self.established_regimen is not None else None
+        regimen = self.established_regimen
+        if regimen is None or (not is_live(regimen, self.as_of) and self._charted_since(regimen)):
+            return self._charted_mg_per_day
+        return self._mg_in_force(regimen)
+
+    def _charted_since(self, regimen: Medication) -> bool:
+        """Doses were charted after a regimen that is over, so they tell more than it does."""
+        last, over = max((r.start for r in self.charted if r.start), default=None), regimen.end
+        return last is not None and over is not None and last > over + _CHART_TELLS
+
+    @lazy
+    def charted(self) -> tuple[Medication, ...]:
+        """Charted doses of clozapine that were given."""
+        return chart_of(self.clozapine_records, self.as_of).given
+
+    @lazy
+    def _charted_mg_per_day(self) -> float | None:
+        """The most given within a day of the last two that were charted, mg."""
+        last = max((r.start for r in self.charted if r.start), default=None)
+        if last is None:
+            return None
+        return most_in_a_day([r for r in self.charted if r.start and last - r.start < 2 * _CHART_TELLS])
+
+    @lazy
+    def returning(self) -> Return | None:
+        """Clozapine is taken again after a gap that calls for a new titration, and the dose before it has not been reached."""
+        course = self.course
+        breaks = course.breaks if course.restarted_after is None else (course.restarted_after, *course.breaks)
+        if not breaks or not self.charted:
+            return None
+        singles = [m.dose.largest_single_mg for m in self.running_orders if m.dose is not None]
+        return return_of(
+            breaks,
+            self.charted,
+            self.policy.retitrated_gaps,
+            ordered_mg=self.ordered_mg_per_day,
+            ordered_single_mg=max((mg for mg in singles if mg is not None), default=None),
+            not_before=self.as_of - timedelta(days=self.policy.dosing.early_days.value),
+        )
 
     def _mg_in_force(self, order: Medication, at: datetime | None = None) -> float | None:
         """Daily dose of an order at a time (else when the last dose was taken), mg: of a titration that day's step, not the highest to come."""

@@ -392,3 +392,17 @@ def read_dose(dosage: Any, strength: Strength) -> Dose:
         text=text,
         notes=tuple(notes),
     )
+
+
+def amount_mg(quantity: Any, strength: Strength) -> float | None:
+    """mg in an amount (tablets, mL, mg) that was given or handed over; None when unit or strength is not known.
+
+    A number without a unit counts tablets of a product whose strength is stated by the tablet.
+    """
+    amount = _dict(quantity)
+    if not amount.get("code") and not amount.get("unit") and strength.mg_per_unit is not None:
+        amount = {**amount, "unit": "1"}
+    try:
+        return _amount_mg(amount, strength)[0]
+    except Unreadable:
+        return None

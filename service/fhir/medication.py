@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import (
     drugs_by_name,
     has_class,
@@ -19,7 +18,10 @@ from service.alerts.drugs import (
     is_long_acting,
     product_by_code,
 )
-from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
+from service.alerts.exposure import CARRIED_OUT
+from service.alerts.facts import MatchedBy, Medication, ReadProblem
+from service.alerts.supply_length import lasts
+from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite
 from service.fhir.resources import (
     CodeableConcept,
@@ -32,7 +34,7 @@ from service.fhir.resources import (
 )
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.sig import Sig, dose_of, sig_of
-from service.fhir.strength import Strength, mass_mg, strength_in_name, strength_of_ratio
+from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
@@ -268,9 +270,7 @@ class MedicationReader:
         if r.dispenseRequest is not None:
             supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
         if supply is None and draft and dose is not None and r.dispenseRequest is not None:
-            quantity = _get(r.dispenseRequest, "quantity")
-            unit = _get(quantity, "code") or _get(quantity, "unit")
-            supply = _lasts(_get(quantity, "value"), unit, found.strength, dose)
+            supply = lasts(amount_mg(_get(r.dispenseRequest, "quantity"), found.strength), dose)
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -341,6 +341,7 @@ class MedicationReader:
             dose=dose_of(s.dosage, found.strength) if len(s.dosage) and _dose_matters(found.drugs) else None,
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
+            of_a_moment=s.status == "not-taken" and (period is None or period.start is None),
         )
 
     def dispense(self, d: MedicationDispense, source: str) -> Medication:
@@ -356,9 +357,6 @@ class MedicationReader:
             else None
         )
         systemic, parenteral = route_facts(sig_of(d.dosageInstruction).route)
-        supply = _days(d.daysSupply)
-        if supply is None and dose is not None and d.quantity is not None:
-            supply = _lasts(d.quantity.value, d.quantity.code or d.quantity.unit, found.strength, dose)
         return Medication(
             ref=ref,
             role="dispense",
@@ -372,7 +370,9 @@ class MedicationReader:
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             dose=dose,
-            days_supply=supply,
+            days_supply=_days(d.daysSupply),
+            amount_mg=_handed_over_mg(d, found),
+            fills=tuple(_tail(x.reference) for x in d.authorizingPrescription or () if x.reference),
         )
 
     def administration(self, a: MedicationAdministration, source: str) -> Medication:
@@ -397,6 +397,7 @@ class MedicationReader:
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             not_taken=a.status == "not-done" or _nothing_given(a),
+            amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs else None,
         )
 
     def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:
@@ -426,6 +427,20 @@ def _nothing_given(a: MedicationAdministration) -> bool:
     return any(_get(_get(line, "dose"), "value") == 0 for line in sig_of(a.dosage).lines)
 
 
+def _given_mg(a: MedicationAdministration, strength: Strength) -> float | None:
+    """mg of the dose that was charted; None when it cannot be read."""
+    lines = sig_of(a.dosage).lines
+    return amount_mg(_get(lines[0], "dose"), strength) if len(lines) == 1 else None
+
+
+def _handed_over_mg(d: MedicationDispense, found: Identified) -> float | None:
+    """mg of clozapine that was handed over; None when it cannot be read."""
+    if d.quantity is None or CLOZAPINE not in found.drugs:
+        return None
+    quantity = {"value": d.quantity.value, "code": d.quantity.code, "unit": d.quantity.unit}
+    return amount_mg(quantity, found.strength)
+
+
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
@@ -446,16 +461,6 @@ def _text(concept: CodeableConcept | None) -> str:
     if concept is None:
         return ""
     return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
-
-
-def _lasts(amount: Any, unit: Any, strength: Strength, dose: Dose) -> float | None:
-    """Days that an amount (tablets, mL, mg) lasts; None when strength or dose is not known. A titration uses less: no answer."""
-    amount = finite(amount)
-    if amount is None or amount <= 0:
-        return None
-    name = str(unit or "")
-    one = mass_mg(name) or (strength.mg_per_ml if name.strip().lower() == "ml" else strength.mg_per_unit)
-    return amount * one / dose.mg_per_day if one and dose.mg_per_day and not dose.steps else None
 
 
 def _days(duration: Any) -> float | None:

@@ -212,6 +212,7 @@ class MedicationDispense(Resource, tag="MedicationDispense"):
     whenPrepared: str | None = None
     daysSupply: Quantity | None = None
     quantity: Quantity | None = None
+    authorizingPrescription: list[Reference] | None = None
     #: Read by service.fhir.sig, which remembers instructions it has seen.
     dosageInstruction: Raw = Raw(b"")
 

@@ -22,6 +22,7 @@ from service.alerts.facts import (
     SourceState,
     TestOrder,
 )
+from service.alerts.supply_length import with_lengths
 from service.fhir.decode import Decoded, last_part, left_out, read_orders
 from service.fhir.gather import Gathered
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, MedicationReader
@@ -396,7 +397,7 @@ def build(
         sex=(patient.gender or "") if patient else "",
         birth_date=read_date(patient.birthDate) if patient else None,
         drafts=tuple(builder.drafts),
-        medications=tuple(builder.medications.values()),
+        medications=with_lengths(builder.medications.values(), builder.drafts, zone),
         test_orders=tuple(builder.tests),
         measurements={kind: tuple(values) for kind, values in builder.observations.measurements.items()},
         unusable=tuple(builder.observations.unusable),

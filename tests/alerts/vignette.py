@@ -185,25 +185,45 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
 
 
 def _given(text: str, index: int) -> dict[str, Any]:
-    hours, _, status = text.partition(" h")
-    return {
+    match = re.fullmatch(r"([\d.]+) h(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
+    assert match, f"not a dose given: {text}"
+    hours, amount, unit, status = match.groups()
+    made: dict[str, Any] = {
         "resourceType": "MedicationAdministration",
         "id": f"given-{index}",
-        "status": status.strip() or "completed",
-        "medicationCodeableConcept": {"text": "clozapine"},
+        "status": status or "completed",
+        "medicationCodeableConcept": {
+            "text": "clozapine 25 mg tablet" if unit != "mg" and amount else "clozapine"
+        },
         "subject": {"reference": "Patient/clz-p1"},
         "effectiveDateTime": ago(0, float(hours)),
     }
+    return made | ({"dosage": {"dose": {"value": float(amount), "unit": unit}}} if amount else {})
+
+
+def _all_given(texts: list[str]) -> list[str]:
+    """Single doses, and runs of them: “every 12 h from 200 h to 44 h 150 mg”."""
+    found = []
+    for text in texts:
+        match = re.fullmatch(r"every (\d+) h from ([\d.]+) h to ([\d.]+) h(.*)", text)
+        if not match:
+            found.append(text)
+            continue
+        step, begin, end = int(match[1]), float(match[2]), float(match[3])
+        found += [f"{begin - i * step:g} h{match[4]}" for i in range(int((begin - end) / step) + 1)]
+    return found
 
 
 def _stated(text: str, index: int) -> dict[str, Any]:
     """What the patient is said to take: “stopped 3 d ago” (since long), “not-taken 5 d ago”, “active since 300 d”."""
     text, _, said = text.partition(" said ")
     if said:
-        return _stated(text, index) | {"dateAsserted": ago(int(said.removesuffix(" d ago")))}
-    match = re.fullmatch(r"(\S+) (?:since (\d+) d|(\d+) d ago)( asserted)?", text)
+        return _stated(text, index) | {"dateAsserted": ago(float(said.removesuffix(" d ago")))}
+    match = re.fullmatch(
+        r"(\S+)(?: undated| (?:since (\d+) d(?: to (\d+) d)?|([\d.]+) d ago)( asserted)?)", text
+    )
     assert match, f"not a statement: {text}"
-    status, since, days, asserted = match.groups()
+    status, since, to, days, asserted = match.groups()
     made: dict[str, Any] = {
         "resourceType": "MedicationStatement",
         "id": f"statement-{index}",
@@ -212,15 +232,46 @@ def _stated(text: str, index: int) -> dict[str, Any]:
         "subject": {"reference": "Patient/clz-p1"},
     }
     if since:
-        return made | {"effectivePeriod": {"start": day_ago(int(since))}}
+        return made | {
+            "effectivePeriod": {"start": day_ago(int(since))} | ({"end": day_ago(int(to))} if to else {})
+        }
+    if not days:
+        return made
     if asserted:
-        return made | {"dateAsserted": ago(int(days))}
+        return made | {"dateAsserted": ago(float(days))}
     if status == "not-taken":
-        return made | {"effectiveDateTime": ago(int(days))}
-    return made | {"effectivePeriod": {"start": day_ago(1000), "end": ago(int(days))}}
+        return made | {"effectiveDateTime": ago(float(days))}
+    return made | {"effectivePeriod": {"start": day_ago(1000), "end": ago(float(days))}}
+
+
+def _counted(text: str, index: int) -> dict[str, Any] | None:
+    """A dispense that says how many tablets, not for how many days: “84 tablets of 100 mg 49 d ago filling mr-0 told 1 x3”."""
+    match = re.fullmatch(
+        r"(\d+)( tablets?| packs?)?(?: of (\d+) mg)? ([\d.]+) d ago(?: filling (\S+))?(?: told ([\d.]+) x(\d))?",
+        text,
+    )
+    if not match:
+        return None
+    number, unit, mg, days, fills, tablets, times = match.groups()
+    made: dict[str, Any] = {
+        "resourceType": "MedicationDispense",
+        "id": f"dispense-{index}",
+        "status": "completed",
+        "medicationCodeableConcept": {"text": f"clozapine {mg or 100} mg tablet"},
+        "subject": {"reference": "Patient/clz-p1"},
+        "whenHandedOver": ago(float(days)),
+        "quantity": {"value": int(number)} | ({"unit": unit.strip()} if unit else {}),
+    }
+    if fills:
+        made["authorizingPrescription"] = [{"reference": f"MedicationRequest/{fills}"}]
+    if times:
+        made["dosageInstruction"] = dosage(float(tablets) * float(mg or 100), int(times))
+    return made
 
 
 def _dispensed(text: str, index: int) -> dict[str, Any]:
+    if (counted := _counted(text, index)) is not None:
+        return counted
     match = re.fullmatch(r"(\d+) d supply(?: of (\d+) mg)? ([\d.]+) d ago(?: (\S+))?", text)
     assert match, f"not a dispense: {text}"
     return {
@@ -317,7 +368,7 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
         source, result = _result(text, index)
         sources[source].append(result)
     sources["medications"] += [_order(t, i, draft=False) for i, t in enumerate(row.get("on", []))]
-    sources["administrations"] += [_given(t, i) for i, t in enumerate(row.get("given", []))]
+    sources["administrations"] += [_given(t, i) for i, t in enumerate(_all_given(row.get("given", [])))]
     sources["dispenses"] += [_dispensed(t, i) for i, t in enumerate(row.get("dispensed", []))]
     sources["statements"] += [_stated(t, i) for i, t in enumerate(row.get("stated", []))]
     sources["conditions"] += [_problem(t, i) for i, t in enumerate(row.get("problems", []))]

@@ -1,16 +1,15 @@
-"""Missed doses and interruptions (clinical.md 2.2)."""
+"""Missed doses and the return to the established dose (clinical.md 2.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from service.alerts import wording as w
 from service.alerts.asked import when
 from service.alerts.case import Case
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
 from service.alerts.policy_parts import MissedDoseTier
-from service.alerts.rules.counting import order_cbc
+from service.alerts.returning import Return
 
 _HOURS_A_DAY = 24.0
 _BASIS = {
@@ -58,15 +57,19 @@ def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
     return max(rounded, _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
 
 
-@when("last-dose-known")
+@when("last-dose-known", "interrupted")
 @when("drafted", "taking")
 def missed_dose(case: Case) -> Iterator[Finding]:
-    """The gap since the last dose reaches a tier and the dose is above that tier's."""
+    """The gap since the last dose reaches a tier and the dose is above that tier's; or the dose rises too far on the return from a gap."""
     course = case.course
-    if course.last_dose is None or not (case.clozapine_drafts or case.on_clozapine) or case.stopping:
+    if not (case.clozapine_drafts or case.on_clozapine) or case.stopping:
         return
     tier = reached_tier(case)
-    if tier is None:
+    if tier is None or course.last_dose is None:
+        if course.last_dose_or_earlier:
+            yield from _since_when_unknown(case)
+        elif case.returning is not None:
+            yield from _rises_too_far(case, case.returning)
         return
     dose = case.current_mg_per_day
     first = _first_day_dose(case)
@@ -79,7 +82,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     unsure = estimated or course.last_dose_doubtful
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
     restart = _restart_text(case, tier, target)
-    about = "≥ " if course.last_dose_date_only else ""
+    about = "≥ " if course.last_dose_date_only or course.last_dose_or_earlier else ""
     basis = _BASIS.get(course.last_dose_basis, "record")
     doubt = (
         " (estimated from supply)"
@@ -91,7 +94,9 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     why = [
         f"Last dose: {'before ' if withheld else ''}{w.moment(case.snapshot, course.last_dose, course.last_dose_date_only)} ({basis}); {about}{w.hours(gap)} ago.",
     ]
-    if course.last_dose_date_only and not (estimated or withheld):
+    if course.last_dose_or_earlier:
+        why.append("It is said since then; the last dose may have been earlier.")
+    elif course.last_dose_date_only and not (estimated or withheld):
         why.append("Only the date of the last dose is known, so the longer gap is assumed.")
     if course.last_dose_doubtful:
         why.append(
@@ -110,13 +115,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     else:
         why.append("The dose of the order could not be read, so it cannot be compared.")
     caution = _first_titration_caution(case)
-    offers: tuple[Offer, ...] = ()
-    if target is not None and len(case.clozapine_drafts) == 1 and case.clozapine_drafts[0].ref:
-        draft = case.clozapine_drafts[0]
-        # More than is given at once is divided, into doses that tablets can make.
-        per_day = 2 if target[0] > case.policy.dosing.once_daily_maximum.value else 1
-        step = per_day * _DOSE_STEP_MG
-        offers = (ChangeDose(draft.ref, w.plain(draft.label), target[0] // step * step, per_day),)
+    offers = _offers(case, target[0]) if target is not None else ()
     yield Finding(
         code="missed-dose-retitrate",
         severity=severity,
@@ -176,63 +175,101 @@ def _first_titration_caution(case: Case) -> tuple[str, ...]:
     return (f"**Extreme caution**: {w.safe(events[0].label)} is in the record.",)
 
 
-@when("starting")
-def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
-    """A break as long as the restart limit: the patient is monitored as a new one."""
-    limit = case.policy.interruption.new_course
-    if not case.restarting or case.course.last_exposure is None:
+def _since_when_unknown(case: Case) -> Iterator[Finding]:
+    """Said not to be taken, against what is ordered, and nobody says since when."""
+    longest = case.policy.missed_dose[-1] if case.policy.missed_dose else None
+    if longest is None or (case.is_order_hook and not case.clozapine_drafts):
         return
-    last = case.course.last_exposure
-    gap_days = case.days_since(last)
-    offers, steps = order_cbc(case, "urgent", "New baseline ANC after an interruption of clozapine")
+    target = tier_dose(case, longest)
+    first = _first_day_dose(case)
+    if target is not None and first is not None and first <= target[1]:
+        return
+    said = w.moment(case.snapshot, case.course.last_dose) if case.course.last_dose is not None else "undated"
+    ordered = "Drafted" if case.clozapine_drafts else "Active"
     yield Finding(
-        code="interruption-restart-monitoring",
+        code="missed-dose-retitrate",
         severity="warning",
-        subject="interruption",
-        summary=f"Clozapine interrupted for {w.days(gap_days)}: monitor as a new patient, starting with a baseline ANC.",
-        why=(f"Last known or estimated intake: {w.day(case.snapshot, last)}, {w.days(gap_days)} ago.",),
-        policy_says=(case.policy.interruption.says,),
-        suggested=(
-            *steps,
-            f"ANC {case.policy.schedule[0].label} from the restart, as in a new patient.",
-            "Titrate from the start dose.",
+        subject="missed-dose",
+        summary=w.summary(
+            "Clozapine is said not to be taken, since when is not known: ask for the last dose before it is given."
         ),
-        evidence=tuple(Evidence(ref, "clozapine record") for ref in case.course.refs[:5]),
-        citation=case.policy.cite(limit),
-        offers=offers,
-        overrides="dose",
-    )
-
-
-@when("last-dose-known")
-@when("drafted")
-def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
-    """A shorter break that some protocols answer with weekly counts for some weeks."""
-    extra = case.policy.interruption.extra
-    last, start = case.course.last_dose, case.course.start
-    if extra is None or last is None or start is None or case.restarting or not case.clozapine_drafts:
-        return
-    gap = case.hours_since(last)
-    treated = (case.snapshot.day(last) - case.snapshot.day(start)).days
-    if not extra.gap.reached(gap) or treated < extra.after_day.value:
-        return
-    offers, steps = order_cbc(case, "routine", "Weekly ANC after a break in clozapine")
-    until = case.today + timedelta(weeks=extra.weeks.value)
-    yield Finding(
-        code="interruption-extra-monitoring",
-        severity="warning",
-        subject="interruption",
-        summary=f"Clozapine break of {w.hours(gap)}: weekly blood counts until {until.isoformat()}.",
         why=(
-            f"Last dose: {w.moment(case.snapshot, last, case.course.last_dose_date_only)}; {w.hours(gap)} ago.",
+            f"Stated as not taken ({said}); the record does not say since when.",
+            f"{ordered} dose: {w.mg(first)}/day."
+            if first is not None
+            else "The dose of the order could not be read.",
         ),
-        policy_says=(extra.says,),
-        suggested=(*steps, "Repeat weekly until the date above."),
-        evidence=(Evidence(case.course.last_dose_ref, "last dose", last, case.course.last_dose_date_only),),
-        citation=case.policy.cite(extra.gap),
+        policy_says=(*(tier.says for tier in case.policy.missed_dose), case.policy.missed_dose_says),
+        suggested=(
+            *_first_titration_caution(case),
+            "Ask when the last dose was really taken, and record it.",
+            "Until that is known, treat the gap as the longest one.",
+        ),
+        evidence=(
+            Evidence(case.course.last_dose_ref, "statement of what the patient takes", case.course.last_dose),
+            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+        ),
+        citation=case.policy.cite(longest),
+        overrides="dose",
+    )
+
+
+def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
+    """The dose before a gap has not been reached again: the dose reached since decides what the next may be."""
+    if case.is_order_hook and not case.clozapine_drafts:
+        return
+    rise = case.policy.dosing.early_rise_maximum
+    dose = _first_day_dose(case) if case.clozapine_drafts else case.ordered_mg_per_day
+    restart = back.tier.mg_per_day or back.tier.single_mg or 0.0
+    highest = max(back.reached + rise.value, restart)
+    if dose is None or dose <= highest:
+        return
+    next_mg = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
+    offers = _offers(case, next_mg)
+    gap = w.hours(back.gap.hours)
+    estimated = " (estimated from supply)" if back.gap.estimated else ""
+    ordered = "Drafted" if case.clozapine_drafts else "Active"
+    yield Finding(
+        code="missed-dose-retitrate",
+        severity=back.tier.severity_when_estimated if back.gap.estimated else back.tier.severity,
+        subject="missed-dose",
+        summary=w.summary(
+            f"Clozapine {w.mg(back.reached)}/day since a gap of {gap}{estimated}: at most {w.mg(next_mg)}/day next, not {w.mg(dose)}."
+        ),
+        why=(
+            f"Not taken for {gap}{estimated}, from {w.moment(case.snapshot, back.gap.start)} to {w.moment(case.snapshot, back.gap.end)}.",
+            f"Most given within a day since: {w.mg(back.reached)}. {ordered} dose: {w.mg(dose)}/day.",
+        ),
+        policy_says=(
+            back.tier.says,
+            f"In a new titration the dose rises by at most {w.mg(rise.value)} a day.",
+            case.policy.missed_dose_says,
+        ),
+        suggested=(
+            *_first_titration_caution(case),
+            f"Give at most {w.mg(next_mg)}/day next.",
+            "Check lying and standing blood pressure before and after the dose.",
+            "Then titrate back up as tolerated.",
+        ),
+        evidence=(
+            Evidence(back.gap.ref, "last record before the gap", back.gap.start),
+            Evidence(back.ref, "first dose after the gap", back.since),
+            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+        ),
+        citation=case.policy.cite(back.tier),
         offers=offers,
         overrides="dose",
     )
 
 
-RULES = (missed_dose, interruption_restart_monitoring, interruption_extra_monitoring)
+def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
+    """The draft with another dose: more than is given at once is divided, into doses that tablets can make."""
+    if len(case.clozapine_drafts) != 1 or not case.clozapine_drafts[0].ref:
+        return ()
+    draft = case.clozapine_drafts[0]
+    per_day = 2 if mg_per_day > case.policy.dosing.once_daily_maximum.value else 1
+    step = per_day * _DOSE_STEP_MG
+    return (ChangeDose(draft.ref, w.plain(draft.label), mg_per_day // step * step, per_day),)
+
+
+RULES = (missed_dose,)

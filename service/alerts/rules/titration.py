@@ -61,8 +61,9 @@ def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
     today = case.course_day
     before = None if case.starting else case.established_mg_per_day
     found: list[Rise] = []
-    for in_days, mg in plan:
-        if before is not None and mg > before:
+    for index, (in_days, mg) in enumerate(plan):
+        # The first dose after a gap has a finding of its own: missed-dose-retitrate.
+        if before is not None and mg > before and (index or case.returning is None):
             found.append(Rise(today + in_days if today is not None else None, in_days, before, mg))
         before = mg
     return found
@@ -117,10 +118,12 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
     rule = case.policy.dosing
     found = rises(case, plan)
     problems: list[tuple[str, Value]] = []
+    # A return after a gap is a titration anew, on whatever day of the course it is.
+    anew = -1 if case.returning is None else rule.early_days.value - case.days_since(case.returning.since)
     for r in found:
         step = f"{w.mg(r.before)} to {w.mg(r.after)}/day"
         when = f" on day {r.course_day}" if r.course_day is not None else ""
-        if r.course_day is not None and r.course_day < rule.early_days.value:
+        if (r.course_day is not None and r.course_day < rule.early_days.value) or r.in_days < anew:
             if r.by > rule.early_rise_maximum.value:
                 problems.append(
                     (
@@ -143,7 +146,11 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
                 rule.day_14_maximum,
             )
         )
-    late = [r.in_days for r in found if r.course_day is None or r.course_day >= rule.early_days.value]
+    late = [
+        r.in_days
+        for r in found
+        if (r.course_day is None or r.course_day >= rule.early_days.value) and r.in_days >= anew
+    ]
     if late:
         raised = sorted([*_lately_raised(case), *late])
         for first in raised:
