@@ -37,7 +37,8 @@ TEXTS = [
     ("take 1.5 tablets at bedtime", 150),
     ("2 x 100 mg at night", 200),
     ("100 mg in the morning and at night", 200),
-    ("100 mg every other day", 50),
+    ("take one tablet in the morning and two at night", 300),
+    ("100 mg every other day", 100),
     ("100 mg q12h", 200),
     ("0.5 g daily", 500),
     ("100 mg b.i.d.", 200),
@@ -70,7 +71,7 @@ TEXTS = [
     ("100 mg OM 200 mg ON", 300),
     ("take 1 tablet by mouth once daily on an empty stomach", 100),
     ("one tablet thrice daily", 300),
-    ("100 mg every other night", 50),
+    ("100 mg every other night", 100),
     # what brackets add
     ("Take 1 tablet (100 mg total) by mouth 2 (two) times a day.", 200),
     ("Take 3 tablets by mouth once a day at bedtime (300 mg)", 300),
@@ -103,7 +104,6 @@ def test_texts(text: str, mg: float) -> None:
         "titrate",
         "",
         "5 drops daily",
-        "take one tablet in the morning and two at night",
         "1 tab am, 3 pm",
         "25 mg x 2 nightly",
         "25 mg once weekly",
@@ -178,7 +178,8 @@ STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
     ("object instead of array", [{"timing": {"code": {"text": "QD"}}, "doseAndRate": {"doseQuantity": {"value": 100, "unit": "mg"}}}], 100),
     ("the old place", [{"timing": {"code": {"text": "QD"}}, "doseQuantity": {"value": 100, "unit": "mg"}}], 100),
     ("morning and night add up", [_line(100, timing={"code": {"text": "AM"}}), _line(200, timing={"code": {"text": "QHS"}})], 300),
-    ("numbered but together", [_line(100, sequence=1), _line(200, sequence=2)], 300),
+    ("numbered one after the other", [_line(100, sequence=1), _line(200, sequence=2)], 200),
+    ("numbered alike: together", [_line(100, sequence=1), _line(200, sequence=1)], 300),
     ("as needed counts as taken", [_line(50), _line(25, asNeededBoolean=True)], 75),
     ("at the time of day more often than it says", [_line(timing={"repeat": {"frequency": 2, "period": 1, "periodUnit": "d", "timeOfDay": ["21:00:00"]}})], 200),
     ("a timing that only has a name", [_line(timing={"code": {"coding": [{"code": "229799001", "display": "Twice a day"}]}})], 200),
@@ -259,7 +260,7 @@ def test_titration_steps() -> None:
 
 def test_the_first_day_of_a_dose_every_other_day_has_the_whole_dose() -> None:
     dose = read_dose([_line(50, timing={"repeat": {"frequency": 1, "period": 2, "periodUnit": "d"}})], TABLET)
-    assert (dose.first_mg_per_day, dose.mg_per_day) == (50, 25)
+    assert (dose.first_mg_per_day, dose.mg_per_day, dose.mean_mg_per_day) == (50, 50, 25)
 
 
 def test_a_time_of_day_in_the_evening_is_bedtime() -> None:
