@@ -465,7 +465,7 @@ class Reader:
     def _leads_to_a_time(self, ahead: int) -> bool:
         """A preposition stands before a time of the day: “at the latest” does not."""
         for _ in range(5):
-            if self.kind(ahead) in ("part", "clock", "daily"):
+            if self.kind(ahead) in ("part", "clock", "daily", "alternate", "second"):
                 return True
             if self.kind(ahead) not in ("before", "every", "in", "at", "for", "hours_before"):
                 return False
@@ -863,6 +863,16 @@ class Reader:
         if amount.unit == "mg" and self.kind() == "total":
             self.at += 1
             self.add("restated", amount, "total")
+            return
+        last = self.last()
+        if (
+            amount.unit == "tablet"
+            and self._in_brackets(used)
+            and self.is_sign(")")
+            and last.kind == "amount"
+            and last.value.unit == "mg"
+        ):
+            self.add("restated", amount, "equal")  # “200 mg (2 tablets)”
             return
         if amount.unit == "mg" and self._in_brackets(used):
             each = self.kind() == "every" or self.text() == "per"

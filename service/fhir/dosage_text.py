@@ -310,12 +310,12 @@ def _clauses(
     connections = []
     for kind, group in sentence.groups:
         stripped, connection = _stripped(group)
+        if kind == "A" and connection == "and" and any(i.kind == "meals" for i in group):
+            _fail("the text does not say after how many meals")
         groups.append((kind, stripped))
         connections.append(connection)
-    for index, connection in enumerate(connections[:-1]):
-        if connection == "or":
-            _fail("the text leaves a choice")
-        del index
+    if "or" in connections[:-1]:
+        _fail("the text leaves a choice")
     schemes = [i for kind, group in groups if kind == "A" for i in group if i.kind == "scheme"]
     if schemes:
         others = [
@@ -512,6 +512,8 @@ def _limited(
 ) -> tuple[list[WrittenDose], bool]:
     """The doses under the daily maximum that the text names."""
     limited = False
+    often = {i.kind for i in items}
+    is_open = "as_needed" in often and not often & {"frequency", "once", "hours"}
     for item in items:
         if item.kind != "limit":
             continue
@@ -520,6 +522,8 @@ def _limited(
             most = amount.number * max(d.mg for d in doses)
         else:
             most = amount.mg(strength)
+        if most > total and is_open and not same(most, total):
+            _fail("the text leaves open how far the dose goes")  # “1 tablet at night as needed, max 3”
         if most >= total or same(most, total):
             continue
         if not item.text or len(doses) > 1 or most < doses[0].mg:

@@ -104,13 +104,13 @@ _MEANS: dict[str, Any] = {
 
 
 def _number(text: str) -> float | None:
-    """“1.5”, “12,5”; None for “1,000”, which is a thousand or one, and for “1.2.2026”."""
+    """“1.5”, “12,5”; None for “1,000” and “1.000”, which are a thousand or one, and for “1.2.2026”."""
     whole, comma, part = text.partition(",")
     if comma:
         if "," in part or "." in text or len(part) > 2:
             return None
         text = f"{whole}.{part}"
-    elif text.count(".") > 1:
+    elif text.count(".") > 1 or (len(text.partition(".")[2]) == 3 and text[0] not in "0."):
         return None
     return float(text)
 

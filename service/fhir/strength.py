@@ -62,7 +62,15 @@ def _counted() -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
 @lru_cache(maxsize=512)
 def unit_name(unit: str) -> str:
     """A unit's name for comparison: lower case, without accents, braces and plural marks."""
-    plain = unit.strip().lower().strip("{}[]").replace("(s)", "").replace("(en)", "").replace(" ", "_")
+    plain = (
+        unit.strip()
+        .lower()
+        .strip("{}[]")
+        .replace("(s)", "")
+        .replace("(en)", "")
+        .replace("(n)", "")
+        .replace(" ", "_")
+    )
     return "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
 
 
