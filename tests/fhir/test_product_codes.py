@@ -100,10 +100,10 @@ def _drafted(strength: Any, unit: str = "{tbl}", name: str = "clozapine tablet 1
         "subject": {"reference": "Patient/p"},
         "dosageInstruction": [{"timing": {"code": {"text": "Daily"}}, "doseAndRate": [{"doseQuantity": {"value": 10, "unit": unit}}]}],
     }  # fmt: skip
-    products = {"Medication/m1": msgspec.convert(product, Medication)}
+    products = {"Medication/m1": msgspec.json.decode(msgspec.json.encode(product), type=Medication)}
     dose = (
         MedicationReader(UTC, products)
-        .request(msgspec.convert(order, MedicationRequest), "draft", draft=True)
+        .request(msgspec.json.decode(msgspec.json.encode(order), type=MedicationRequest), "draft", draft=True)
         .dose
     )
     assert dose is not None
