@@ -84,6 +84,10 @@ class CodedResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: The note of a dose that was read from its text alone.
+FROM_THE_TEXT = "read from the text"
+
+
 class DoseStep(Struct, frozen=True, gc=False):
     """One step of a titration: mg per day from ``first_day`` (0 = the first day of the order) for ``days`` days."""
 
@@ -95,8 +99,8 @@ class DoseStep(Struct, frozen=True, gc=False):
 class Dose(Struct, frozen=True, gc=False):
     """What an order says of the dose (clinical.md 3.5). ``mg_per_day`` None = unreadable, with ``unreadable`` saying why.
 
-    For a titration ``mg_per_day`` is the highest step and ``first_mg_per_day`` the dose of day 1; for doses further apart than a
-    day ``mg_per_day`` is the mean and ``first_mg_per_day`` the dose of the first day.
+    ``mg_per_day`` is the most that is given on any one day; for a titration the highest step, and ``first_mg_per_day`` the dose of
+    day 1. A dose that is not taken every day is the whole dose of its day, never its share of each day.
     """
 
     mg_per_day: float | None
@@ -115,6 +119,10 @@ class Dose(Struct, frozen=True, gc=False):
     unreadable: str = ""
     #: Assumptions made while reading ("strength from the product name"), shown on the card.
     notes: tuple[str, ...] = ()
+    #: mg per day on average where not every day has the same dose: how long a supply lasts.
+    mean_mg_per_day: float | None = None
+    #: What text and fields say where they contradict each other; empty when they agree.
+    two_ways: str = ""
 
 
 class Medication(Struct, frozen=True, gc=False):

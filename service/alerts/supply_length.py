@@ -18,7 +18,9 @@ def lasts(amount_mg: float | None, dose: Dose | None) -> float | None:
     """Days that an amount lasts; None when either is not known, of a titration and of doses as needed: they use less than the dose says."""
     if amount_mg is None or amount_mg <= 0 or dose is None or not dose.mg_per_day:
         return None
-    return None if dose.steps or dose.as_needed else amount_mg / dose.mg_per_day
+    # On days of different doses the mean tells how fast the supply is used.
+    a_day = dose.mean_mg_per_day or dose.mg_per_day
+    return None if dose.steps or dose.as_needed else amount_mg / a_day
 
 
 def with_lengths(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from functools import lru_cache
@@ -33,8 +32,9 @@ from service.fhir.resources import (
     Reference,
 )
 from service.fhir.resources import Medication as MedicationResource
+from service.fhir.routes import is_parenteral, product_reaches, route_reaches
 from service.fhir.sig import Sig, dose_of, sig_of
-from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
+from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
@@ -46,21 +46,6 @@ DRUG_SYSTEMS = frozenset(
         "http://hl7.org/fhir/sid/ndc",
         "https://dmd.nhs.uk",
     }
-)
-#: Words of a route or form that keep a drug out of the circulation (clinical.md 2.4: eye, ear, nose, skin, inhaled).
-#: Whole words: "subcutaneous" is not cutaneous, an "antibiotic" not otic, a gelatin or gel capsule no gel.
-_LOCAL = re.compile(
-    r"\b(?:ophth(?:alm\w*)?|(?:intra)?ocular|conjunctival|intravitreal|eye(?:drops?)?|otic|aural|ear(?:drops?)?|auricular|(?:intra)?nasal|"
-    r"topical(?:ly)?|cutaneous|dermal|cream|ointment|shampoo|inhal\w*|(?<!soft )(?<!soft-)gel(?![\s-]*cap)|lotion|mouthwash|vaginal|"
-    r"nebul\w*)\b",
-    re.IGNORECASE,
-)
-#: ... unless they are made to reach the circulation.
-_SYSTEMIC = re.compile(r"\b(?:transdermal|patch(?:es)?|suppositor(?:y|ies))\b", re.IGNORECASE)
-#: Whole words: "immediate release" is not IM.
-_PARENTERAL = re.compile(
-    r"\b(?:intravenous(?:ly)?|intramuscular(?:ly)?|subcutaneous(?:ly)?|parenteral|injections?|injectable|infusion|iv|im)\b|\bi\.[vm]\.",
-    re.IGNORECASE,
 )
 _INPATIENT = {
     "inpatient": "inpatient",
@@ -122,14 +107,15 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
     drugs: list[str] = []
     by_code = False
     all_names = list(names)
+    stated = [strength]
     for codings, text in concepts:
         for system, code, display in codings:
             known = product_by_code(system, code) if code else None
             if known is not None:
                 drugs += known.drugs
                 by_code = True
-                if known.mg is not None and strength == Strength():
-                    strength = Strength(mg_per_unit=known.mg, read_from="the product code")
+                if known.mg is not None:
+                    stated.append(Strength(mg_per_unit=known.mg, read_from="the product code"))
                 if known.named:
                     all_names.append(known.label)
             if display:
@@ -137,16 +123,21 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
         if text:
             all_names.append(text)
     drugs += [d for name in all_names for d in drugs_by_name(name) if d not in drugs]
-    if strength == Strength():
-        strength = next((s for s in map(strength_in_name, all_names) if s != Strength()), strength)
+    strength = agreed((*stated, *map(strength_in_name, all_names)))
     # A code that nothing explains identifies nothing, however well known its system is: the name beside it may be a brand.
     named = bool(drugs) or any(map(is_known_without_card, all_names))
     matched: MatchedBy = "code" if by_code else "name" if named else "none"
     label = next((text for _, text in concepts if text), None) or next(iter(all_names), "")
     words = " ".join(all_names)
-    systemic, parenteral = route_facts(words)
+    found = tuple(dict.fromkeys(drugs))
     return Identified(
-        tuple(dict.fromkeys(drugs)), label, matched, strength, systemic, parenteral, is_long_acting(words)
+        found,
+        label,
+        matched,
+        strength,
+        product_reaches(words, found),
+        is_parenteral(words),
+        is_long_acting(words),
     )
 
 
@@ -155,11 +146,12 @@ def forget_identified() -> None:
     _identify.cache_clear()
 
 
-@lru_cache(maxsize=4096)
-def route_facts(words: str) -> tuple[bool, bool]:
-    """(reaches the circulation, by injection) as far as a route or product name tells."""
-    systemic = _SYSTEMIC.search(words) is not None or _LOCAL.search(words) is None
-    return systemic, _PARENTERAL.search(words) is not None
+def route_facts(route: str, found: Identified) -> tuple[bool, bool]:
+    """(reaches the circulation, by injection): a stated route decides, else the product."""
+    if not route:
+        return found.systemic, found.parenteral
+    reaches = route_reaches(route, found.drugs)
+    return found.systemic if reaches is None else reaches, found.parenteral or is_parenteral(route)
 
 
 class MedicationReader:
@@ -262,10 +254,10 @@ class MedicationReader:
         sig = sig_of(r.dosageInstruction)
         start, end = self._order_period(r, sig, ref, source)
         route = sig.route
-        systemic, parenteral = route_facts(route) if route else (True, False)
+        systemic, parenteral = route_facts(route, found)
         # Only the doses of clozapine are ever asked for.
         asked = draft or _dose_matters(found.drugs)
-        dose = dose_of(r.dosageInstruction, found.strength) if asked else None
+        dose = dose_of(r.dosageInstruction, found.strength, draft=draft) if asked else None
         supply = None
         if r.dispenseRequest is not None:
             supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
@@ -279,9 +271,9 @@ class MedicationReader:
             matched_by=found.matched_by,
             status=r.status or ("draft" if draft else ""),
             intent=r.intent or "order",
-            systemic=systemic and found.systemic,
+            systemic=systemic,
             route=route,
-            parenteral=parenteral or found.parenteral,
+            parenteral=parenteral,
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
@@ -322,7 +314,7 @@ class MedicationReader:
         asserted = read_moment(s.dateAsserted, self.zone)
         last = period.end if period and not is_for_ever(period.end) else None
         end = self._read(last, ref, "effectivePeriod.end", source)
-        systemic, parenteral = route_facts(sig_of(s.dosage).route)
+        systemic, parenteral = route_facts(sig_of(s.dosage).route, found)
         return Medication(
             ref=ref,
             role="statement",
@@ -330,8 +322,8 @@ class MedicationReader:
             label=found.label,
             matched_by=found.matched_by,
             status=s.status or "",
-            systemic=systemic and found.systemic,
-            parenteral=parenteral or found.parenteral,
+            systemic=systemic,
+            parenteral=parenteral,
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
@@ -356,7 +348,7 @@ class MedicationReader:
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
             else None
         )
-        systemic, parenteral = route_facts(sig_of(d.dosageInstruction).route)
+        systemic, parenteral = route_facts(sig_of(d.dosageInstruction).route, found)
         return Medication(
             ref=ref,
             role="dispense",
@@ -364,8 +356,8 @@ class MedicationReader:
             label=found.label,
             matched_by=found.matched_by,
             status=d.status or "",
-            systemic=systemic and found.systemic,
-            parenteral=parenteral or found.parenteral,
+            systemic=systemic,
+            parenteral=parenteral,
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
@@ -383,7 +375,7 @@ class MedicationReader:
             a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None
         )
         start = self._read(text, ref, "effective", source)
-        systemic, parenteral = route_facts(sig_of(a.dosage).route)
+        systemic, parenteral = route_facts(sig_of(a.dosage).route, found)
         return Medication(
             ref=ref,
             role="administration",
@@ -391,8 +383,8 @@ class MedicationReader:
             label=found.label,
             matched_by=found.matched_by,
             status=a.status or "",
-            systemic=systemic and found.systemic,
-            parenteral=parenteral or found.parenteral,
+            systemic=systemic,
+            parenteral=parenteral,
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,

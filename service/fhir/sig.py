@@ -66,8 +66,8 @@ def _sig(content: bytes) -> Sig:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _dose(content: bytes, strength: Strength) -> Dose:
-    return read_dose(list(_sig(content).lines), strength)
+def _dose(content: bytes, strength: Strength, lower: bool) -> Dose:
+    return read_dose(list(_sig(content).lines), strength, lower=lower)
 
 
 def sig_of(raw: Raw) -> Sig:
@@ -75,6 +75,6 @@ def sig_of(raw: Raw) -> Sig:
     return _sig(bytes(raw)) if len(raw) else Sig(())
 
 
-def dose_of(raw: Raw, strength: Strength) -> Dose:
-    """The dose that a record's dosage elements come to."""
-    return _dose(bytes(raw), strength) if len(raw) else read_dose(None, strength)
+def dose_of(raw: Raw, strength: Strength, *, draft: bool = False) -> Dose:
+    """The dose that a record's dosage elements come to: where they contradict themselves the higher of a draft, the lower of the record."""
+    return _dose(bytes(raw), strength, not draft) if len(raw) else read_dose(None, strength)

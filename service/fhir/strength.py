@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+import tomllib
+import unicodedata
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Any
 
 from msgspec import Struct
@@ -38,11 +41,68 @@ class Strength(Struct, frozen=True):
     mg_per_ml: float | None = None
     #: Where it was read, for the card.
     read_from: str = ""
+    #: What two places say that do not agree (“100 mg by the product code, 25 mg by the product name”); then neither counts tablets.
+    conflict: str = ""
 
 
 def mass_mg(unit: str) -> float | None:
     """mg in one of a mass unit; None for anything else."""
     return MASS_MG.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
+
+
+@cache
+def _counted() -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
+    """(names, codes) of what doses are counted in."""
+    table = tomllib.loads((files("service.fhir") / "dose_units.toml").read_text(encoding="utf-8"))
+    return frozenset(table["names"]), frozenset(
+        (row["system"], c) for row in table["code"] for c in row["codes"]
+    )
+
+
+@lru_cache(maxsize=512)
+def unit_name(unit: str) -> str:
+    """A unit's name for comparison: lower case, without accents, braces and plural marks."""
+    plain = (
+        unit.strip()
+        .lower()
+        .strip("{}[]")
+        .replace("(s)", "")
+        .replace("(en)", "")
+        .replace("(n)", "")
+        .replace(" ", "_")
+    )
+    return "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+
+
+def is_counted(quantity: dict[str, Any]) -> bool:
+    """The unit of a Quantity is one that is counted: a tablet, a capsule, a piece."""
+    names, codes = _counted()
+    code = str(quantity.get("code") or "")
+    if code and (str(quantity.get("system") or ""), code) in codes:
+        return True
+    return any(
+        name in names or name.startswith(("tablet", "capsule"))
+        for name in map(unit_name, (code, str(quantity.get("unit") or "")))
+        if name
+    )
+
+
+def agreed(strengths: tuple[Strength, ...]) -> Strength:
+    """The strength that several places state, the first that does; where two differ, the conflict."""
+    stated = [s for s in strengths if s != Strength()]
+    if not stated:
+        return Strength()
+    first = stated[0]
+    for other in stated[1:]:
+        for a, b, unit in (
+            (first.mg_per_unit, other.mg_per_unit, "mg"),
+            (first.mg_per_ml, other.mg_per_ml, "mg/mL"),
+        ):
+            if a is not None and b is not None and abs(a - b) > 0.001 * a:
+                return Strength(
+                    conflict=f"{a:g} {unit} by {first.read_from}, {b:g} {unit} by {other.read_from}"
+                )
+    return first
 
 
 @lru_cache(maxsize=2048)
@@ -61,7 +121,7 @@ def strength_in_name(name: str) -> Strength:
 
 
 def strength_of_ratio(ratio: Any) -> Strength:
-    """Strength of a Medication.ingredient.strength (Ratio)."""
+    """Strength of a Medication.ingredient.strength (Ratio): of a tablet or of a mL; of 100 mg in 100 mg it says nothing."""
     if not isinstance(ratio, dict):
         return Strength()
     numerator, denominator = ratio.get("numerator"), ratio.get("denominator")
@@ -78,4 +138,6 @@ def strength_of_ratio(ratio: Any) -> Strength:
     volume = VOLUME_ML.get(str(per.get("code") or per.get("unit") or "").lower())
     if volume is not None:
         return Strength(mg_per_ml=mg / (amount * volume), read_from="the Medication resource")
+    if (per.get("code") or per.get("unit")) and not is_counted(per):
+        return Strength()
     return Strength(mg_per_unit=mg / amount, read_from="the Medication resource")

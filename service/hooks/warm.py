@@ -27,6 +27,9 @@ from service.alerts.drugs import (
     product_by_code,
 )
 from service.fhir.build import referral_order, test_order
+from service.fhir.dosage_text import read_text
+from service.fhir.routes import product_reaches
+from service.fhir.strength import Strength, is_counted
 
 _ANY = "any"
 
@@ -42,6 +45,9 @@ def warm() -> None:
         for name in kind.text[:1]:
             kinds_by_text(name)
             is_suspected(name)
+    read_text(_ANY, Strength())
+    is_counted({"unit": _ANY})
+    product_reaches(_ANY, ())
     denies_allergy(_ANY)
     contraindications()
     passing_kinds()

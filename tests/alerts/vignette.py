@@ -127,6 +127,14 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
+    if text.endswith("'") and " written '" in text:
+        plain, _, written = text.removesuffix("'").partition(" written '")
+        made = _order(plain, index, draft=draft)
+        in_fields = made["dosageInstruction"] if " mg" in plain else [{}]
+        return made | {"dosageInstruction": [in_fields[0] | {"text": written}]}
+    if " by route " in text:
+        plain, _, route = text.partition(" by route ")
+        return _order(plain, index, draft=draft) | {"dosageInstruction": [{"route": {"text": route}}]}
     if " as " in text:
         plain, _, own = text.partition(" as ")
         return _order(plain, index, draft=draft) | {"id": own}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 
 from service.fhir.build import changed_dose
 from service.fhir.dosage import read_dose
-from service.fhir.strength import Strength, strength_in_name, strength_of_ratio
+from service.fhir.dosage_items import NotRead, Reader
+from service.fhir.dosage_words import words_of
+from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
 from tests.data import clozapine
 
 TABLET = strength_in_name("clozapine 100 MG Oral Tablet")
@@ -37,7 +41,8 @@ TEXTS = [
     ("take 1.5 tablets at bedtime", 150),
     ("2 x 100 mg at night", 200),
     ("100 mg in the morning and at night", 200),
-    ("100 mg every other day", 50),
+    ("take one tablet in the morning and two at night", 300),
+    ("100 mg every other day", 100),
     ("100 mg q12h", 200),
     ("0.5 g daily", 500),
     ("100 mg b.i.d.", 200),
@@ -70,12 +75,71 @@ TEXTS = [
     ("100 mg OM 200 mg ON", 300),
     ("take 1 tablet by mouth once daily on an empty stomach", 100),
     ("one tablet thrice daily", 300),
-    ("100 mg every other night", 50),
+    ("100 mg every other night", 100),
     # what brackets add
     ("Take 1 tablet (100 mg total) by mouth 2 (two) times a day.", 200),
     ("Take 3 tablets by mouth once a day at bedtime (300 mg)", 300),
     ("Take 3 tablets (100 mg each) at bedtime", 300),
     ("Take 1 tablet (100 mg total) by mouth every morning AND 2 tablets (200 mg total) nightly.", 300),
+    ("200 mg (2 tablets) at night", 200),
+    ("1 twice a day (in the morning and at night)", 200),
+    ("100 mg mane (and 200 mg nocte)", 300),
+    # a number of times and a time of the day beside it
+    ("1 tablet BID and HS", 300),
+    ("one tablet tds and nocte", 400),
+    ("1 tablet daily and at bedtime", 200),
+    ("one twice a day four at night", 600),
+    ("100 mg in the morning or at night", 100),
+    ("take one tablet with breakfast  lunch and evening meal", 300),
+    ("one three times a day after meals and 2 at night", 500),
+    # the dose of the day
+    ("600 mg daily divided BID", 600),
+    ("300 mg/day in 3 divided doses", 300),
+    ("300 mg daily in divided doses morning and night", 300),
+    ("100 mg mane and 200 mg nocte, i.e. 300 mg per day", 300),
+    ("300 mg daily: 100 mg mane and 200 mg nocte", 300),
+    ("150 mg BID (total daily dose 300 mg)", 300),
+    ("75 mg mane 75 mg midday 150 mg nocte = 300 mg daily", 300),
+    # not every day: the dose of a day on which it is taken
+    ("1 tablet every third night", 100),
+    ("2 tablets q48h", 200),
+    ("one and a half tablets on alternate nights", 150),
+    # tablets without the word
+    ("one at night", 100),
+    ("take 1 or 2 4 times/day", 800),
+    ("1mane 2 nocte", 300),
+    ("half daily", 50),
+    ("take a quarter of a tablet twice daily", 50),
+    ("20 tablets. One tablet to be taken two times a day", 200),
+    ("100 mg = 1 tab(s), Oral, BID, # 60 tab(s), 2 Refill(s)", 200),
+    ("one daily [28]", 100),
+    # by the hour; what may be taken at most
+    ("1 tab q6h", 400),
+    ("1-2 tabs six to eight hourly", 800),
+    ("1-2 every 4-6 hours. max 8 in 24 hours", 800),
+    ("2 tablets up to four times a day", 800),
+    # what it is for, how to take it
+    ("1 tablet every morning for schizophrenia", 100),
+    ("one daily to lower blood pressure and prevent strokes", 100),
+    ("2 tablets at night swallowed whole with plenty of water", 200),
+    ("1 tablet 30 minutes before breakfast", 100),
+    # other languages and national ways of writing
+    ("1-0-1-0", 200),
+    ("0-0-0-3", 300),
+    ("½-0-1 Tabl.", 150),
+    ("100-0-200 mg", 300),
+    ("2x täglich 1 Tablette", 200),
+    ("100 mg am Morgen und am Abend", 200),
+    ("morgens 1 Tablette, abends 2 Tabletten", 300),
+    ("alle 12 Stunden 1 Tablette", 200),
+    ("1dd2t", 200),
+    ("2 maal per dag 1 tablet", 200),
+    ("'s morgens 1 tablet en 's avonds 2 tabletten", 300),
+    ("1 of 2 tabletten voor de nacht", 200),
+    ("un comprimé matin et soir", 200),
+    ("1 cp x 2/j", 200),
+    ("1 comprimido cada 12 horas", 200),
+    ("1 compressa la sera", 100),
     # limits, sums and lengths are no doses
     ("100 mg daily. Max 900 mg per day", 100),
     ("100 mg am, 200 mg pm, total 300 mg daily", 300),
@@ -103,7 +167,6 @@ def test_texts(text: str, mg: float) -> None:
         "titrate",
         "",
         "5 drops daily",
-        "take one tablet in the morning and two at night",
         "1 tab am, 3 pm",
         "25 mg x 2 nightly",
         "25 mg once weekly",
@@ -118,6 +181,43 @@ def test_texts(text: str, mg: float) -> None:
         "do not take 100 mg daily",
         "2 tablets (350 mg) at bedtime",
         "1,000 mg daily",
+        "1.000 mg daily",
+        "25 mg nightly, aim for 300 mg daily",
+        "changed from 250 mg nocte to 300 mg nocte",
+        "25 mg nightly, followed by 50 mg nightly",
+        "100 mg nocte Mon-Fri and 150 mg nocte Sat-Sun",
+        "1 tablet at night (Mondays and Thursdays)",
+        "300 mg nightly except Sundays",
+        "25 mg nightly (increase by 25 mg every day to 300 mg)",
+        "100 mg mane or 200 mg nocte",
+        "either 100 mg or 200 mg at night",
+        "100 mg nocte and then 200 mg",
+        "150 mg BID (total daily dose 350 mg)",
+        "300 mg daily: 100 mg mane and 150 mg nocte",
+        "1 tablet nightly, 2 on bad days",
+        "1 tablet at night and as needed",
+        "1 tablet nightly as needed, max 3 tablets",
+        "1 tablet with meals and at bedtime",
+        "one and two every other day",
+        "25 mg nightly, 50 mg nightly",
+        "take one 50 mg tablet at night",
+        "1/2 tablets at night",
+        "half of one at night",
+        "1 half every day",
+        "2.5 nocte",
+        "25 nocte",
+        "1 am 2 pm",
+        "twice daily at night",
+        "100 mg once",
+        "100 mg daily BID",
+        "one dose twice daily",
+        "2 puffs twice a day",
+        "apply 1 tablet daily",
+        "2 ml at night",
+        "100 mg/kg daily",
+        "0-0-0",
+        "100 mg nocte 5/7",
+        "1 tablet nightly " + "with food " * 250,
     ],
 )
 def test_texts_that_are_not_understood_are_not_guessed(text: str) -> None:
@@ -157,6 +257,49 @@ def _bounded(
     return _line(mg, timing={"repeat": repeat}, **more)
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("300 mg nocte, aim for 400 mg", "“aim”, “for”"),
+        ("100 mg on Mondays", "“on”, “mondays”"),
+        ("100 mg nocte or 200 mg mane", "choice"),
+        ("take daily", "no amount"),
+        ("x" * 3000, "longer than 2000"),
+    ],
+)
+def test_what_was_not_understood_is_named(text: str, named: str) -> None:
+    assert named in read_dose([{"text": text}], TABLET).unreadable
+
+
+def test_as_needed_in_a_text_is_said() -> None:
+    dose = read_dose([{"text": "1 tablet twice daily when required"}], TABLET)
+    assert (dose.mg_per_day, dose.as_needed, dose.only_as_needed) == (200, True, True)
+
+
+def test_a_text_that_is_not_every_day_says_so() -> None:
+    dose = read_dose([{"text": "50 mg every third night"}], TABLET)
+    assert (dose.mg_per_day, dose.first_mg_per_day, dose.mean_mg_per_day) == (50, 50, pytest.approx(16.667))
+    assert "not every day: every third night" in dose.notes
+
+
+@pytest.mark.parametrize(
+    "text", ["100 mg mane and ", "(200 mg) ", "1 or 2 ", "for the ", "½", "a.b.", "1-", "in 2 "]
+)
+def test_the_time_to_read_a_text_grows_with_its_length(text: str) -> None:
+    def seconds(length: int) -> float:
+        long = (text * length)[:length]
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            with contextlib.suppress(NotRead):
+                Reader(words_of(long)).read()
+            times.append(time.process_time() - began)
+        return min(times)
+
+    seconds(1_000)
+    assert seconds(16_000) < 10 * seconds(4_000)  # four times as long; a square would be 16
+
+
 STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
     ("mg once daily", [_line()], 100),
     ("g", [_line(0.1, "g")], 100),
@@ -178,7 +321,8 @@ STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
     ("object instead of array", [{"timing": {"code": {"text": "QD"}}, "doseAndRate": {"doseQuantity": {"value": 100, "unit": "mg"}}}], 100),
     ("the old place", [{"timing": {"code": {"text": "QD"}}, "doseQuantity": {"value": 100, "unit": "mg"}}], 100),
     ("morning and night add up", [_line(100, timing={"code": {"text": "AM"}}), _line(200, timing={"code": {"text": "QHS"}})], 300),
-    ("numbered but together", [_line(100, sequence=1), _line(200, sequence=2)], 300),
+    ("numbered one after the other", [_line(100, sequence=1), _line(200, sequence=2)], 200),
+    ("numbered alike: together", [_line(100, sequence=1), _line(200, sequence=1)], 300),
     ("as needed counts as taken", [_line(50), _line(25, asNeededBoolean=True)], 75),
     ("at the time of day more often than it says", [_line(timing={"repeat": {"frequency": 2, "period": 1, "periodUnit": "d", "timeOfDay": ["21:00:00"]}})], 200),
     ("a timing that only has a name", [_line(timing={"code": {"coding": [{"code": "229799001", "display": "Twice a day"}]}})], 200),
@@ -197,6 +341,44 @@ STRUCTURED: list[tuple[str, list[dict[str, Any]], float]] = [
 ]  # fmt: skip
 
 
+def _weekly(mg: float, *days: str, **repeat: Any) -> dict[str, Any]:
+    return _line(
+        mg,
+        timing={"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "dayOfWeek": list(days)} | repeat},
+    )
+
+
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+STRUCTURED += [
+    ("weekdays and weekend", [_weekly(100, *_WEEK[:5]), _weekly(150, *_WEEK[5:])], 150),
+    ("a line for each day of the week", [_weekly(100, day) for day in _WEEK], 100),
+    ("more on one day, beside a daily dose", [_line(100), _weekly(50, "sun")], 150),
+    ("days of the week and a time", [_line(100, timing={"repeat": {"dayOfWeek": ["mon", "wed"], "when": ["MORN"]}})], 100),
+    ("days of the week alone", [_line(100, timing={"repeat": {"dayOfWeek": ["mon"]}})], 100),
+    ("three times a week on its days", [_weekly(100, "mon", "wed", "fri", frequency=3, periodUnit="wk")], 100),
+    ("twice a week", [_line(100, timing={"repeat": {"frequency": 2, "period": 1, "periodUnit": "wk"}})], 100),
+    ("every 48 hours", [_line(100, timing={"repeat": {"frequency": 1, "period": 48, "periodUnit": "h"}})], 100),
+    ("every other day, coded", [_line(100, timing={"code": {"text": "QOD"}})], 100),
+    ("steps that are only numbered", [_line(12.5, sequence=1), _line(25, sequence=2), _line(50, sequence=3)], 50),
+    ("numbered, but at other times of the day", [_bounded(25, when="MORN", sequence=1), _bounded(50, when="EVE", sequence=2)], 75),
+    ("numbered, at one time of the day", [_bounded(25, when="EVE", sequence=1), _bounded(50, when="EVE", sequence=2)], 50),
+    ("once, then daily", [_line(200, timing={"repeat": {"count": 1}}, sequence=1), _line(100, sequence=2)], 200),
+    ("1-0-0-2 in columns", [_line(n, "Tablette", timing={"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "timeOfDay": [at]}}) for n, at in ((1, "08:00:00"), (0, "12:00:00"), (0, "18:00:00"), (2, "22:00:00"))], 300),
+    ("at meals", [_line(100, timing={"repeat": {"when": ["C"]}})], 300),
+    ("after each meal and at night", [_line(100, timing={"repeat": {"when": ["PC", "HS"]}})], 400),
+    ("once daily after food", [_line(100, timing={"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "when": ["PC"]}})], 100),
+    ("breakfast and dinner", [_line(100, timing={"repeat": {"when": ["CM", "CV"]}})], 200),
+    ("a rate by the day", [{"doseAndRate": [{"rateRatio": {"numerator": {"value": 300, "unit": "mg"}, "denominator": {"value": 1, "unit": "d", "code": "d"}}}]}], 300),
+    ("a rate by the day, twice daily", [{"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"rateRatio": {"numerator": {"value": 300, "unit": "mg"}, "denominator": {"value": 24, "code": "h"}}}]}], 300),
+    *((unit, [_line(2, unit)], 200) for unit in ("Stück", "stuk", "comprimé", "comprimés", "Tabletten", "TAB", "Kapsel(n)", "gélule")),
+    *(
+        (f"{code} of {system}", [{"timing": {"code": {"text": "QD"}}, "doseAndRate": [{"doseQuantity": {"value": 2, "system": system, "code": code}}]}], 200)
+        for system, code in (("http://snomed.info/sct", "732936001"), ("http://snomed.info/sct", "428673006"), ("urn:oid:2.16.840.1.113883.2.4.4.1.900.2", "245"), ("https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_BMP_DOSIEREINHEIT", "1"))
+    ),
+    ("several instructions, each with the text of all", [_line(100, timing={"code": {"text": "AM"}}, text="100 mg mane 200 mg nocte"), _line(200, timing={"code": {"text": "QHS"}}, text="100 mg mane 200 mg nocte")], 300),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("lines", "mg"), [(lines, mg) for _, lines, mg in STRUCTURED], ids=[name for name, _, _ in STRUCTURED]
 )
@@ -204,6 +386,32 @@ def test_structured(lines: list[dict[str, Any]], mg: float) -> None:
     dose = read_dose(lines, TABLET)
     assert dose.unreadable == ""
     assert dose.mg_per_day == pytest.approx(mg)
+
+
+def test_days_without_a_dose_are_said() -> None:
+    dose = read_dose([_weekly(100, *_WEEK[:5])], TABLET)
+    assert dose.mean_mg_per_day == pytest.approx(500 / 7, abs=0.001)
+    assert "not every day: nothing on Sat, Sun" in dose.notes
+    assert read_dose([_weekly(100, *_WEEK)], TABLET).notes == ()
+    assert "dayOfWeek" in read_dose([_weekly(100, "someday")], TABLET).unreadable
+
+
+def test_numbered_steps_come_one_day_after_the_other_at_the_earliest() -> None:
+    dose = read_dose([_line(12.5, sequence=1), _line(25, sequence=2), _line(50, sequence=3)], TABLET)
+    assert [(s.first_day, s.mg_per_day) for s in dose.steps] == [(0, 12.5), (1, 25), (2, 50)]
+    assert dose.first_mg_per_day == 12.5
+
+
+@pytest.mark.parametrize(("text", "fields", "ordered", "taken"), [("500 mg at night", 100, 500, 100), ("100 mg at night", 500, 500, 100)])  # fmt: skip
+def test_text_and_fields_that_contradict_each_other(
+    text: str, fields: float, ordered: float, taken: float
+) -> None:
+    lines = [_line(fields, text=text)]
+    assert read_dose(lines, TABLET).mg_per_day == ordered
+    assert read_dose(lines, TABLET, lower=True).mg_per_day == taken
+    assert "by its text" in read_dose(lines, TABLET).two_ways
+    assert read_dose([_line(300, text="3 tablets nocte")], TABLET).two_ways == ""
+    assert read_dose([_line(300, text="as agreed")], TABLET).two_ways == ""
 
 
 def test_volume_needs_a_concentration() -> None:
@@ -259,7 +467,7 @@ def test_titration_steps() -> None:
 
 def test_the_first_day_of_a_dose_every_other_day_has_the_whole_dose() -> None:
     dose = read_dose([_line(50, timing={"repeat": {"frequency": 1, "period": 2, "periodUnit": "d"}})], TABLET)
-    assert (dose.first_mg_per_day, dose.mg_per_day) == (50, 25)
+    assert (dose.first_mg_per_day, dose.mg_per_day, dose.mean_mg_per_day) == (50, 50, 25)
 
 
 def test_a_time_of_day_in_the_evening_is_bedtime() -> None:
@@ -329,6 +537,45 @@ def test_strength_of_a_medication_resource() -> None:
     assert strength_of_ratio(ratio).mg_per_unit == 100
     assert strength_of_ratio({"numerator": {"value": 5, "unit": "%"}}) == Strength()
     assert strength_of_ratio("100 mg") == Strength()
+
+
+@pytest.mark.parametrize(
+    ("denominator", "per_unit", "per_ml"),
+    [
+        ({"value": 1, "unit": "tablet"}, 100, None),
+        ({"value": 1}, 100, None),
+        ({"value": 1, "unit": "1"}, 100, None),
+        ({"value": 1, "system": "http://snomed.info/sct", "code": "732936001"}, 100, None),
+        ({"value": 1, "unit": "comprimé"}, 100, None),
+        ({"value": 2, "unit": "mL"}, None, 50),
+        ({"value": 100, "unit": "MG"}, None, None),
+        ({"value": 1, "unit": "g"}, None, None),
+        ({"value": 1, "unit": "h"}, None, None),
+        ({"value": 1, "unit": "blister"}, None, None),
+        (None, 100, None),
+    ],
+)
+def test_a_strength_is_that_of_a_tablet_or_a_volume(
+    denominator: Any, per_unit: float | None, per_ml: float | None
+) -> None:
+    found = strength_of_ratio({"numerator": {"value": 100, "unit": "mg"}, "denominator": denominator})
+    assert (found.mg_per_unit, found.mg_per_ml) == (per_unit, per_ml)
+
+
+def test_strengths_that_disagree_count_no_tablets() -> None:
+    code, name = Strength(25, read_from="the product code"), Strength(100, read_from="the product name")
+    found = agreed((Strength(), code, name))
+    assert (
+        "25 mg by the product code, 100 mg by the product name"
+        in read_dose([_line(2, "tablet")], found).unreadable
+    )
+    assert "25 mg by the product code" in read_dose([{"text": "2 tablets nocte"}], found).unreadable
+    in_mg = read_dose([_line(200)], found)
+    assert in_mg.mg_per_day == 200
+    assert any("100 mg by the product name" in note for note in in_mg.notes)
+    assert (
+        agreed((code, Strength(25, read_from="the product name"), Strength(mg_per_ml=50))).mg_per_unit == 25
+    )
 
 
 _JSON = st.recursive(

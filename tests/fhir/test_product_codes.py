@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from service.alerts.drugs import codes_of, product_by_code
+from service.alerts.facts import Dose
 from service.fhir.medication import MedicationReader
-from service.fhir.resources import MedicationRequest
+from service.fhir.resources import Medication, MedicationRequest
 from tests.data import RXNORM
 
 
@@ -81,3 +82,49 @@ def test_an_order_in_another_language_is_known_by_its_atc_code() -> None:
         msgspec.json.decode(msgspec.json.encode(order), type=MedicationRequest), "medications"
     )
     assert (found.drugs, found.matched_by) == (("carbamazepine",), "code")
+
+
+def _drafted(strength: Any, unit: str = "{tbl}", name: str = "clozapine tablet 100 mg") -> Dose:
+    product = {
+        "resourceType": "Medication",
+        "id": "m1",
+        "code": {"coding": [{"system": RXNORM, "code": "197535"}], "text": name},
+        "ingredient": [{"itemCodeableConcept": {"text": "clozapine"}, "strength": strength}],
+    }
+    order = {
+        "resourceType": "MedicationRequest",
+        "id": "d1",
+        "status": "draft",
+        "intent": "order",
+        "medicationReference": {"reference": "Medication/m1"},
+        "subject": {"reference": "Patient/p"},
+        "dosageInstruction": [{"timing": {"code": {"text": "Daily"}}, "doseAndRate": [{"doseQuantity": {"value": 10, "unit": unit}}]}],
+    }  # fmt: skip
+    products = {"Medication/m1": msgspec.json.decode(msgspec.json.encode(product), type=Medication)}
+    dose = (
+        MedicationReader(UTC, products)
+        .request(msgspec.json.decode(msgspec.json.encode(order), type=MedicationRequest), "draft", draft=True)
+        .dose
+    )
+    assert dose is not None
+    return dose
+
+
+def test_a_strength_of_mg_in_mg_says_nothing_of_the_tablet() -> None:
+    vendor = {"numerator": {"value": 100, "unit": "MG"}, "denominator": {"value": 100, "unit": "MG"}}
+    assert _drafted(vendor).mg_per_day == 1000
+
+
+def test_a_product_whose_code_and_resource_disagree_counts_no_tablets() -> None:
+    other = {"numerator": {"value": 25, "unit": "mg"}, "denominator": {"value": 1, "unit": "tablet"}}
+    dose = _drafted(other)
+    assert dose.mg_per_day is None
+    assert "25 mg by the Medication resource, 100 mg by the product code" in dose.unreadable
+    assert _drafted(other, unit="mg").mg_per_day == 10
+
+
+def test_a_product_whose_code_and_name_disagree_counts_no_tablets() -> None:
+    assert (
+        "100 mg by the product code, 25 mg by the product name"
+        in _drafted(None, name="clozapine 25 mg tablet").unreadable
+    )

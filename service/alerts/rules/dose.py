@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from service.alerts import wording as w
 from service.alerts.asked import when
 from service.alerts.case import Case
-from service.alerts.facts import Medication
+from service.alerts.facts import FROM_THE_TEXT, Medication
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer
 
 
 def _evidence(drafts: tuple[Medication, ...]) -> tuple[Evidence, ...]:
     return tuple(Evidence(d.ref, w.safe(f"{d.label}: {d.dose.text if d.dose else ''}")) for d in drafts)
+
+
+def how_read(drafts: tuple[Medication, ...]) -> tuple[str, ...]:
+    """What was assumed while the doses were read, a line per assumption: the days without a dose, the two ways it is written."""
+    notes = (note for d in drafts if d.dose is not None for note in d.dose.notes if note != FROM_THE_TEXT)
+    return tuple(f"Read so: {w.safe(note)}." for note in dict.fromkeys(notes))
 
 
 def _first_day(case: Case) -> float | None:
@@ -45,6 +51,7 @@ def dose_start_too_high(case: Case) -> Iterator[Finding]:
         ),
         why=(
             f"Drafted for the first day: {w.mg(first)}.",
+            *how_read(drafts),
             "No clozapine in the record within the restart limit."
             if case.snapshot.state("medications") == "complete"
             else "The medication orders could not all be read; what was read shows no clozapine within the restart limit.",
@@ -90,12 +97,42 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
         why=(
             f"Drafted: {w.mg(dose)}/day"
             + (f" in {len(drafts)} orders together." if len(drafts) > 1 else "."),
+            *how_read(drafts),
         ),
         policy_says=(f"The daily maximum is {w.mg(limit.value)}.",),
         suggested=("Correct the dose.", "Check a clozapine level if response is poor."),
         evidence=_evidence(drafts),
         citation=case.policy.cite(limit),
         offers=offers,
+        overrides="dose",
+    )
+
+
+@when("drafted")
+def dose_written_two_ways(case: Case) -> Iterator[Finding]:
+    """Text and fields of a clozapine order contradict each other: both are shown, the higher was checked."""
+    drafts = tuple(d for d in case.clozapine_drafts if d.dose is not None and d.dose.two_ways)
+    if not drafts:
+        return
+    first = drafts[0].dose
+    assert first is not None, "only doses that were read"
+    yield Finding(
+        code="dose-unreadable",
+        severity="warning",
+        subject="dose-two-ways",
+        summary=w.summary(f"Clozapine dose is written in two ways: {w.plain(first.two_ways, 80)}."),
+        why=tuple(
+            f"{w.safe(d.label)}: {w.safe(d.dose.two_ways)} (as written: “{w.safe(d.dose.text)}”)"
+            for d in drafts
+            if d.dose is not None
+        ),
+        policy_says=("Start dose, maximum, titration and restart dose depend on the daily dose in mg.",),
+        suggested=(
+            "Correct the text or the dose, so that both say the same.",
+            "The higher of the two was checked.",
+        ),
+        evidence=_evidence(drafts),
+        citation=case.policy.cite(case.policy.dosing.daily_maximum),
         overrides="dose",
     )
 
@@ -138,4 +175,4 @@ def dose_unreadable(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (dose_start_too_high, dose_exceeds_max, dose_unreadable)
+RULES = (dose_start_too_high, dose_exceeds_max, dose_written_two_ways, dose_unreadable)

@@ -14,6 +14,7 @@ from service.alerts.case import Case
 from service.alerts.exposure import was_given
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy_parts import Value
+from service.alerts.rules.dose import how_read
 
 
 class Rise(Struct, frozen=True):
@@ -166,7 +167,7 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
         severity="warning",
         subject="titration",
         summary=w.summary(f"Clozapine titration too fast: {texts[0]}."),
-        why=tuple(f"{text}." for text in texts),
+        why=(*(f"{text}." for text in texts), *how_read(case.clozapine_drafts)),
         policy_says=(
             f"First two weeks: rise by at most {w.mg(rule.early_rise_maximum.value)} a day, to at most {w.mg(rule.day_14_maximum.value)}/day; "
             f"later by at most {w.mg(rule.late_step_maximum.value)}, at most {w.number(rule.late_steps_per_week.value)} times a week.",

@@ -1,0 +1,931 @@
+"""The parts of a dosage text: amounts, times, and what joins them, made from its words (``dosage_words``), left to right, each word once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from msgspec import Struct
+
+from service.fhir.dosage_words import Word
+from service.fhir.strength import Strength
+
+
+class NotRead(Exception):
+    """A text that is not understood; the message says what of it."""
+
+
+#: Numbers above these are no count of tablets, no number of times a day.
+_MOST_TABLETS = 60
+#: A number without a unit is a number of tablets up to here; more may be mg.
+_MOST_BARE = 10
+_SCHEME = ("MORN", "NOON", "EVE", "HS")
+
+
+class Amount(Struct, frozen=True):
+    """How much is taken at a time: a number of mg, of mL, or of tablets (``each_mg``: what the text says one holds)."""
+
+    number: float
+    unit: str  # mg, ml, tablet; bare: a number alone
+    each_mg: float | None = None
+    up_to: bool = False
+    is_range: bool = False
+
+    def mg(self, strength: Strength) -> float:
+        """Raises NotRead when the product does not tell."""
+        if self.unit == "mg":
+            return self.number
+        if self.unit == "ml":
+            if strength.mg_per_ml is None:
+                raise NotRead("the text gives mL, and the concentration of the product is not known")
+            return self.number * strength.mg_per_ml
+        if self.unit == "bare" and strength.mg_per_ml is not None:
+            raise NotRead("the text gives a number without a unit")
+        if self.each_mg is not None:
+            if strength.mg_per_unit is not None and not same(self.each_mg, strength.mg_per_unit):
+                raise NotRead(
+                    f"the text speaks of {self.each_mg:g} mg each, the product holds {strength.mg_per_unit:g} mg"
+                )
+            return self.number * self.each_mg
+        if strength.mg_per_unit is None:
+            said = strength.conflict or "not known"
+            raise NotRead(f"the text gives a number of tablets, and the strength of the product is {said}")
+        return self.number * strength.mg_per_unit
+
+
+class Item(Struct, frozen=True):
+    """A part of a text with a meaning of its own.
+
+    Kinds: amount, restated (what an amount comes to, with ``text`` each, total or nothing), sum (of the day), limit, scheme (1-0-1),
+    frequency, once (a number of times that “a day” must follow), daily, alternate, hours, part, clock, divided, as_needed,
+    and, or, comma, stop, length (how long it is taken).
+    """
+
+    kind: str
+    value: Any = None
+    text: str = ""
+
+
+TIMES = frozenset(
+    {"frequency", "once", "daily", "alternate", "hours", "part", "clock", "divided", "as_needed"}
+)
+_FORMS = frozenset({"unit", "units"})
+#: Blood counts and what comes with them, in “hold if ANC < 1500”.
+_HOLD_WORDS = frozenset(
+    [
+        "anc",
+        "wbc",
+        "wcc",
+        "neutrophils",
+        "neutrophil",
+        "count",
+        "is",
+        "are",
+        "below",
+        "less",
+        "than",
+        "under",
+        "and",
+        "or",
+        "drops",
+        "falls",
+        "k",
+        "ul",
+        "mm",
+        "mcl",
+        "l",
+        "sedated",
+        "drowsy",
+        "sbp",
+        "hr",
+        "bpm",
+        "systolic",
+        "bp",
+        "pulse",
+        "missed",
+    ]
+)
+
+
+def same(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6)
+
+
+class Reader:
+    """Words to items. Each method looks at the words from ``at`` on and moves it past what it took."""
+
+    def __init__(self, words: list[Word]) -> None:
+        self.words = words
+        self.at = 0
+        self.items: list[Item] = []
+        self.unknown: list[str] = []
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def kind(self, ahead: int = 0) -> str:
+        return self.words[self.at + ahead].kind if self.at + ahead < len(self.words) else "end"
+
+    def text(self, ahead: int = 0) -> str:
+        return self.words[self.at + ahead].text if self.at + ahead < len(self.words) else ""
+
+    def value(self, ahead: int = 0) -> Any:
+        return self.words[self.at + ahead].value
+
+    def is_sign(self, signs: str, ahead: int = 0) -> bool:
+        return self.kind(ahead) == "sign" and self.text(ahead) in signs
+
+    def last(self) -> Item:
+        """The last item that is no connecting sign."""
+        return next((i for i in reversed(self.items[-3:]) if i.kind not in ("comma", "and")), Item("none"))
+
+    def add(self, kind: str, value: Any = None, text: str = "") -> None:
+        self.items.append(Item(kind, value, text))
+
+    def not_known(self) -> None:
+        self.unknown.append(self.text())
+        self.at += 1
+
+    # -- numbers ------------------------------------------------------------------------------------------------
+
+    def _simple(self, ahead: int) -> tuple[float, int] | None:
+        """(number, words) of “2”, “two”, “½”, “1/2”, “1 1/2”, “one and a half”, “half a”."""
+        if self.text(ahead) in ("a", "an") and (
+            self.kind(ahead + 1) in _FORMS
+            or (self.kind(ahead + 1) == "number" and self.kind(ahead + 2) == "mass")
+        ):
+            return 1.0, 1
+        if self.kind(ahead) == "vulgar":
+            return self.value(ahead), self._article(ahead, 1)
+        if self.kind(ahead) != "number":
+            return None
+        value, used = self.value(ahead), 1
+        if value < 1:
+            return value, self._article(ahead, 1)
+        fraction = self._fraction(ahead)
+        if fraction is not None:
+            return fraction[0], self._article(ahead, fraction[1])
+        # “1 1/2”, “1-1/2”, “1½”, “one and a half”
+        for between in (0, 1):
+            if between and not (self.kind(ahead + 1) == "and" or self.is_sign("-&+", ahead + 1)):
+                break
+            following = ahead + used + between
+            more = self._fraction(following) or self._part_of_one(following, bool(between))
+            if more is not None:
+                return value + more[0], self._article(ahead, used + between + more[1])
+        # “2 (two)”, “one (1)”
+        if self.is_sign("(", ahead + 1) and self.kind(ahead + 2) == "number" and self.is_sign(")", ahead + 3):
+            if self.value(ahead + 2) != value:
+                raise NotRead(f"“{self.text(ahead)} ({self.text(ahead + 2)})” are two numbers")
+            used += 3
+        return value, used
+
+    def _part_of_one(self, ahead: int, is_joined: bool) -> tuple[float, int] | None:
+        """“½” after a number; “half” only after “and”: “2 half” may be two halves."""
+        if self.kind(ahead) == "vulgar":
+            return self.value(ahead), 1
+        if self.kind(ahead) != "number" or self.value(ahead) >= 1 or self.text(ahead)[0].isdigit():
+            return None
+        if not is_joined:
+            raise NotRead(f"“{self.text(ahead - 1)} {self.text(ahead)}” may be two amounts")
+        return self.value(ahead), 1
+
+    def _fraction(self, ahead: int) -> tuple[float, int] | None:
+        if self.kind(ahead) == "number" and self.is_sign("/", ahead + 1) and self.kind(ahead + 2) == "number":
+            top, bottom = self.value(ahead), self.value(ahead + 2)
+            if top in (1, 3) and bottom in (2, 4) and top < bottom:
+                return top / bottom, 3
+            raise NotRead(f"“{self.text(ahead)}/{self.text(ahead + 2)}” is no amount")
+        return None
+
+    def _article(self, ahead: int, used: int) -> int:
+        """Past the “of a” of “half of a tablet”."""
+        end = used
+        if self.kind(ahead + end) == "of":
+            end += 1
+        if (
+            self.text(ahead + end) in ("a", "an", "one", "une", "un", "een", "eine")
+            and self.kind(ahead + end + 1) in _FORMS
+        ):
+            end += 1
+        return end if self.kind(ahead + end) in _FORMS else used
+
+    def number(self, ahead: int = 0) -> tuple[float, int, bool] | None:
+        """(number, words, is a range): of “1-2” and “one or two” the higher."""
+        first = self._simple(ahead)
+        if first is None:
+            return None
+        value, used = first
+        is_range = False
+        while True:
+            gap = 1 if self.kind(ahead + used) in ("or", "to") or self.is_sign("-–—", ahead + used) else 0
+            if gap and self.is_sign("-–—", ahead + used) and self.kind(ahead + used + 1) in ("or", "to"):
+                gap = 2
+            if self.text(ahead + used) == "of" and value >= 1 and self.kind(ahead + used + 1) == "number":
+                gap = 1  # Dutch: “1 of 2 tabletten”; but “2 of 100 mg” is a strength
+                following = self._simple(ahead + used + 1)
+                if following is None or self.kind(ahead + used + 1 + following[1]) == "mass":
+                    gap = 0
+            more = self._simple(ahead + used + gap) if gap else None
+            if more is None:
+                return value, used, is_range
+            if more[0] <= value:
+                raise NotRead(
+                    f"“{self.text(ahead)} … {self.text(ahead + used + gap)}” is no range of amounts"
+                )
+            value, used, is_range = more[0], used + gap + more[1], True
+
+    # -- amounts ------------------------------------------------------------------------------------------------
+
+    def scheme(self) -> bool:
+        """“1-0-1”, “1-0-0-2 Tabletten”, “½-0-1”, “100-0-200 mg”: morning, noon, evening, night."""
+        numbers: list[float] = []
+        ahead = 0
+        while True:
+            got = self._scheme_number(ahead)
+            if got is None:
+                return False
+            numbers.append(got[0])
+            ahead += got[1]
+            if len(numbers) == 4 or not self.is_sign("-–—", ahead):
+                break
+            ahead += 1
+        if len(numbers) < 3 or not any(numbers):
+            return False
+        unit = "tablet"
+        if self.kind(ahead) == "mass":
+            numbers = [n * self.value(ahead) for n in numbers]
+            unit = "mg"
+            ahead += 1
+        elif self.kind(ahead) in _FORMS:
+            ahead += 1
+        elif self.kind(ahead) in ("volume", "number") or self.is_sign("-–—/", ahead):
+            return False
+        if unit == "tablet" and max(numbers) > 20:
+            return False
+        self.at += ahead
+        self.add("scheme", [(Amount(n, unit), part) for n, part in zip(numbers, _SCHEME, strict=False) if n])
+        return True
+
+    def _scheme_number(self, ahead: int) -> tuple[float, int] | None:
+        if self.kind(ahead) == "vulgar":
+            return self.value(ahead), 1
+        if self.kind(ahead) != "number" or not self.text(ahead)[0].isdigit():
+            return None
+        if self.kind(ahead + 1) == "vulgar":
+            return self.value(ahead) + self.value(ahead + 1), 2
+        if self.is_sign("/", ahead + 1):
+            return self._fraction(ahead)
+        return self.value(ahead), 1
+
+    def amount(self, ahead: int = 0) -> tuple[Amount, int] | None:
+        """An amount with its unit, or a bare number; None when there is no number."""
+        ascii_fraction = self.kind(ahead) == "number" and self.is_sign("/", ahead + 1)
+        got = self.number(ahead)
+        if got is None:
+            return None
+        value, used, is_range = got
+        if self.kind(ahead + used) == "x" or self.is_sign("*", ahead + used):
+            inner = self._measured(ahead + used + 1)
+            if inner is not None:
+                return self._multiplied(value, inner[0], is_range), used + 1 + inner[1]
+            if not self.is_sign("*", ahead + used) and self.kind(ahead + used + 1) in _FORMS:
+                used += 1
+        inner = self._measured(ahead + used)  # “two 100 mg tablets”
+        if inner is not None:
+            return self._multiplied(value, inner[0], is_range), used + inner[1]
+        single = self._measured(ahead)
+        if self.kind(ahead + used) in ("mass", "volume"):
+            kind = self.kind(ahead + used)
+            number = value * self.value(ahead + used)
+            used += 1
+            if kind == "volume":
+                used += self.kind(ahead + used) == "spoon"
+                return Amount(number, "ml", is_range=is_range), used
+            if single is not None and self.kind(ahead + used) in _FORMS:
+                used += 1  # “100 mg tablet”: one of them
+            return self._higher(Amount(number, "mg", is_range=is_range), ahead, used)
+        if self.kind(ahead + used) in _FORMS:
+            if ascii_fraction and value < 1 and self.kind(ahead + used) == "units":
+                raise NotRead("“1/2 tablets” is half a tablet, or one or two")
+            used += 1
+            each = self._each(ahead + used)
+            if each is not None:
+                return Amount(value, "tablet", each[0], is_range=is_range), used + each[1]
+            if value > _MOST_TABLETS:
+                raise NotRead(f"{value:g} tablets are no dose")
+            return self._higher(Amount(value, "tablet", is_range=is_range), ahead, used)
+        if ascii_fraction and value < 1:
+            raise NotRead("“1/2” is a half, or one or two")
+        if "." in self.text(ahead) or "," in self.text(ahead):
+            raise NotRead(f"“{self.text(ahead)}” has no unit")
+        if value > _MOST_BARE:
+            raise NotRead(f"“{value:g}” has no unit")
+        return Amount(value, "bare", is_range=is_range), used
+
+    def _higher(self, amount: Amount, ahead: int, used: int) -> tuple[Amount, int]:
+        """“50 mg to 100 mg”, “one tablet or two tablets”: the higher; but “100 mg - 2 tablets” are two amounts."""
+        gap = 1 if self.kind(ahead + used) in ("or", "to") or self.is_sign("-–—", ahead + used) else 0
+        if gap and not amount.is_range:
+            other = self._plain_amount(ahead + used + 1)
+            if other is not None and other[0].unit == amount.unit and other[0].number > amount.number:
+                return Amount(other[0].number, amount.unit, is_range=True), used + 1 + other[1]
+        return amount, used
+
+    def _plain_amount(self, ahead: int) -> tuple[Amount, int] | None:
+        got = self._simple(ahead)
+        if got is None:
+            return None
+        if self.kind(ahead + got[1]) == "mass":
+            return Amount(got[0] * self.value(ahead + got[1]), "mg"), got[1] + 1
+        if self.kind(ahead + got[1]) in _FORMS:
+            return Amount(got[0], "tablet"), got[1] + 1
+        return None
+
+    def _measured(self, ahead: int) -> tuple[Amount, int] | None:
+        """“100 mg”, “100 mg tablets”, “5 ml spoonfuls”: a number with a mass or a volume."""
+        if self.kind(ahead) != "number" or self.kind(ahead + 1) not in ("mass", "volume"):
+            return None
+        number = self.value(ahead) * self.value(ahead + 1)
+        if self.kind(ahead + 1) == "volume":
+            return Amount(number, "ml"), 3 if self.kind(ahead + 2) == "spoon" else 2
+        return (
+            (Amount(number, "mg", each_mg=number), 3)
+            if self.kind(ahead + 2) in _FORMS
+            else (Amount(number, "mg"), 2)
+        )
+
+    @staticmethod
+    def _multiplied(count: float, single: Amount, is_range: bool) -> Amount:
+        if single.each_mg is not None:
+            return Amount(count, "tablet", single.each_mg, is_range=is_range)
+        return Amount(count * single.number, single.unit, is_range=is_range)
+
+    def _each(self, ahead: int) -> tuple[float, int] | None:
+        """“2 tablets of 100 mg”."""
+        if self.kind(ahead) == "of" and self.kind(ahead + 1) == "number" and self.kind(ahead + 2) == "mass":
+            return self.value(ahead + 1) * self.value(ahead + 2), 3
+        return None
+
+    # -- items --------------------------------------------------------------------------------------------------
+
+    def read(self) -> list[Item]:
+        """Every item. Raises NotRead, naming the words that are not known."""
+        while self.at < len(self.words):
+            start = self.at
+            handle = getattr(self, f"_{self.kind()}", None)
+            if handle is None:
+                self.not_known()
+            else:
+                handle()
+            assert self.at > start, "a word was not taken"
+        if self.unknown:
+            named = list(dict.fromkeys(self.unknown))
+            raise NotRead(
+                "not understood: "
+                + ", ".join(f"“{word[:20]}”" for word in named[:4])
+                + (" …" if len(named) > 4 else "")
+            )
+        return self.items
+
+    def _harmless(self) -> None:
+        self.at += 1
+
+    _ailment = _harmless
+
+    def _take(self, kind: str, used: int = 1) -> None:
+        value = self.value()
+        self.at += used
+        self.add(kind, value)
+
+    def _frequency(self) -> None:
+        self._take("frequency")
+
+    def _daily(self) -> None:
+        self._take("daily")
+
+    def _alternate(self) -> None:
+        self.at += 1
+        self.add("alternate", 2.0, "every other day")
+
+    def _as_needed(self) -> None:
+        self._take("as_needed")
+
+    def _meals(self) -> None:
+        self._take("meals")
+
+    def _stop(self) -> None:
+        self._take("stop")
+
+    def _and(self) -> None:
+        self._take("and")
+
+    def _or(self) -> None:
+        self._take("or")
+
+    def _part(self) -> None:
+        # “100 mg 8 am”, “at 8 am”: the number before has already taken it
+        self._take("part")
+
+    def _clock(self) -> None:
+        value = self.value()
+        self.at += 1
+        while self.text() in ("h", "hrs", "hours", "uhr"):
+            self.at += 1
+        self.add("clock", value)
+
+    def _divided(self) -> None:
+        self.at += 1
+        number = None
+        ahead = 1 if self.kind() == "in" else 0
+        got = self.number(ahead)
+        if got is not None and self.kind(ahead + got[1]) == "doses":
+            number = got[0]
+            self.at += ahead + got[1] + 1
+        elif self.kind(ahead) == "doses":
+            self.at += ahead + 1
+        self.add("divided", number)
+
+    def _in(self) -> None:
+        # “in 2 divided doses”, “in two doses”
+        got = self.number(1)
+        if got is not None and self.kind(1 + got[1]) == "divided":
+            self.at += 2 + got[1] + (self.kind(2 + got[1]) == "doses")
+            self.add("divided", got[0])
+        elif got is not None and self.kind(1 + got[1]) == "doses":
+            self.at += 2 + got[1]
+            self.add("divided", got[0])
+        elif self.kind(1) == "divided":
+            self.at += 1
+            self._divided()
+        elif self._leads_to_a_time(1):
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _leads_to_a_time(self, ahead: int) -> bool:
+        """A preposition stands before a time of the day: “at the latest” does not."""
+        for _ in range(5):
+            if self.kind(ahead) in ("part", "clock", "daily", "alternate", "second"):
+                return True
+            if self.kind(ahead) not in ("before", "every", "in", "at", "for", "hours_before"):
+                return False
+            ahead += 1
+        return False
+
+    def _before(self) -> None:
+        if self.text() == "on" and not self._leads_to_a_time(1):
+            # ON: omni nocte, where nothing follows that “on” could stand before
+            following = self.kind(1)
+            amount_follows = following == "number" and self.kind(2) in ("mass", "unit", "units")
+            if (
+                following in ("end", "stop", "and", "as_needed")
+                or self.is_sign(",)", 1)
+                or amount_follows
+                or following == "for"
+            ):
+                self.at += 1
+                self.add("part", "HS")
+                return
+        if self._leads_to_a_time(1) or self.kind(1) == "ailment" or self.kind(1) == "harmless":
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _at(self) -> None:
+        got = self._clock_time(1)
+        if got is not None:
+            self.at += 1 + got[1]
+            self.add("clock", got[0])
+        elif self._leads_to_a_time(1):
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _clock_time(self, ahead: int) -> tuple[float, int] | None:
+        """“8 am”, “8:00 pm”: minutes after midnight."""
+        half = self.text(ahead + 1).replace(" ", "")
+        if half not in ("am", "pm"):
+            return None
+        minutes: float
+        if self.kind(ahead) == "clock":
+            minutes = self.value(ahead)
+        elif (
+            self.kind(ahead) == "number"
+            and float(self.value(ahead)).is_integer()
+            and 1 <= self.value(ahead) <= 12
+        ):
+            minutes = self.value(ahead) * 60
+        else:
+            return None
+        return minutes % 720 + (720 if half == "pm" else 0), 2
+
+    def _every(self) -> None:
+        ahead = 1
+        if self.text(1) == "single":
+            ahead = 2
+        if self.kind(ahead) == "part":
+            self.at += 1
+            return
+        if self.kind(ahead) in ("second", "third") and self.kind(ahead + 1) in (
+            "day",
+            "days",
+            "part",
+            "nights",
+        ):
+            days = 2.0 if self.kind(ahead) == "second" else 3.0
+            name = f"every {'other' if days == 2 else 'third'} {self.text(ahead + 1)}"
+            self.at += ahead + (0 if self.kind(ahead + 1) == "part" else 1)
+            self.at += 1
+            self._drop_part_marker(name, days)
+            return
+        got = self.number(ahead)
+        if got is not None:
+            value, used, _ = got
+            after = ahead + used
+            low = self._simple(ahead)
+            assert low is not None, "a number begins with one"
+            if self.kind(after) == "hours":
+                self.at += after + 1
+                self.add("hours", low[0])  # of “every 4 to 6 hours” the shorter
+                return
+            if self.kind(after) == "hourly":
+                self.at += after + 1
+                self.add("hours", low[0])
+                return
+            if self.kind(after) in ("days", "nights") and low[0] > 1:
+                self.at += after + 1
+                self.add("alternate", low[0], f"every {low[0]:g} days")
+                return
+            if self.kind(after) in _FORMS or value:  # “each 2 tablets”
+                self.not_known()
+                return
+        self.not_known()
+
+    def _drop_part_marker(self, name: str, days: float) -> None:
+        self.add("alternate", days, name)
+
+    def _second(self) -> None:
+        # “alternate nights”, “other” alone is not known
+        if self.text() == "alternate" and self.kind(1) in ("part", "nights", "day", "days"):
+            name = f"alternate {self.text(1)}"
+            self.at += 1 if self.kind(1) == "part" else 2
+            self.add("alternate", 2.0, name)
+        else:
+            self.not_known()
+
+    def _x(self) -> None:
+        # “x 30 days”; “x 2 daily”, “x3/day”
+        got = self.number(1)
+        if got is not None:
+            after = 1 + got[1]
+            if self.kind(after) in ("days", "nights", "long") or (self.kind(after) == "day" and got[0] == 1):
+                self.at += after + 1
+                self.add("length")
+                return
+            if self.kind(after) == "daily":
+                self.at += after
+                self.add("once", got[0])
+                return
+        self.not_known()
+
+    def _unknown(self) -> None:
+        if self._simple(0) is not None:  # “a tablet”
+            self._an_amount()
+        else:
+            self.not_known()
+
+    def _at_least(self) -> None:
+        # “at least 30 minutes before food”; “at least 100 mg” is left open
+        got = self.number(1)
+        if got is not None and self.kind(1 + got[1]) in ("hours", "minutes"):
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _of(self) -> None:
+        if self.kind(1) in ("ailment", "describing") or (
+            self.kind(1) == "before" and self.kind(2) in ("ailment", "describing")
+        ):
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _for(self) -> None:
+        if self.kind(1) in ("for", "ailment", "purpose", "describing", "harmless") or (
+            self.kind(1) == "before" and self.kind(2) in ("ailment", "describing")
+        ):
+            self.at += 1
+            return
+        ahead = 1
+        while self.text(ahead) in ("the", "next", "a", "les", "die", "de") and ahead < 4:
+            ahead += 1
+        got = self.number(ahead)
+        if got is not None and self.kind(ahead + got[1]) in ("days", "day", "nights", "long"):
+            self.at += ahead + got[1] + 1
+            self.add("length")
+        elif self.kind(ahead) == "long" and self.text(ahead - 1) in ("a", "the", "next"):
+            self.at += ahead + 1
+            self.add("length")
+        else:
+            self.not_known()
+
+    def _purpose(self) -> None:
+        ahead = 1
+        while self.kind(ahead) in ("describing", "purpose", "before", "of") and ahead < 5:
+            ahead += 1
+        if self.kind(ahead) == "ailment":
+            self.at += ahead + 1
+        else:
+            self.not_known()
+
+    def _describing(self) -> None:
+        # “the blood pressure”, “high blood pressure”
+        if self.kind(1) in ("ailment", "describing"):
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _if(self) -> None:
+        if self.kind(1) == "ailment":
+            self.at += 2
+            self.add("as_needed")
+        else:
+            self.not_known()
+
+    def _up_to(self) -> None:
+        if self.kind(1) in ("number", "vulgar", "frequency", "once") or self._simple(1) is not None:
+            self.at += 1
+            self.add("up_to")
+        else:
+            self.not_known()
+
+    def _most(self) -> None:
+        """“max 8 in 24 hours”, “maximum 900 mg daily”, “no more than 4 doses a day”."""
+        self.at += 1
+        if self.is_sign(":=") or self.kind() == "of":
+            self.at += 1
+        got = self.amount()
+        if got is None:
+            if (
+                not self.items
+                or self.items[-1].kind not in TIMES
+                or self.kind() not in ("end", "stop", "sign")
+            ):
+                self.unknown.append(self.words[self.at - 1].text)
+            return  # “4 times daily max”
+        amount, used = got
+        self.at += used
+        counts_doses = self.kind() in ("doses", "times")
+        if counts_doses:
+            self.at += 1
+        daily = self.kind() == "daily" or self.kind() == "day"
+        if daily:
+            self.at += 1
+        self.add("limit", amount, "doses" if counts_doses else "daily" if daily else "")
+
+    def _total(self) -> None:
+        """“total 300 mg daily”, “total daily dose: 300 mg”; after an amount (“300 mg total”) the amount has taken it."""
+        ahead = 1
+        while self.is_sign(":=", ahead) or self.text(ahead) in ("of", "is"):
+            ahead += 1
+        got = self.amount(ahead)
+        if got is None or got[0].unit == "bare":
+            self.not_known()
+            return
+        self.at += ahead + got[1]
+        if self.kind() == "daily":
+            self.at += 1
+        self.add("sum", got[0])
+
+    _that_is = _total
+
+    def _quantity(self) -> None:
+        ahead = 1
+        while self.is_sign(":=#", ahead) or self.kind(ahead) == "of":
+            ahead += 1
+        if self.kind(ahead) == "number":
+            ahead += 1
+            ahead += self.kind(ahead) in (*_FORMS, "days", "day", "long", "mass", "volume")
+            self.at += ahead
+        else:
+            self.not_known()
+
+    def _refills(self) -> None:
+        if self.is_sign(":=", 1) and self.kind(2) == "number":
+            self.at += 3
+        else:
+            self.not_known()
+
+    def _hold(self) -> None:
+        """“hold if ANC < 1500”: when not to take it, of no more than blood counts and the like."""
+        if self.kind(1) not in ("if", "for"):
+            self.not_known()
+            return
+        ahead = 2
+        while self.kind(ahead) not in ("end", "stop"):
+            word = self.words[self.at + ahead]
+            if not (word.kind in ("number", "sign") or word.text in _HOLD_WORDS):
+                self.not_known()
+                return
+            ahead += 1
+        self.at += ahead
+
+    def _unit(self) -> None:
+        # “Tabl. 1-0-1”: the unit before its number; otherwise a number is missing
+        if self._scheme_number(1) is not None and self.is_sign(
+            "-–—", 1 + (self._scheme_number(1) or (0, 0))[1]
+        ):
+            self.at += 1
+        else:
+            self.not_known()
+
+    _units = _unit
+
+    def _mass(self) -> None:
+        self.not_known()
+
+    _volume = _spoon = _day = _days = _nights = _long = _hours = _minutes = _hourly = _doses = _mass
+    _to = _third = _next = _times = _each_holds = _french_day = _dutch_times = _mass
+
+    def _hours_before(self) -> None:
+        # “before bed”, “after breakfast”
+        if self._leads_to_a_time(1):
+            self.at += 1
+        else:
+            self.not_known()
+
+    def _once(self) -> None:
+        value = self.value()
+        self.at += 1
+        if self.kind() == "or" or self.is_sign("-/"):  # “once or twice daily”
+            if self.kind(1) == "frequency":
+                self.at += 2
+                self.add("frequency", self.words[self.at - 1].value)
+                return
+            if self.kind(1) == "once":
+                self.at += 2
+                self.add("once", self.words[self.at - 1].value)
+                return
+        self.add("once", value)
+
+    def _vulgar(self) -> None:
+        self._number()
+
+    def _number(self) -> None:
+        if self.scheme():
+            return
+        # “30 minutes before food”, “2 hours before bedtime”, “an hour before breakfast”
+        got = self.number()
+        assert got is not None, "a number is one"
+        value, used, is_range = got
+        low = self._simple(0)
+        assert low is not None, "a number begins with one"
+        after = self.kind(used)
+        if after in ("hours", "minutes"):
+            if self.kind(used + 1) == "hours_before" and self._leads_to_a_time(used + 2):
+                self.at += used + 2
+                return
+            if self.kind(used + 1) in ("harmless", "meals") and (
+                "before" in self.text(used + 1) or "after" in self.text(used + 1)
+            ):
+                self.at += used + 2
+                return
+            self.not_known()
+            return
+        if after == "hourly":
+            self.at += used + 1
+            self.add("hours", low[0])
+            return
+        if self.is_sign("-", used) and self.kind(used + 1) == "hourly":
+            self.at += used + 2
+            self.add("hours", low[0])
+            return
+        if after == "times" or (after == "x" and self.kind(used + 1) in ("daily", "day", "french_day")):
+            self.at += used + 1
+            if self.is_sign("/") and self.kind(1) == "french_day":
+                self.at += 2
+                self.add("frequency", value)
+            elif self.kind() in ("day", "french_day"):
+                self.at += 1
+                self.add("frequency", value)
+            else:
+                self.add("once", value)
+            return
+        if after == "dutch_times":
+            self._dutch(value, used)
+            return
+        if after == "refills" or (after in ("day", "days") and self.kind(used + 1) == "quantity"):
+            self.at += used + (1 if after == "refills" else 2)
+            return
+        if after == "daily" and self.text(used).startswith("/") and self.last().kind == "amount":
+            self.at += used + 1
+            self.add("frequency", value)  # “one 3/day”
+            return
+        clock = self._clock_time(0)
+        if clock is not None and not is_range:
+            last = self.last()
+            if last.kind == "clock" or (last.kind == "amount" and last.value.unit != "bare"):
+                self.at += clock[1]
+                self.add("clock", clock[0])
+                return
+            raise NotRead(f"“{self.text()} {self.text(1)}” is an hour or a number of tablets")
+        self._an_amount()
+
+    def _dutch(self, times: float, used: int) -> None:
+        """“1dd2t”: once a day two tablets."""
+        self.at += used + 1
+        self.add("frequency", times)
+        got = self.number()
+        if got is not None and self.text(got[1]) in ("t", "c"):
+            self.at += got[1] + 1
+            self.add("amount", Amount(got[0], "tablet"))
+
+    def _an_amount(self) -> None:
+        got = self.amount()
+        assert got is not None, "a number is an amount"
+        amount, used = got
+        before = self.items[-1].kind if self.items else ""
+        up_to = before == "up_to"
+        if up_to:
+            self.items.pop()
+            amount = Amount(amount.number, amount.unit, amount.each_mg, True, amount.is_range)
+        self.at += used
+        if self.kind() == "doses":
+            self.not_known()
+            return
+        if (
+            self.kind() == "sign"
+            and self.text() == "/"
+            and self.kind(1) in ("volume", "unit", "units")
+            and amount.unit == "mg"
+        ):
+            raise NotRead("the text gives a concentration")
+        if amount.unit == "mg" and self.kind() == "total":
+            self.at += 1
+            self.add("restated", amount, "total")
+            return
+        last = self.last()
+        if (
+            amount.unit == "tablet"
+            and self._in_brackets(used)
+            and self.is_sign(")")
+            and last.kind == "amount"
+            and last.value.unit == "mg"
+        ):
+            self.add("restated", amount, "equal")  # “200 mg (2 tablets)”
+            return
+        if amount.unit == "mg" and self._in_brackets(used):
+            each = self.kind() == "every" or self.text() == "per"
+            self.at += 1 if each else 0
+            if self.is_sign(")"):
+                self.add("restated", amount, "each" if each else "")
+                return
+            if self.kind() == "daily" and self.is_sign(")", 1):
+                self.at += 1
+                self.add("sum", amount)
+                return
+            if each:
+                self.not_known()
+                return
+        self.add("amount", amount)
+
+    def _in_brackets(self, used: int) -> bool:
+        """The amount just taken stands first in brackets: “2 tablets (200 mg)”."""
+        return self.at - used > 0 and self.words[self.at - used - 1].text == "("
+
+    def _sign(self) -> None:
+        sign = self.text()
+        if sign == "/" and self.kind(1) == "french_day":
+            self.at += 2
+            self.add("daily", 1.0)
+        elif sign in "&+/":
+            self.at += 1
+            self.add("and" if sign != "/" or self.last().kind in ("part", "clock") else "comma")
+        elif sign == "=":
+            got = self.amount(1)
+            if got is None or got[0].unit == "bare":
+                self.not_known()
+                return
+            self.at += 1 + got[1]
+            if self.kind() == "daily":
+                self.at += 1
+                self.add("sum", got[0])
+            else:
+                self.add("restated", got[0], "equal")
+        elif sign == "#" and self.kind(1) == "number":
+            self.at += 2
+            self.at += self.kind() in _FORMS
+        elif sign == "[" and self.kind(1) == "number" and self.is_sign("]", 2):
+            self.at += 3  # “[28]”: how many are handed out
+        elif sign == "@" and self._clock_time(1) is not None:
+            got_time = self._clock_time(1)
+            assert got_time is not None, "just looked at"
+            self.at += 1 + got_time[1]
+            self.add("clock", got_time[0])
+        elif sign == ".":  # of “tab.”
+            self.at += 1
+        elif sign in ",:()-–—[]*":
+            self.at += 1
+            self.add("comma", text=sign)
+        else:
+            self.not_known()

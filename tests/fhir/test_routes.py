@@ -1,0 +1,86 @@
+"""Whether a drug reaches the circulation (clinical specification 2.4): the stated route, then the form, then the name; never an indication."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.fhir.routes import product_reaches, route_reaches
+
+
+@pytest.mark.parametrize(
+    ("name", "reaches"),
+    [
+        ("Fluconazole 150mg capsules (vaginal thrush)", True),
+        ("Fluconazole 150 mg capsule for vaginal candidiasis", True),
+        ("ciprofloxacin 500 mg tablets for ear infections", True),
+        ("doxycycline 100mg caps eye infection", True),
+        ("prednisolone 5 mg tablets (nasal polyps)", True),
+        ("ketoconazole tablets + cream", True),
+        ("erythromycin 250 mg tablets", True),
+        ("dexamethasone 4 mg/mL injection", True),
+        ("progesterone 200 mg suppositories", True),
+        # a place that is one
+        ("ciprofloxacin 0.3 % eye drops for eye infection", False),
+        ("dexamethasone (ophthalmic)", False),
+        ("CIPROFLOXACIN HCL 0.3 % OP SOLN", False),
+        ("hydrocortisone 1% cream", False),
+        ("clotrimazole 500 mg vaginal tablet", False),
+        ("tiotropium 18 microgram inhalation powder, hard capsules", False),
+        ("tiotropium capsules for inhalation", False),
+        ("dexamethasone intravitreal injection", False),
+        ("erythromycin 2 % gel", False),
+        ("diphenhydramine liquid gel capsule", True),
+        ("fluticasone nasal spray", False),
+    ],
+)
+def test_by_product(name: str, reaches: bool) -> None:
+    assert product_reaches(name, ("some-drug",)) is reaches
+
+
+@pytest.mark.parametrize(
+    ("route", "reaches"),
+    [
+        ("Oral", True),
+        ("PO", True),
+        ("sublingual Sublingual route", True),
+        ("26643006", True),
+        ("20053000", True),
+        ("Transdermal", True),
+        ("rectal", True),
+        ("i.m.", True),
+        ("zum Einnehmen", True),
+        ("Ophthalmic", False),
+        ("54485002", False),
+        ("Both Eyes", False),
+        ("Oral inhalation", False),
+        ("nasal", False),
+        ("Per vagina", False),
+        ("topical", False),
+        ("as directed", None),
+        ("", None),
+    ],
+)
+def test_by_route(route: str, reaches: bool | None) -> None:
+    assert route_reaches(route, ("some-drug",)) is reaches
+
+
+@pytest.mark.parametrize(
+    ("drug", "name", "route"),
+    [
+        ("midazolam", "midazolam 5 mg nasal spray", "nasal"),
+        ("diazepam", "diazepam 10 mg rectal gel", "46713006"),
+        ("fentanyl", "fentanyl nasal spray", "Nasal"),
+        ("oxybutynin", "oxybutynin 10 % gel", "topical"),
+        ("loxapine", "loxapine 10 mg inhalation powder", "inhalation"),
+    ],
+)
+def test_absorbed_where_others_stay(drug: str, name: str, route: str) -> None:
+    assert product_reaches(name, (drug,))
+    assert route_reaches(route, (drug,))
+    assert not product_reaches(name, ("some-drug",))
+    assert not route_reaches(route, ("some-drug",))
+
+
+@pytest.mark.parametrize("name", ["scopolamine transdermal patch", "fentanyl 25 microgram/hour patches"])
+def test_a_patch_reaches_the_circulation(name: str) -> None:
+    assert product_reaches(name, ("some-drug",))
