@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from service.alerts.ending import Counting, Ending, endings_of
 from service.alerts.exposure import (
     ADMINISTRATION_COVERS,
     NOT_ADMINISTERED,
@@ -24,7 +25,7 @@ from service.alerts.exposure import (
 )
 from service.alerts.facts import Medication
 
-Basis = Literal["administration", "withheld", "statement", "stop", "supply", ""]
+Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", ""]
 
 #: A chart with an entry this young is still kept.
 _CHART_IS_KEPT = timedelta(days=2)
@@ -65,6 +66,8 @@ class Course(Struct, frozen=True, gc=False):
     #: The treatment ended at this time (stopped order, statement's end) and nothing has followed.
     stopped_at: datetime | None = None
     stop_reason: str = ""
+    #: What ended last names no end: ``stopped_at`` and ``last_exposure`` are then the latest one that the evidence allows.
+    ending: Ending | None = None
     #: End of the last exposure of any kind (never after ``as_of``); None = no exposure on record.
     last_exposure: datetime | None = None
     #: Breaks inside the course shorter than the restart limit, oldest first.
@@ -82,24 +85,6 @@ class Course(Struct, frozen=True, gc=False):
     def start_known(self) -> bool:
         """False when no record tells when the course began."""
         return self.start is not None
-
-
-def _until_followed(span: Span, record: Medication, records: list[Medication], as_of: datetime) -> Span:
-    """An order that ended at an unknown time lasted until its renewal; one on hold until the last dose or supply known."""
-    if record.role != "order" or record.end is not None or record.status in ORDER_LIVE or span.start is None:
-        return span
-    later = [
-        r.start
-        for r in records
-        if r.start is not None
-        and span.start < r.start <= as_of
-        and (
-            (r.role == "order" and record.ref in r.replaces)
-            or (record.status == "on-hold" and r.role in ("administration", "dispense"))
-        )
-        and span_of(r, as_of) is not None
-    ]
-    return Span(span.start, max(later, default=span.end), span.ref)
 
 
 def _breaks(spans: list[Span]) -> tuple[Break, ...]:
@@ -263,6 +248,7 @@ def course_of(
     restart_after_days: float,
     *,
     limit_counts: bool = True,
+    counting: Counting | None = None,
 ) -> Course:
     """Lay the clozapine records over each other.
 
@@ -271,6 +257,7 @@ def course_of(
         as_of: the moment of the question (timezone-aware).
         restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
+        counting: blood counts, which tell how long an order that ended without a date may have run on.
     """
     records = [r for r in records if r.status != "entered-in-error"]
     for r in records:
@@ -278,7 +265,7 @@ def course_of(
             break
     else:
         return _running(records, as_of) if records else Course()
-    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts)
+    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts, counting)
 
 
 def _runs_on(r: Medication, as_of: datetime) -> bool:
@@ -320,10 +307,17 @@ def _renews_unseen(records: list[Medication], start: datetime) -> bool:
     return not {r.ref for r in records} & set(first.replaces)
 
 
-def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, limit_counts: bool) -> Course:
+def _laid_over(
+    records: list[Medication],
+    as_of: datetime,
+    limit: timedelta,
+    limit_counts: bool,
+    counting: Counting | None = None,
+) -> Course:
     """The course of any records."""
+    endings = endings_of(records, as_of, counting)
     spans = [
-        _until_followed(span, r, records, as_of) for r in records if (span := span_of(r, as_of)) is not None
+        span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None
     ]
     last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
 
@@ -336,7 +330,27 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
     if doubtful and last_dose is not None and ends_course(as_of - last_dose):
         # No ward leaves a patient without an order for so long: the order for home is what tells.
         last_dose, date_only, basis, dose_ref, doubtful = None, False, "", "", False
-    if not spans:
+    # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
+    # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
+    active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
+    ended = max(endings.values(), key=lambda e: e.latest) if endings and not active else None
+    newest = max(endings.values(), key=_begun) if ended is not None else None
+    if newest is not None and (last_dose is None or (newest.start is not None and newest.start > last_dose)):
+        # What is known of the time before it does not tell the last dose under an order that ended without a date.
+        last_dose, date_only = newest.over_by, False
+        basis, dose_ref = ("update", newest.ref) if last_dose is not None else ("", "")
+    # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
+    presumed = [Span(e.start, e.latest, e.ref) for e in endings.values()]
+    known = spans if ended is not None else [*spans, *presumed]
+    exposure_end = max((s.end for s in known), default=None)
+    if exposure_end is not None and last_dose is not None:
+        exposure_end = min(exposure_end, last_dose)
+    if ended is not None and exposure_end is not None and ended.latest <= exposure_end:
+        ended = None
+    if ended is not None:
+        exposure_end = ended.latest
+    spans += presumed
+    if exposure_end is None:
         return Course(
             last_dose=last_dose,
             last_dose_date_only=date_only,
@@ -347,11 +361,6 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
         )
     open_left = [s for s in spans if s.start is None]
     dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))
-
-    # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
-    exposure_end = max(s.end for s in spans)
-    if last_dose is not None:
-        exposure_end = min(exposure_end, last_dose)
     breaks = _breaks(dated)
     long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
     restarted = long_breaks[-1] if long_breaks else None
@@ -362,16 +371,15 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
         start = None if open_left or not dated else dated[0].start
     if start is not None and restarted is None and _renews_unseen(records, start):
         start = None
-    # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
-    # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
-    active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
     lapsed = last_dose is not None and ends_course(as_of - last_dose)
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
         key=lambda r: r.end,  # type: ignore[arg-type,return-value]
         default=None,
     )
-    stopped_at = None if active else (last_dose or (stop.end if stop is not None else exposure_end))
+    stopped_at = (
+        None if active else exposure_end if ended else last_dose or (stop.end if stop else exposure_end)
+    )
     return Course(
         start=start,
         last_dose=last_dose,
@@ -383,6 +391,7 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
         lapsed=lapsed,
         stopped_at=stopped_at,
         stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
+        ending=ended,
         last_exposure=exposure_end,
         breaks=tuple(
             b for b in breaks if not ends_course(b.end - b.start) and (start is None or b.start >= start)
@@ -393,3 +402,7 @@ def _laid_over(records: list[Medication], as_of: datetime, limit: timedelta, lim
         refs=tuple(dict.fromkeys(r.ref for r in records)),
         first_ever=dated[0].start if dated else None,
     )
+
+
+def _begun(ending: Ending) -> float:
+    return ending.start.timestamp() if ending.start is not None else float("-inf")

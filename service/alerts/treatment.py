@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from service.alerts.course import CARRIED_OUT, FOR_HOME, Course, course_of
 from service.alerts.drugs import has_class
+from service.alerts.ending import Counting, Ending, endings_of, is_over_undated
 from service.alerts.exposure import is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
 from service.alerts.lazy import lazy
@@ -14,6 +15,8 @@ from service.alerts.policy import Policy
 
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
+#: A blood count of any of these kinds is one.
+_COUNTS = ("anc", "wbc")
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
 
@@ -95,9 +98,37 @@ class Treatment:
     def course(self) -> Course:
         """The present or last course of clozapine."""
         limit = self.policy.interruption.new_course
+        records = self.clozapine_records
+        undated = any(is_over_undated(m, self.as_of) for m in records)
         return course_of(
-            self.clozapine_records, self.as_of, limit.value, limit_counts=limit.comparator == ">="
+            records,
+            self.as_of,
+            limit.value,
+            limit_counts=limit.comparator == ">=",
+            counting=self._counting if undated else None,
         )
+
+    @lazy
+    def _counting(self) -> Counting:
+        """Blood counts as witnesses of treatment (``ending``)."""
+        policy = self.policy
+        restart, intervals = policy.interruption.new_course.value, policy.unknown_end.silent_intervals.value
+        begun = [m.start for m in self.clozapine_records if m.start is not None]
+        counted = self._counted
+        return Counting(
+            times=counted,
+            began=min((*begun, *counted[:1]), default=self.as_of),
+            silence=tuple((p.until_day, intervals * max(p.every_days, restart)) for p in policy.schedule),
+            within=timedelta(days=policy.unknown_end.within_days.value),
+            follow_up=timedelta(days=policy.post_stop.window_days.value),
+        )
+
+    @lazy
+    def _counted(self) -> tuple[datetime, ...]:
+        """When blood was counted, oldest first."""
+        found = self.snapshot.measurements
+        times = {m.at for kind in _COUNTS for m in found.get(kind, ()) if m.at is not None and m.at <= self.as_of}
+        return tuple(sorted(times))
 
     @lazy
     def restarting(self) -> bool:
@@ -303,18 +334,36 @@ class Treatment:
             m for m in self.other_medications if m.systemic and any(has_class(d, class_id) for d in m.drugs)
         )
 
+    def over_undated(self, m: Medication) -> datetime | None:
+        """The latest end of another drug's order or statement that is over without a date, as far as evidence bounds it; else its beginning."""
+        if m.role not in ("order", "statement") or m.status not in _OVER:
+            return None
+        ending = self._other_endings.get(id(m))
+        return ending.latest if ending is not None and ending.latest_by else m.start or m.authored
+
+    @lazy
+    def _other_endings(self) -> dict[int, Ending]:
+        """Ends of other drugs' records that are over without a date, each from the records of its own drugs."""
+        by_drug: dict[tuple[str, ...], list[Medication]] = {}
+        for m in self.snapshot.medications:
+            if m.drugs and CLOZAPINE not in m.drugs:
+                by_drug.setdefault(m.drugs, []).append(m)
+        found: dict[int, Ending] = {}
+        for records in by_drug.values():
+            found |= endings_of(records, self.as_of)
+        return found
+
     def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
         """Other drugs that were given, whose record ended within the last so many days and which nothing else says are still taken.
 
-        An order or statement that is over without saying since when counts while it began within those days: its end lies in them.
+        An order or statement that is over without saying since when counts while it began within those days – its end lies in them –,
+        or while the evidence puts its end there.
         """
         ended = []
         for m in self.snapshot.medications:
             if CLOZAPINE in m.drugs or not m.drugs:
                 continue
-            over = m.end or (
-                (m.start or m.authored) if m.role in ("order", "statement") and m.status in _OVER else None
-            )
+            over = m.end or self.over_undated(m)
             if over is not None and over <= self.as_of and self.days_since(over) <= within_days:
                 ended.append(m)
         if not ended:
