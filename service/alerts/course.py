@@ -316,9 +316,7 @@ def _laid_over(
 ) -> Course:
     """The course of any records."""
     endings = endings_of(records, as_of, counting)
-    spans = [
-        span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None
-    ]
+    spans = [span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None]
     last_dose, date_only, basis, dose_ref, supply_until, supply_ref = _last_dose(records, as_of)
 
     def ends_course(gap: timedelta) -> bool:

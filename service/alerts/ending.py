@@ -31,7 +31,9 @@ from service.alerts.facts import Medication
 #: What an end rests on: the day the record was written, a dose charted, supply handed over, this service saw it active, blood counts that
 #: kept coming, the last change of the record, what the patient says, the next order, the validity of the prescription, a long silence;
 #: ``""``: nothing bounds it.
-Witness = Literal["written", "dose", "supply", "seen", "counts", "update", "said", "next", "validity", "silence", ""]
+Witness = Literal[
+    "written", "dose", "supply", "seen", "counts", "update", "said", "next", "validity", "silence", ""
+]
 
 
 class Ending(Struct, frozen=True, gc=False):
@@ -234,13 +236,16 @@ class _Witnesses:
         index = bisect_right(self.said_over, start)
         if index < len(self.said_over):
             found.append((self.said_over[index], "said"))
-        if record.role == "statement" and record.authored is not None and start < record.authored <= self.as_of:
+        if (
+            record.role == "statement"
+            and record.authored is not None
+            and start < record.authored <= self.as_of
+        ):
             found.append((record.authored, "said"))
         index = bisect_right(self.begun, start)
         if record.role == "order" and index < len(self.orders):
-            following = self.orders[index]
-            ended = following.end is not None and following.end <= self.as_of
-            found.append((max(self.begun[index], following.end) if ended else self.begun[index], "next"))  # type: ignore[type-var]
+            begun, end = self.begun[index], self.orders[index].end
+            found.append((max(begun, end) if end is not None and end <= self.as_of else begun, "next"))
         return found
 
     def _latest(

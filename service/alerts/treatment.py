@@ -10,6 +10,7 @@ from service.alerts.drugs import has_class
 from service.alerts.ending import Counting, Ending, endings_of, is_over_undated
 from service.alerts.exposure import is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
+from service.alerts.in_question import NOTHING_STORED, Question, Stored, stored_copies
 from service.alerts.lazy import lazy
 from service.alerts.policy import Policy
 
@@ -79,20 +80,45 @@ class Treatment:
 
     @lazy
     def clozapine_records(self) -> tuple[Medication, ...]:
-        """Every record of clozapine but the drafts of this call.
+        """Every record of clozapine but the drafts of this call and what the record holds of them.
 
-        An order that is changed, held or signed again in this call shows what was taken so far, if it is older than today; one of today may be
-        the draft itself, stored before it is signed.
+        An order that is verified, refilled or signed again is no evidence of itself: its stored copy tells what was taken so far only
+        when something else shows that it was taken (``in_question``).
         """
-        found = [m for m in self.snapshot.medications if CLOZAPINE in m.drugs]
-        anew = {d.ref for d in self.snapshot.drafts if not d.stops}
-        if anew.isdisjoint([m.ref for m in found]):
-            return tuple(found)
-        return tuple(
-            m
-            for m in found
-            if m.ref not in anew or (m.start is not None and self.snapshot.day(m.start) < self.today)
+        if not self._stored.untaken:
+            return self._all_clozapine
+        untaken = {id(m) for m in self._stored.untaken}
+        return tuple(m for m in self._all_clozapine if id(m) not in untaken)
+
+    @lazy
+    def _all_clozapine(self) -> tuple[Medication, ...]:
+        return tuple([m for m in self.snapshot.medications if CLOZAPINE in m.drugs])
+
+    @lazy
+    def _stored(self) -> Stored:
+        """Stored copies of the orders in question."""
+        anew = tuple([d for d in self.snapshot.drafts if CLOZAPINE in d.drugs and not d.stops])
+        if not anew or not self._all_clozapine:
+            return NOTHING_STORED
+        dosing = self.policy.dosing
+        return stored_copies(
+            Question(
+                drafts=anew,
+                records=self._all_clozapine,
+                hook=self.hook,
+                as_of=self.as_of,
+                day=self.snapshot.day,
+                counted=max(self._count_times(), default=None),
+                new_days=dosing.renewal_after_days.value,
+                first_day_mg=dosing.first_day_maximum.value,
+                rise_mg=dosing.early_rise_maximum.value,
+            )
         )
+
+    @property
+    def unseen_orders(self) -> tuple[Medication, ...]:
+        """Stored copies of the orders in question that count as treatment though no other record shows that they were taken."""
+        return self._stored.unseen
 
     @lazy
     def course(self) -> Course:
@@ -113,8 +139,8 @@ class Treatment:
         """Blood counts as witnesses of treatment (``ending``)."""
         policy = self.policy
         restart, intervals = policy.interruption.new_course.value, policy.unknown_end.silent_intervals.value
-        begun = [m.start for m in self.clozapine_records if m.start is not None]
         counted = self._counted
+        begun = [m.start for m in self.clozapine_records if m.start is not None]
         return Counting(
             times=counted,
             began=min((*begun, *counted[:1]), default=self.as_of),
@@ -126,9 +152,13 @@ class Treatment:
     @lazy
     def _counted(self) -> tuple[datetime, ...]:
         """When blood was counted, oldest first."""
+        return tuple(sorted(self._count_times()))
+
+    def _count_times(self) -> set[datetime]:
         found = self.snapshot.measurements
-        times = {m.at for kind in _COUNTS for m in found.get(kind, ()) if m.at is not None and m.at <= self.as_of}
-        return tuple(sorted(times))
+        return {
+            m.at for kind in _COUNTS for m in found.get(kind, ()) if m.at is not None and m.at <= self.as_of
+        }
 
     @lazy
     def restarting(self) -> bool:
@@ -140,10 +170,12 @@ class Treatment:
 
     @lazy
     def _continues_unseen(self) -> bool:
-        """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing."""
+        """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing; not a first fill."""
         if self.course.last_exposure is not None:
             return False
-        return self.hook == "medication-refill" or any(d.replaces for d in self.clozapine_drafts)
+        untaken = self._stored.untaken
+        earlier = {ref for d in (*self.clozapine_drafts, *untaken) for ref in d.replaces}
+        return bool(earlier - {m.ref for m in untaken}) or (self.hook == "medication-refill" and not untaken)
 
     @lazy
     def starting(self) -> bool:
@@ -168,6 +200,12 @@ class Treatment:
     def relevant(self) -> bool:
         """The question concerns clozapine at all."""
         return bool(self.clozapine_drafts or self.stop_drafts) or self.on_clozapine
+
+    @lazy
+    def perhaps_taken(self) -> bool:
+        """No record says that clozapine is taken now, but one that is over without a date may have run on until today."""
+        ending = self.course.ending
+        return ending is not None and not ending.latest_by and not self.relevant
 
     @lazy
     def may_be_resumed(self) -> bool:

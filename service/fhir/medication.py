@@ -297,7 +297,9 @@ class MedicationReader:
             based_on=tuple(_tail(x.reference) for x in r.basedOn if x.reference) if r.basedOn else (),
             identifiers=_identifiers(r.identifier) if clozapine and len(r.identifier) else (),
             valid_until=self._valid_until(r.dispenseRequest) if r.dispenseRequest is not None else None,
-            updated=self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None,
+            updated=self._updated(r.meta)
+            if len(r.meta) and not draft and r.status not in ORDER_LIVE
+            else None,
         )
 
     def _updated(self, meta: Raw) -> datetime | None:

@@ -28,6 +28,7 @@ from service.alerts.rules import (
     smoking,
     supply,
     titration,
+    undated,
     unjudged,
 )
 
@@ -39,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     *count_record.RULES,
     *infection.RULES,
     *missed_doses.RULES,
+    *undated.RULES,
     *supply.RULES,
     *dose.RULES,
     *titration.RULES,

@@ -19,7 +19,10 @@ _BASIS = {
     "statement": "statement of what the patient takes",
     "stop": "end date of the last order",
     "supply": "estimated from supply: the dispensed supply ran out",
+    "update": "estimated: the last order or statement was over by then",
 }
+#: Last doses that nobody saw or stated, in words for the summary.
+_ESTIMATED = {"supply": "estimated from supply", "update": "estimated from the last change of the order"}
 #: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
 _DOSE_STEP_MG = 12.5
 
@@ -69,12 +72,12 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     if tier is None:
         return
     dose = case.current_mg_per_day
-    first = _first_day_dose(case)
+    first = first_day_dose(case)
     target = tier_dose(case, tier)
     if target is not None and first is not None and first <= target[1]:
         return
     gap = case.hours_since(course.last_dose)
-    estimated = course.last_dose_basis == "supply"
+    estimated = course.last_dose_basis in _ESTIMATED
     withheld = course.last_dose_basis == "withheld"
     unsure = estimated or course.last_dose_doubtful
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
@@ -82,7 +85,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     about = "≥ " if course.last_dose_date_only else ""
     basis = _BASIS.get(course.last_dose_basis, "record")
     doubt = (
-        " (estimated from supply)"
+        f" ({_ESTIMATED[course.last_dose_basis]})"
         if estimated
         else " (if none since the ward's chart)"
         if course.last_dose_doubtful
@@ -144,7 +147,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     )
 
 
-def _first_day_dose(case: Case) -> float | None:
+def first_day_dose(case: Case) -> float | None:
     """Dose of the first day after this call, mg: a drafted titration is judged by its first step."""
     if not case.clozapine_drafts:
         return case.established_mg_per_day
