@@ -333,7 +333,7 @@ def _laid_over(
     active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
     ended = max(endings.values(), key=lambda e: e.latest) if endings and not active else None
     newest = max(endings.values(), key=_begun) if ended is not None else None
-    if newest is not None and (last_dose is None or (newest.start is not None and newest.start > last_dose)):
+    if newest is not None and (last_dose is None or _begun_after(newest, last_dose, basis, records)):
         # What is known of the time before it does not tell the last dose under an order that ended without a date.
         last_dose, date_only = newest.over_by, False
         basis, dose_ref = ("update", newest.ref) if last_dose is not None else ("", "")
@@ -404,3 +404,13 @@ def _laid_over(
 
 def _begun(ending: Ending) -> float:
     return ending.start.timestamp() if ending.start is not None else float("-inf")
+
+
+def _begun_after(ending: Ending, last_dose: datetime, basis: Basis, records: list[Medication]) -> bool:
+    """A record began after the last dose known; one for home also on the day of the last charted dose: the patient went home with it."""
+    if ending.start is None or ending.start > last_dose:
+        return ending.start is not None
+    if basis != "administration":
+        return False
+    home = any(r.ref == ending.ref and r.setting in FOR_HOME for r in records)
+    return home and ending.start.date() == last_dose.astimezone(ending.start.tzinfo).date()

@@ -263,7 +263,12 @@ class _Witnesses:
             silent: tuple[datetime, Witness] = (earliest + counting.within, "silence")
             return min(limit, silent, key=_at) if limit is not None else silent
         until: tuple[datetime, Witness] = (max(run[1] + counting.silent_after(run[1]), earliest), "counts")
-        if limit is None or run[1] > limit[0] + counting.follow_up:
+        if limit is None:
+            return until
+        # Counts that came without a pause beyond the follow-up of a limit show that it was none; one of years later does not.
+        without_pause = run[0] <= limit[0] + counting.silent_after(limit[0])
+        goes_on = without_pause or run[1] - run[0] >= counting.within
+        if goes_on and run[1] > limit[0] + counting.follow_up:
             return until
         return min(limit, until, key=_at)
 
