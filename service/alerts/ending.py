@@ -338,8 +338,9 @@ def _over_by(record: Medication, start: datetime, as_of: datetime) -> datetime |
         return record.authored
     if record.updated is None or record.updated > as_of:
         return None
-    left = record.days_supply if record.role == "order" and record.status == "completed" else None
-    return min(record.updated + timedelta(days=left or 0), as_of)
+    left = (record.days_supply or 0) if record.role == "order" and record.status == "completed" else 0
+    since = as_of - record.updated
+    return as_of if left >= since.total_seconds() / 86400 else record.updated + timedelta(days=left)
 
 
 def _not_after(

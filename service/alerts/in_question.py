@@ -29,7 +29,7 @@ class Question(Struct, frozen=True, gc=False):
         hook: name of the hook.
         as_of: the moment.
         day: the site's calendar day of a moment.
-        counted: when blood was counted last; None: never.
+        last_counted: tells when blood was counted last, None: never; seldom asked.
         new_days: an order is new for so many days.
         first_day_mg, rise_mg: what a titration may reach on its first day, and by how much it may rise a day.
     """
@@ -39,7 +39,7 @@ class Question(Struct, frozen=True, gc=False):
     hook: str
     as_of: datetime
     day: Callable[[datetime], date]
-    counted: datetime | None
+    last_counted: Callable[[], datetime | None]
     new_days: float
     first_day_mg: float
     rise_mg: float
@@ -106,11 +106,11 @@ def _verdict(question: Question, copy: Medication, copies: Sequence[Medication],
     if _was_handed_out(question, copy, copies, new=new):
         return "taken"
     if not new:
-        counted_on = copy.start + timedelta(days=question.new_days)
-        if question.hook == "medication-refill" or (
-            question.counted is not None and question.counted > counted_on
-        ):
-            return "taken"  # a refill presumes an earlier fill; nobody goes on counting without treatment
+        if question.hook == "medication-refill":
+            return "taken"  # it presumes an earlier fill
+        counted = question.last_counted()
+        if counted is not None and counted > copy.start + timedelta(days=question.new_days):
+            return "taken"  # nobody goes on counting without treatment
         return "unseen"
     if question.hook in ("medication-verify", "medication-refill") or not _may_be_a_step(question, copy, age):
         return "untaken"

@@ -108,7 +108,7 @@ class Treatment:
                 hook=self.hook,
                 as_of=self.as_of,
                 day=self.snapshot.day,
-                counted=max(self._count_times(), default=None),
+                last_counted=lambda: max(self._count_times(), default=None),
                 new_days=dosing.renewal_after_days.value,
                 first_day_mg=dosing.first_day_maximum.value,
                 rise_mg=dosing.early_rise_maximum.value,
