@@ -40,7 +40,7 @@ def gap_not_known(case: Case) -> Iterator[Finding]:
         severity="warning",
         subject="missed-dose",
         summary=w.summary(
-            "The last clozapine order ended on an unknown day: ask when the last dose was taken before giving "
+            "Clozapine was stopped or held on an unknown day: ask when the last dose was taken before giving "
             f"{f'{w.mg(first)}/day' if first is not None else 'the full dose'}."
         ),
         why=(ending_line(case), "No dose, supply or change of the order tells how long the gap is."),
