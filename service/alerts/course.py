@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from service.alerts.breaks import Break, between, merged, observed
 from service.alerts.charted import NO_CHART, chart_of
+from service.alerts.ending import Counting, Ending, endings_of
 from service.alerts.exposure import (
     ADMINISTRATION_COVERS,
     FOR_HOME,
@@ -25,7 +26,7 @@ from service.alerts.exposure import (
 from service.alerts.facts import Medication
 from service.alerts.last_dose import last_dose_of, says_nothing
 from service.alerts.supplied import stock_of
-from service.alerts.witness import NOTHING_TELLS, Basis
+from service.alerts.witness import NOTHING_TELLS, Basis, LastDose
 
 #: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
 _SHORTEST_BREAK = timedelta(days=2)
@@ -51,6 +52,8 @@ class Course(Struct, frozen=True, gc=False):
     #: The treatment ended at this time (stopped order, statement's end) and nothing has followed.
     stopped_at: datetime | None = None
     stop_reason: str = ""
+    #: What ended last names no end: ``stopped_at`` and ``last_exposure`` are then the latest one that the evidence allows.
+    ending: Ending | None = None
     #: End of the last exposure of any kind (never after ``as_of``); None = no exposure on record.
     last_exposure: datetime | None = None
     #: Breaks inside the course shorter than the restart limit, oldest first.
@@ -68,24 +71,6 @@ class Course(Struct, frozen=True, gc=False):
     def start_known(self) -> bool:
         """False when no record tells when the course began."""
         return self.start is not None
-
-
-def _until_followed(span: Span, record: Medication, records: list[Medication], as_of: datetime) -> Span:
-    """An order that ended at an unknown time lasted until its renewal; one on hold until the last dose or supply known."""
-    if record.role != "order" or record.end is not None or record.status in ORDER_LIVE or span.start is None:
-        return span
-    later = [
-        r.start
-        for r in records
-        if r.start is not None
-        and span.start < r.start <= as_of
-        and (
-            (r.role == "order" and record.ref in r.replaces)
-            or (record.status == "on-hold" and r.role in ("administration", "dispense"))
-        )
-        and span_of(r, as_of) is not None
-    ]
-    return Span(span.start, max(later, default=span.end), span.ref)
 
 
 def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
@@ -111,6 +96,7 @@ def course_of(
     *,
     limit_counts: bool = True,
     shortest_break: timedelta = _SHORTEST_BREAK,
+    counting: Counting | None = None,
 ) -> Course:
     """Lay the clozapine records over each other.
 
@@ -120,6 +106,7 @@ def course_of(
         restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
         shortest_break: shorter breaks under an order that stayed active are of no interest.
+        counting: blood counts, which tell how long an order that ended without a date may have run on.
     """
     records = [r for r in records if r.status != "entered-in-error"]
     for r in records:
@@ -127,7 +114,9 @@ def course_of(
             break
     else:
         return _running(records, as_of) if records else Course()
-    return _laid_over(records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break)
+    return _laid_over(
+        records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break, counting
+    )
 
 
 def _runs_on(r: Medication, as_of: datetime) -> bool:
@@ -175,11 +164,11 @@ def _laid_over(
     limit: timedelta,
     limit_counts: bool,
     shortest_break: timedelta = _SHORTEST_BREAK,
+    counting: Counting | None = None,
 ) -> Course:
     """The course of any records."""
-    spans = [
-        _until_followed(span, r, records, as_of) for r in records if (span := span_of(r, as_of)) is not None
-    ]
+    endings = endings_of(records, as_of, counting)
+    spans = [span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None]
     quiet = says_nothing(records)
     stock = None if quiet else stock_of(records, as_of)
     chart = NO_CHART if quiet else chart_of(records, as_of)
@@ -196,7 +185,27 @@ def _laid_over(
         last, doubtful = NOTHING_TELLS, False
     supply_until = stock.until if stock is not None else None
     supply_ref = stock.ref if stock is not None else ""
-    if not spans:
+    # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
+    # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
+    active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
+    ended = max(endings.values(), key=lambda e: e.latest) if endings and not active else None
+    newest = max(endings.values(), key=_begun) if ended is not None else None
+    if newest is not None and (last.at is None or _begun_after(newest, last.at, last.basis, records)):
+        # What is known of the time before it does not tell the last dose under an order that ended without a date.
+        over_by = newest.over_by
+        last = LastDose(over_by, basis="update", ref=newest.ref) if over_by is not None else NOTHING_TELLS
+    # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
+    presumed = [Span(e.start, e.latest, e.ref) for e in endings.values()]
+    known = spans if ended is not None else [*spans, *presumed]
+    exposure_end = max((s.end for s in known), default=None)
+    if exposure_end is not None and last.at is not None:
+        exposure_end = min(exposure_end, last.at)
+    if ended is not None and exposure_end is not None and ended.latest <= exposure_end:
+        ended = None
+    if ended is not None:
+        exposure_end = ended.latest
+    spans += presumed
+    if exposure_end is None:
         return Course(
             last_dose=last.at,
             last_dose_date_only=last.date_only,
@@ -208,11 +217,6 @@ def _laid_over(
         )
     open_left = [s for s in spans if s.start is None]
     dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))
-
-    # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
-    exposure_end = max(s.end for s in spans)
-    if last.at is not None:
-        exposure_end = min(exposure_end, last.at)
     seen = [] if quiet else observed(records, chart, as_of, shortest_break)
     breaks = merged([*between(dated), *seen])
     long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
@@ -224,16 +228,15 @@ def _laid_over(
         start = None if open_left or not dated else dated[0].start
     if start is not None and restarted is None and _renews_unseen(records, start):
         start = None
-    # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
-    # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
-    active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
     lapsed = last.at is not None and ends_course(as_of - last.at)
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
         key=lambda r: r.end,  # type: ignore[arg-type,return-value]
         default=None,
     )
-    stopped_at = None if active else (last.at or (stop.end if stop is not None else exposure_end))
+    stopped_at = (
+        None if active else exposure_end if ended else last.at or (stop.end if stop else exposure_end)
+    )
     return Course(
         start=start,
         last_dose=last.at,
@@ -246,6 +249,7 @@ def _laid_over(
         lapsed=lapsed,
         stopped_at=stopped_at,
         stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
+        ending=ended,
         last_exposure=exposure_end,
         breaks=tuple(
             b for b in breaks if not ends_course(b.end - b.start) and (start is None or b.start >= start)
@@ -256,3 +260,17 @@ def _laid_over(
         refs=tuple(dict.fromkeys(r.ref for r in records)),
         first_ever=dated[0].start if dated else None,
     )
+
+
+def _begun(ending: Ending) -> float:
+    return ending.start.timestamp() if ending.start is not None else float("-inf")
+
+
+def _begun_after(ending: Ending, last_dose: datetime, basis: Basis, records: list[Medication]) -> bool:
+    """A record began after the last dose known; one for home also on the day of the last charted dose: the patient went home with it."""
+    if ending.start is None or ending.start > last_dose:
+        return ending.start is not None
+    if basis != "administration":
+        return False
+    home = any(r.ref == ending.ref and r.setting in FOR_HOME for r in records)
+    return home and ending.start.date() == last_dose.astimezone(ending.start.tzinfo).date()

@@ -14,8 +14,8 @@ ADMINISTRATION_COVERS = timedelta(days=1)
 ORDER_NOT_GIVEN = frozenset({"cancelled", "entered-in-error", "draft", "unknown"})
 ORDER_LIVE = frozenset({"active", ""})
 _WAITING = frozenset({"on-hold", "unknown"})
-_STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
-_DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
+STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
+DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
 #: A dose on hold was not given, and of one that was stopped nobody knows how much.
 NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown", "on-hold", "stopped"})
 #: Intents of orders that carry out another one.
@@ -48,9 +48,9 @@ def is_live(medication: Medication, as_of: datetime) -> bool:
         case "order":
             return medication.status in ORDER_LIVE
         case "statement":
-            return medication.status in _STATEMENT_LIVE
+            return medication.status in STATEMENT_LIVE
         case "dispense":
-            if medication.status not in _DISPENSE_GIVEN or start is None:
+            if medication.status not in DISPENSE_GIVEN or start is None:
                 return False
             return start + timedelta(days=medication.days_supply or 0) >= as_of
         case "administration":
@@ -84,7 +84,7 @@ def span_of(medication: Medication, as_of: datetime) -> Span | None:
                 return None
             return Span(start, min(start + ADMINISTRATION_COVERS, as_of), medication.ref)
         case "dispense":
-            if start is None or medication.status not in _DISPENSE_GIVEN:
+            if start is None or medication.status not in DISPENSE_GIVEN:
                 return None
             return Span(
                 start, min(start + timedelta(days=medication.days_supply or 1), as_of), medication.ref
@@ -98,7 +98,7 @@ def span_of(medication: Medication, as_of: datetime) -> Span | None:
             if end is None and medication.status not in ORDER_LIVE:
                 return Span(start, start, medication.ref) if start is not None else None
         case "statement":
-            if end is None and medication.status not in _STATEMENT_LIVE:
+            if end is None and medication.status not in STATEMENT_LIVE:
                 return Span(start, start, medication.ref) if start is not None else None
         case _:
             return None
@@ -123,7 +123,7 @@ def supplies_of(records: Iterable[Medication], as_of: datetime) -> list[tuple[Me
             if r.role == "dispense"
             and r.start is not None
             and r.start <= as_of
-            and r.status in _DISPENSE_GIVEN
+            and r.status in DISPENSE_GIVEN
             and r.days_supply
             and not r.not_taken
         ),

@@ -170,6 +170,16 @@ class Medication(Struct, frozen=True, gc=False):
     selected: bool = True
     #: "inpatient", "outpatient", "community", "discharge" when the order's category says so.
     setting: str = ""
+    #: Orders that this one carries out or is based on (``basedOn``), whatever its intent.
+    based_on: tuple[str, ...] = ()
+    #: Business identifiers (``system|value``) of an order of clozapine.
+    identifiers: tuple[str, ...] = ()
+    #: The order may be dispensed until then (``dispenseRequest.validityPeriod.end``).
+    valid_until: datetime | None = None
+    #: An order or statement that is over was so at this time: ``meta.lastUpdated``, or when this service first saw it over.
+    updated: datetime | None = None
+    #: This service saw it active at this time, before it was over.
+    seen_active: datetime | None = None
 
 
 class TestOrder(Struct, frozen=True, gc=False):

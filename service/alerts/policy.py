@@ -46,6 +46,7 @@ from service.alerts.policy_parts import (
     Source,
     Start,
     Supply,
+    UnknownEnd,
 )
 from service.alerts.policy_prose import ProseError, filled
 
@@ -76,6 +77,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     eosinophils: Eosinophils
     platelets: Platelets
     overdue: Overdue
+    unknown_end: UnknownEnd
     dosing: Dosing
     monitoring: tuple[MonitoringTest, ...]
     pregnancy_test: PregnancyTest

@@ -302,6 +302,15 @@ class Overdue(Struct, frozen=True, forbid_unknown_fields=True):
     critical_intervals: Annotated[Value, Quantity("", 1, 10)]
 
 
+class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):
+    """How far other facts are believed of an order or statement that is over and says not since when (``ending``)."""
+
+    #: Nothing else known, it may have run on so long; counts that came regularly for so long show treatment by themselves.
+    within_days: Annotated[Value, Quantity("d", 28, 1500)]
+    #: Without a count for so many sampling intervals (or restart limits, where those are longer) treatment is over.
+    silent_intervals: Annotated[Value, Quantity("", 1, 10)]
+
+
 class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     """Dose limits (clinical.md 2.3); mg and mg/day."""
 

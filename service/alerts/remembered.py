@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import replace
 
+from service.alerts.ending import is_over_undated
+from service.alerts.exposure import is_live
 from service.alerts.facts import (
     CodedResult,
     Measurement,
@@ -91,7 +93,12 @@ def _union(new: Iterable[_Fact], old: Iterable[_Fact], key: str) -> tuple[_Fact,
 
 
 def update(
-    old: PatientSnapshot, new: PatientSnapshot, reread: Collection[str] = frozenset()
+    old: PatientSnapshot,
+    new: PatientSnapshot,
+    reread: Collection[str] = frozenset(),
+    *,
+    known_at: datetime | None = None,
+    as_of: datetime | None = None,
 ) -> PatientSnapshot:
     """What is remembered after a call: sources the call read completely replace what was known, others add to it.
 
@@ -100,8 +107,13 @@ def update(
         new: what was read.
         reread: references of every resource that was read or is known to be deleted: what they said before is forgotten, also
             when they say nothing any more (entered in error).
+        known_at: when ``old`` was known; an order that was active then and is over now ended since.
+        as_of: when ``new`` was read.
     """
-    new = replace(new, medications=_still_named(new.medications, old.medications))
+    medications = _still_named(new.medications, old.medications)
+    if known_at is not None:
+        medications = witnessed(medications, old.medications, known_at, as_of)
+    new = replace(new, medications=medications)
     old = _without(old, reread)
     merged = _merge(new, old, since="")
     # What was once read completely stays known; what never was is not taken for "none".
@@ -121,6 +133,39 @@ def _still_named(new: tuple[Medication, ...], old: tuple[Medication, ...]) -> tu
         else m
         for m in new
     )
+
+
+def witnessed(
+    new: tuple[Medication, ...],
+    old: tuple[Medication, ...],
+    known_at: datetime,
+    as_of: datetime | None = None,
+) -> tuple[Medication, ...]:
+    """Records that are over without a date, with what this service saw of them before: active at ``known_at``, over when read (``as_of``).
+
+    FHIR R4 gives orders no end date; that the order was active yesterday and is over today bounds it closely.
+    """
+    if not any(is_over_undated(m, as_of or known_at) for m in new):
+        return new
+    before = {m.ref: m for m in old if m.ref}
+    return tuple(
+        _seen(m, before[m.ref], known_at, as_of)
+        if m.ref in before and is_over_undated(m, as_of or known_at)
+        else m
+        for m in new
+    )
+
+
+def _seen(now: Medication, before: Medication, known_at: datetime, as_of: datetime | None) -> Medication:
+    if is_live(before, known_at):
+        bounds = [at for at in (now.updated, as_of) if at is not None]
+        # What changed before the last reading was not read then: it was not seen active.
+        seen = known_at if now.updated is None or now.updated >= known_at else before.seen_active
+        return replace(now, seen_active=seen, updated=min(bounds, default=None))
+    if not is_over_undated(before, known_at):
+        return now
+    bounds = [at for at in (now.updated, before.updated) if at is not None]
+    return replace(now, seen_active=before.seen_active, updated=min(bounds, default=None))
 
 
 def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
@@ -155,6 +200,7 @@ def enrich(
     remembered: PatientSnapshot,
     known_on: str,
     course_start: datetime | None = None,
+    known_at: datetime | None = None,
 ) -> PatientSnapshot:
     """A call's facts with what the registry knows put in where the call's own sources could not be read completely.
 
@@ -165,7 +211,12 @@ def enrich(
         remembered: what the registry kept.
         known_on: day (ISO) of what the registry kept, shown with every fact it gives.
         course_start: first day of the present course as the registry knows it, for records that tell no start.
+        known_at: moment of what the registry kept; an order that was active then and is over now ended since.
     """
+    if known_at is not None:
+        seen = witnessed(snapshot.medications, remembered.medications, known_at)
+        if seen is not snapshot.medications:
+            snapshot = replace(snapshot, medications=seen)
     records = [m for m in snapshot.medications if "clozapine" in m.drugs]
     if course_start is not None and records and all(m.start is None for m in records):
         dated = tuple(

@@ -9,14 +9,18 @@ from service.alerts.charted import IS_KEPT, chart_of
 from service.alerts.charted_dose import largest, most_in_a_day
 from service.alerts.course import Course, course_of
 from service.alerts.drugs import has_class
+from service.alerts.ending import Counting, Ending, endings_of, is_over_undated
 from service.alerts.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
+from service.alerts.in_question import NOTHING_STORED, Question, Stored, stored_copies
 from service.alerts.lazy import lazy
 from service.alerts.policy import Policy
 from service.alerts.returning import Return, return_of
 
 CLOZAPINE = "clozapine"
 ORDER_HOOKS = frozenset({"order-select", "order-sign", "medication-verify", "medication-refill"})
+#: A blood count of any of these kinds is one.
+_COUNTS = ("anc", "wbc")
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
 #: A day of the chart: doses after a regimen that is over tell more of the dose than it does.
@@ -84,32 +88,86 @@ class Treatment:
 
     @lazy
     def clozapine_records(self) -> tuple[Medication, ...]:
-        """Every record of clozapine but the drafts of this call.
+        """Every record of clozapine but the drafts of this call and what the record holds of them.
 
-        An order that is changed, held or signed again in this call shows what was taken so far, if it is older than today; one of today may be
-        the draft itself, stored before it is signed.
+        An order that is verified, refilled or signed again is no evidence of itself: its stored copy tells what was taken so far only
+        when something else shows that it was taken (``in_question``).
         """
-        found = [m for m in self.snapshot.medications if CLOZAPINE in m.drugs]
-        anew = {d.ref for d in self.snapshot.drafts if not d.stops}
-        if anew.isdisjoint([m.ref for m in found]):
-            return tuple(found)
-        return tuple(
-            m
-            for m in found
-            if m.ref not in anew or (m.start is not None and self.snapshot.day(m.start) < self.today)
+        if not self._stored.untaken:
+            return self._all_clozapine
+        untaken = {id(m) for m in self._stored.untaken}
+        return tuple(m for m in self._all_clozapine if id(m) not in untaken)
+
+    @lazy
+    def _all_clozapine(self) -> tuple[Medication, ...]:
+        return tuple([m for m in self.snapshot.medications if CLOZAPINE in m.drugs])
+
+    @lazy
+    def _stored(self) -> Stored:
+        """Stored copies of the orders in question."""
+        anew = tuple([d for d in self.snapshot.drafts if CLOZAPINE in d.drugs and not d.stops])
+        if not anew or not self._all_clozapine:
+            return NOTHING_STORED
+        dosing = self.policy.dosing
+        return stored_copies(
+            Question(
+                drafts=anew,
+                records=self._all_clozapine,
+                hook=self.hook,
+                as_of=self.as_of,
+                day=self.snapshot.day,
+                last_counted=lambda: max(self._count_times(), default=None),
+                new_days=dosing.renewal_after_days.value,
+                first_day_mg=dosing.first_day_maximum.value,
+                rise_mg=dosing.early_rise_maximum.value,
+            )
         )
+
+    @property
+    def unseen_orders(self) -> tuple[Medication, ...]:
+        """Stored copies of the orders in question that count as treatment though no other record shows that they were taken."""
+        return self._stored.unseen
 
     @lazy
     def course(self) -> Course:
         """The present or last course of clozapine."""
         limit = self.policy.interruption.new_course
+        records = self.clozapine_records
+        undated = any(is_over_undated(m, self.as_of) for m in records)
         return course_of(
-            self.clozapine_records,
+            records,
             self.as_of,
             limit.value,
             limit_counts=limit.comparator == ">=",
             shortest_break=self.policy.shortest_break,
+            counting=self._counting if undated else None,
         )
+
+    @lazy
+    def _counting(self) -> Counting:
+        """Blood counts as witnesses of treatment (``ending``)."""
+        policy = self.policy
+        restart, intervals = policy.interruption.new_course.value, policy.unknown_end.silent_intervals.value
+        counted = self._counted
+        begun = [m.start for m in self.clozapine_records if m.start is not None]
+        return Counting(
+            times=counted,
+            began=min((*begun, *counted[:1]), default=self.as_of),
+            silence=tuple((p.until_day, intervals * max(p.every_days, restart)) for p in policy.schedule),
+            within=timedelta(days=policy.unknown_end.within_days.value),
+            follow_up=timedelta(days=policy.post_stop.window_days.value),
+        )
+
+    @lazy
+    def _counted(self) -> tuple[datetime, ...]:
+        """When blood was counted, oldest first."""
+        return tuple(sorted(self._count_times()))
+
+    def _count_times(self) -> set[datetime]:
+        found = self.snapshot.measurements
+        return {
+            m.at for kind in _COUNTS for m in found.get(kind, ()) if m.at is not None and m.at <= self.as_of
+        }
 
     @lazy
     def restarting(self) -> bool:
@@ -121,10 +179,12 @@ class Treatment:
 
     @lazy
     def _continues_unseen(self) -> bool:
-        """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing."""
+        """The draft itself says that treatment goes on (refill, renewal), though the record shows nothing; not a first fill."""
         if self.course.last_exposure is not None:
             return False
-        return self.hook == "medication-refill" or any(d.replaces for d in self.clozapine_drafts)
+        untaken = self._stored.untaken
+        earlier = {ref for d in (*self.clozapine_drafts, *untaken) for ref in d.replaces}
+        return bool(earlier - {m.ref for m in untaken}) or (self.hook == "medication-refill" and not untaken)
 
     @lazy
     def starting(self) -> bool:
@@ -149,6 +209,12 @@ class Treatment:
     def relevant(self) -> bool:
         """The question concerns clozapine at all."""
         return bool(self.clozapine_drafts or self.stop_drafts) or self.on_clozapine
+
+    @lazy
+    def perhaps_taken(self) -> bool:
+        """No record says that clozapine is taken now, but one that is over without a date may have run on until today."""
+        ending = self.course.ending
+        return ending is not None and not ending.latest_by and not self.relevant
 
     @lazy
     def may_be_resumed(self) -> bool:
@@ -380,18 +446,36 @@ class Treatment:
             m for m in self.other_medications if m.systemic and any(has_class(d, class_id) for d in m.drugs)
         )
 
+    def over_undated(self, m: Medication) -> datetime | None:
+        """The latest end of another drug's order or statement that is over without a date, as far as evidence bounds it; else its beginning."""
+        if m.role not in ("order", "statement") or m.status not in _OVER:
+            return None
+        ending = self._other_endings.get(id(m))
+        return ending.latest if ending is not None and ending.latest_by else m.start or m.authored
+
+    @lazy
+    def _other_endings(self) -> dict[int, Ending]:
+        """Ends of other drugs' records that are over without a date, each from the records of its own drugs."""
+        by_drug: dict[tuple[str, ...], list[Medication]] = {}
+        for m in self.snapshot.medications:
+            if m.drugs and CLOZAPINE not in m.drugs:
+                by_drug.setdefault(m.drugs, []).append(m)
+        found: dict[int, Ending] = {}
+        for records in by_drug.values():
+            found |= endings_of(records, self.as_of)
+        return found
+
     def stopped_medications(self, within_days: float) -> tuple[Medication, ...]:
         """Other drugs that were given, whose record ended within the last so many days and which nothing else says are still taken.
 
-        An order or statement that is over without saying since when counts while it began within those days: its end lies in them.
+        An order or statement that is over without saying since when counts while it began within those days – its end lies in them –,
+        or while the evidence puts its end there.
         """
         ended = []
         for m in self.snapshot.medications:
             if CLOZAPINE in m.drugs or not m.drugs:
                 continue
-            over = m.end or (
-                (m.start or m.authored) if m.role in ("order", "statement") and m.status in _OVER else None
-            )
+            over = m.end or self.over_undated(m)
             if over is not None and over <= self.as_of and self.days_since(over) <= within_days:
                 ended.append(m)
         if not ended:

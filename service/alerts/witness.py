@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Basis = Literal["administration", "withheld", "statement", "stop", "supply", ""]
+Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", ""]
 
 
 class LastDose(Struct, frozen=True, gc=False):

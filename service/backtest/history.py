@@ -93,7 +93,9 @@ def histories(
         if record.role == "statement":
             # The end of a statement is written down when it has come; the end of an order may be part of the order.
             before = msgspec.structs.replace(before, end=None, end_date_only=False)
-        found.append(MedicationHistory(record, seconds(since), before, ended.timestamp(), successor))
+        # From then on the record shows it over; its last change in the export may have come much later.
+        over = msgspec.structs.replace(record, updated=ended) if record.end is None else record
+        found.append(MedicationHistory(over, seconds(since), before, ended.timestamp(), successor))
     return found
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from service.alerts.drugs import (
     drugs_by_name,
@@ -17,7 +17,7 @@ from service.alerts.drugs import (
     is_long_acting,
     product_by_code,
 )
-from service.alerts.exposure import CARRIED_OUT
+from service.alerts.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.alerts.supply_length import lasts
 from service.fhir.dosage import amount_mg
@@ -263,6 +263,7 @@ class MedicationReader:
             supply = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
         if supply is None and draft and dose is not None and r.dispenseRequest is not None:
             supply = lasts(amount_mg(_get(r.dispenseRequest, "quantity"), found.strength), dose)
+        clozapine = CLOZAPINE in found.drugs
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -290,7 +291,27 @@ class MedicationReader:
             replaces=_replaced(r) if r.priorPrescription is not None or r.basedOn else (),
             selected=selected,
             setting=_setting(r.category) if r.category is not None else "",
+            based_on=tuple(_tail(x.reference) for x in r.basedOn if x.reference) if r.basedOn else (),
+            identifiers=_identifiers(r.identifier) if clozapine and len(r.identifier) else (),
+            valid_until=self._valid_until(r.dispenseRequest) if r.dispenseRequest is not None else None,
+            updated=self._updated(r.meta)
+            if len(r.meta) and not draft and r.status not in ORDER_LIVE
+            else None,
         )
+
+    def _updated(self, meta: Raw) -> datetime | None:
+        """When a record that is over was last changed (``meta.lastUpdated``)."""
+        try:
+            moment = read_moment(_meta.decode(meta).lastUpdated, self.zone)
+        except msgspec.DecodeError:
+            return None
+        return moment.at if moment is not None else None
+
+    def _valid_until(self, request: Any) -> datetime | None:
+        """When an order may no longer be dispensed (``dispenseRequest.validityPeriod.end``)."""
+        end = _get(_get(request, "validityPeriod"), "end")
+        moment = None if end is None or is_for_ever(end) else read_moment(end, self.zone)
+        return moment.at if moment is not None else None
 
     def ordered(self, r: MedicationRequest, source: str) -> Medication | None:
         """A MedicationRequest of the record; None when it orders nothing: a draft, a mistake, a proposal, a mere plan of clozapine.
@@ -334,6 +355,7 @@ class MedicationReader:
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
             of_a_moment=s.status == "not-taken" and (period is None or period.start is None),
+            updated=self._updated(s.meta) if s.status not in STATEMENT_LIVE and len(s.meta) else None,
         )
 
     def dispense(self, d: MedicationDispense, source: str) -> Medication:
@@ -431,6 +453,32 @@ def _handed_over_mg(d: MedicationDispense, found: Identified) -> float | None:
         return None
     quantity = {"value": d.quantity.value, "code": d.quantity.code, "unit": d.quantity.unit}
     return amount_mg(quantity, found.strength)
+
+
+class _Meta(Struct):
+    """``Resource.meta``."""
+
+    lastUpdated: Any = None
+
+
+class _Identifier(Struct):
+    """``MedicationRequest.identifier``."""
+
+    system: Any = None
+    value: Any = None
+
+
+_meta = msgspec.json.Decoder(_Meta)
+_identifiers_of = msgspec.json.Decoder(list[_Identifier])
+
+
+def _identifiers(sent: Raw) -> tuple[str, ...]:
+    """Business identifiers as ``system|value``; one without a system is unique to nobody knows whom."""
+    try:
+        found = _identifiers_of.decode(sent)
+    except msgspec.DecodeError:
+        return ()
+    return tuple(f"{i.system}|{i.value}" for i in found if i.system and i.value)
 
 
 def _get(value: Any, key: str) -> Any:

@@ -183,6 +183,10 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     doNotPerform: bool | None = None
     reportedBoolean: bool | None = None
     reportedReference: Reference | None = None
+    #: Read only of orders of clozapine.
+    identifier: Raw = Raw(b"")
+    #: Read only of orders that are over and name no end.
+    meta: Raw = Raw(b"")
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):
@@ -198,6 +202,8 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     dateAsserted: str | None = None
     dosage: Raw = Raw(b"")
     statusReason: Any = None
+    #: Read only of statements that are over and name no end.
+    meta: Raw = Raw(b"")
 
 
 class MedicationDispense(Resource, tag="MedicationDispense"):

@@ -11,6 +11,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.course import course_of
+from service.alerts.ending import is_over_undated
+from service.alerts.exposure import is_live
 from service.alerts.facts import PatientSnapshot, SourceName
 from service.alerts.finding import Finding
 from service.alerts.remembered import enrich
@@ -55,7 +57,7 @@ class History:
             return snapshot
         facts, known_at, start = known
         first_day = datetime.combine(start, time(), site.zone) if start is not None else None
-        return enrich(snapshot, facts, snapshot.day(known_at).isoformat(), first_day)
+        return enrich(snapshot, facts, snapshot.day(known_at).isoformat(), first_day, known_at)
 
     def _facts(self, site: str, patient_id: str) -> tuple[PatientSnapshot, datetime, date | None] | None:
         with self.engine.connect() as connection:
@@ -71,11 +73,13 @@ class History:
 
 
 def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
-    """A source that matters was not read, or nothing in the record tells since when clozapine is taken."""
+    """A source that matters was not read, or nothing in the record tells since when clozapine is taken, or until when it was."""
     for source in _WORTH_ASKING:
         if snapshot.state(source) != "complete":
             return True
     records = [m for m in snapshot.medications if "clozapine" in m.drugs]
+    if any(is_over_undated(m, as_of) for m in records) and not any(is_live(m, as_of) for m in records):
+        return True
     for m in records:
         if m.start is not None or m.authored is not None:
             return False

@@ -105,7 +105,9 @@ def enrol(
         with suppress(
             msgspec.ValidationError
         ):  # facts of an older version: what the call knows replaces them
-            kept = remembered.update(remembered.load(row.facts), kept, reread)
+            kept = remembered.update(
+                remembered.load(row.facts), kept, reread, known_at=aware(row.facts_at), as_of=as_of
+            )
     case = _case(connection, row.id, kept, policy, as_of) if row is not None else Case(kept, policy, as_of)
     if row is None and not case.on_clozapine:
         return None

@@ -33,6 +33,8 @@ _SORTS: dict[str, dict[str, Any]] = {
     "cancelled ": {"status": "cancelled"},
     "on-hold ": {"status": "on-hold"},
     "completed ": {"status": "completed"},
+    "stopped ": {"status": "stopped"},
+    "ended ": {"status": "ended"},
     "unknown ": {"status": "unknown"},
     "do not give ": {"doNotPerform": True},
     "proposed ": {"intent": "proposal"},
@@ -91,6 +93,15 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     return source, result
 
 
+def _repeated(text: str) -> list[str]:
+    """“ANC 3.0 10*3/uL every 28 d from 400 d to 20 d”: a result again and again; any other text is one result."""
+    match = re.fullmatch(r"(.+) every (\d+) d from (\d+) d to (\d+) d", text)
+    if match is None:
+        return [text]
+    result, every, first, last = match.group(1), *map(int, match.groups()[1:])
+    return [f"{result} {days} d ago" for days in range(last, first + 1, every)]
+
+
 def _stopped(text: str, index: int) -> dict[str, Any]:
     """A draft that stops (or cancels) a drug: the running order itself, an order linked to it, or one that names none."""
     match = re.fullmatch(r"(stop|cancel) (.+) \((linked to )?(mr-\d+|unlinked)\)(?: because (.+))?", text)
@@ -124,6 +135,18 @@ def _titration(text: str, identifier: str, status: str) -> dict[str, Any]:
 def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith(("stop ", "cancel ")):
         return _stopped(text, index)
+    plain, _, days = text.removesuffix(" d ago").partition(" updated ")
+    if days:
+        return _order(plain, index, draft=draft) | {"meta": {"lastUpdated": ago(float(days))}}
+    plain, _, days = text.partition(" valid to ")
+    if days:
+        made = _order(plain, index, draft=draft)
+        valid = {"validityPeriod": {"end": ago(int(days.removesuffix(" d ago")))}}
+        return made | {"dispenseRequest": made.get("dispenseRequest", {}) | valid}
+    plain, _, number = text.partition(" numbered ")
+    if number:
+        identifier = {"system": "https://ehr.example.com/orders", "value": number}
+        return _order(plain, index, draft=draft) | {"identifier": [identifier]}
     for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
@@ -224,6 +247,9 @@ def _all_given(texts: list[str]) -> list[str]:
 
 def _stated(text: str, index: int) -> dict[str, Any]:
     """What the patient is said to take: “stopped 3 d ago” (since long), “not-taken 5 d ago”, “active since 300 d”."""
+    text, _, updated = text.partition(" updated ")
+    if updated:
+        return _stated(text, index) | {"meta": {"lastUpdated": ago(float(updated.removesuffix(" d ago")))}}
     text, _, said = text.partition(" said ")
     if said:
         return _stated(text, index) | {"dateAsserted": ago(float(said.removesuffix(" d ago")))}
@@ -372,7 +398,8 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
             "birthDate": row.get("born", "1984-05-02") or None,
         }
     )
-    for index, text in enumerate(row.get("counts", [])):
+    counts = [one for text in row.get("counts", []) for one in _repeated(text)]
+    for index, text in enumerate(counts):
         source, result = _result(text, index)
         sources[source].append(result)
     sources["medications"] += [_order(t, i, draft=False) for i, t in enumerate(row.get("on", []))]

@@ -126,6 +126,28 @@ def test_an_order_that_ended_later_was_active_before(
     assert tally.orders[LABEL] == expected
 
 
+def test_after_its_last_change_an_order_shows_since_when_it_is_over() -> None:
+    stopped = order("a", "2026-03-02", status="stopped", meta={"lastUpdated": "2026-06-01T00:00:00Z"})
+    chart = _chart(stopped)
+    [before] = chart.at(datetime(2026, 5, 1, tzinfo=UTC), "patient-view").medications
+    [after] = chart.at(datetime(2026, 7, 1, tzinfo=UTC), "patient-view").medications
+    assert (before.status, after.status, after.updated) == (
+        "active",
+        "stopped",
+        datetime(2026, 6, 1, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize(("over", "start"), [("2026-05-30", 1), ("2026-03-20", 2)])
+def test_an_order_written_soon_after_one_that_ended_is_no_start(
+    tmp_path: Path, over: str, start: int
+) -> None:
+    """The first order is a start; the second one, on 2 June, only when the first was over for a month or more."""
+    ended = order("a", "2026-03-02", status="completed", meta={"lastUpdated": f"{over}T00:00:00Z"})
+    tally = run(write(tmp_path, [patient(), ended, order("b", "2026-06-02")]))
+    assert alerts(tally)["dose-start-too-high", "critical"] == start
+
+
 @pytest.mark.parametrize(("status", "replaced"), [("completed", ("MedicationRequest/a",)), ("active", ())])
 def test_an_order_that_ended_when_the_next_was_written_is_replaced_by_it(
     status: str, replaced: tuple[str, ...]

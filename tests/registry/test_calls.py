@@ -334,3 +334,15 @@ def test_a_shadowed_finding_is_recorded_and_not_shown(start_service: StartServic
     answer = _ask(service, _visit(counts=bundle(data.anc(3.2, 40))))
     assert "anc-overdue" not in {code for code, _ in codes(answer)}
     assert b'clozapine_cds_findings_total{code="anc-overdue"' in service.get("/metrics").content
+
+
+def test_an_order_that_the_registry_saw_active_is_no_treatment_of_long_ago(service: httpx.Client) -> None:
+    """Completed since nobody knows when, and no count in the EHR: without the registry a start, with it a gap of unknown length."""
+    over = bundle({**data.on_clozapine(600), "status": "completed"})
+    signed = call("order-sign", prefetch(medications=over), data.clozapine(300))
+    unknown = codes(_ask(service, signed))
+    assert ("dose-start-too-high", "critical") in unknown
+    _ask(service, _visit(medications=bundle(data.on_clozapine(600)), counts=bundle()))
+    known = codes(_ask(service, signed))
+    assert ("dose-start-too-high", "critical") not in known
+    assert ("missed-dose-retitrate", "warning") in known

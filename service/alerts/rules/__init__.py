@@ -29,6 +29,7 @@ from service.alerts.rules import (
     smoking,
     supply,
     titration,
+    undated,
     unjudged,
 )
 
@@ -41,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     *infection.RULES,
     *missed_doses.RULES,
     *interruptions.RULES,
+    *undated.RULES,
     *supply.RULES,
     *dose.RULES,
     *titration.RULES,

@@ -15,6 +15,7 @@ from service.alerts.interval import is_confirmed
 from service.alerts.policy_parts import Band
 from service.alerts.rules.counting import (
     count_line,
+    ending_line,
     evidence_of,
     order_cbc,
     population_lines,
@@ -25,14 +26,14 @@ from service.alerts.rules.counting import (
 
 
 @when("abnormal-count")
-@when(*RELEVANT, "visit")
+@when(*RELEVANT, "visit", "stopped")
 def count_band(case: Case) -> Iterator[Finding]:
     """The newest count lies in an abnormal band of the policy.
 
     A count that forbids clozapine is said at visits also while it is on hold or just stopped: neutrophils go on falling, and
-    somebody may resume it.
+    somebody may resume it. Where no record tells since when it is stopped, it is said beside any other order, too.
     """
-    resumable = not case.is_order_hook and case.may_be_resumed
+    resumable = case.may_be_resumed and (not case.is_order_hook or case.course.ending is not None)
     if not case.relevant and not resumable:
         return
     decided = case.decided
@@ -197,6 +198,8 @@ def _stopped_for_it(case: Case, band: Band, deciding: Measurement) -> bool:
 def _not_taken_line(case: Case) -> str:
     """Why this count matters in a patient who takes no clozapine today."""
     stopped = case.course.stopped_at
+    if case.course.ending is not None:
+        return ending_line(case)
     if stopped is None or case.days_since(stopped) > case.policy.post_stop.window_days.value:
         return "Clozapine is ordered, but on hold or not begun."
     return f"Clozapine was last taken on {w.day(case.snapshot, stopped)}, as far as the record tells."

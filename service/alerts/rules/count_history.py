@@ -18,6 +18,7 @@ from service.alerts.rules.counting import (
     NAMES,
     count_line,
     counts_readable,
+    ending_line,
     evidence_of,
     judged_kinds,
     names,
@@ -210,21 +211,34 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
     sampling = sampling_in(case, *decided) if decided is not None else None
     if sampling is not None:
         every = min(every, sampling[0])
-    # A protocol with counts of its own after a stop begins them at the stop; else the earlier rhythm goes on.
-    if newest is not None and (after or rule.every_days is None or sampling is not None):
+    ending = case.course.ending
+    # A protocol with counts of its own after a stop begins them at the stop; else the earlier rhythm goes on. A stop on an unknown
+    # day may lie before the last count.
+    if newest is not None and (
+        after or rule.every_days is None or sampling is not None or ending is not None
+    ):
         waited = case.age_days(newest)
     else:
         waited = days_stopped
-    if waited <= every:
+    if newest is not None and waited <= every:
         return
     offers, steps = order_cbc(case, "routine", "Follow-up ANC after clozapine was stopped")
+    missing = f"the follow-up {names(case)} {'are' if case.uses_wbc else 'is'} missing"
+    counted = (
+        f"last usable ANC {w.day(case.snapshot, newest.at)}" if newest is not None else "no ANC on record"
+    )
     yield Finding(
         code="anc-post-stop",
         severity="warning",
         subject="anc",
-        summary=f"Clozapine stopped on {w.day(case.snapshot, stopped)}: the follow-up {names(case)} {'are' if case.uses_wbc else 'is'} missing.",
+        summary=w.summary(
+            f"Clozapine stopped on {w.day(case.snapshot, stopped)}: {missing}."
+            if ending is None
+            else f"Clozapine is stopped or on hold, since when is not on record: {missing} ({counted})."
+        ),
         why=(
-            f"Last known or estimated dose: {w.moment(case.snapshot, stopped, case.course.last_dose_date_only)}.",
+            ending_line(case)
+            or f"Last known or estimated dose: {w.moment(case.snapshot, stopped, case.course.last_dose_date_only)}.",
             f"Last usable ANC: {count_line(case, newest)}."
             if newest is not None
             else "No usable ANC on record.",

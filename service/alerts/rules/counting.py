@@ -91,6 +91,43 @@ def start_line(case: Case) -> str:
     return f"Present course since {w.day(case.snapshot, case.course.start)} (day {case.course_day})."
 
 
+#: What an estimated end rests on, in words after “most likely until …”.
+_ENDED_BY = {
+    "dose": "last dose charted",
+    "supply": "dispensed supply",
+    "seen": "still active then",
+    "counts": "blood counts kept coming",
+    "update": "last change of the record",
+    "said": "what the patient says",
+}
+_NOT_LATER = {
+    "dose": "the last dose charted",
+    "supply": "the dispensed supply",
+    "counts": "no blood count since",
+    "update": "the last change of the record",
+    "said": "what the patient says",
+    "next": "the order that followed",
+    "validity": "the validity of the prescription",
+    "silence": "nothing else on record",
+}
+
+
+def ending_line(case: Case) -> str:
+    """That the end of treatment is an estimate, and what it rests on; nothing where a date is on record."""
+    ending = case.course.ending
+    if ending is None:
+        return ""
+    likely = ""
+    if ending.best is not None and ending.best_by in _ENDED_BY:
+        likely = f" most likely until {w.day(case.snapshot, ending.best)} ({_ENDED_BY[ending.best_by]}),"
+    latest = _NOT_LATER.get(ending.latest_by, "")
+    until = w.day(case.snapshot, ending.latest) if latest else "today"
+    return (
+        f"Estimate: the last clozapine record is over or on hold, but names no end. Taken{likely} at the latest until {until}"
+        f"{f' ({latest})' if latest else ''}."
+    )
+
+
 def population_lines(case: Case) -> tuple[str, ...]:
     """Which thresholds are used, and on what evidence."""
     if case.ben.confirmed:

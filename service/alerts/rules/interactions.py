@@ -21,6 +21,7 @@ from service.alerts.finding import (
     RemoveDraft,
     Severity,
 )
+from service.alerts.rules.counting import ending_line
 from service.alerts.rules.readings import reaches
 from service.alerts.rules.together import clozapine_dose_before, taken_since
 
@@ -138,13 +139,18 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         else ""
     )
     ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
-    clozapine = "is being ordered" if ordered else "is taken"
+    perhaps = case.perhaps_taken and not ordered
+    clozapine = "is being ordered" if ordered else "may still be taken" if perhaps else "is taken"
     dose = case.current_mg_per_day
     why = [
         f"{w.safe(medication.label)} {state}{since}; clozapine {clozapine}{f' ({w.mg(dose)}/day)' if dose else ''}.",
         lead.mechanism,
         *(f"Also: {m.group.title} – {m.group.headline} ({m.severity})." for m in others),
     ]
+    if perhaps:
+        # Whether it is taken at all is an estimate: worth a look, no alarm.
+        severity = "info" if severity == "info" else "warning"
+        why.append(ending_line(case))
     if medication.matched_by == "name":
         why.append(f"{drug} was recognised by name, not by code.")
     offers: list[Offer] = []
@@ -196,7 +202,9 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
             Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),
             *(
                 Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only)
-                for m in (ordered or case.current_clozapine)[:2]
+                for m in (ordered or case.current_clozapine or (case.clozapine_records if perhaps else ()))[
+                    :2
+                ]
             ),
         ),
         citation=_cite(case, lead, next((d for d in drug_ids if d in lead.drugs), drug_ids[0])),
@@ -227,7 +235,8 @@ def _is_named_already(
 
 def interacting_drugs(case: Case) -> Iterator[Finding]:
     """One finding per interacting drug; its most severe class leads."""
-    if not case.clozapine_drafts and not case.on_clozapine and not case.clozapine_in_session:
+    perhaps = case.is_order_hook and case.perhaps_taken
+    if not (case.clozapine_drafts or case.on_clozapine or case.clozapine_in_session or perhaps):
         return
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts

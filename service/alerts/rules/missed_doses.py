@@ -18,7 +18,10 @@ _BASIS = {
     "statement": "statement of what the patient takes",
     "stop": "end date of the last order",
     "supply": "estimated from supply: the dispensed supply ran out",
+    "update": "estimated: the last order or statement was over by then",
 }
+#: Last doses that nobody saw or stated, in words for the summary.
+_ESTIMATED = {"supply": "estimated from supply", "update": "estimated from the last change of the order"}
 #: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
 _DOSE_STEP_MG = 12.5
 
@@ -72,12 +75,12 @@ def missed_dose(case: Case) -> Iterator[Finding]:
             yield from _rises_too_far(case, case.returning)
         return
     dose = case.current_mg_per_day
-    first = _first_day_dose(case)
+    first = first_day_dose(case)
     target = tier_dose(case, tier)
     if target is not None and first is not None and first <= target[1]:
         return
     gap = case.hours_since(course.last_dose)
-    estimated = course.last_dose_basis == "supply"
+    estimated = course.last_dose_basis in _ESTIMATED
     withheld = course.last_dose_basis == "withheld"
     unsure = estimated or course.last_dose_doubtful
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
@@ -85,7 +88,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     about = "≥ " if course.last_dose_date_only or course.last_dose_or_earlier else ""
     basis = _BASIS.get(course.last_dose_basis, "record")
     doubt = (
-        " (estimated from supply)"
+        f" ({_ESTIMATED[course.last_dose_basis]})"
         if estimated
         else " (if none since the ward's chart)"
         if course.last_dose_doubtful
@@ -143,7 +146,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     )
 
 
-def _first_day_dose(case: Case) -> float | None:
+def first_day_dose(case: Case) -> float | None:
     """Dose of the first day after this call, mg: a drafted titration is judged by its first step."""
     if not case.clozapine_drafts:
         return case.established_mg_per_day
@@ -181,7 +184,7 @@ def _since_when_unknown(case: Case) -> Iterator[Finding]:
     if longest is None or (case.is_order_hook and not case.clozapine_drafts):
         return
     target = tier_dose(case, longest)
-    first = _first_day_dose(case)
+    first = first_day_dose(case)
     if target is not None and first is not None and first <= target[1]:
         return
     said = w.moment(case.snapshot, case.course.last_dose) if case.course.last_dose is not None else "undated"
@@ -219,7 +222,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
     if case.is_order_hook and not case.clozapine_drafts:
         return
     rise = case.policy.dosing.early_rise_maximum
-    dose = _first_day_dose(case) if case.clozapine_drafts else case.ordered_mg_per_day
+    dose = first_day_dose(case) if case.clozapine_drafts else case.ordered_mg_per_day
     restart = back.tier.mg_per_day or back.tier.single_mg or 0.0
     highest = max(back.reached + rise.value, restart)
     if dose is None or dose <= highest:
