@@ -110,7 +110,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     open_mode = settings.auth == "off"
     metrics = Metrics()
     engine = engine_for(settings.database_url)
-    directory = Directory(settings, engine)
+    directory = Directory(settings, engine, on_renewed=metrics.renewed)
+    metrics.watch_requests(directory.lines.under_way)
     known_registry = Memory(engine, clock)
     recorder = Recorder(
         engine, policies=directory.policy, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set
@@ -120,12 +121,15 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     pipeline = Pipeline(
         only_site,
         clock=clock,
-        client=directory.http,
+        client_of=directory.fhir_client,
         recorder=recorder,
         metrics=metrics,
         history=History(engine, known_registry),
         terminology=TerminologyServer(
-            settings.terminology_server, directory.http, clock, settings.terminology_deadline_ms / 1000
+            settings.terminology_server,
+            directory.terminology_client,
+            clock,
+            settings.terminology_deadline_ms / 1000,
         )
         if settings.terminology_server
         else None,
@@ -136,6 +140,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
+        # A slow FHIR server costs its own site, whose cards say so.
+        Check("connections", lambda: directory.lines.problems, required=False),
     ]
     if not open_mode:
         # One EHR without keys must not take the service away from the others: a warning.
@@ -161,7 +167,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await current
         schedulers.close()
-        await directory.http.aclose()
+        await directory.lines.aclose()
         replays.close()
         await asyncio.to_thread(recorder.close)
         await asyncio.to_thread(known_registry.close)

@@ -197,7 +197,7 @@ def check(
         try:
             return await check_ehr(known[name], directory, patient, token)
         finally:
-            await directory.http.aclose()
+            await directory.lines.aclose()
             engine.dispose()
 
     found = asyncio.run(trying())
