@@ -15,17 +15,16 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import httpcore
 import httpx
 
-from service.ops.outbound import CONNECTIONS, Address, Guard, GuardedTransport, IPNetwork, tls_context
+from service.ops.outbound import Address, Guard, GuardedTransport, IPNetwork, tls_context
 
 log = logging.getLogger("service.outbound")
 
-#: Requests of one line under way at once: each finds a connection.
-PLACES = CONNECTIONS
-#: Lost connections that are put up with before the pool is replaced, as a share of its size.
-_LOST_SHARE = 0.25
+#: Requests of one line under way at once.
+PLACES = 100
+#: Connections that a pool holds beyond its places: so many may be lost without a request having to wait, then the pool is replaced.
+_SPARE = 25
 #: A request that has a place has a connection too, or can open one at once. One that waits longer than this waits in a pool that is stuck.
 _POOL_SECONDS = 0.25
 #: The longest wait for a place; calls of EHRs have deadlines that are shorter.
@@ -38,7 +37,6 @@ _FULL_SECONDS = 5.0
 _SPOKEN_OF_SECONDS = 600.0
 
 OpenTransport = Callable[[], GuardedTransport]
-
 
 
 class _Stuck(httpx.PoolTimeout):
@@ -135,7 +133,7 @@ class Line(httpx.AsyncBaseTransport):
             if isinstance(error, httpx.PoolTimeout):
                 raise _Stuck(pool) from None
             raise
-        response.stream = _Counted(response.stream, lambda: self._left(pool))
+        response.stream = _Counted(response.stream, lambda: self._leave(pool))
         return response
 
     async def aclose(self) -> None:
@@ -177,12 +175,6 @@ class Line(httpx.AsyncBaseTransport):
         if pool.retired and not pool.under_way:
             self._close(pool)
 
-    def _left(self, pool: _Pool) -> None:
-        """A request whose answer was read, or given up in the middle."""
-        self._leave(pool)
-        if len(pool.transport.pool.connections) >= self.places:
-            self._look_soon()
-
     def _look_soon(self) -> None:
         """Look for lost connections once the requests that end together have ended: many are cancelled by one deadline."""
         if not self._looking:
@@ -192,7 +184,7 @@ class Line(httpx.AsyncBaseTransport):
     def _look(self) -> None:
         self._looking = False
         lost = self._pool.lost
-        if lost >= max(1, _LOST_SHARE * self._pool.transport.size):
+        if lost >= max(1, self._pool.transport.size - self.places):
             self._renew(self._pool, f"{lost} of {self._pool.transport.size} were lost")
 
     def _renew(self, pool: _Pool, why: str) -> None:
@@ -217,10 +209,13 @@ class Line(httpx.AsyncBaseTransport):
     def _closed(self, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("old connections of %s could not be closed (%s)", self.name, type(task.exception()).__name__)
+            log.warning(
+                "old connections of %s could not be closed (%s)", self.name, type(task.exception()).__name__
+            )
 
 
-def _client(line: Line) -> httpx.AsyncClient:
+def client_of(line: Line) -> httpx.AsyncClient:
+    """A client over a line: no redirects, no proxies or credentials from the environment."""
     return httpx.AsyncClient(
         transport=line,
         follow_redirects=False,
@@ -285,9 +280,11 @@ class Lines:
         if known is None:
             guard = Guard(listed, self._networks)
             line = Line(
-                name, lambda: GuardedTransport(guard, self._context), on_renewed=lambda: self._on_renewed(name)
+                name,
+                lambda: GuardedTransport(guard, self._context, PLACES + _SPARE),
+                on_renewed=lambda: self._on_renewed(name),
             )
-            known = self._lines[name, to] = line, _client(line)
+            known = self._lines[name, to] = line, client_of(line)
         return known[1]
 
     def under_way(self) -> dict[str, int]:

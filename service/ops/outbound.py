@@ -140,7 +140,7 @@ class Guard(httpcore.AsyncNetworkBackend):
 
 
 #: Connections of one pool, and how many are kept when nobody uses them.
-CONNECTIONS = 100
+_CONNECTIONS = 100
 _KEPT_OPEN = 20
 
 
@@ -153,7 +153,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         size: connections at most.
     """
 
-    def __init__(self, guard: Guard, context: ssl.SSLContext, size: int = CONNECTIONS) -> None:
+    def __init__(self, guard: Guard, context: ssl.SSLContext, size: int = _CONNECTIONS) -> None:
         super().__init__(verify=context, trust_env=False)
         self.size = size
         self._pool = httpcore.AsyncConnectionPool(
