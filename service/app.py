@@ -32,6 +32,7 @@ from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
 from service.hooks.site import Site
+from service.hooks.unchecked import Unchecked
 from service.hooks.warm import warm
 from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
@@ -173,9 +174,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         await asyncio.to_thread(known_registry.close)
         engine.dispose()
 
-    def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
+    def observe(
+        service: str, status: int, seconds: float, request: HookRequest | None, said_by_card: bool
+    ) -> None:
         metrics.request(service, status, seconds)
-        log_call(service, status, seconds, request.hook_instance[:64] if request is not None else "")
+        instance = request.hook_instance[:64] if request is not None else ""
+        log_call(service, status, seconds, instance, said_by_card)
 
     async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:
         rows = [
@@ -247,6 +251,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         authenticate=authenticate,
         limits=limits,
         offered=lambda principal: hooks_of(principal if principal is not None else only_site),
+        fallback=Unchecked(only_site, clock=clock, recorder=recorder, metrics=metrics),
     )
     check = ClozapineCheck(
         only_site,

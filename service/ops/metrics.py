@@ -19,7 +19,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Tally(
-            "clozapine_cds_requests", "Calls by service and HTTP status.", ["service", "status"]
+            "clozapine_cds_requests",
+            "Calls by service and status; a failure that was said by a card, with 200, counts under its own status.",
+            ["service", "status"],
         )
         self._seconds = Timings(
             "clozapine_cds_request_seconds", "Time to answer, by service.", "service", _BUCKETS
@@ -79,6 +81,12 @@ class Metrics:
             buckets=(1, 5, 15, 60, 300, 3600, 86_400),
             registry=self.registry,
         )
+        self._not_judged = Counter(
+            "clozapine_cds_calls_not_judged",
+            "Hook calls that could not be judged, by service, cause, and how that was said: by a card (with 200) or by the status.",
+            ["service", "cause", "said_by"],
+            registry=self.registry,
+        )
         self._renewed = Counter(
             "clozapine_cds_connections_renewed",
             "Times that the connections of a line were stuck and were renewed.",
@@ -103,6 +111,10 @@ class Metrics:
                 under_way,
             )
         )
+
+    def not_judged(self, service: str, cause: str, said_by: str) -> None:
+        """Count a hook call that could not be judged."""
+        self._not_judged.labels(service, cause, said_by).inc()
 
     def renewed(self, line: str) -> None:
         """Count a line whose connections were stuck and were renewed."""
