@@ -257,9 +257,9 @@ def _slow(ehr: Ehr, **sent: Any) -> dict[str, Any]:
 
 def test_overload_is_told_at_once_and_only_where_it_matters(start_service: Any, ehr: Ehr) -> None:
     client = start_service(
-        max_concurrent_calls=1, fhir_servers=(f"{ehr.base_url}/fhir",), fhir_deadline_ms=3000
+        max_concurrent_calls=1, fhir_servers=(f"{ehr.base_url}/fhir",), fhir_deadline_ms=6000
     )
-    ehr.delay_seconds = 1.5
+    ehr.delay_seconds = 4
 
     def first() -> None:
         with httpx.Client(base_url=client.base_url, trust_env=False, timeout=20) as own:
@@ -274,16 +274,16 @@ def test_overload_is_told_at_once_and_only_where_it_matters(start_service: Any, 
     # What the integrator must see does not hide behind the overload.
     named = json.dumps(call("order-sign", prefetch(), clozapine())).encode()
     assert client.post(_SIGN, content=named, headers={"Content-Type": "text/xml"}).status_code == 415
-    assert time.perf_counter() - started < 0.7
+    assert time.perf_counter() - started < 3
     thread.join()
 
 
 def test_a_call_that_takes_too_long_is_told(start_service: Any, ehr: Ehr) -> None:
     client = start_service(call_seconds=0.4, fhir_servers=(f"{ehr.base_url}/fhir",), fhir_deadline_ms=5000)
-    ehr.delay_seconds = 2
+    ehr.delay_seconds = 4
     started = time.perf_counter()
     _told(client.post(_SIGN, json=_slow(ehr)), "the check took too long")
-    assert time.perf_counter() - started < 1.5
+    assert time.perf_counter() - started < 3
     (row,) = _rows(client, HookCall)
     assert row.status == 503
 
