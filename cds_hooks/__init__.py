@@ -14,6 +14,7 @@ from cds_hooks.limits import Limits
 from cds_hooks.replay import MemoryReplays, Replays
 from cds_hooks.request import FhirAuthorization, HookRequest
 from cds_hooks.router import cds_routes
+from cds_hooks.unjudged import Failure, Fallback
 
 __all__ = [
     "HOOKS",
@@ -26,6 +27,8 @@ __all__ = [
     "Client",
     "Coding",
     "Context",
+    "Failure",
+    "Fallback",
     "Feedback",
     "FhirAuthorization",
     "Hook",

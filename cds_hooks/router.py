@@ -18,15 +18,17 @@ from starlette.types import Receive, Scope, Send
 
 from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
-from cds_hooks.errors import ProtocolError, operation_outcome
+from cds_hooks.errors import ProtocolError
 from cds_hooks.feedback import Feedback, read_feedback
-from cds_hooks.limits import Limits, TookTooLong
+from cds_hooks.limits import Gate, Limits, TookTooLong
 from cds_hooks.request import HookRequest, envelope_reader, read_request
+from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, SaidByCard, concerns
 
 log = logging.getLogger("cds_hooks")
 
-#: Told of every call: route kind (service id, ``discovery``, ``feedback``), status, seconds, the request when it was readable.
-Observer = Callable[[str, int, float, HookRequest | None], None]
+#: Told of every call: route kind (service id, ``discovery``, ``feedback``), status, seconds, the request when it was readable, and whether
+#: a status that is no success was said by a card, with 200.
+Observer = Callable[[str, int, float, HookRequest | None, bool], None]
 #: Given the request's scope; returns who calls, or raises ProtocolError 401.
 Authenticate = Callable[[Scope], Awaitable[Any]]
 OnFeedback = Callable[[str, list[Feedback], Any], Awaitable[None]]
@@ -57,8 +59,20 @@ def _is_json(content_type: bytes) -> bool:
     return media_type.strip() in _JSON_TYPES and (not charset or charset in _UTF8)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
+class Fault(ProtocolError):
+    """500: what nobody expected; the log knows it by the incident."""
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(
+            500,
+            f"The service failed; nothing was checked. Report incident {incident} to its operators.",
+            code="exception",
+        )
+        self.incident = incident
+
+
+def check_media(scope: Scope) -> None:
+    """Refuse bodies that are not uncompressed JSON in UTF-8. Raises ProtocolError 415."""
     for name, value in scope["headers"]:
         if name == b"content-type":
             if not _is_json(value):
@@ -75,7 +89,13 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
                 code="not-supported",
                 expression="Content-Encoding",
             )
-        elif name == b"content-length" and value.isdigit() and int(value) > limit:
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
+    check_media(scope)
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise TooLarge(limit)
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -144,6 +164,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         cors = self._cors(scope)
+        said_by_card = False
         request: HookRequest | None = None
         after: Callable[[], None] | None = None
         headers: list[tuple[bytes, bytes]] = []
@@ -160,31 +181,40 @@ class Endpoint:
                 )
             else:
                 status, body, request, after = await self._admitted(scope, receive)
+        except SaidByCard as said:
+            said_by_card = True
+            status, body, request, after = said.status, said.body, said.request, said.after
         except ProtocolError as error:
             status, body = error.status, error.outcome()
             headers = [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            incident = uuid.uuid4()
-            log.error("call to %s failed: %s (incident %s)", self.kind, type(error).__name__, incident)
-            log.debug("incident %s", incident, exc_info=error)
-            message = f"The service failed; nothing was checked. Report incident {incident} to its operators."
-            status, body = 500, operation_outcome(message, code="exception")
+            fault = self._fault(error)
+            status, body = fault.status, fault.outcome()
         if body:
             headers.append((b"content-type", self.media_type))
             headers.append((b"content-length", str(len(body)).encode()))
         headers += _ALWAYS
-        await send({"type": "http.response.start", "status": status, "headers": headers + cors})
+        sent = 200 if said_by_card else status
+        await send({"type": "http.response.start", "status": sent, "headers": headers + cors})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         # In the loop's next round: the event loop writes at the end of this one, and what follows an answer must not delay it.
-        asyncio.get_running_loop().call_soon(self._finish, status, perf_counter() - started, request, after)
+        asyncio.get_running_loop().call_soon(
+            self._finish, status, perf_counter() - started, request, after, said_by_card
+        )
 
     async def _admitted(
         self, scope: Scope, receive: Receive
     ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
         """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
         principal = await self.authenticate(scope) if self.authenticate is not None else None
+        return await self._limited(scope, receive, principal)
+
+    async def _limited(
+        self, scope: Scope, receive: Receive, principal: Any
+    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+        """The answer, within the limits."""
         self.limits.admit(principal)
         with self.limits.gate:
             try:
@@ -192,6 +222,13 @@ class Endpoint:
                     return await self.answer(scope, receive, principal)
             except TimeoutError:
                 raise TookTooLong(self.limits.seconds) from None
+
+    def _fault(self, error: Exception) -> Fault:
+        """A fault, told to the log and named."""
+        incident = str(uuid.uuid4())
+        log.error("call to %s failed: %s (incident %s)", self.kind, type(error).__name__, incident)
+        log.debug("incident %s", incident, exc_info=error)
+        return Fault(incident)
 
     def _preflight(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         allow = [(b"allow", f"{self.method}, OPTIONS".encode())]
@@ -205,12 +242,17 @@ class Endpoint:
         ]
 
     def _finish(
-        self, status: int, seconds: float, request: HookRequest | None, after: Callable[[], None] | None
+        self,
+        status: int,
+        seconds: float,
+        request: HookRequest | None,
+        after: Callable[[], None] | None,
+        said_by_card: bool,
     ) -> None:
         """Everything that happens once the answer is out: it must not be able to spoil it."""
         try:
             if self.observer is not None:
-                self.observer(self.kind, status, seconds, request)
+                self.observer(self.kind, status, seconds, request, said_by_card)
             if after is not None:
                 after()
         except Exception as error:
@@ -233,22 +275,96 @@ class Discovery(Endpoint):
 
 
 class ServiceCall(Endpoint):
-    """``POST /cds-services/{id}``."""
+    """``POST /cds-services/{id}``. A call that cannot be judged may be answered by a card of the application's."""
 
-    def __init__(self, service: Service, max_body_bytes: int, **options: Any) -> None:
+    def __init__(
+        self,
+        service: Service,
+        max_body_bytes: int,
+        fallback: Fallback | None,
+        listening: Gate,
+        **options: Any,
+    ) -> None:
         super().__init__(service.id, "POST", **options)
         self.service = service
         self.limit = max_body_bytes
+        self.fallback = fallback
+        self.listening = listening
         self.read_envelope = envelope_reader(service.reads)
+
+    async def _admitted(
+        self, scope: Scope, receive: Receive
+    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+        started = perf_counter()
+        principal = await self.authenticate(scope) if self.authenticate is not None else None
+        heard = Hearing(receive)
+        failed: ProtocolError
+        try:
+            return await self._limited(scope, heard, principal)
+        except ProtocolError as error:
+            if self.fallback is None or error.status not in FOR_THE_USER:
+                raise
+            failed = error
+        except Exception as error:
+            failed = self._fault(error)
+        if self.fallback is not None:
+            await self._said_by_card(self.fallback, failed, scope, heard, principal, started)
+        raise failed
+
+    async def _said_by_card(
+        self,
+        fallback: Fallback,
+        failed: ProtocolError,
+        scope: Scope,
+        heard: Hearing,
+        principal: Any,
+        started: float,
+    ) -> None:
+        """Raises SaidByCard where the application has a card for a failed call, and ProtocolError where something else is wrong with it."""
+        self._check_offered(principal)
+        check_media(scope)
+        incident = failed.incident if isinstance(failed, Fault) else str(uuid.uuid4())
+        try:
+            concerned = fallback.wanted(principal) and await concerns(
+                fallback, principal, heard, failed, self.limit, self.listening
+            )
+            failure = Failure(
+                service_id=self.service.id,
+                hook=self.service.hook,
+                status=failed.status,
+                code=failed.code,
+                incident=incident,
+                principal=principal,
+                request=heard.request,
+                seconds=perf_counter() - started,
+            )
+            response = fallback.respond(failure, concerned)
+            if response is None:
+                return
+            body = encode(response)
+        except Exception as error:
+            self._fault(error)  # the status that there was is sent
+            return
+        if not isinstance(failed, Fault):
+            log.warning(
+                "call to %s was not judged: %s (%d, incident %s)",
+                self.kind, failed.code, failed.status, incident,
+            )  # fmt: skip
+        raise SaidByCard(failed.status, body, heard.request, response.after)
+
+    def _check_offered(self, principal: Any) -> None:
+        hooks = self.offered(principal)
+        if hooks is not None and self.service.hook not in hooks:
+            raise ProtocolError(404, "This service is switched off for your site.", code="not-found")
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
     ) -> tuple[int, bytes, HookRequest, Callable[[], None] | None]:
-        hooks = self.offered(principal)
-        if hooks is not None and self.service.hook not in hooks:
-            raise ProtocolError(404, "This service is switched off for your site.", code="not-found")
+        self._check_offered(principal)
         body = await read_body(scope, receive, self.limit)
         request = read_request(body, self.service.id, self.service.definition, principal, self.read_envelope)
+        if isinstance(receive, Hearing):
+            receive.parts, receive.request = [body], request
         response = await self.service.handler(request)
         return 200, encode(response), request, response.after
 
@@ -298,6 +414,7 @@ def cds_routes(
     observer: Observer | None = None,
     limits: Limits | None = None,
     offered: Offered = lambda principal: None,
+    fallback: Fallback | None = None,
 ) -> list[BaseRoute]:
     """The routes of the protocol, for a Starlette or FastAPI application.
 
@@ -310,18 +427,21 @@ def cds_routes(
         observer: told of every call.
         limits: calls per second and client, calls at once, seconds per call; the defaults of :class:`Limits` when None.
         offered: the hooks switched on for a principal.
+        fallback: has cards for calls that cannot be judged; None: they get their status.
     """
+    limits = limits or Limits()
     options: dict[str, Any] = {
         "authenticate": authenticate,
         "allowed_origins": allowed_origins,
         "observer": observer,
-        "limits": limits or Limits(),
+        "limits": limits,
         "offered": offered,
     }
+    listening = Gate(limits.gate.places)
     routes: list[BaseRoute] = [_route("/cds-services", Discovery(services, **options))]
     for service in services:
         path = f"/cds-services/{service.id}"
-        routes.append(_route(path, ServiceCall(service, max_body_bytes, **options)))
+        routes.append(_route(path, ServiceCall(service, max_body_bytes, fallback, listening, **options)))
         routes.append(
             _route(f"{path}/feedback", FeedbackCall(service, on_feedback, max_body_bytes, **options))
         )

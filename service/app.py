@@ -32,6 +32,7 @@ from service.hooks.history import History
 from service.hooks.pipeline import Pipeline
 from service.hooks.services import services
 from service.hooks.site import Site
+from service.hooks.unchecked import Unchecked
 from service.hooks.warm import warm
 from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
@@ -110,7 +111,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     open_mode = settings.auth == "off"
     metrics = Metrics()
     engine = engine_for(settings.database_url)
-    directory = Directory(settings, engine)
+    directory = Directory(settings, engine, on_renewed=metrics.renewed)
+    metrics.watch_requests(directory.lines.under_way)
     known_registry = Memory(engine, clock)
     recorder = Recorder(
         engine, policies=directory.policy, on_drop=metrics.dropped.inc, on_queue=metrics.queued.set
@@ -120,12 +122,15 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     pipeline = Pipeline(
         only_site,
         clock=clock,
-        client=directory.http,
+        client_of=directory.fhir_client,
         recorder=recorder,
         metrics=metrics,
         history=History(engine, known_registry),
         terminology=TerminologyServer(
-            settings.terminology_server, directory.http, clock, settings.terminology_deadline_ms / 1000
+            settings.terminology_server,
+            directory.terminology_client,
+            clock,
+            settings.terminology_deadline_ms / 1000,
         )
         if settings.terminology_server
         else None,
@@ -136,6 +141,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
+        # A slow FHIR server costs its own site, whose cards say so.
+        Check("connections", lambda: directory.lines.problems, required=False),
     ]
     if not open_mode:
         # One EHR without keys must not take the service away from the others: a warning.
@@ -161,15 +168,18 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await current
         schedulers.close()
-        await directory.http.aclose()
+        await directory.lines.aclose()
         replays.close()
         await asyncio.to_thread(recorder.close)
         await asyncio.to_thread(known_registry.close)
         engine.dispose()
 
-    def observe(service: str, status: int, seconds: float, request: HookRequest | None) -> None:
+    def observe(
+        service: str, status: int, seconds: float, request: HookRequest | None, said_by_card: bool
+    ) -> None:
         metrics.request(service, status, seconds)
-        log_call(service, status, seconds, request.hook_instance[:64] if request is not None else "")
+        instance = request.hook_instance[:64] if request is not None else ""
+        log_call(service, status, seconds, instance, said_by_card)
 
     async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:
         rows = [
@@ -241,6 +251,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         authenticate=authenticate,
         limits=limits,
         offered=lambda principal: hooks_of(principal if principal is not None else only_site),
+        fallback=Unchecked(only_site, clock=clock, recorder=recorder, metrics=metrics),
     )
     check = ClozapineCheck(
         only_site,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from service.fhir.queries import QUERIES
 from service.hooks.render import Drafts, render
 from service.hooks.required import require_data
 from service.hooks.site import Site
+from service.hooks.unchecked import summary_of
 
 
 class CheckError(ValueError):
@@ -53,7 +55,7 @@ def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Che
             raise CheckError(
                 f"{path}: this is a Bundle; say which hook to play with --hook (for example --hook patient-view)"
             )
-        return _check_bundle(body, content, site, as_of, hook)
+        return _said(path, lambda: _check_bundle(body, content, site, as_of, hook))
     name = content.get("hook")
     if not isinstance(name, str) or name not in HOOKS:
         raise CheckError(f"{path}: hook must be one of {', '.join(HOOKS)}")
@@ -61,10 +63,19 @@ def check_file(path: Path, site: Site, as_of: datetime, hook: str | None) -> Che
         request = read_request(body, f"clozapine-{name}", HOOKS[name])
     except ProtocolError as error:
         raise CheckError(f"{path}: {error.message}") from None
+    return _said(path, lambda: _check_request(request, site, as_of))
+
+
+def _said(path: Path, check: Callable[[], Checked]) -> Checked:
+    """The result, or the sentence that a card would say. Raises CheckError, also for what nobody expected: it must not look like nothing found."""
     try:
-        return _check_request(request, site, as_of)
+        return check()
+    except CheckError:
+        raise
     except ProtocolError as error:
-        raise CheckError(f"{path}: {error.message}") from None
+        raise CheckError(f"{path}: {summary_of(error.code)} {error.message}") from None
+    except Exception as error:
+        raise CheckError(f"{path}: {summary_of('exception')} ({type(error).__name__})") from error
 
 
 def _check_request(request: HookRequest, site: Site, as_of: datetime) -> Checked:

@@ -33,7 +33,7 @@ async def check_ehr(
 
     Args:
         ehr: its settings.
-        directory: gives the guarded HTTP client; the addresses of ``ehr`` are listed there for the time of the check.
+        directory: gives guarded HTTP clients; the key server of ``ehr`` may be called for the time of the check.
         patient_id: a test patient of the EHR.
         token: an access token for the FHIR server.
     """
@@ -42,7 +42,7 @@ async def check_ehr(
         if not ehr.fhir_servers:
             found.append(Tried(True, "FHIR: no server is listed; the service relies on prefetch alone."))
         for url in ehr.fhir_servers:
-            found += await _fhir(FhirServer(url, directory.http, token), patient_id)
+            found += await _fhir(FhirServer(url, directory.fhir_client(ehr.name, url), token), patient_id)
         return found
 
 

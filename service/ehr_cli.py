@@ -95,6 +95,9 @@ def add(
     policy: Annotated[str | None, typer.Option(help="Policy id; the general one by default.")] = None,
     time_zone: Annotated[str | None, typer.Option(help="IANA time zone.")] = None,
     profile: Annotated[str | None, typer.Option(help="generic, epic, oracle, athena or sandbox.")] = None,
+    errors: Annotated[
+        str | None, typer.Option(help="card or status: how calls that could not be judged are answered.")
+    ] = None,
     hook: Annotated[list[str] | None, typer.Option(help="Hook to switch on; all by default.")] = None,
     shadow: Annotated[bool | None, typer.Option(help="Evaluate and record, show nothing.")] = None,
     enrol: Annotated[bool | None, typer.Option(help="Remember patients on clozapine.")] = None,
@@ -108,7 +111,7 @@ def add(
     given = {
         "issuer": issuer, "tenant": tenant, "jwks_uri": jwks_uri, "jwks_file": str(jwks_file) if jwks_file else None,
         "fhir_servers": fhir_server or None, "policy": policy, "time_zone": time_zone, "profile": profile,
-        "hooks": hook or None, "shadow": shadow, "enrol": enrol,
+        "errors": errors, "hooks": hook or None, "shadow": shadow, "enrol": enrol,
     }  # fmt: skip
     content = _from_file(file) if file is not None else {}
     content |= {"name": name} | {key: value for key, value in given.items() if value is not None}
@@ -197,7 +200,7 @@ def check(
         try:
             return await check_ehr(known[name], directory, patient, token)
         finally:
-            await directory.http.aclose()
+            await directory.lines.aclose()
             engine.dispose()
 
     found = asyncio.run(trying())

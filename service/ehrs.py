@@ -21,7 +21,7 @@ from pydantic import (
 
 from cds_hooks import HOOKS
 from cds_hooks.keys import KeySetError, has_private_part, read_key_set
-from service.hooks.site import Profile
+from service.hooks.site import Errors, Profile
 from service.ops.outbound import is_loopback
 
 Algorithm = Literal["ES384", "RS384", "ES256", "RS256"]
@@ -112,6 +112,8 @@ class EhrSettings(BaseModel):
     shadow_codes: tuple[str, ...] = ()
     snooze_days: int = Field(default=7, ge=0, le=365)
     profile: Profile = "generic"
+    #: How calls that could not be judged are answered; by default as the general settings say, else as the profile has it.
+    errors: Errors | None = None
     hooks: tuple[str, ...] | None = None
     codes: dict[str, str] = {}
     units: dict[str, str] = {}

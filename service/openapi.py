@@ -228,7 +228,8 @@ def _service_paths() -> dict[str, Any]:
                 "responses": {
                     "200": _json(
                         {"$ref": "#/components/schemas/Cards"},
-                        "Cards, most severe first; empty when there is nothing to say.",
+                        "Cards, most severe first; empty when there is nothing to say. A call that could not be judged (412, 413, 429, 500, 503) and hints at "
+                        "clozapine gets one card of the code data-unavailable that says so, unless the EHR's setting errors is status.",
                     ),
                     "412": _error(
                         "Nothing that matters could be read, neither from prefetch nor from the FHIR server."

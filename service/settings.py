@@ -46,7 +46,7 @@ from service.ehrs import (
 )
 from service.fhir.snapshot import SiteMaps
 from service.fhir.units import conversion
-from service.hooks.site import Profile, Site
+from service.hooks.site import Errors, Profile, Site
 from service.ops.outbound import IPNetwork, address_of, is_loopback
 from service.registry.watch import Watch
 
@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     fhir_servers: tuple[str, ...] = ()
     fhir_deadline_ms: int = Field(default=400, ge=10, le=30_000)
     profile: Profile = "generic"
+    #: A call that could not be judged and hints at clozapine: ``card`` answers 200 with a card that says so, ``status`` the error status.
+    #: Default: ``status`` for the profile ``sandbox``, ``card`` for all others.
+    errors: Errors | None = None
     #: Origins of browser clients; ``*`` allows all. Default: all while authentication is off, none otherwise.
     allowed_origins: tuple[str, ...] | None = None
     #: EHRs that may call when authentication is on: tables of the file, and CLOZAPINE_CDS_EHRS (JSON).
@@ -339,6 +342,7 @@ class Settings(BaseSettings):
             fhir_servers=self.fhir_servers,
             fhir_deadline_seconds=self.fhir_deadline_ms / 1000,
             profile=self.profile,
+            errors=self.errors,
             card_limit=self.card_limit,
             shadow=self.shadow,
             shadow_codes=frozenset(self.shadow_codes),
@@ -409,6 +413,7 @@ class Settings(BaseSettings):
             fhir_servers=ehr.fhir_servers,
             fhir_deadline_seconds=own.fhir_deadline_ms / 1000,
             profile=ehr.profile,
+            errors=ehr.errors or self.errors,
             card_limit=ehr.card_limit,
             shadow=ehr.shadow,
             shadow_codes=frozenset(ehr.shadow_codes),

@@ -22,6 +22,7 @@ from cds_hooks.keys import Fetch
 from service.alerts.policy import Policy
 from service.ehrs import EhrSettings, check_together, sentence
 from service.hooks.site import Site
+from service.ops.connections import Lines
 from service.ops.metrics import Metrics
 from service.ops.outbound import Address, Guard, address_of, fetch_key_set, guarded_client
 from service.registry.database import engine_for
@@ -46,6 +47,10 @@ class _Ehr(Struct, frozen=True):
     watched: Watched
 
 
+def _key_addresses(ehr: EhrSettings) -> frozenset[Address]:
+    return frozenset(map(address_of, filter(None, (ehr.jwks_uri,))))
+
+
 def _addresses(ehr: EhrSettings | Settings) -> frozenset[Address]:
     """Hosts and ports that may be called for an EHR: its FHIR servers and keys, and where its alerts go."""
     keys = ehr.jwks_uri if isinstance(ehr, EhrSettings) else ""
@@ -59,9 +64,12 @@ class Directory:
     Args:
         settings: checked settings; their EHRs win over those of the database.
         engine: where EHRs are stored that were added on the command line.
+        on_renewed: told the name of a line whose connections were stuck and were renewed.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, on_renewed: Callable[[str], None] = lambda name: None
+    ) -> None:
         self._settings = settings
         self._engine = engine
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
@@ -70,15 +78,31 @@ class Directory:
         self._addresses = self._shared
         if settings.auth == "off":
             self._addresses = self._shared.union(_addresses(settings), *map(_addresses, settings.all_ehrs))
-        self.http = self.new_client()
+        self._key_addresses: frozenset[Address] = frozenset()
+        #: The connections of the event loop that answers calls.
+        self.lines = Lines(settings.private_networks, settings.ca_file, on_renewed=on_renewed)
         if settings.auth == "required":
             settings.check_ehrs()
             self.reload()
 
     def new_client(self) -> httpx.AsyncClient:
-        """A client that reaches listed addresses only; ``http`` is the one of the event loop that answers calls."""
+        """A client of its own for work beside the calls, such as a sweep; it reaches listed addresses only."""
         guard = Guard(lambda: self._addresses, self._settings.private_networks)
         return guarded_client(guard, self._settings.ca_file)
+
+    def fhir_client(self, site: str, base_url: str) -> httpx.AsyncClient:
+        """The client of one FHIR server of a site; it reaches nothing else, and no other site or server shares its connections."""
+        return self.lines.client(f"fhir {site}", base_url, lambda: frozenset({address_of(base_url)}))
+
+    @property
+    def key_client(self) -> httpx.AsyncClient:
+        """The client of the key servers."""
+        return self.lines.client("keys", "", lambda: self._key_addresses)
+
+    @property
+    def terminology_client(self) -> httpx.AsyncClient:
+        """The client of the terminology server."""
+        return self.lines.client("terminology", "", lambda: self._shared)
 
     @property
     def sites(self) -> list[Site]:
@@ -124,17 +148,18 @@ class Directory:
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))
         self._addresses = self._shared.union(*(_addresses(e.settings) for e in ehrs))
+        self._key_addresses = frozenset().union(*(_key_addresses(e.settings) for e in ehrs))
         self._ehrs = {(e.settings.issuer, e.settings.tenant): e for e in ehrs}
 
     @contextmanager
     def also_listing(self, ehr: EhrSettings) -> Iterator[None]:
-        """Let the addresses of an EHR be called for the time of a check."""
-        before = self._addresses
-        self._addresses = before | _addresses(ehr)
+        """Let the key server of an EHR be called for the time of a check."""
+        before = self._key_addresses
+        self._key_addresses = before | _key_addresses(ehr)
         try:
             yield
         finally:
-            self._addresses = before
+            self._key_addresses = before
 
     def _sound(self, stored: list[dict[str, Any]]) -> list[EhrSettings]:
         """Stored EHRs that can be used; one that cannot must not keep the others out."""
@@ -176,7 +201,7 @@ class Directory:
         """Where the keys of an EHR come from: its address, a file (read again like an address), or the settings themselves."""
 
         async def from_address() -> bytes:
-            return await fetch_key_set(self.http, settings.jwks_uri)
+            return await fetch_key_set(self.key_client, settings.jwks_uri)
 
         async def from_file() -> bytes:
             return await asyncio.to_thread(Path(settings.jwks_file).read_bytes)

@@ -218,11 +218,13 @@ _imported = _Imported({}, "", {})
 def install(products: dict[tuple[str, str], Product], release: str) -> None:
     """Make the codes of an imported terminology known, in place of those known before."""
     _imported.products, _imported.release = products, release
+    codes_with.cache_clear()
 
 
 def learn(system: str, code: str, product: Product) -> None:
     """Make one code known that a terminology server explained."""
     _imported.learned[system, code] = product
+    codes_with.cache_clear()
 
 
 def codes_of(drug_id: str, system: str) -> tuple[str, ...]:
@@ -232,6 +234,13 @@ def codes_of(drug_id: str, system: str) -> tuple[str, ...]:
         for (s, code), p in _products().items()
         if s == system and p.drugs == (drug_id,) and p.label.partition(" (")[0] == drug_id
     )
+
+
+@cache
+def codes_with(drug_id: str) -> frozenset[str]:
+    """Every code, of whatever system, that stands for the drug or a product with it: shipped, imported, learned."""
+    known = (_products(), _imported.products, _imported.learned)
+    return frozenset(code for products in known for (_, code), p in products.items() if drug_id in p.drugs)
 
 
 def imported_release() -> str:

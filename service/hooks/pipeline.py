@@ -36,7 +36,7 @@ class Pipeline:
     Args:
         site: the site of calls without a principal (open mode); None when every call must be authenticated.
         clock: gives the moment of the question; tests hand in a fixed one.
-        client: shared HTTP client for FHIR servers.
+        client_of: gives the HTTP client for a FHIR server (base URL) of a site (name).
         recorder: keeps the audit trail, after the answer.
         metrics: counts.
         history: what the registry knows.
@@ -48,7 +48,7 @@ class Pipeline:
         site: Site | None,
         *,
         clock: Clock,
-        client: httpx.AsyncClient,
+        client_of: Callable[[str, str], httpx.AsyncClient],
         recorder: Recorder,
         metrics: Metrics,
         history: History,
@@ -56,7 +56,7 @@ class Pipeline:
     ) -> None:
         self.site = site
         self.clock = clock
-        self.client = client
+        self.client_of = client_of
         self.recorder = recorder
         self.metrics = metrics
         self.history = history
@@ -139,7 +139,7 @@ class Pipeline:
             self.metrics.foreign_servers.inc()
             return None
         token = request.fhir_authorization.access_token if request.fhir_authorization is not None else ""
-        return FhirServer(base_url, self.client, token)
+        return FhirServer(base_url, self.client_of(site.name, base_url), token)
 
     def _record(
         self,

@@ -25,7 +25,7 @@ _DESCRIPTIONS = {
 _REQUIREMENTS = (
     "Needs blood counts and medications by prefetch, or read access to the FHIR server for Patient, MedicationRequest, "
     "MedicationStatement, MedicationDispense, MedicationAdministration, Observation, Condition and AllergyIntolerance. "
-    "What is missing is named on a card; without any of it the answer is 412."
+    "What is missing is named on a card; so is that nothing was checked, where an EHR asks for cards in place of error statuses."
 )
 
 

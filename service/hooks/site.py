@@ -11,6 +11,8 @@ from service.alerts.policy import Policy
 from service.fhir.snapshot import NO_MAPS, SiteMaps
 
 Profile = Literal["generic", "epic", "oracle", "athena", "sandbox"]
+#: How a call that could not be judged, and hints at clozapine, is answered: with a card that says so, or with the error status.
+Errors = Literal["card", "status"]
 
 
 class Site(Struct, frozen=True, kw_only=True):
@@ -24,6 +26,8 @@ class Site(Struct, frozen=True, kw_only=True):
     fhir_servers: tuple[str, ...] = ()
     fhir_deadline_seconds: float = 0.4
     profile: Profile = "generic"
+    #: None: as the profile has it.
+    errors: Errors | None = None
     card_limit: int = 10
     shadow: bool = False
     #: Finding codes that are evaluated and recorded, and not shown.
@@ -45,3 +49,8 @@ class Site(Struct, frozen=True, kw_only=True):
     def selection_behavior(self) -> Literal["any", "at-most-one"]:
         """Epic knows ``any`` alone; everybody else understands ``at-most-one`` (cds-hooks checklist C7b)."""
         return "any" if self.profile == "epic" else "at-most-one"
+
+    @property
+    def says_errors(self) -> Errors:
+        """EHRs show their users nothing for an error status; who tries a client out in the sandbox wants to see it."""
+        return self.errors or ("status" if self.profile == "sandbox" else "card")

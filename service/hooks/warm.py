@@ -26,6 +26,7 @@ from service.alerts.drugs import (
     is_long_acting,
     product_by_code,
 )
+from service.alerts.hint import hints_at_clozapine
 from service.fhir.build import referral_order, test_order
 from service.fhir.dosage_text import read_text
 from service.fhir.routes import product_reaches
@@ -37,6 +38,7 @@ _ANY = "any"
 def warm() -> None:
     """Read the data, compile the patterns of names, and validate the orders that cards offer."""
     drugs_by_name(_ANY)
+    hints_at_clozapine(_ANY.encode())
     product_by_code(_ANY, _ANY)
     alerting_classes_of(_ANY)
     has_class(_ANY, _ANY)

@@ -19,8 +19,8 @@ _FLUSH_SECONDS = 0.25
 _KEPT = 100_000
 
 
-#: service, status, milliseconds, hookInstance, when.
-_Answered = tuple[str, int, float, str, datetime]
+#: service, status, milliseconds, hookInstance, when, whether a failure was said by a card.
+_Answered = tuple[str, int, float, str, datetime, bool]
 
 
 class Lines:
@@ -74,7 +74,7 @@ class Lines:
 
 
 def _line(call: _Answered) -> bytes:
-    service, status, milliseconds, hook_instance, at = call
+    service, status, milliseconds, hook_instance, at, said_by_card = call
     fields: dict[str, Any] = {
         "service": service,
         "status": status,
@@ -86,6 +86,8 @@ def _line(call: _Answered) -> bytes:
     }
     if not hook_instance:
         del fields["hookInstance"]
+    if said_by_card:
+        fields["saidBy"] = "card"
     return orjson.dumps(fields, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -99,13 +101,19 @@ _direct = _Direct()
 _log = structlog.get_logger("clozapine-cds")
 
 
-def log_call(service: str, status: int, seconds: float, hook_instance: str) -> None:
-    """One line for an answered call. It has a way of its own, because a call is answered in less than a millisecond."""
+def log_call(
+    service: str, status: int, seconds: float, hook_instance: str, said_by_card: bool = False
+) -> None:
+    """One line for an answered call; a failure said by a card, with 200, keeps its status here. It has a way of its own, because a call is answered in less than a millisecond."""
     milliseconds = round(seconds * 1000, 2)
     if _direct.lines is not None:
-        _direct.lines.answered((service, status, milliseconds, hook_instance, datetime.now(UTC)))
+        _direct.lines.answered(
+            (service, status, milliseconds, hook_instance, datetime.now(UTC), said_by_card)
+        )
         return
     extra = {"hookInstance": hook_instance} if hook_instance else {}
+    if said_by_card:
+        extra["saidBy"] = "card"
     _log.info("call", service=service, status=status, ms=milliseconds, **extra)
 
 

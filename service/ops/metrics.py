@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from service.alerts.finding import Finding
-from service.ops.tally import Tally, Timings
+from service.ops.tally import Reading, Tally, Timings
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
@@ -19,7 +19,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Tally(
-            "clozapine_cds_requests", "Calls by service and HTTP status.", ["service", "status"]
+            "clozapine_cds_requests",
+            "Calls by service and status; a failure that was said by a card, with 200, counts under its own status.",
+            ["service", "status"],
         )
         self._seconds = Timings(
             "clozapine_cds_request_seconds", "Time to answer, by service.", "service", _BUCKETS
@@ -79,6 +81,18 @@ class Metrics:
             buckets=(1, 5, 15, 60, 300, 3600, 86_400),
             registry=self.registry,
         )
+        self._not_judged = Counter(
+            "clozapine_cds_calls_not_judged",
+            "Hook calls that could not be judged, by service, cause, and how that was said: by a card (with 200) or by the status.",
+            ["service", "cause", "said_by"],
+            registry=self.registry,
+        )
+        self._renewed = Counter(
+            "clozapine_cds_connections_renewed",
+            "Times that the connections of a line were stuck and were renewed.",
+            ["line"],
+            registry=self.registry,
+        )
         self._alerts = Counter(
             "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
         )
@@ -86,6 +100,25 @@ class Metrics:
         self._outbox = Counter(
             "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
         )
+
+    def watch_requests(self, under_way: Callable[[], Mapping[str, int]]) -> None:
+        """Show how many outgoing requests are under way, by line, whenever the metrics are read."""
+        self.registry.register(
+            Reading(
+                "clozapine_cds_outgoing_requests",
+                "Outgoing requests under way, by line (a FHIR server of a site, keys, terminology).",
+                "line",
+                under_way,
+            )
+        )
+
+    def not_judged(self, service: str, cause: str, said_by: str) -> None:
+        """Count a hook call that could not be judged."""
+        self._not_judged.labels(service, cause, said_by).inc()
+
+    def renewed(self, line: str) -> None:
+        """Count a line whose connections were stuck and were renewed."""
+        self._renewed.labels(line).inc()
 
     def request(self, service: str, status: int, seconds: float) -> None:
         """Count one call."""

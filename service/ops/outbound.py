@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -138,32 +139,55 @@ class Guard(httpcore.AsyncNetworkBackend):
         await self._backend.sleep(seconds)
 
 
-class _GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport over a connection pool that opens connections through the guard."""
+#: Connections of one pool, and how many are kept when nobody uses them.
+_CONNECTIONS = 100
+_KEPT_OPEN = 20
 
-    def __init__(self, guard: Guard, ca_file: Path | None) -> None:
-        super().__init__(trust_env=False)
-        context = httpx.create_ssl_context(trust_env=False)
-        if ca_file is not None:
-            context.load_verify_locations(cafile=str(ca_file))
+
+class GuardedTransport(httpx.AsyncHTTPTransport):
+    """httpx's transport over a connection pool that opens connections through the guard.
+
+    Args:
+        guard: decides which addresses may be called.
+        context: which certificates are trusted.
+        size: connections at most.
+    """
+
+    def __init__(self, guard: Guard, context: ssl.SSLContext, size: int = _CONNECTIONS) -> None:
+        super().__init__(verify=context, trust_env=False)
+        self.size = size
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
-            max_connections=100,
-            max_keepalive_connections=20,
+            max_connections=size,
+            max_keepalive_connections=_KEPT_OPEN,
             keepalive_expiry=30.0,
             network_backend=guard,
         )
 
+    @property
+    def pool(self) -> httpcore.AsyncConnectionPool:
+        """The pool, to look at."""
+        assert isinstance(self._pool, httpcore.AsyncConnectionPool)
+        return self._pool
+
+
+def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """The public certificates, and those of a PEM file besides: a hospital's own authority."""
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=str(ca_file))
+    return context
+
 
 def guarded_client(guard: Guard, ca_file: Path | None = None) -> httpx.AsyncClient:
-    """The shared client: no redirects, no proxies or credentials from the environment.
+    """A client for work beside the calls: no redirects, no proxies or credentials from the environment.
 
     Args:
         guard: decides which addresses may be called.
-        ca_file: certificates (PEM) trusted besides the public ones: a hospital's own authority.
+        ca_file: certificates (PEM) trusted besides the public ones.
     """
     return httpx.AsyncClient(
-        transport=_GuardedTransport(guard, ca_file),
+        transport=GuardedTransport(guard, tls_context(ca_file)),
         follow_redirects=False,
         trust_env=False,
         timeout=httpx.Timeout(10.0),

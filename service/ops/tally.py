@@ -6,9 +6,9 @@ The client library takes a lock for every count; these are counted in the event 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -72,4 +72,26 @@ class Timings(Collector):
                 so_far += count
                 buckets.append((end, so_far))
             family.add_metric([label], buckets, total[0])
+        yield family
+
+
+class Reading(Collector):
+    """A gauge with one label that is read when Prometheus asks.
+
+    Args:
+        name: of the metric.
+        text: what it measures.
+        label: name of the label.
+        read: gives the values by label.
+    """
+
+    def __init__(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        self._name, self._text, self._label = name, text, label
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As Prometheus reads it."""
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for label, value in self._read().items():
+            family.add_metric([label], value)
         yield family

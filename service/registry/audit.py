@@ -26,6 +26,16 @@ _TYPE = {
 _EXECUTE = "E"
 
 
+def _outcome(status: int) -> dict[str, str]:
+    """AuditEvent.outcome: 4 where the call itself was at fault, 8 where this service was."""
+    if status < 400:
+        return {"outcome": "0"}
+    return {
+        "outcome": "4" if status < 500 else "8",
+        "outcomeDesc": f"The call could not be judged ({status}).",
+    }
+
+
 def event(row: Any) -> dict[str, Any]:
     """One call as an AuditEvent. It names no patient: a call is known by its hookInstance."""
     at = aware(row.at)
@@ -49,7 +59,7 @@ def event(row: Any) -> dict[str, Any]:
         "subtype": [{"system": "https://cds-hooks.hl7.org", "code": row.hook}],
         "action": _EXECUTE,
         "recorded": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-        "outcome": "0",
+        **_outcome(row.status),
         "agent": agents,
         "source": {"observer": {"display": "clozapine-cds"}, "site": row.site},
         "entity": [

@@ -51,6 +51,8 @@ class Call(Struct, frozen=True):
     cards: list[tuple[str, str, str, list[str], str]]
     #: The patient as a keyed hash.
     patient_key: str = ""
+    #: What the call counts as, whatever was sent.
+    status: int = 200
 
 
 #: (site, patient id) -> when the facts were known, and they.
@@ -203,7 +205,7 @@ class Recorder:
 _CALLS = RowInsert(
     HookCall,
     (
-        "at", "site", "service", "hook", "hook_instance", "user_reference", "policy", "milliseconds", "resources", "findings",
+        "at", "site", "service", "hook", "hook_instance", "user_reference", "policy", "milliseconds", "resources", "findings", "status",
     ),
 )  # fmt: skip
 _CARDS = RowInsert(
@@ -231,6 +233,7 @@ def _call_row(c: Call) -> tuple[object, ...]:
         round(c.seconds * 1000, 3),
         c.resources,
         [[code, severity] for code, severity, _ in c.findings],
+        c.status,
     )
 
 

@@ -23,6 +23,8 @@ class HookCall(SQLModel, table=True):
     user_reference: str = Field(default="", max_length=200)
     policy: str = Field(max_length=60)
     milliseconds: float
+    #: HTTP status the call counts as: one that could not be judged has the status of its failure, also where a card said so with 200.
+    status: int = Field(default=200, sa_column_kwargs={"server_default": "200"})
     #: Number of resources read, by prefetch key.
     resources: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     #: [code, severity] of every finding, shown or not.

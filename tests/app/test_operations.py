@@ -41,7 +41,9 @@ def test_live_and_ready(client: httpx.Client) -> None:
         response = client.get(path)
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("application/health+json")
-        assert set(response.json()["checks"]) == {"database", "policies", "terminology", "sweep"}
+        assert set(response.json()["checks"]) == {
+            "database", "policies", "terminology", "sweep", "connections",
+        }  # fmt: skip
 
 
 def test_not_ready_says_why_and_hooks_still_answer(tmp_path: Path) -> None:
@@ -171,10 +173,17 @@ def test_an_unexpected_fault_is_a_500_with_an_incident(
         raise RuntimeError("Canary-Name")
 
     monkeypatch.setattr(pipeline, "cards_of", explode)
-    response = start_service().post(_SIGN, json=call("order-sign", prefetch(), clozapine()))
+    body = call("order-sign", prefetch(), clozapine())
+    response = start_service(errors="status").post(_SIGN, json=body)
     assert response.status_code == 500
     assert "incident" in response.json()["issue"][0]["details"]["text"]
     assert "Canary-Name" not in response.text
+    # By default the clinician is told, by the same incident.
+    told = start_service().post(_SIGN, json=body)
+    assert told.status_code == 200
+    assert codes(told.json()) == [("data-unavailable", "warning")]
+    assert "incident" in told.json()["cards"][0]["detail"]
+    assert "Canary-Name" not in told.text
 
 
 def test_policies_as_json_and_as_pages(client: httpx.Client) -> None:

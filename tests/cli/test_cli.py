@@ -81,6 +81,7 @@ def test_check_cannot_evaluate_a_request_without_data(tmp_path: Path) -> None:
     file.write_text(json.dumps(request))
     done = run("check", str(file), *AS_OF)
     assert done.returncode == 3
+    assert "Clozapine was not checked: no data of this patient could be read." in done.stderr
     assert "Nothing was checked" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -164,8 +164,8 @@ def test_P4_a_next_link_to_another_server_is_not_followed(connected: Any) -> Non
     assert "another server" in answer["cards"][-1]["detail"]
 
 
-def test_P5_nothing_readable_is_412_naming_the_keys(client: httpx.Client) -> None:
-    response = client.post(_SIGN, json=call("order-sign", None, clozapine()))
+def test_P5_nothing_readable_is_412_naming_the_keys(start_service: Any) -> None:
+    response = start_service(errors="status").post(_SIGN, json=call("order-sign", None, clozapine()))
     assert response.status_code == 412
     issue = response.json()["issue"][0]
     # One expression for each key, so that a client can read them.
@@ -173,13 +173,29 @@ def test_P5_nothing_readable_is_412_naming_the_keys(client: httpx.Client) -> Non
     assert "counts" in issue["details"]["text"]
 
 
+def test_P5_nothing_readable_of_clozapine_is_said_by_a_card(client: httpx.Client) -> None:
+    """412 would be shown to nobody."""
+    response = client.post(_SIGN, json=call("order-sign", None, clozapine()))
+    assert response.status_code == 200
+    assert codes(response.json()) == [("data-unavailable", "warning")]
+    card = response.json()["cards"][0]
+    assert card["summary"].startswith("Clozapine was not checked: no data of this patient could be read.")
+    # A chart of which nothing is known, clozapine neither, is no news for a clinician.
+    assert (
+        client.post("/cds-services/clozapine-patient-view", json=call("patient-view", None)).status_code
+        == 412
+    )
+
+
 def test_P5_foreign_servers_are_never_called(start_service: Any, ehr: Ehr) -> None:
-    closed = start_service()
+    closed = start_service(errors="status")
     access = {
         "fhirServer": f"{ehr.base_url}/fhir",
         "fhirAuthorization": {"access_token": ehr.token, "token_type": "Bearer"},
     }
     assert closed.post(_SIGN, json=call("order-sign", None, clozapine(), **access)).status_code == 412
+    told = start_service().post(_SIGN, json=call("order-sign", None, clozapine(), **access))
+    assert codes(told.json()) == [("data-unavailable", "warning")]
     assert ehr.asked == []
 
 

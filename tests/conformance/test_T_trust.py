@@ -184,13 +184,17 @@ def test_T4_keys_are_cached_and_a_rotation_is_found(trusting: httpx.Client, ehr:
     assert _signed(trusting, ehr, kid=old, key=old_key).status_code == 401
 
 
-def test_T5_only_listed_fhir_servers_are_asked(trusting: httpx.Client, ehr: Ehr) -> None:
+def test_T5_only_listed_fhir_servers_are_asked(trusting: httpx.Client, start_service: Any, ehr: Ehr) -> None:
     ehr.add(anc(0.4), on_clozapine())
     access = {"fhirAuthorization": {"access_token": ehr.token, "token_type": "Bearer"}}
     listed = {"fhirServer": f"{ehr.base_url}/fhir"}
     foreign = {"fhirServer": f"{ehr.base_url}/fhir2"}
     body = call("order-sign", None, clozapine(300), **access)
-    assert _signed(trusting, ehr, body | foreign).status_code == 412
+    strict = start_service(auth="required", base_url=BASE, ehr=[ehr.settings("north", errors="status")])
+    assert _signed(strict, ehr, body | foreign).status_code == 412
+    unread = _signed(trusting, ehr, body | foreign).json()
+    assert codes(unread) == [("data-unavailable", "warning")]
+    assert unread["cards"][0]["summary"].startswith("Clozapine was not checked: no data")
     assert ehr.asked == []
     assert codes(_signed(trusting, ehr, body | listed).json())[0] == ("anc-severe-neutropenia", "critical")
     assert set(ehr.authorizations) == {f"Bearer {ehr.token}"}

@@ -214,7 +214,8 @@ def test_a_patient_hapi_does_not_know_is_never_called_safe(ehr: Clinic) -> None:
 
 def test_with_a_wrong_token_nothing_is_read_and_nothing_is_called_checked(ehr: Clinic) -> None:
     answer = ehr.post(hook_call(CHARTS[0], "order-sign", with_prefetch=False), token="of-another-clinic")
-    assert answer.status_code == 412, answer.text
+    assert _findings(answer.json()) == ["data-unavailable warning"], answer.text
+    assert answer.json()["cards"][0]["summary"].startswith("Clozapine was not checked")
 
 
 def test_feedback_on_a_card_made_from_hapi_s_data_is_kept(ehr: Clinic) -> None:

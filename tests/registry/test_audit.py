@@ -46,10 +46,23 @@ def test_every_call_is_a_valid_audit_event_without_a_patient(engine: Engine, sit
         assert details["finding.anc-missing"] == "critical"
         assert details["resources.counts"] == "3"
         assert details["policy"] == "us-label-2025"
+        assert found.outcome == "0"
     assert [json.loads(line)["recorded"] for line in lines] == [
         "2026-11-19T10:00:00.000Z",
         "2026-11-20T10:00:00.000Z",
     ]
+
+
+def test_calls_that_could_not_be_judged_are_no_successes(engine: Engine, site: str) -> None:
+    recorder = Recorder(engine)
+    for status in (200, 412, 413, 429, 500, 503):
+        recorder.record(replace(_call(str(uuid4())), site=site, status=status))
+    recorder.close()
+    with engine.connect() as connection:
+        lines = list(events(connection, NOW - timedelta(days=1), NOW + timedelta(days=1), site))
+    found = [AuditEvent.model_validate_json(line) for line in lines]
+    assert [e.outcome for e in found] == ["0", "4", "4", "4", "8", "8"]
+    assert [e.outcomeDesc for e in found[:2]] == [None, "The call could not be judged (412)."]
 
 
 def test_findings_of_one_code_are_all_told(engine: Engine, site: str) -> None:

@@ -90,6 +90,7 @@ def _private() -> dict[str, Any]:
         ({"algorithms": []}, "ehr.0.algorithms"),
         ({"token_seconds": 3600}, "ehr.0.token_seconds"),
         ({"profile": "cerner"}, "ehr.0.profile"),
+        ({"errors": "silent"}, "ehr.0.errors"),
         ({"hooks": ["order-dispatch"]}, "ehr.0.hooks.*order-dispatch"),
         ({"codes": {"NEUT": "anc"}}, "ehr.0.codes"),
         ({"snooze": 3}, "ehr.0.snooze: there is no such setting"),

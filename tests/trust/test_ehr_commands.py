@@ -66,7 +66,10 @@ def test_add_list_check(environment: dict[str, str], ehr: Ehr, tmp_path: Path) -
     again = _add(environment, ehr, "north")
     assert again.returncode == 3
     assert "--replace" in again.stderr
-    assert _add(environment, ehr, "north", "--replace", "--profile", "oracle").returncode == 0
+    assert (
+        _add(environment, ehr, "north", "--replace", "--profile", "oracle", "--errors", "status").returncode
+        == 0
+    )
     assert "oracle" in run(environment, "ehr", "list").stdout
 
     ehr.add(anc(), on_clozapine(), {"resourceType": "Patient", "id": "clz-p1"})

@@ -24,7 +24,7 @@ def test_one_call_too_many_is_turned_away_at_once(start_service: Any, ehr: Ehr) 
         auth="required",
         base_url=BASE,
         max_concurrent_calls=1,
-        ehr=[ehr.settings("north", fhir_deadline_ms=3000)],
+        ehr=[ehr.settings("north", fhir_deadline_ms=3000, errors="status")],
     )
     ehr.add(anc())
     ehr.delay_seconds = 1.5
@@ -78,7 +78,7 @@ def test_a_stranger_s_body_is_not_read(trusting: httpx.Client) -> None:
 
 
 def test_open_mode_is_not_limited_unless_asked(start_service: Any) -> None:
-    free, limited = start_service(), start_service(calls_per_second=1)
+    free, limited = start_service(), start_service(calls_per_second=1, errors="status")
     assert [free.post(_SIGN, json=_BODY).status_code for _ in range(5)] == [200] * 5
     assert [limited.post(_SIGN, json=_BODY).status_code for _ in range(4)] == [200, 200, 429, 429]
 

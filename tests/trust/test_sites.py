@@ -169,7 +169,7 @@ def test_one_site_s_rush_does_not_slow_another(start_service: Any, ehr: Ehr, oth
     client = start_service(
         auth="required",
         base_url=BASE,
-        ehr=[ehr.settings("north", calls_per_second=1), other.settings("south")],
+        ehr=[ehr.settings("north", calls_per_second=1, errors="status"), other.settings("south")],
     )
     statuses = [_as(client, ehr, "north").status_code for _ in range(4)]
     assert statuses == [200, 200, 429, 429]

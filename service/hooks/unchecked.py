@@ -1,0 +1,197 @@
+"""The card in place of an error status: a hook call that could not be judged, and hints at clozapine, is answered in words.
+
+An EHR shows its user nothing for an error status: no card would look like nothing to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Raw
+
+from cds_hooks import Failure, HookRequest, Response
+from service.alerts.cards import card_of
+from service.alerts.finding import Citation, Finding
+from service.alerts.hint import hints_at_clozapine
+from service.alerts.treatment import ORDER_HOOKS
+from service.fhir.decode import last_part, read_value, sound
+from service.fhir.resources import Medication, MedicationRequest, Resource
+from service.hooks.render import Drafts, render
+from service.hooks.site import Site
+from service.ops.metrics import Metrics
+from service.registry.recorder import Call, Recorder
+
+CODE = "data-unavailable"
+_SUBJECT = "call"
+_NOTHING = Raw(b"")
+_THIS_SERVICE = Citation("This service", "what could not be checked")
+_FAULT = "the service failed"
+_NAMED = "The orders or the record that came with this call name clozapine."
+_UNNAMED = "An order names its product by a reference alone, which could not be read: it may be clozapine."
+#: By FHIR issue type of the failure: its name in the metrics, and what a clinician is told.
+_CAUSES = {
+    "required": ("no-data", "no data of this patient could be read"),
+    "too-long": ("too-large", "the data sent are too large to be read"),
+    "throttled": ("too-many-calls", "too many calls came at once"),
+    "transient": ("busy", "the service was too busy"),
+    "timeout": ("timeout", "the check took too long"),
+    "exception": ("fault", _FAULT),
+}
+#: Trying again does not help against these.
+_LASTING = frozenset({"too-long"})
+
+
+def cause_of(failure_code: str) -> str:
+    """A failure's name in metrics and audit."""
+    return _CAUSES.get(failure_code, ("fault", _FAULT))[0]
+
+
+def summary_of(failure_code: str) -> str:
+    """The sentence for a failure (FHIR issue type), as it stands on the card and in the terminal."""
+    says = _CAUSES.get(failure_code, ("fault", _FAULT))[1]
+    return f"Clozapine was not checked: {says}. Look at the blood counts by hand."
+
+
+def finding_of(failure_code: str, incident: str, why: str = _NAMED) -> Finding:
+    """A failed call as a finding. It holds nothing of the patient."""
+    again = (
+        "Trying again will not help: the record is larger than this service reads."
+        if failure_code in _LASTING
+        else "Try again in a moment: open the order or the chart anew."
+    )
+    return Finding(
+        code=CODE,
+        severity="warning",
+        subject=_SUBJECT,
+        summary=summary_of(failure_code),
+        why=(
+            why,
+            "Nothing was checked: that no other card is shown is no sign of safety.",
+        ),
+        policy_says=("An order is never presented as checked when the check did not take place.",),
+        suggested=(
+            "Look at the blood counts (ANC), their dates, the last doses and the other medications by hand before you go on.",
+            again,
+            f"If it happens again, call the operators of this service and name the incident {incident}.",
+        ),
+        unchecked=("blood counts", "dose and missed doses", "interactions", "overdue monitoring"),
+        missing=("the check itself",),
+        citation=_THIS_SERVICE,
+        overrides="data",
+        changes_order=True,
+    )
+
+
+class Unchecked:
+    """Speaks up for calls that could not be judged (``cds_hooks.Fallback``), counts them and keeps them in the audit trail.
+
+    Args:
+        site: the site of calls without a principal (open mode).
+        clock: the moment.
+        recorder: keeps the audit trail, after the answer.
+        metrics: counts.
+    """
+
+    def __init__(
+        self, site: Site | None, *, clock: Callable[[], datetime], recorder: Recorder, metrics: Metrics
+    ) -> None:
+        self._site = site
+        self._clock = clock
+        self._recorder = recorder
+        self._metrics = metrics
+
+    def wanted(self, principal: object) -> bool:
+        """Whether the site of a call asks for cards. A site in shadow shows nothing to anybody: it gets the status."""
+        site = self._site_of(principal)
+        return (
+            site is not None
+            and site.says_errors == "card"
+            and not site.shadow
+            and CODE not in site.shadow_codes
+        )
+
+    def concerned(self, principal: object, part: bytes) -> bool:
+        """Whether a part of a body mentions clozapine by a name or a code, the site's own among them."""
+        site = self._site_of(principal)
+        return hints_at_clozapine(part, _local_codes(site) if site is not None else ())
+
+    def respond(self, failure: Failure, concerned: bool) -> Response | None:
+        """The card, where the site wants it and the call hints at clozapine; counts and keeps the failure either way."""
+        site = self._site_of(failure.principal)
+        why = _NAMED if concerned else _UNNAMED if _unnamed(failure.request) else ""
+        said = bool(why) and self.wanted(failure.principal)
+        self._metrics.not_judged(failure.service_id, cause_of(failure.code), "card" if said else "status")
+        if site is None:
+            return None
+        if not said:
+            # Refused before anything was read: counted, and not worth a row each.
+            if failure.request is not None or failure.code in ("exception", "timeout"):
+                self._record(site, failure, [])
+            return None
+        text = card_of(finding_of(failure.code, failure.incident, why))
+        card = render(text, site, "", Drafts(_NOTHING))
+
+        def after() -> None:
+            self._metrics.card(CODE, site.name, failure.hook)
+            self._record(site, failure, [(card.uuid, CODE, card.indicator, [], _SUBJECT)])
+
+        return Response((card,), after=after)
+
+    def _site_of(self, principal: object) -> Site | None:
+        return principal if isinstance(principal, Site) else self._site
+
+    def _record(
+        self, site: Site, failure: Failure, cards: list[tuple[str, str, str, list[str], str]]
+    ) -> None:
+        request = failure.request
+        self._recorder.record(
+            Call(
+                at=self._clock(),
+                site=site.name,
+                service=failure.service_id,
+                hook=failure.hook,
+                hook_instance=request.hook_instance if request is not None else "",
+                user=request.context.user_id if request is not None else "",
+                policy=site.policy.id,
+                seconds=failure.seconds,
+                resources={},
+                findings=[(CODE, "warning", _SUBJECT)],
+                cards=cards,
+                status=failure.status,
+            )
+        )
+
+
+def _local_codes(site: Site) -> list[str]:
+    return [code for (_, code), target in site.maps.codes.items() if target == "clozapine"]
+
+
+def _unnamed(request: HookRequest | None) -> bool:
+    """Whether an order in question names its product by a reference alone, to a resource that was not sent: it may be clozapine."""
+    if request is None or request.hook not in ORDER_HOOKS or not len(request.context.orders):
+        return False
+    try:
+        orders = read_value(request.context.orders, "draftOrders").resources
+        wanted = {last_part(reference) for order in orders if (reference := _bare_reference(order))}
+        return bool(wanted) and not wanted <= _sent_medications(request)
+    except Exception:
+        return False  # what cannot be read may be what failed the call
+
+
+def _bare_reference(order: Resource) -> str:
+    if not isinstance(order, MedicationRequest) or order.medicationReference is None:
+        return ""
+    reference = order.medicationReference.reference or ""
+    named = order.medicationReference.display or order.medicationCodeableConcept is not None
+    return "" if named or reference.startswith("#") else reference
+
+
+def _sent_medications(request: HookRequest) -> set[str]:
+    """Ids of the products that came with a call."""
+    found: set[str] = set()
+    for value in request.prefetch.values():
+        if value is not None:
+            decoded = read_value(value, "") if isinstance(value, Raw) else sound(value, "")
+            found |= {r.id for r in decoded.resources if type(r) is Medication and r.id}
+    return found
