@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from functools import cache, lru_cache
 from importlib.resources import files
 
@@ -35,6 +36,11 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     icd10: tuple[str, ...] = ()
     #: Longer prefixes under one of ``icd10`` that mean something else.
     not_icd10: tuple[str, ...] = ()
+    #: Whole codes of WHO's edition, and of national ones that divide it no further (ICD-10-AM): ICD-10-CM and ICD-10-GM gave the
+    #: codes below them meanings of their own.
+    icd10_whole: tuple[str, ...] = ()
+    #: Prefixes that have this meaning in one edition only: ``cm``, ``gm`` or ``am``.
+    icd10_in: dict[str, tuple[str, ...]] = {}
     snomed: tuple[str, ...] = ()
     #: False while a code was not checked against a release of its code system.
     codes_confirmed: bool = True
@@ -95,9 +101,14 @@ def passing_kinds() -> frozenset[str]:
     return frozenset(key for key, kind in _conditions().kind.items() if kind.passing)
 
 
-def _is_icd10(system: str) -> bool:
+def _icd10_edition(system: str) -> str:
+    """``cm``, ``gm``, ``am``, ``who`` (also for what is not told apart); empty for another code system."""
     folded = system.lower()
-    return system in _ICD10_OIDS or ("icd-10" in folded and "pcs" not in folded)
+    if system in _ICD10_OIDS:
+        return "cm" if system.endswith(".90") else "who"
+    if "icd-10" not in folded or "pcs" in folded:
+        return ""
+    return next((edition for edition in ("cm", "gm", "am") if f"icd-10-{edition}" in folded), "who")
 
 
 def _longest(code: str, prefixes: tuple[str, ...]) -> int:
@@ -110,22 +121,33 @@ def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     """Kinds a coded problem belongs to."""
     if system == _SNOMED:
         return tuple(key for key, kind in _conditions().kind.items() if code in kind.snomed)
-    if _is_icd10(system):
-        bare = code.replace(".", "").upper()
-        return tuple(
-            key
-            for key, kind in _conditions().kind.items()
-            if _longest(bare, kind.icd10) > _longest(bare, kind.not_icd10)
-        )
-    return ()
+    edition = _icd10_edition(system)
+    if not edition:
+        return ()
+    bare = code.replace(".", "").upper()
+    return tuple(key for key, kind in _conditions().kind.items() if _is_coded(bare, edition, kind))
+
+
+def _is_coded(bare: str, edition: str, kind: ConditionKind) -> bool:
+    if edition in ("who", "am") and bare in kind.icd10_whole:
+        return True
+    prefixes = (*kind.icd10, *kind.icd10_in.get(edition, ()))
+    return _longest(bare, prefixes) > _longest(bare, kind.not_icd10)
 
 
 #: What may stand between the words of one statement; a comma, a full stop or a semicolon begins another one.
 _GAP = r"[^\w,.;]+"
 
 
+def _folded(text: str) -> str:
+    """Without accents: many systems send none, and "pericardite" is found in "Péricardite"."""
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
 def _either(words: tuple[str, ...]) -> str:
-    longest_first = sorted(words, key=len, reverse=True)
+    longest_first = sorted({_folded(word) for word in words}, key=lambda word: (-len(word), word))
     # Two words may be joined by a hyphen, and a title such as "stage 4" be set off by a comma.
     return "|".join(re.escape(word).replace(r"\ ", r"[\s,-]+") for word in longest_first)
 
@@ -163,6 +185,11 @@ def _says(text: str, kind_id: str, kind: ConditionKind) -> bool:
         return False
     if kind.without and _without(kind_id).search(text):
         return False
+    return _affirms(text, kind_id, kind)
+
+
+def _affirms(text: str, kind_id: str, kind: ConditionKind) -> bool:
+    """One mention at least is neither denied, nor somebody else's, nor (of what must go on now) in the past."""
     return any(
         not (m["guard"] or m["denied"]) and not (kind.active_only and (m["past"] or m["over"]))
         for m in _statement(kind_id).finditer(text)
@@ -172,9 +199,26 @@ def _says(text: str, kind_id: str, kind: ConditionKind) -> bool:
 @lru_cache(maxsize=4096)
 def kinds_by_text(text: str) -> tuple[str, ...]:
     """Kinds named in a problem's text, unless a guard word denies them or, for what must go on now, puts them into the past."""
+    text = _folded(text)
     if not _named().search(text):
         return ()
     return tuple(key for key, kind in _conditions().kind.items() if _says(text, key, kind))
+
+
+@lru_cache(maxsize=4096)
+def kinds_denied_by_text(text: str) -> tuple[str, ...]:
+    """Kinds that a problem's text names only to deny them, to put them into the past or to give them to somebody else.
+
+    The code beside such a text ("Family history of epilepsy", coded as epilepsy) does not make it the patient's.
+    """
+    text = _folded(text)
+    if not _named().search(text):
+        return ()
+    return tuple(
+        key
+        for key, kind in _conditions().kind.items()
+        if kind.text and _named(key).search(text) and not _affirms(text, key, kind)
+    )
 
 
 @cache
@@ -190,6 +234,7 @@ def _doubt() -> re.Pattern[str]:
 @lru_cache(maxsize=4096)
 def is_suspected(text: str) -> bool:
     """True when the text itself calls a problem that it names a suspicion, whatever its status says."""
+    text = _folded(text)
     return _named().search(text) is not None and _doubt().search(text) is not None
 
 

@@ -236,7 +236,7 @@ class Dispensing(Struct, frozen=True, forbid_unknown_fields=True):
     until_next_count: Flag | None = None
 
 
-class PostStop(Struct, frozen=True, forbid_unknown_fields=True):
+class PostStop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Counts after clozapine was stopped."""
 
     window_days: Value
@@ -246,6 +246,10 @@ class PostStop(Struct, frozen=True, forbid_unknown_fields=True):
     #: Counts may end once the ANC has reached this (cells/µL).
     until_anc: Value | None = None
     ben_until_anc: Value | None = None
+    #: A last ANC below this (cells/µL) makes missing counts critical, and for so long after the stop.
+    critical_below: Value
+    ben_critical_below: Value
+    critical_window_days: Value
 
 
 class Falling(Struct, frozen=True, forbid_unknown_fields=True):
@@ -275,6 +279,8 @@ class Fever(Struct, frozen=True, forbid_unknown_fields=True):
     window_hours: Value
     after_stop_days: Value
     says: str
+    #: Clozapine is held from ``threshold`` on until the ANC is known.
+    hold: Text
 
 
 class Eosinophils(Struct, frozen=True, forbid_unknown_fields=True):

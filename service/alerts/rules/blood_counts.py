@@ -20,7 +20,9 @@ from service.alerts.rules.counting import (
     judged_kinds,
     names,
     order_cbc,
+    pending_lines,
     population_lines,
+    preliminary_anc,
     remove_drafts,
     short,
     stalest,
@@ -67,8 +69,8 @@ def anc_missing(case: Case) -> Iterator[Finding]:
         case, "urgent" if case.starting else "routine", "No ANC on record for clozapine"
     )
     why = [start_line(case)]
-    found = list(case.anc.preliminary[:1])
-    why += [f"{count_line(case, m)}: a preliminary result does not replace a final one." for m in found]
+    found = [m for m in (preliminary_anc(case),) if m is not None]
+    why += pending_lines(case)
     why += [f"A result that cannot be used: {w.safe(u.raw)} – {u.reason}." for u in case.anc.unusable[:2]]
     if case.starting:
         summary = "No usable ANC on record: do not start clozapine without a baseline count."
@@ -201,6 +203,7 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
         says += " The policy requires a current count before clozapine is supplied."
     why = [
         f"Last usable {name}: {count_line(case, newest)}, {w.days(age)} old.",
+        *pending_lines(case),
         start_line(case),
         *population_lines(case),
     ]
