@@ -20,6 +20,7 @@ _URGENT_FIRST = (
     "blood-count-red",
     "anc-moderate-neutropenia",
     "anc-below-initiation",
+    "baseline-count-too-old",
     "myocarditis-suspected",
     "eosinophilia-organ",
     "pericarditis",

@@ -33,6 +33,8 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     """How one kind of problem is recognised."""
 
     text: tuple[str, ...] = ()
+    #: Its names in German, French, Spanish, Italian and Dutch.
+    abroad: tuple[str, ...] = ()
     icd10: tuple[str, ...] = ()
     #: Longer prefixes under one of ``icd10`` that mean something else.
     not_icd10: tuple[str, ...] = ()
@@ -51,6 +53,11 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     passing: bool = False
     #: Words that, anywhere in the text, deny it.
     without: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that names it, in any language."""
+        return (*self.text, *self.abroad)
 
 
 class _Guards(Struct):
@@ -156,7 +163,9 @@ def _either(words: tuple[str, ...]) -> str:
 def _named(kind_id: str = "") -> re.Pattern[str]:
     """The names of one kind (else of all), without what stands around them: most texts hold none, and that is soon seen."""
     kinds = _conditions().kind
-    words = kinds[kind_id].text if kind_id else tuple({text for kind in kinds.values() for text in kind.text})
+    words = (
+        kinds[kind_id].names if kind_id else tuple({text for kind in kinds.values() for text in kind.names})
+    )
     return re.compile(rf"\b(?:{_either(words)})\b", re.IGNORECASE)
 
 
@@ -172,7 +181,7 @@ def _statement(kind_id: str) -> re.Pattern[str]:
     between = rf"(?:(?:{_either(guards.between)}){_GAP}){{0,5}}"
     return re.compile(
         rf"(?:\b(?P<guard>{_either(guards.before)}){_GAP}{between})?(?:\b(?P<past>{_either(guards.past)}){_GAP}{between})?"
-        rf"\b(?:{_either(_conditions().kind[kind_id].text)})\b"
+        rf"\b(?:{_either(_conditions().kind[kind_id].names)})\b"
         rf"(?:\W+(?:(?:is|was|has been|currently)\s+)?(?:(?P<denied>{_either(guards.after)})|(?P<over>{_either(guards.past_after)}))\b"
         # "schizophrenia, family history of diabetes" denies the diabetes.
         r"(?!\s+(?:of|for|to)\b))?",

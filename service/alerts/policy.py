@@ -45,6 +45,7 @@ from service.alerts.policy_parts import (
     Source,
     Start,
     Supply,
+    Value,
 )
 
 
@@ -139,6 +140,14 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     def uses_wbc(self) -> bool:
         """True when the protocol judges the white cell count beside the ANC."""
         return any(b.analyte == "wbc" for b in self.bands)
+
+    @lazy
+    def baseline_window(self) -> tuple[int, Value | SchedulePhase]:
+        """Days at most between the baseline count and the first dose, and what says so."""
+        window = self.start.baseline_days
+        if window is not None:
+            return int(window.value), window
+        return self.schedule[0].every_days, self.schedule[0]
 
     @property
     def steps_down(self) -> bool:

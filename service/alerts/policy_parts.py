@@ -189,6 +189,8 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
     """What must be known before the first dose."""
 
     anc_minimum: Minimum
+    #: Days at most between the baseline count and the first dose; None = the first interval of the schedule.
+    baseline_days: Value | None = None
     ben_anc_minimum: Minimum | None = None
     wbc_minimum: Minimum | None = None
     ben_wbc_minimum: Minimum | None = None

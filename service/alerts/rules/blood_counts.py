@@ -175,14 +175,60 @@ def _article(kind: Analyte) -> str:
     return "a WBC" if kind == "wbc" else "an ANC"
 
 
-@when("starting", "continuing")
+@when("starting")
+def baseline_count_too_old(case: Case) -> Iterator[Finding]:
+    """The newest usable ANC (or WBC, where the policy judges it) was taken too long before the first dose."""
+    newest, (window, cited) = stalest(case), case.policy.baseline_window
+    if newest is None or not case.starting:
+        return
+    age, name = case.age_days(newest), NAMES[newest.kind]
+    if age <= window:
+        return
+    offers, steps = order_cbc(case, "urgent", f"Baseline {name} of {w.days(age)} ago before clozapine")
+    yield Finding(
+        code="baseline-count-too-old",
+        severity="critical",
+        subject="anc",
+        summary=w.summary(
+            f"Baseline {short(case, newest)} is {w.days(age)} old, at most {w.days(window)}: do not start without a new count."
+        ),
+        why=(
+            f"Last usable {name}: {count_line(case, newest)}, {w.days(age)} old.",
+            *pending_lines(case),
+            start_line(case),
+            *population_lines(case),
+        ),
+        policy_says=(
+            f"The count before the first dose is at most {w.days(window)} old.",
+            case.policy.start.says,
+        ),
+        suggested=("Do not start clozapine before the new count is back.", *steps),
+        unchecked=()
+        if case.snapshot.state("counts") == "complete"
+        else ("Not all blood counts could be read; a newer one may exist.",),
+        evidence=evidence_of(case, newest),
+        citation=case.policy.cite(cited),
+        offers=(*offers, *remove_drafts(case)),
+        overrides="counts",
+    )
+
+
+def _age_of_count(case: Case, count: Measurement) -> int:
+    """Days that a count has to answer for: a baseline taken in time answers from the first dose on, not from its own day."""
+    age, day = case.age_days(count), case.course_day
+    if day is None or age <= day or age - day > case.policy.baseline_window[0]:
+        return age
+    return day
+
+
+@when("continuing")
 def anc_overdue(case: Case) -> Iterator[Finding]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
     newest = stalest(case)
-    if newest is None or not (case.starting or case.continuing):
+    if newest is None or not case.continuing or case.starting:
         return
     interval = case.interval
-    age = case.age_days(newest)
+    age = case.age_days(newest) if interval.band is not None else _age_of_count(case, newest)
     if age <= interval.days:
         return
     due = case.today - timedelta(days=age - interval.days)
@@ -202,7 +248,7 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
     if required:
         says += " The policy requires a current count before clozapine is supplied."
     why = [
-        f"Last usable {name}: {count_line(case, newest)}, {w.days(age)} old.",
+        f"Last usable {name}: {count_line(case, newest)}, {w.days(case.age_days(newest))} old.",
         *pending_lines(case),
         start_line(case),
         *population_lines(case),
@@ -238,7 +284,7 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
     if case.hook not in _DUE_SOON_HOOKS or newest is None or not case.on_clozapine:
         return
     interval = case.interval
-    left = interval.days - case.age_days(newest)
+    left = interval.days - _age_of_count(case, newest)
     if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
     due = case.today + timedelta(days=left)
@@ -294,4 +340,12 @@ def anc_below_initiation(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (anc_missing, wbc_missing, baseline_missing, anc_overdue, anc_due_soon, anc_below_initiation)
+RULES = (
+    anc_missing,
+    wbc_missing,
+    baseline_missing,
+    baseline_count_too_old,
+    anc_overdue,
+    anc_due_soon,
+    anc_below_initiation,
+)

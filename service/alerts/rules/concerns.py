@@ -72,7 +72,7 @@ def _said(
     offers: list[Offer] = [*remove_drafts(case)] if stops else []
     if severity != "info":
         for test in concern.orders:
-            offers += order(case, test, urgency, f"{problems[0].label[:60]} under clozapine")
+            offers += order(case, test, urgency, f"{w.plain(problems[0].label)} under clozapine")
         if concern.refer:
             offers.append(
                 ReferTo(concern.refer, "stat" if severity == "critical" else "urgent", "Under clozapine")

@@ -281,43 +281,52 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
     days_stopped = case.days_since(stopped)
     ben = case.population == "ben"
     newest = case.anc.newest
-    critical_below = rule.ben_critical_below if ben else rule.critical_below
-    severe = newest is not None and judged_value(newest) < critical_below.value
-    window = rule.critical_window_days if severe else rule.window_days
-    if not 0 <= days_stopped <= window.value:
-        return
-    until = rule.ben_until_anc if ben and rule.ben_until_anc is not None else rule.until_anc
     after = (
         newest is not None
         and newest.at is not None
         and case.snapshot.day(newest.at) > case.snapshot.day(stopped)
     )
+    # What the order says of the reason holds until a count since tells more.
+    reason = None if after else _stopped_for_counts(case)
+    critical_below = rule.ben_critical_below if ben else rule.critical_below
+    severe = newest is not None and judged_value(newest) < critical_below.value
+    severe = severe or (reason is not None and reason.at_least == 0)
+    window = rule.critical_window_days if severe else rule.window_days
+    if not 0 <= days_stopped <= window.value:
+        return
+    until = rule.ben_until_anc if ben and rule.ben_until_anc is not None else rule.until_anc
     if until is not None and after and newest is not None and judged_value(newest) >= until.value:
         return
     every = int(rule.every_days.value) if rule.every_days is not None else case.interval.days
     label = f"every {w.days(every)}"
     decided = case.decided_by_settled
     sampling = sampling_in(case, *decided) if decided is not None else None
+    if sampling is None and reason is not None and reason.every_days is not None:
+        sampling = reason.every_days, reason.every_label
     if sampling is not None and sampling[0] <= every:
         every, label = sampling
+    low = _low_at_stop(case)
     # A protocol with counts of its own after a stop begins them at the stop; else the earlier rhythm goes on.
-    if newest is not None and (after or rule.every_days is None or sampling is not None):
+    if newest is not None and (after or rule.every_days is None or low is not None):
         waited = case.age_days(newest)
     else:
         waited = days_stopped
     # Without any count on record none shows that the blood was well when clozapine was stopped.
     if newest is not None and waited <= every:
         return
-    low = _low_at_stop(case)
-    band = low[0] if low is not None else _stopped_for_counts(case)
+    band = low[0] if low is not None else reason
     offers, steps = order_cbc(
         case, "stat" if severe else "routine", "Follow-up ANC after clozapine was stopped"
     )
     day = w.day(case.snapshot, stopped)
     counts = names(case)
-    if severe and newest is not None:
+    if severe and newest is not None and low is not None:
         summary = (
             f"{short(case, newest)}, clozapine stopped on {day}, no count since: count now, then {label}."
+        )
+    elif band is not None and severe:
+        summary = (
+            f"Clozapine stopped on {day} for neutropenia and no {counts} since: count now, then {label}."
         )
     elif newest is None:
         summary = f"Clozapine stopped on {day} and no {counts} on record: count now."

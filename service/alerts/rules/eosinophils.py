@@ -73,7 +73,7 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
     problems = [*named, *(p for p in organs if p not in named)]
     counted = f"Eosinophils {w.bound_word(count)}{w.count(count.value)}" if count is not None else ""
     if problems:
-        sign = f"{w.plain(problems[0].label, 50)}{verified(problems[0])}"
+        sign = f"{w.plain(problems[0].label)}{verified(problems[0])}"
     else:
         sign = (
             " and ".join(m.kind.upper() if m.kind != "troponin" else "troponin" for m in results) + " raised"
