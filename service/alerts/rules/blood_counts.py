@@ -213,14 +213,6 @@ def baseline_count_too_old(case: Case) -> Iterator[Finding]:
     )
 
 
-def _age_of_count(case: Case, count: Measurement) -> int:
-    """Days that a count has to answer for: a baseline taken in time answers from the first dose on, not from its own day."""
-    age, day = case.age_days(count), case.course_day
-    if day is None or age <= day or age - day > case.policy.baseline_window[0]:
-        return age
-    return day
-
-
 @when("continuing")
 def anc_overdue(case: Case) -> Iterator[Finding]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
@@ -228,7 +220,7 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
     if newest is None or not case.continuing or case.starting:
         return
     interval = case.interval
-    age = case.age_days(newest) if interval.band is not None else _age_of_count(case, newest)
+    age = case.answered_days(newest)
     if age <= interval.days:
         return
     due = case.today - timedelta(days=age - interval.days)
@@ -284,7 +276,7 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
     if case.hook not in _DUE_SOON_HOOKS or newest is None or not case.on_clozapine:
         return
     interval = case.interval
-    left = interval.days - _age_of_count(case, newest)
+    left = interval.days - case.answered_days(newest)
     if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
     due = case.today + timedelta(days=left)
