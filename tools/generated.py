@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from service.alerts.codes import kinds
+from service.alerts.concerns import concerns
 from service.alerts.conditions import condition_kinds, contraindications
 from service.alerts.drugs import classes, drug_ids, names_of, product_rows, without_card
 from service.alerts.policy import Policy, policy_by_id, policy_ids
@@ -101,12 +102,41 @@ def rules_page() -> str:
                 _NOTE + "# Rules and results",
                 "## Rules",
                 _table(("rule", "module", "what it looks for"), rows),
+                "## Dangers on the problem list",
+                "What the rule `concern_on_the_list` says of each (`knowledge/concerns.toml`). No severity is confirmed before the site's pharmacist has done so.",
+                _table(
+                    (
+                        "finding",
+                        "problems",
+                        "severity",
+                        "in the first weeks",
+                        "at a start, when older",
+                        "source",
+                        "",
+                    ),
+                    _concerns(),
+                ),
                 "## Results that are read",
                 _table(("kind", "title", "unit", "LOINC", ""), results),
             ]
         )
         + "\n"
     )
+
+
+def _concerns() -> list[tuple[object, ...]]:
+    return [
+        (
+            f"`{code}`",
+            ", ".join(kind.replace("-", " ") for kind in c.kinds),
+            c.severity,
+            c.early or "",
+            c.before,
+            f"{c.source} {c.section}",
+            _confirmed(c.confirmed),
+        )
+        for code, c in concerns().items()
+    ]
 
 
 def unconfirmed_page() -> str:
@@ -146,6 +176,12 @@ def unconfirmed_page() -> str:
         f"- {c.title}: {c.source} {c.section}" for c in contraindications().values() if not c.confirmed
     ]
     parts += ["## Contraindications", "\n".join(problems)]
+    dangers = [
+        f"- `{code}`: {c.severity}; {c.source} {c.section}"
+        for code, c in concerns().items()
+        if not c.confirmed
+    ]
+    parts += ["## Dangers on the problem list", "\n".join(dangers)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,16 +14,23 @@ from service.alerts.treatment import ORDER_HOOKS
 CARD_LIMIT = 10
 #: Of equally severe findings these come first: what cannot wait, before what is late or could not be checked.
 _URGENT_FIRST = (
+    "neuroleptic-malignant-syndrome",
+    "neutropenic-fever",
     "anc-severe-neutropenia",
     "blood-count-red",
     "anc-moderate-neutropenia",
     "anc-below-initiation",
+    "baseline-count-too-old",
     "myocarditis-suspected",
+    "eosinophilia-organ",
+    "pericarditis",
     "gi-hypomotility",
     "level-toxic",
     "qt-prolonged",
     "hypersensitivity",
     "fever",
+    "anc-post-stop",
+    "seizure",
     "rechallenge-caution",
     "missed-dose-retitrate",
     "anc-missing",

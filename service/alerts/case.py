@@ -137,6 +137,13 @@ class Case(Record):
         """The sampling interval that applies today (clinical.md 1.8)."""
         return interval_today(self)
 
+    def answered_days(self, count: Measurement) -> int:
+        """Days for which a blood count has answered: a baseline taken in time answers from the first dose on, not from its own day."""
+        age, day = self.age_days(count), self.course_day
+        if day is None or age <= day or age - day > self.policy.baseline_window[0]:
+            return age
+        return age if self.interval.band is not None else day
+
     @property
     def interval_days(self) -> int:
         """Days at most between two blood counts, today."""

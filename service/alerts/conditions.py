@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from functools import cache, lru_cache
 from importlib.resources import files
 
@@ -32,9 +33,16 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     """How one kind of problem is recognised."""
 
     text: tuple[str, ...] = ()
+    #: Its names in German, French, Spanish, Italian and Dutch.
+    abroad: tuple[str, ...] = ()
     icd10: tuple[str, ...] = ()
     #: Longer prefixes under one of ``icd10`` that mean something else.
     not_icd10: tuple[str, ...] = ()
+    #: Whole codes of WHO's edition, and of national ones that divide it no further (ICD-10-AM): ICD-10-CM and ICD-10-GM gave the
+    #: codes below them meanings of their own.
+    icd10_whole: tuple[str, ...] = ()
+    #: Prefixes that have this meaning in one edition only: ``cm``, ``gm`` or ``am``.
+    icd10_in: dict[str, tuple[str, ...]] = {}
     snomed: tuple[str, ...] = ()
     #: False while a code was not checked against a release of its code system.
     codes_confirmed: bool = True
@@ -45,6 +53,11 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     passing: bool = False
     #: Words that, anywhere in the text, deny it.
     without: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that names it, in any language."""
+        return (*self.text, *self.abroad)
 
 
 class _Guards(Struct):
@@ -95,9 +108,14 @@ def passing_kinds() -> frozenset[str]:
     return frozenset(key for key, kind in _conditions().kind.items() if kind.passing)
 
 
-def _is_icd10(system: str) -> bool:
+def _icd10_edition(system: str) -> str:
+    """``cm``, ``gm``, ``am``, ``who`` (also for what is not told apart); empty for another code system."""
     folded = system.lower()
-    return system in _ICD10_OIDS or ("icd-10" in folded and "pcs" not in folded)
+    if system in _ICD10_OIDS:
+        return "cm" if system.endswith(".90") else "who"
+    if "icd-10" not in folded or "pcs" in folded:
+        return ""
+    return next((edition for edition in ("cm", "gm", "am") if f"icd-10-{edition}" in folded), "who")
 
 
 def _longest(code: str, prefixes: tuple[str, ...]) -> int:
@@ -110,31 +128,67 @@ def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     """Kinds a coded problem belongs to."""
     if system == _SNOMED:
         return tuple(key for key, kind in _conditions().kind.items() if code in kind.snomed)
-    if _is_icd10(system):
-        bare = code.replace(".", "").upper()
-        return tuple(
-            key
-            for key, kind in _conditions().kind.items()
-            if _longest(bare, kind.icd10) > _longest(bare, kind.not_icd10)
-        )
-    return ()
+    edition = _icd10_edition(system)
+    if not edition:
+        return ()
+    bare = code.replace(".", "").upper()
+    return tuple(key for key, kind in _conditions().kind.items() if _is_coded(bare, edition, kind))
+
+
+def _is_coded(bare: str, edition: str, kind: ConditionKind) -> bool:
+    if edition in ("who", "am") and bare in kind.icd10_whole:
+        return True
+    prefixes = (*kind.icd10, *kind.icd10_in.get(edition, ()))
+    return _longest(bare, prefixes) > _longest(bare, kind.not_icd10)
 
 
 #: What may stand between the words of one statement; a comma, a full stop or a semicolon begins another one.
 _GAP = r"[^\w,.;]+"
 
 
+def _folded(text: str) -> str:
+    """Without accents: many systems send none, and "pericardite" is found in "Péricardite"."""
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+#: Letters by which names are told apart before any of them is tried: there are hundreds, and most texts hold none.
+_LETTERS = 3
+
+
 def _either(words: tuple[str, ...]) -> str:
-    longest_first = sorted(words, key=len, reverse=True)
-    # Two words may be joined by a hyphen, and a title such as "stage 4" be set off by a comma.
-    return "|".join(re.escape(word).replace(r"\ ", r"[\s,-]+") for word in longest_first)
+    """One of the words, the longest that fits. Two words may be joined by a hyphen, and a title such as "stage 4" be set off by a comma."""
+    return _branches(
+        sorted({_folded(word).lower() for word in words}, key=lambda word: (-len(word), word)), 0
+    )
+
+
+def _branches(words: list[str], letters: int) -> str:
+    """A pattern of words in the order in which they are tried; those that begin alike share their first letters."""
+    if len(words) == 1 or letters == _LETTERS:
+        return "|".join(_spaced(word) for word in words)
+    alike: dict[str, list[str]] = {}
+    for word in words:
+        alike.setdefault(word[:1], []).append(word[1:])
+    # The empty rest of a short word comes last, after every longer one.
+    return "|".join(
+        f"{_spaced(first)}(?:{_branches(rests, letters + 1)})"
+        for first, rests in sorted(alike.items(), reverse=True)
+    )
+
+
+def _spaced(word: str) -> str:
+    return re.escape(word).replace(r"\ ", r"[\s,-]+")
 
 
 @cache
 def _named(kind_id: str = "") -> re.Pattern[str]:
     """The names of one kind (else of all), without what stands around them: most texts hold none, and that is soon seen."""
     kinds = _conditions().kind
-    words = kinds[kind_id].text if kind_id else tuple({text for kind in kinds.values() for text in kind.text})
+    words = (
+        kinds[kind_id].names if kind_id else tuple({text for kind in kinds.values() for text in kind.names})
+    )
     return re.compile(rf"\b(?:{_either(words)})\b", re.IGNORECASE)
 
 
@@ -150,7 +204,7 @@ def _statement(kind_id: str) -> re.Pattern[str]:
     between = rf"(?:(?:{_either(guards.between)}){_GAP}){{0,5}}"
     return re.compile(
         rf"(?:\b(?P<guard>{_either(guards.before)}){_GAP}{between})?(?:\b(?P<past>{_either(guards.past)}){_GAP}{between})?"
-        rf"\b(?:{_either(_conditions().kind[kind_id].text)})\b"
+        rf"\b(?:{_either(_conditions().kind[kind_id].names)})\b"
         rf"(?:\W+(?:(?:is|was|has been|currently)\s+)?(?:(?P<denied>{_either(guards.after)})|(?P<over>{_either(guards.past_after)}))\b"
         # "schizophrenia, family history of diabetes" denies the diabetes.
         r"(?!\s+(?:of|for|to)\b))?",
@@ -163,6 +217,11 @@ def _says(text: str, kind_id: str, kind: ConditionKind) -> bool:
         return False
     if kind.without and _without(kind_id).search(text):
         return False
+    return _affirms(text, kind_id, kind)
+
+
+def _affirms(text: str, kind_id: str, kind: ConditionKind) -> bool:
+    """One mention at least is neither denied, nor somebody else's, nor (of what must go on now) in the past."""
     return any(
         not (m["guard"] or m["denied"]) and not (kind.active_only and (m["past"] or m["over"]))
         for m in _statement(kind_id).finditer(text)
@@ -172,9 +231,26 @@ def _says(text: str, kind_id: str, kind: ConditionKind) -> bool:
 @lru_cache(maxsize=4096)
 def kinds_by_text(text: str) -> tuple[str, ...]:
     """Kinds named in a problem's text, unless a guard word denies them or, for what must go on now, puts them into the past."""
+    text = _folded(text)
     if not _named().search(text):
         return ()
     return tuple(key for key, kind in _conditions().kind.items() if _says(text, key, kind))
+
+
+@lru_cache(maxsize=4096)
+def kinds_denied_by_text(text: str) -> tuple[str, ...]:
+    """Kinds that a problem's text names only to deny them, to put them into the past or to give them to somebody else.
+
+    The code beside such a text ("Family history of epilepsy", coded as epilepsy) does not make it the patient's.
+    """
+    text = _folded(text)
+    if not _named().search(text):
+        return ()
+    return tuple(
+        key
+        for key, kind in _conditions().kind.items()
+        if kind.text and _named(key).search(text) and not _affirms(text, key, kind)
+    )
 
 
 @cache
@@ -190,6 +266,7 @@ def _doubt() -> re.Pattern[str]:
 @lru_cache(maxsize=4096)
 def is_suspected(text: str) -> bool:
     """True when the text itself calls a problem that it names a suspicion, whatever its status says."""
+    text = _folded(text)
     return _named().search(text) is not None and _doubt().search(text) is not None
 
 

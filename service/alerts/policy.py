@@ -47,6 +47,7 @@ from service.alerts.policy_parts import (
     Start,
     Supply,
     UnknownEnd,
+    Value,
 )
 from service.alerts.policy_prose import ProseError, filled
 
@@ -156,6 +157,14 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         if self.interruption.extra is not None:
             hours.append(self.interruption.extra.gap.value)
         return timedelta(hours=min(hours))
+
+    @lazy
+    def baseline_window(self) -> tuple[int, Value | SchedulePhase]:
+        """Days at most between the baseline count and the first dose, and what says so."""
+        window = self.start.baseline_days
+        if window is not None:
+            return int(window.value), window
+        return self.schedule[0].every_days, self.schedule[0]
 
     @property
     def steps_down(self) -> bool:

@@ -76,6 +76,8 @@ def _start(one: Policy, other: Policy) -> Iterator[Change]:
         for analyte, name in _COUNTS:
             before, after = (_minimum(p, population, analyte) for p in (one, other))
             yield from _changed("Start", f"{name} needed to start{people}", before, after)
+    before, after = (f"{p.baseline_window[0]:g} days old at most" for p in (one, other))
+    yield from _changed("Start", "baseline count", before, after)
     before, after = (
         f"at least {p.start.ben_baseline_counts.value:g}" if p.start.ben_baseline_counts else "one"
         for p in (one, other)

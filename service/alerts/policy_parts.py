@@ -190,6 +190,8 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
     """What must be known before the first dose."""
 
     anc_minimum: Annotated[Minimum, Quantity("cells/µL", 500, 5000)]
+    #: Days at most between the baseline count and the first dose; None = the first interval of the schedule.
+    baseline_days: Annotated[Value, Quantity("d", 1, 60)] | None = None
     ben_anc_minimum: Annotated[Minimum, Quantity("cells/µL", 300, 5000)] | None = None
     wbc_minimum: Annotated[Minimum, Quantity("cells/µL", 1000, 10000)] | None = None
     ben_wbc_minimum: Annotated[Minimum, Quantity("cells/µL", 1000, 10000)] | None = None
@@ -237,7 +239,7 @@ class Dispensing(Struct, frozen=True, forbid_unknown_fields=True):
     until_next_count: Flag | None = None
 
 
-class PostStop(Struct, frozen=True, forbid_unknown_fields=True):
+class PostStop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Counts after clozapine was stopped."""
 
     window_days: Annotated[Value, Quantity("d", 1, 365)]
@@ -247,6 +249,10 @@ class PostStop(Struct, frozen=True, forbid_unknown_fields=True):
     #: Counts may end once the ANC has reached this (cells/µL).
     until_anc: Annotated[Value, Quantity("cells/µL", 500, 5000)] | None = None
     ben_until_anc: Annotated[Value, Quantity("cells/µL", 300, 5000)] | None = None
+    #: A last ANC below this (cells/µL) makes missing counts critical, and for so long after the stop.
+    critical_below: Annotated[Value, Quantity("cells/µL", 300, 3000)]
+    ben_critical_below: Annotated[Value, Quantity("cells/µL", 100, 3000)]
+    critical_window_days: Annotated[Value, Quantity("d", 1, 365)]
 
 
 class Falling(Struct, frozen=True, forbid_unknown_fields=True):
@@ -276,6 +282,8 @@ class Fever(Struct, frozen=True, forbid_unknown_fields=True):
     window_hours: Annotated[Value, Quantity("h", 1, 336)]
     after_stop_days: Annotated[Value, Quantity("d", 0, 120)]
     says: str
+    #: Clozapine is held from ``threshold`` on until the ANC is known.
+    hold: Text
 
 
 class Eosinophils(Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,6 +35,11 @@ _FLAGS = frozenset(
         "thrombocytopenia",
         "eosinophilia",
         "myocarditis-suspected",
+        "eosinophilia-organ",
+        "neuroleptic-malignant-syndrome",
+        "neutropenic-fever",
+        "pericarditis",
+        "seizure",
     }
 )
 _ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}

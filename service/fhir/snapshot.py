@@ -11,7 +11,13 @@ from msgspec import Raw, Struct
 
 from service.alerts.catalogue import tests_by_text
 from service.alerts.codes import LOINC, tests_by_code
-from service.alerts.conditions import denies_allergy, is_suspected, kinds_by_code, kinds_by_text
+from service.alerts.conditions import (
+    denies_allergy,
+    is_suspected,
+    kinds_by_code,
+    kinds_by_text,
+    kinds_denied_by_text,
+)
 from service.alerts.drugs import drugs_by_name, product_by_code
 from service.alerts.facts import (
     Allergy,
@@ -202,7 +208,8 @@ class _Builder:
             by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code or ""))
             by_text |= dict.fromkeys(kinds_by_text(coding.display or ""))
         by_text |= dict.fromkeys(kinds_by_text(c.code.text or ""))
-        kinds = by_text | by_code
+        denied = kinds_denied_by_text(label) if by_code else ()
+        kinds = by_text | {kind: None for kind in by_code if kind not in denied}
         if not kinds:
             return
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)

@@ -11,12 +11,14 @@ from service.alerts.codes import (
     kinds_by_loinc,
     tests_by_code,
 )
+from service.alerts.concerns import concerning_kinds, concerns
 from service.alerts.conditions import (
     condition_kinds,
     contraindications,
     denies_allergy,
     is_suspected,
     kinds_by_text,
+    kinds_denied_by_text,
     passing_kinds,
 )
 from service.alerts.drugs import (
@@ -47,11 +49,14 @@ def warm() -> None:
         for name in kind.text[:1]:
             kinds_by_text(name)
             is_suspected(name)
+            kinds_denied_by_text(name)
     read_text(_ANY, Strength())
     is_counted({"unit": _ANY})
     product_reaches(_ANY, ())
     denies_allergy(_ANY)
     contraindications()
+    concerns()
+    concerning_kinds()
     passing_kinds()
     kinds_by_loinc()
     coded_by_loinc()

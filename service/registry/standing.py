@@ -28,7 +28,11 @@ def standing_of(case: Case) -> Standing:
     interval = case.interval.days if on else None
     due: date | None = None
     if interval is not None:
-        due = case.today if newest is None else case.today - timedelta(days=case.age_days(newest) - interval)
+        due = (
+            case.today
+            if newest is None
+            else case.today - timedelta(days=case.answered_days(newest) - interval)
+        )
     return Standing(
         state="on" if on else "stopped",
         course_start=case.snapshot.day(course.start) if course.start is not None else None,

@@ -20,7 +20,9 @@ from service.alerts.rules.counting import (
     judged_kinds,
     names,
     order_cbc,
+    pending_lines,
     population_lines,
+    preliminary_anc,
     remove_drafts,
     short,
     stalest,
@@ -67,8 +69,8 @@ def anc_missing(case: Case) -> Iterator[Finding]:
         case, "urgent" if case.starting else "routine", "No ANC on record for clozapine"
     )
     why = [start_line(case)]
-    found = list(case.anc.preliminary[:1])
-    why += [f"{count_line(case, m)}: a preliminary result does not replace a final one." for m in found]
+    found = [m for m in (preliminary_anc(case),) if m is not None]
+    why += pending_lines(case)
     why += [f"A result that cannot be used: {w.safe(u.raw)} – {u.reason}." for u in case.anc.unusable[:2]]
     if case.starting:
         summary = "No usable ANC on record: do not start clozapine without a baseline count."
@@ -173,14 +175,52 @@ def _article(kind: Analyte) -> str:
     return "a WBC" if kind == "wbc" else "an ANC"
 
 
-@when("starting", "continuing")
+@when("starting")
+def baseline_count_too_old(case: Case) -> Iterator[Finding]:
+    """The newest usable ANC (or WBC, where the policy judges it) was taken too long before the first dose."""
+    newest, (window, cited) = stalest(case), case.policy.baseline_window
+    if newest is None or not case.starting:
+        return
+    age, name = case.age_days(newest), NAMES[newest.kind]
+    if age <= window:
+        return
+    offers, steps = order_cbc(case, "urgent", f"Baseline {name} of {w.days(age)} ago before clozapine")
+    yield Finding(
+        code="baseline-count-too-old",
+        severity="critical",
+        subject="anc",
+        summary=w.summary(
+            f"Baseline {short(case, newest)} is {w.days(age)} old, at most {w.days(window)}: do not start without a new count."
+        ),
+        why=(
+            f"Last usable {name}: {count_line(case, newest)}, {w.days(age)} old.",
+            *pending_lines(case),
+            start_line(case),
+            *population_lines(case),
+        ),
+        policy_says=(
+            f"The count before the first dose is at most {w.days(window)} old.",
+            case.policy.start.says,
+        ),
+        suggested=("Do not start clozapine before the new count is back.", *steps),
+        unchecked=()
+        if case.snapshot.state("counts") == "complete"
+        else ("Not all blood counts could be read; a newer one may exist.",),
+        evidence=evidence_of(case, newest),
+        citation=case.policy.cite(cited),
+        offers=(*offers, *remove_drafts(case)),
+        overrides="counts",
+    )
+
+
+@when("continuing")
 def anc_overdue(case: Case) -> Iterator[Finding]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
     newest = stalest(case)
-    if newest is None or not (case.starting or case.continuing):
+    if newest is None or not case.continuing or case.starting:
         return
     interval = case.interval
-    age = case.age_days(newest)
+    age = case.answered_days(newest)
     if age <= interval.days:
         return
     due = case.today - timedelta(days=age - interval.days)
@@ -200,7 +240,8 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
     if required:
         says += " The policy requires a current count before clozapine is supplied."
     why = [
-        f"Last usable {name}: {count_line(case, newest)}, {w.days(age)} old.",
+        f"Last usable {name}: {count_line(case, newest)}, {w.days(case.age_days(newest))} old.",
+        *pending_lines(case),
         start_line(case),
         *population_lines(case),
     ]
@@ -235,7 +276,7 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
     if case.hook not in _DUE_SOON_HOOKS or newest is None or not case.on_clozapine:
         return
     interval = case.interval
-    left = interval.days - case.age_days(newest)
+    left = interval.days - case.answered_days(newest)
     if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
     due = case.today + timedelta(days=left)
@@ -291,4 +332,12 @@ def anc_below_initiation(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (anc_missing, wbc_missing, baseline_missing, anc_overdue, anc_due_soon, anc_below_initiation)
+RULES = (
+    anc_missing,
+    wbc_missing,
+    baseline_missing,
+    baseline_count_too_old,
+    anc_overdue,
+    anc_due_soon,
+    anc_below_initiation,
+)

@@ -10,6 +10,9 @@ from service.alerts.case import Case
 from service.alerts.finding import Citation, Evidence, Finding
 from service.alerts.rules.counting import remove_drafts
 
+#: Kinds of problems that say that the bowel is slow, but not blocked.
+SLOW_BOWEL = ("bowel-hypomotility", "constipation")
+
 
 @when("taking")
 def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
@@ -18,7 +21,7 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
         not case.on_clozapine
         or case.snapshot.state("medications") != "complete"
         or case.taken_now("laxative")
-        or case.problems_of("constipation", "gi-obstruction")  # gi-hypomotility says more
+        or case.problems_of(*SLOW_BOWEL, "gi-obstruction")  # gi-hypomotility says more
     ):
         return
     records = case.current_clozapine[:1]
@@ -51,11 +54,11 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
 @when("problems")
 @when(*RELEVANT)
 def gi_hypomotility(case: Case) -> Iterator[Finding]:
-    """Ileus, obstruction or impaction under clozapine, or constipation on the problem list."""
+    """Ileus, megacolon, impaction or another obstruction under clozapine, or a slow bowel on the problem list."""
     if not case.relevant:
         return
     blocked = case.problems_of("gi-obstruction")
-    problems = blocked or case.problems_of("constipation")
+    problems = blocked or case.problems_of(*SLOW_BOWEL)
     if not problems:
         return
     first = problems[0]

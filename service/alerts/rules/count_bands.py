@@ -33,20 +33,27 @@ def count_band(case: Case) -> Iterator[Finding]:
     A count that forbids clozapine is said at visits also while it is on hold or just stopped: neutrophils go on falling, and
     somebody may resume it. Where no record tells since when it is stopped, it is said beside any other order, too.
     """
+    said = said_band(case)
+    if said is not None:
+        yield _band_finding(case, *said)
+
+
+def said_band(case: Case) -> tuple[Band, Measurement] | None:
+    """The band that :func:`count_band` speaks of, with its count; None when it has nothing to say."""
     resumable = case.may_be_resumed and (not case.is_order_hook or case.course.ending is not None)
     if not case.relevant and not resumable:
-        return
+        return None
     decided = case.decided
     if decided is None:
-        return
+        return None
     band, deciding = decided
     if band.finding is None or band.severity is None:
-        return
+        return None
     if (case.starting or resumable) and band.treatment == "continue":
-        return  # anc-below-initiation or anc-post-stop says it; "clozapine may continue" would contradict it
+        return None  # anc-below-initiation or anc-post-stop says it; "clozapine may continue" would contradict it
     if resumable and _stopped_for_it(case, band, deciding):
-        return  # whoever stopped clozapine knows; anc-post-stop asks for the follow-up
-    yield _band_finding(case, band, deciding)
+        return None  # whoever stopped clozapine knows; anc-post-stop asks for the follow-up
+    return band, deciding
 
 
 def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
@@ -94,6 +101,8 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
     why += population_lines(case)
     if case.may_be_resumed:
         why.append(_not_taken_line(case))
+        if band.every_days is not None and case.age_days(deciding) > band.every_days:
+            why.append(f"No count since, though one is due {band.every_label}.")
     elif not case.starting and case.course.start is not None:
         why.append(start_line(case))
     unchecked: list[str] = []

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 
 from service.alerts import wording as w
 from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case, bounded_by
+from service.alerts.conditions import kinds_by_text
 from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement, UnusableResult
 from service.alerts.falling import fall_of, flu_like_signs
-from service.alerts.finding import Evidence, Finding
+from service.alerts.finding import Evidence, Finding, ReferTo
 from service.alerts.interval import sampling_in
-from service.alerts.policy_parts import Falling, Value
+from service.alerts.policy_parts import Band, Falling, Value
+from service.alerts.rules.count_bands import said_band
 from service.alerts.rules.counting import (
     NAMES,
     count_line,
@@ -23,9 +25,14 @@ from service.alerts.rules.counting import (
     judged_kinds,
     names,
     order_cbc,
+    pending_lines,
+    preliminary_anc,
     remove_drafts,
+    short,
+    without_differential,
 )
-from service.alerts.rules.myocarditis import HEART_PROBLEMS, taken_before
+from service.alerts.rules.listed import in_course
+from service.alerts.rules.myocarditis import HEART_PROBLEMS, HEART_SAYS, heart_citation, taken_before
 
 
 @when("continuing")
@@ -185,71 +192,187 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
     )
 
 
+@when("wbc")
+@when("continuing")
+def anc_without_differential(case: Case) -> Iterator[Finding]:
+    """The newest blood count came without a differential while an ANC is about due: it answers nothing."""
+    if not case.continuing or case.starting:
+        return
+    newest, wbc = case.anc.newest, without_differential(case)
+    if newest is None or wbc is None or preliminary_anc(case) is not None:
+        return  # without any ANC anc-missing names it
+    interval, age = case.interval, case.age_days(newest)
+    if age > interval.days:
+        return  # anc-overdue names it
+    due = age >= interval.days - interval.due_soon_days(case.policy.schedule)
+    if not due and case.is_order_hook:
+        return
+    offers, _ = order_cbc(case, "routine", "A blood count came without a differential")
+    yield Finding(
+        code="anc-unusable",
+        severity="warning" if due else "info",
+        subject="anc-differential",
+        summary=w.summary(
+            f"Blood count of {w.day(case.snapshot, wbc.at)} (WBC {w.count(wbc.value)}) has no differential: no ANC. Last ANC {w.days(age)} old."
+        ),
+        why=(*pending_lines(case), f"Last usable ANC: {count_line(case, newest)}."),
+        policy_says=(
+            f"{names(case)} {interval.label} at this stage; without a differential there is no ANC.",
+        ),
+        suggested=(
+            "Ask the laboratory for the differential of this sample.",
+            "Else repeat the count with a differential.",
+        ),
+        evidence=evidence_of(case, wbc, newest),
+        missing=("an ANC of the newest blood count",),
+        citation=case.policy.cite(interval.cited or case.policy.schedule[0]),
+        offers=offers,
+        overrides="counts",
+        changes_order=due,
+    )
+
+
+def _low_at_stop(case: Case) -> tuple[Band, Measurement] | None:
+    """The count for which clozapine seems to have been stopped, with its band: the newest one of then, or the worst since.
+
+    None when the counts of then allowed clozapine to go on: it was stopped for another reason.
+    """
+    stopped = case.course.stopped_at
+    if stopped is None:
+        return None
+    last_day = case.snapshot.day(stopped)
+    found: tuple[Band, Measurement] | None = None
+    for kind in judged_kinds(case):
+        for m, is_newest in _since_stop(case.series(kind), case, last_day):
+            band = case.band_of(m)
+            if band is None or band.treatment == "continue":
+                continue
+            # The newest is named, for it says where the patient stands; of two kinds the worse.
+            if found is None or (is_newest and band.at_least < found[0].at_least):
+                found = band, m
+    return found
+
+
+def _since_stop(
+    counts: tuple[Measurement, ...], case: Case, last_day: date
+) -> Iterator[tuple[Measurement, bool]]:
+    """Counts after the stop and the last one before it, newest first, each with whether it is the newest of all."""
+    for number, m in enumerate(counts):
+        yield m, number == 0
+        if m.at is not None and case.snapshot.day(m.at) <= last_day:
+            return
+
+
+def _stopped_for_counts(case: Case) -> Band | None:
+    """The band that a stop for neutropenia points to when no count shows it: the reason on the order, or the problem list."""
+    kinds = set(kinds_by_text(case.course.stop_reason)) if case.course.stop_reason else set()
+    bands = [b for b in case.policy.bands_of(case.population, "anc") if b.treatment != "continue"]
+    if not bands or not kinds & {"neutropenia", "agranulocytosis-history", "neutropenic-fever"}:
+        return None
+    # Bands stand lowest first: the reason names agranulocytosis, or a neutropenia of unknown depth.
+    return bands[-1] if kinds == {"neutropenia"} else bands[0]
+
+
 @when("stopped")
 def anc_post_stop(case: Case) -> Iterator[Finding]:
-    """Clozapine was stopped lately and the follow-up counts are missing."""
+    """Clozapine was stopped lately and the follow-up counts are missing; after a low count by the rule of its band."""
     rule = case.policy.post_stop
     stopped = case.course.stopped_at
     if case.on_clozapine or case.clozapine_drafts or stopped is None or not counts_readable(case):
         return
+    if said_band(case) is not None:
+        return  # the count itself forbids clozapine and asks for the next one: one card, not two
     days_stopped = case.days_since(stopped)
-    if not 0 <= days_stopped <= rule.window_days.value:
-        return
-    until = (
-        rule.ben_until_anc if case.population == "ben" and rule.ben_until_anc is not None else rule.until_anc
-    )
+    ben = case.population == "ben"
     newest = case.anc.newest
     after = (
         newest is not None
         and newest.at is not None
         and case.snapshot.day(newest.at) > case.snapshot.day(stopped)
     )
+    # What the order says of the reason holds until a count since tells more.
+    reason = None if after else _stopped_for_counts(case)
+    critical_below = rule.ben_critical_below if ben else rule.critical_below
+    severe = newest is not None and judged_value(newest) < critical_below.value
+    severe = severe or (reason is not None and reason.at_least == 0)
+    window = rule.critical_window_days if severe else rule.window_days
+    if not 0 <= days_stopped <= window.value:
+        return
+    until = rule.ben_until_anc if ben and rule.ben_until_anc is not None else rule.until_anc
     if until is not None and after and newest is not None and judged_value(newest) >= until.value:
         return
     every = int(rule.every_days.value) if rule.every_days is not None else case.interval.days
+    label = f"every {w.days(every)}"
     decided = case.decided_by_settled
     sampling = sampling_in(case, *decided) if decided is not None else None
-    if sampling is not None:
-        every = min(every, sampling[0])
+    if sampling is None and reason is not None and reason.every_days is not None:
+        sampling = reason.every_days, reason.every_label
+    if sampling is not None and sampling[0] <= every:
+        every, label = sampling
+    low = _low_at_stop(case)
     ending = case.course.ending
     # A protocol with counts of its own after a stop begins them at the stop; else the earlier rhythm goes on. A stop on an unknown
     # day may lie before the last count.
     if newest is not None and (
-        after or rule.every_days is None or sampling is not None or ending is not None
+        after or rule.every_days is None or low is not None or sampling is not None or ending is not None
     ):
         waited = case.age_days(newest)
     else:
         waited = days_stopped
+    # Without any count on record none shows that the blood was well when clozapine was stopped.
     if newest is not None and waited <= every:
         return
-    offers, steps = order_cbc(case, "routine", "Follow-up ANC after clozapine was stopped")
-    missing = f"the follow-up {names(case)} {'are' if case.uses_wbc else 'is'} missing"
-    counted = (
-        f"last usable ANC {w.day(case.snapshot, newest.at)}" if newest is not None else "no ANC on record"
+    band = low[0] if low is not None else reason
+    offers, steps = order_cbc(
+        case, "stat" if severe else "routine", "Follow-up ANC after clozapine was stopped"
     )
+    since = f"stopped on {w.day(case.snapshot, stopped)}" if ending is None else "stopped or on hold"
+    counts = names(case)
+    if severe and newest is not None and low is not None:
+        summary = f"{short(case, newest)}, clozapine {since}, no count since: count now, then {label}."
+    elif band is not None and severe:
+        summary = f"Clozapine {since} for neutropenia and no {counts} since: count now, then {label}."
+    elif newest is None:
+        summary = f"Clozapine {since} and no {counts} on record: count now."
+    elif ending is not None:
+        summary = (
+            f"Clozapine is stopped or on hold, since when is not on record: the follow-up {counts} "
+            f"{'are' if case.uses_wbc else 'is'} missing (last usable ANC {w.day(case.snapshot, newest.at)})."
+        )
+    else:
+        summary = f"Clozapine {since}: the follow-up {counts} {'are' if case.uses_wbc else 'is'} missing."
     yield Finding(
         code="anc-post-stop",
-        severity="warning",
+        severity="critical" if severe else "warning",
         subject="anc",
-        summary=w.summary(
-            f"Clozapine stopped on {w.day(case.snapshot, stopped)}: {missing}."
-            if ending is None
-            else f"Clozapine is stopped or on hold, since when is not on record: {missing} ({counted})."
-        ),
+        summary=w.summary(summary),
         why=(
             ending_line(case)
             or f"Last known or estimated dose: {w.moment(case.snapshot, stopped, case.course.last_dose_date_only)}.",
+            *(
+                (f"Reason on the order: {w.safe(case.course.stop_reason)}.",)
+                if case.course.stop_reason
+                else ()
+            ),
             f"Last usable ANC: {count_line(case, newest)}."
             if newest is not None
             else "No usable ANC on record.",
-            f"A count is due every {w.days(every)} now.",
+            f"A count is due {label} now.",
+            *pending_lines(case),
         ),
-        policy_says=(rule.says,),
-        suggested=steps,
+        policy_says=(band.says,) if band is not None else (rule.says,),
+        suggested=(
+            *steps,
+            *((s for s in band.steps if "clozapine" not in s.lower()) if band is not None and severe else ()),
+            *(("Clozapine stays stopped.",) if severe else ()),
+        ),
         evidence=evidence_of(case, *([newest] if newest is not None else [])),
         missing=("a count since the stop",),
-        citation=case.policy.cite(rule.until_anc or rule.window_days),
-        offers=offers,
+        citation=case.policy.cite(band or rule.until_anc or rule.window_days),
+        offers=(
+            *offers,
+            *((ReferTo("hematology", "urgent", "Severe neutropenia, no count since"),) if severe else ()),
+        ),
         overrides="counts",
     )
 
@@ -295,43 +418,91 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
         evidence += evidence_of(case, bound)
         why.append(f"{count_line(case, bound)}.")
         seen.append(f"ANC below {w.count(bound.value)} on {w.day(case.snapshot, bound.at)}")
-    past = case.problems_of("agranulocytosis-history", history=True)
-    past += tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
-    for problem in dict.fromkeys(past):
-        when = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
-        verified = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
-        why.append(f"Problem list: {w.safe(problem.label)}{when}{verified}.")
-        seen.append(f"“{w.plain(problem.label, 40)}”{when}")
+    counts_found = bool(seen)
+    blood = case.problems_of("agranulocytosis-history", history=True)
+    # Fever in neutropenia that is over was a severe neutropenia; while it lasts neutropenic-fever says more.
+    blood += tuple(
+        p
+        for p in case.problems_of("neutropenic-fever", history=True)
+        if taken_before(case, p) and p not in case.problems_of("neutropenic-fever")
+    )
+    heart = tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
+    # One from before this course was weighed when clozapine was begun again.
+    active = [p for p in case.problems_of(*HEART_PROBLEMS) if p in heart and in_course(case, p)]
+    # What goes on now comes first: nothing that is over is as urgent.
+    heart = tuple(dict.fromkeys((*active, *heart)))
+    listed = []
+    for problem in dict.fromkeys((*active, *blood, *heart)):
+        on = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
+        unsure = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
+        why.append(f"Problem list: {w.safe(problem.label)}{on}{unsure}.")
+        listed.append(f"“{w.plain(problem.label, 40)}”{on}")
         evidence.append(Evidence(problem.ref, w.safe(problem.label), problem.onset, problem.onset_date_only))
     if not why:
         return
+    seen = listed + seen if active else seen + listed
     never = severe is not None and severe.rechallenge == "never"
-    severe = severe or next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
+    if counts_found or blood:
+        severe = severe or next(
+            (b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None
+        )
+    more = " and more" if len(seen) > 1 else ""
+    if active:
+        summary = f"{seen[0]}{more} under clozapine: stop clozapine, do not renew it; cardiology now."
+    else:
+        summary = f"{seen[0]}{more} in the record: " + (
+            "this policy allows no rechallenge with clozapine."
+            if never
+            else "rechallenge only if the benefit outweighs the risk."
+        )
+    specialists = [
+        *(("a cardiologist",) if heart else ()),
+        *(("a hematologist",) if counts_found or blood else ()),
+    ]
     yield Finding(
         code="rechallenge-caution",
         severity="critical",
         subject="rechallenge",
-        summary=w.summary(
-            f"{seen[0]}{' and more' if len(seen) > 1 else ''} in the record: "
-            + (
-                "this policy allows no rechallenge with clozapine."
-                if never
-                else "rechallenge only if the benefit outweighs the risk."
-            )
-        ),
+        summary=w.summary(summary),
         why=tuple(why),
-        policy_says=(severe.says,) if severe is not None else (),
+        policy_says=(
+            *((HEART_SAYS,) if heart else ()),
+            *((severe.says,) if severe is not None else ()),
+        ),
         suggested=(
-            "Ask a hematologist (neutropenia) or cardiologist (myocarditis) before going on.",
+            *(("Stop clozapine; do not sign this order.",) if active else ()),
+            f"Ask {w.listed(specialists)}{' at once' if active else ' before going on'}.",
+            *(
+                (
+                    "Troponin, CRP, ECG, echocardiogram.",
+                    "If the problem is over, close it on the problem list.",
+                )
+                if active
+                else ()
+            ),
             "This policy does not allow another try after such a count."
             if never
             else "Document why the benefit outweighs the risk.",
         ),
         evidence=tuple(evidence),
-        citation=case.policy.cite(severe) if severe is not None else case.policy.citation,
-        offers=remove_drafts(case),
-        overrides="counts",
+        citation=heart_citation(case)
+        if active or not (counts_found or blood)
+        else case.policy.cite(severe)
+        if severe is not None
+        else case.policy.citation,
+        offers=(
+            *remove_drafts(case),
+            *((ReferTo("cardiology", "stat", "Heart problem under clozapine"),) if active else ()),
+        ),
+        overrides="general" if active else "counts",
     )
 
 
-RULES = (anc_falling, anc_recheck_after_recovery, anc_unusable, anc_post_stop, rechallenge_caution)
+RULES = (
+    anc_falling,
+    anc_recheck_after_recovery,
+    anc_unusable,
+    anc_without_differential,
+    anc_post_stop,
+    rechallenge_caution,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.alerts import wording as w
 from service.alerts.case import Case
+from service.alerts.counts import same_sample
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Offer, OrderTest, RemoveDraft
 from service.alerts.policy_parts import Analyte
@@ -141,6 +142,41 @@ def population_lines(case: Case) -> tuple[str, ...]:
         facts = w.safe(case.ben.unconfirmed[0].text, 80)
         return (f"Benign ethnic neutropenia is not confirmed ({facts}): general thresholds are used.",)
     return ()
+
+
+def without_differential(case: Case) -> Measurement | None:
+    """The newest white cell count, when it is of a later sample than the newest ANC: a blood count without a differential."""
+    wbc, anc = case.newest("wbc"), case.anc.newest
+    if wbc is None or wbc.at is None:
+        return None
+    if anc is not None and (anc.at is None or anc.at >= wbc.at or same_sample(anc, wbc)):
+        return None
+    return wbc
+
+
+def preliminary_anc(case: Case) -> Measurement | None:
+    """A preliminary ANC that is newer than every settled one."""
+    newest = case.anc.newest
+    later = [
+        m
+        for m in case.anc.preliminary
+        if m.at is not None and (newest is None or newest.at is None or m.at > newest.at)
+    ]
+    return max(later, key=lambda m: (m.at, -m.value), default=None)
+
+
+def pending_lines(case: Case) -> tuple[str, ...]:
+    """What is there of a newer count, and why it does not suffice: a CBC without a differential, a preliminary ANC."""
+    lines = []
+    early = preliminary_anc(case)
+    if early is not None:
+        lines.append(f"{count_line(case, early)}: a preliminary result does not replace a final one.")
+    wbc = without_differential(case)
+    if wbc is not None and early is None:
+        lines.append(
+            f"{count_line(case, wbc)} has no differential, so it gives no ANC: ask the laboratory for it."
+        )
+    return tuple(lines)
 
 
 def counts_readable(case: Case) -> bool:

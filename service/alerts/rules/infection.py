@@ -10,7 +10,7 @@ from service.alerts.case import Case
 from service.alerts.counts import judged_value
 from service.alerts.facts import Measurement
 from service.alerts.finding import Evidence, Finding, Offer, OrderTest, Severity
-from service.alerts.rules.counting import count_line, evidence_of, order_cbc, remove_drafts
+from service.alerts.rules.counting import count_line, evidence_of, order_cbc, pending_lines, remove_drafts
 from service.alerts.rules.readings import exceeds, reaches, within_hours
 
 
@@ -41,6 +41,7 @@ def fever(case: Case) -> Iterator[Finding]:
     count = case.anc.newest
     counted = count is not None and count.at is not None and count.at >= highest.at
     severity: Severity = "critical" if full and not counted else "warning"
+    hold = full and not counted and case.continuing
     offers, steps = ((), ()) if counted else order_cbc(case, "stat", "Fever under clozapine")
     extra: tuple[Offer, ...] = (
         OrderTest("clozapine-level", "urgent", "Infection can raise the clozapine level"),
@@ -52,25 +53,40 @@ def fever(case: Case) -> Iterator[Finding]:
         )
     if counted and not early:
         extra = ()
+    if full and case.continuing and not counted:
+        extra = (*extra, OrderTest("ck", "urgent", "Fever under clozapine: neuroleptic malignant syndrome?"))
     yield Finding(
         code="fever",
         severity=severity,
         subject="fever",
         summary=w.summary(
             f"Temperature {w.number(highest.value, 1)} °C{_early(highest)} on {w.day(case.snapshot, highest.at)} {'under clozapine' if case.continuing else 'after clozapine was stopped'}"
-            + ("." if counted else ": ANC at once.")
+            + ("." if counted else ": hold clozapine, ANC at once." if hold else ": ANC at once.")
         ),
         why=(
             f"Temperature {w.number(highest.value, 1)} °C{_early(highest)}, {w.moment(case.snapshot, highest.at, highest.date_only)} (as sent: {w.safe(highest.raw)}).",
             f"ANC since: {count_line(case, count)}."
             if counted and count is not None
             else "No blood count since then.",
+            *(() if counted else pending_lines(case)),
         ),
-        policy_says=(rule.says,),
+        policy_says=(
+            rule.says,
+            *((f"{rule.hold.value} Source: {case.policy.cite(rule.hold)}.",) if hold else ()),
+        ),
         suggested=(
+            *(("Hold clozapine until the ANC is back.",) if hold else ()),
             *steps,
             *(("Check troponin and CRP (first weeks of treatment).",) if early else ()),
             "Look for infection.",
+            *(
+                (
+                    *(() if early else ("Think of myocarditis: troponin, CRP.",)),
+                    "Rigid, confused or sweating? Neuroleptic malignant syndrome: CK.",
+                )
+                if full and case.continuing
+                else ()
+            ),
         ),
         evidence=(
             Evidence(

@@ -9,7 +9,7 @@ from msgspec import Struct
 from service.alerts import wording as w
 from service.alerts.case import Case
 from service.alerts.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
-from service.alerts.facts import Medication
+from service.alerts.facts import Medication, Problem
 from service.alerts.finding import (
     SEVERITY_RANK,
     ChangeDose,
@@ -21,6 +21,7 @@ from service.alerts.finding import (
     RemoveDraft,
     Severity,
 )
+from service.alerts.rules.bowel import SLOW_BOWEL
 from service.alerts.rules.counting import ending_line
 from service.alerts.rules.readings import reaches
 from service.alerts.rules.together import clozapine_dose_before, taken_since
@@ -92,7 +93,8 @@ def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
     for group in alerting_classes_of(drug_id):
         if group.long_acting_only and not medication.long_acting:
             continue
-        if group.unless_taking and case.taken_now(group.unless_taking):
+        # A laxative quietens it in a healthy bowel; where one is slow already the bowel is named whatever is taken for it.
+        if group.unless_taking and case.taken_now(group.unless_taking) and not _bowel(case, group):
             continue
         if group.not_beside and any(has_class(d, group.not_beside) for d in medication.drugs):
             continue
@@ -103,6 +105,11 @@ def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
     if len(found) > 1:
         found.sort(key=_most_severe_first)
     return found
+
+
+def _bowel(case: Case, group: InteractionClass) -> tuple[Problem, ...]:
+    """Problems of the bowel on the list, for a class that slows it."""
+    return case.problems_of("gi-obstruction", *SLOW_BOWEL) if group.effect == "bowel" else ()
 
 
 def _cite(case: Case, group: InteractionClass, drug_id: str) -> Citation:
@@ -151,10 +158,18 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         # Whether it is taken at all is an estimate: worth a look, no alarm.
         severity = "info" if severity == "info" else "warning"
         why.append(ending_line(case))
+    bowel = next((found for m in matches if (found := _bowel(case, m.group))), ())
+    if bowel:
+        laxatives = case.taken_now("laxative")
+        taken = f"; laxative: {w.safe(laxatives[0].label)}" if laxatives else ""
+        why.append(f"The bowel is slow already: {w.safe(bowel[0].label)} on the problem list{taken}.")
     if medication.matched_by == "name":
         why.append(f"{drug} was recognised by name, not by code.")
     offers: list[Offer] = []
     summary = f"{drug} with clozapine: {lead.headline}."
+    if bowel:
+        risk = "" if lead.effect == "bowel" else f"{lead.headline}; "
+        summary = f"{drug} with clozapine, {w.plain(bowel[0].label, 40)} on the list: {risk}risk of ileus, examine the bowel."
     steps = list(lead.steps)
     if lead.reduce_to_one_third:
         reduced = _reduced_dose(case, next(d for d in drug_ids if d in lead.drugs))

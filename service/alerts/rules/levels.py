@@ -36,6 +36,11 @@ def _level(case: Case, m: Measurement) -> str:
     return f"Clozapine level {w.bound_word(m)}{w.number(m.value, 0)} ng/mL ({w.number(nmol, 0)} nmol/L)"
 
 
+def level_text(case: Case, m: Measurement) -> str:
+    """A level with its day: ``Clozapine level 412 ng/mL (1261 nmol/L) on 2026-11-20``."""
+    return f"{_level(case, m)} {on_day(case, m)}"
+
+
 def hours_after_dose(case: Case, level: Measurement) -> float | None:
     """Hours between the last charted dose and the sample; None when no chart tells.
 
@@ -127,6 +132,7 @@ def clozapine_level(case: Case) -> Iterator[Finding]:
     """The newest level lies outside the range that a trial needs."""
     level = recent(case, "clozapine-level") if case.relevant else None
     if level is None:
+        yield from _toxic_and_not_repeated(case)
         return
     rule = case.policy.levels
     trough = is_trough(case, hours_after_dose(case, level))
@@ -147,6 +153,21 @@ def clozapine_level(case: Case) -> Iterator[Finding]:
             "Ask about missed doses; look for smoking and inducers.",
             "If response is poor and the drug is tolerated, raise the dose and repeat the level.",
         ))  # fmt: skip
+
+
+def _toxic_and_not_repeated(case: Case) -> Iterator[Finding]:
+    """At visits: the newest level of the course was toxic, and nobody has repeated it since, however long ago it was."""
+    level = case.newest("clozapine-level")
+    if level is None or case.is_order_hook or not case.on_clozapine:
+        return
+    start, rule = case.course.start, case.policy.levels
+    if level.at is None or not reaches(level, rule.toxic.value) or (start is not None and level.at < start):
+        return
+    yield _finding(case, level, "level-toxic", "warning", rule.toxic, ": toxic, never repeated since.", (
+        "Take a trough level now.",
+        "Look for sedation, hypersalivation, myoclonus, seizures; ECG.",
+        "Find out what was done about it: the dose, an inhibitor, smoking.",
+    ))  # fmt: skip
 
 
 def _finding(

@@ -29,6 +29,13 @@ from service.alerts.rules.readings import (
 )
 
 HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
+HEART_SAYS = "Clozapine can cause myocarditis and cardiomyopathy: it is stopped as soon as one is suspected, and as a rule not given again."
+
+
+def heart_citation(case: Case) -> Citation:
+    """Where it stands that clozapine is stopped for the heart."""
+    source = case.policy.sources["US-PI"]
+    return Citation(source.title, "boxed warning", source.url)
 
 
 def _of_course(case: Case) -> Callable[[Measurement], bool]:
@@ -236,7 +243,6 @@ def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
     now = myocarditis_now(case)
     if not now:
         return
-    source = case.policy.sources["US-PI"]
     verified = f" ({now[0].verification})" if now[0].verification not in ("", "confirmed") else ""
     yield Finding(
         code="myocarditis-suspected",
@@ -253,7 +259,7 @@ def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
             "If the problem is over, close it on the problem list.",
         ),
         evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in now),
-        citation=Citation(source.title, "boxed warning", source.url),
+        citation=heart_citation(case),
         offers=(
             *order(case, "troponin-crp", "stat", "Myocarditis under clozapine"),
             ReferTo("cardiology", "stat", "Myocarditis under clozapine"),
@@ -285,11 +291,16 @@ def myocarditis_history(case: Case) -> Iterator[Finding]:
     past = [p for p in case.problems_of(*HEART_PROBLEMS, history=True) if not taken_before(case, p)]
     if not past:
         return
+    active = [p for p in case.problems_of(*HEART_PROBLEMS) if p in past]
     yield Finding(
         code="myocarditis-history",
         severity="critical",
         subject="rechallenge",
-        summary=w.summary(f"{w.plain(past[0].label)} in the record: ask cardiology before clozapine."),
+        summary=w.summary(
+            f"{w.plain(active[0].label)} on the problem list: do not start clozapine, ask cardiology."
+            if active and case.starting
+            else f"{w.plain(past[0].label)} in the record: ask cardiology before clozapine."
+        ),
         why=tuple(_problem_line(case, p) for p in past),
         policy_says=(
             "Clozapine can cause myocarditis and cardiomyopathy; after one of them it is not given again as a rule.",

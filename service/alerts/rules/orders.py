@@ -87,7 +87,16 @@ def duplicate_order(case: Case) -> Iterator[Finding]:
 
 
 #: Problems that demand a stop at once.
-_STOP_AT_ONCE = (*HEART_PROBLEMS, "agranulocytosis-history", "gi-obstruction")
+_STOP_AT_ONCE = (
+    *HEART_PROBLEMS,
+    "agranulocytosis-history",
+    "gi-obstruction",
+    "neuroleptic-malignant-syndrome",
+    "neutropenic-fever",
+    "pericarditis",
+    "eosinophilic-organ-disease",
+    "thromboembolism",
+)
 
 
 def _demanded(case: Case) -> bool:

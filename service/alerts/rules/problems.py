@@ -12,7 +12,9 @@ from service.alerts.conditions import contraindications
 from service.alerts.facts import Allergy, CodedResult, Problem
 from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
 from service.alerts.rules.counting import remove_drafts
+from service.alerts.rules.listed import problem_evidence, problem_line, verified
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
+from service.alerts.rules.seizures import UNCONTROLLED
 from service.alerts.treatment import CLOZAPINE
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
@@ -21,19 +23,6 @@ _SAID_ELSEWHERE = frozenset({"gi-obstruction"})
 _HISTORY = "agranulocytosis-history"
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 _SUMMARY_2026 = "Treatment-resistant schizophrenia and clozapine management (clinical summary)"
-
-
-def _verified(p: Problem) -> str:
-    return f" ({p.verification}, not confirmed)" if p.verification not in ("", "confirmed") else ""
-
-
-def _line(case: Case, p: Problem) -> str:
-    since = f", since {w.day(case.snapshot, p.onset)}" if p.onset is not None else ""
-    return f"Problem list: {w.safe(p.label)}{since}{_verified(p)}."
-
-
-def _evidence(problems: tuple[Problem, ...] | list[Problem]) -> tuple[Evidence, ...]:
-    return tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in problems)
 
 
 @when_it_bears
@@ -51,6 +40,8 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
         history = kind == _HISTORY
         if kind in _SAID_ELSEWHERE or (history and case.clozapine_drafts):
             continue
+        if kind == UNCONTROLLED and case.starting:
+            continue  # epilepsy says it
         severity: Severity = entry.eu if region == "eu" else entry.us
         found += [
             (severity, p, kind)
@@ -71,10 +62,10 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
         severity=severity,
         subject="problems",
         summary=w.summary(
-            f"{w.plain(problems[0].label)}{_verified(problems[0])}: "
+            f"{w.plain(problems[0].label)}{verified(problems[0])}: "
             + ("contraindicates clozapine." if severity == "critical" else "caution with clozapine.")
         ),
-        why=tuple(_line(case, p) for p in problems),
+        why=tuple(problem_line(case, p) for p in problems),
         policy_says=tuple(
             f"{known[kind].title[0].upper()}{known[kind].title[1:]}: {'contraindicated' if s == 'critical' else 'caution'}."
             for s, kind in dict.fromkeys((s, kind) for s, _, kind in found)
@@ -86,7 +77,7 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
             "If the problem is over, close it on the problem list.",
             "Document why the benefit outweighs the risk.",
         ),
-        evidence=_evidence(problems),
+        evidence=problem_evidence(problems),
         citation=Citation(
             source.title if source is not None else first.source,
             first.section,
@@ -163,12 +154,12 @@ def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
         summary=w.summary(
             f"Dementia, {years}: antipsychotics raise mortality (boxed warning), clozapine is not approved."
         ),
-        why=(*(_line(case, p) for p in found), f"Age: {years}."),
+        why=(*(problem_line(case, p) for p in found), f"Age: {years}."),
         policy_says=(
             "Older patients with dementia-related psychosis die more often under antipsychotics; clozapine is not approved for it.",
         ),
         suggested=("Look for another way; ask a specialist.", "Document why the benefit outweighs the risk."),
-        evidence=_evidence(found),
+        evidence=problem_evidence(found),
         citation=Citation(
             case.policy.sources["US-PI"].title, "boxed warning", case.policy.sources["US-PI"].url
         ),
@@ -257,7 +248,7 @@ def pregnancy(case: Case) -> Iterator[Finding]:
             )
         ),
         why=(
-            *(_line(case, p) for p in found),
+            *(problem_line(case, p) for p in found),
             *_pregnancy_doubts(case, found, newest),
             *((_test_line(case, test),) if test is not None else ()),
         ),
@@ -270,7 +261,7 @@ def pregnancy(case: Case) -> Iterator[Finding]:
             "Check the clozapine level, screen for gestational diabetes, tell obstetrics and neonatology.",
         ),
         evidence=(
-            *_evidence(found),
+            *problem_evidence(found),
             *((Evidence(test.ref, w.safe(test.raw), test.at, test.date_only),) if test is not None else ()),
         ),
         citation=Citation(_SUMMARY_2026, "Pregnancy"),
@@ -292,7 +283,7 @@ def breastfeeding(case: Case) -> Iterator[Finding]:
         severity="warning",
         subject="breastfeeding",
         summary="Breast-feeding under clozapine is not recommended: sedation, agranulocytosis and seizures in the infant.",
-        why=tuple(_line(case, p) for p in found),
+        why=tuple(problem_line(case, p) for p in found),
         policy_says=(
             "Clozapine passes into milk; sedation, agranulocytosis and seizures of infants were seen or are feared.",
         ),
@@ -300,7 +291,7 @@ def breastfeeding(case: Case) -> Iterator[Finding]:
             "Advise another way of feeding.",
             "If breast-feeding goes on: watch the infant, blood counts.",
         ),
-        evidence=_evidence(found),
+        evidence=problem_evidence(found),
         citation=Citation(_SUMMARY_2026, "Breast-feeding"),
         overrides="general",
     )
@@ -315,15 +306,15 @@ def _anticholinergic(case: Case, kind: str, code: str, what: str, risk: str) -> 
         severity="warning",
         subject=code,
         summary=w.summary(
-            f"{w.plain(found[0].label)}{_verified(found[0])}: clozapine is anticholinergic, {risk}."
+            f"{w.plain(found[0].label)}{verified(found[0])}: clozapine is anticholinergic, {risk}."
         ),
-        why=tuple(_line(case, p) for p in found),
+        why=tuple(problem_line(case, p) for p in found),
         policy_says=(f"Clozapine is strongly anticholinergic: caution in {what}.",),
         suggested=(
             f"Ask about signs of it; involve {'ophthalmology' if code == 'angle-closure' else 'urology'} if in doubt.",
             "Avoid further anticholinergic drugs.",
         ),
-        evidence=_evidence(found),
+        evidence=problem_evidence(found),
         citation=Citation(
             case.policy.sources["UK-SmPC"].title, "4.4", case.policy.sources["UK-SmPC"].url, confirmed=False
         ),

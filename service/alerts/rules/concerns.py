@@ -1,0 +1,105 @@
+"""Problems on the list that are dangers under clozapine (``knowledge/concerns.toml``): one finding for each concern."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.alerts import wording as w
+from service.alerts.asked import RELEVANT, when, when_it_bears
+from service.alerts.case import Case
+from service.alerts.concerns import Concern, concerning_kinds, concerns
+from service.alerts.facts import Problem
+from service.alerts.finding import Citation, Finding, Offer, ReferTo, Severity
+from service.alerts.rules.counting import CBC, count_line, remove_drafts
+from service.alerts.rules.listed import (
+    in_course,
+    is_recent_problem,
+    problem_evidence,
+    problem_line,
+    verified,
+)
+from service.alerts.rules.readings import course_line, in_myocarditis_window, order
+
+
+@when_it_bears
+@when("problems")
+@when(*RELEVANT)
+def concern_on_the_list(case: Case) -> Iterator[Finding]:
+    """A problem that is a danger under clozapine: neuroleptic malignant syndrome, neutropenic fever, thromboembolism and others."""
+    if not case.relevant or case.stopping or not case.has_problems(concerning_kinds()):
+        return
+    for code, concern in concerns().items():
+        if case.has_problems(concern.kinds) or (concern.history and case.has_problems((concern.history,))):
+            yield from _finding(case, code, concern)
+
+
+def _finding(case: Case, code: str, concern: Concern) -> Iterator[Finding]:
+    """What goes on and belongs to this course (or to the start at hand) decides; what is older is weighed at a start only."""
+    listed = case.problems_of(*concern.kinds)
+    now = [p for p in listed if p.onset is None or is_recent_problem(case, p) or in_course(case, p)]
+    if now:
+        early = concern.early if concern.early and not case.starting and in_myocarditis_window(case) else None
+        severity = early or _while_it_lasts(case, concern, now)
+        words = concern.at_start if case.starting else concern.now_early if early else concern.now
+        stops = concern.stops or (early is not None and concern.stops_early)
+        yield _said(case, code, concern, now, severity, words, stops=stops)
+        return
+    older = listed or (case.problems_of(concern.history, history=True) if concern.history else ())
+    if older and case.starting:
+        yield _said(case, code, concern, list(older), concern.before, concern.later, stops=False)
+
+
+def _while_it_lasts(case: Case, concern: Concern, problems: list[Problem]) -> Severity:
+    """What may go on for years is said aloud while it is new, or clozapine is."""
+    if not concern.lasts or case.in_titration or any(is_recent_problem(case, p) for p in problems):
+        return concern.severity
+    return "info"
+
+
+def _said(
+    case: Case,
+    code: str,
+    concern: Concern,
+    problems: list[Problem],
+    severity: Severity,
+    words: str,
+    *,
+    stops: bool,
+) -> Finding:
+    urgency = "stat" if severity == "critical" else "routine"
+    source = case.policy.sources.get(concern.source)
+    count = case.anc.newest if CBC in concern.orders else None
+    offers: list[Offer] = [*remove_drafts(case)] if stops else []
+    if severity != "info":
+        for test in concern.orders:
+            offers += order(case, test, urgency, f"{w.plain(problems[0].label)} under clozapine")
+        if concern.refer:
+            offers.append(
+                ReferTo(concern.refer, "stat" if severity == "critical" else "urgent", "Under clozapine")
+            )
+    return Finding(
+        code=code,
+        severity=severity,
+        subject=code,
+        summary=w.summary(f"{w.plain(problems[0].label)}{verified(problems[0])}: {words}"),
+        why=(
+            *(problem_line(case, p) for p in problems),
+            course_line(case),
+            *((f"Last usable ANC: {count_line(case, count)}.",) if count is not None else ()),
+        ),
+        policy_says=(concern.says,),
+        suggested=(*concern.steps, "If the problem is over, close it on the problem list."),
+        evidence=problem_evidence(problems),
+        citation=Citation(
+            source.title if source is not None else concern.source,
+            concern.section,
+            source.url if source is not None else "",
+            concern.confirmed,
+        ),
+        offers=tuple(offers),
+        overrides="general",
+        changes_order=case.starting,
+    )
+
+
+RULES = (concern_on_the_list,)
