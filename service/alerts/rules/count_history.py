@@ -191,6 +191,8 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
     stopped = case.course.stopped_at
     if case.on_clozapine or case.clozapine_drafts or stopped is None or not counts_readable(case):
         return
+    if not case.stop_known:
+        return  # data-unavailable says that the orders could not be read
     days_stopped = case.days_since(stopped)
     if not 0 <= days_stopped <= rule.window_days.value:
         return
