@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -100,6 +100,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _not_sent(sites: Sequence[Site]) -> str:
+    """What sites declare not to have: checks that rest on it are not done, and no card says so."""
+    return "; ".join(f"{site.name}: {', '.join(site.not_sent)}" for site in sites if site.not_sent)
+
+
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """Build the application.
 
@@ -136,6 +141,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
+        Check("not_sent", lambda: _not_sent([only_site] if only_site else directory.sites), note=True),
     ]
     if not open_mode:
         # One EHR without keys must not take the service away from the others: a warning.

@@ -21,6 +21,8 @@ T = TypeVar("T")
 #: R4 datatypes.html, "id": nothing else is ever put into a URL.
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
+#: The form nearly every reference has.
+_PLAIN = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}")
 _VERSION = "/_history/"
 #: A longer one is none (R4 url: no server takes it).
 _LONGEST = 2000
@@ -54,7 +56,6 @@ class Target(Struct, frozen=True, gc=False):
 _NOTHING = Target()
 
 
-@lru_cache(maxsize=4096)
 def read_reference(text: str | None) -> Target:
     """What a reference points to; a form of its own ("") for what is no FHIR reference."""
     text = (text or "").strip()
@@ -120,16 +121,14 @@ class Home(Struct, gc=False):
     own: frozenset[str] = frozenset()
     seen: frozenset[str] = frozenset()
     names: dict[str, str] = {}
+    #: Entries of another server than the EHR's are among the records.
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         # Where nobody says, the one server all entries are on is the EHR's.
         if not self.own and len(self.seen) == 1:
             self.own = self.seen
-
-    @property
-    def mixed(self) -> bool:
-        """Entries of another server than the EHR's are among the records."""
-        return len(self.seen) > 1 and bool(self.own) and not self.seen <= self.own
+        self.mixed = len(self.seen) > 1 and bool(self.own) and not self.seen <= self.own
 
     def elsewhere(self, full_url: str | None) -> str:
         """Base of the other server that a record lives on; empty for one of the EHR itself, and where nobody can tell.
@@ -149,6 +148,8 @@ class Home(Struct, gc=False):
             holder: ``fullUrl`` of the record that holds it: a relative reference is one on the record's own server.
             same: a base known to be the record's own for another reason (its subject was believed).
         """
+        if reference and not self.mixed and _PLAIN.fullmatch(reference):
+            return reference
         target = read_reference(reference)
         if target.form == "relative":
             base = self.elsewhere(holder)

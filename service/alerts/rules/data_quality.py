@@ -271,7 +271,9 @@ def _causes(case: Case, lost: _Lost) -> list[str]:
         p for p in case.snapshot.read_problems if case.relevant or p.source in sources or p in lost.problems
     ]
     causes: dict[tuple[str, str], dict[str, None]] = {}
-    for p in (*told, *lost.problems):
+    # What may be clozapine itself comes first: orders of this call, then records whose drug nobody knows.
+    unread = [p for p in lost.problems if p not in told]
+    for p in sorted((*unread, *told), key=lambda p: p.source != "draftOrders"):
         causes.setdefault((p.source, p.reason), {}).update(dict.fromkeys([p.ref] if p.ref else []))
     lines = [_cause(*cause, list(refs)) for cause, refs in causes.items()]
     if len(lines) <= _MOST_CAUSES:
