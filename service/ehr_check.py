@@ -104,7 +104,9 @@ async def _fhir(server: FhirServer, patient_id: str, not_sent: tuple[str, ...] =
             for key, tried in zip(QUERIES, searched, strict=True)
             if not tried.fine and key not in NEEDED and key not in not_sent
         ]
-        return found + searched + ([_proposal(failed, not_sent)] if failed else [])
+        # Where not even orders and counts can be read, something else is wrong.
+        needed = all(t.fine for key, t in zip(QUERIES, searched, strict=True) if key in NEEDED)
+        return found + searched + ([_proposal(failed, not_sent)] if failed and needed else [])
     return [
         *found,
         Tried(True, "Searches: not tried; name a test patient with --patient (and --token-file)."),
