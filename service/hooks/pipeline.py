@@ -80,6 +80,7 @@ class Pipeline:
             maps=site.maps,
             smoke_free_wards=site.smoke_free_wards,
             pathway=site.pathway,
+            not_sent=site.not_sent,
         )
         as_sent = snapshot
         snapshot = await self.history.enriched(site, snapshot, as_of)
@@ -121,13 +122,19 @@ class Pipeline:
     async def _gather(self, request: HookRequest, site: Site) -> Gathered:
         server = self._server(request, site)
         if server is None:
-            gathered, left = from_prefetch(request.prefetch, _NO_QUERIES)
+            gathered, left = from_prefetch(request.prefetch, _NO_QUERIES, request.fhir_server)
             if not left:
                 return gathered
-            return await gather(request.prefetch, _NO_QUERIES, None, 0.0)
+            return await gather(request.prefetch, _NO_QUERIES, None, 0.0, own_server=request.fhir_server)
         queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
         return await gather(
-            request.prefetch, queries, server, site.fhir_deadline_seconds, request.context.orders
+            request.prefetch,
+            queries,
+            server,
+            site.fhir_deadline_seconds,
+            request.context.orders,
+            own_server=request.fhir_server,
+            not_sent=site.not_sent,
         )
 
     def _server(self, request: HookRequest, site: Site) -> FhirServer | None:

@@ -178,6 +178,14 @@ def facts_of(
         return None
 
 
+def is_on(connection: Connection, site: str, patient_id: str) -> bool:
+    """True for a registered patient who was on clozapine when the registry last heard."""
+    state = connection.execute(
+        select(_patients.c.state).where(_patients.c.site == site, _patients.c.patient_id == patient_id)
+    ).scalar()
+    return state == "on"
+
+
 def page(
     connection: Connection,
     *,
