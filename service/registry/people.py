@@ -53,7 +53,11 @@ def alerts(
         after: (severity rank, id) of the last row of the page before.
         limit: rows.
     """
-    statement = select(*_LISTED, _patients.c.patient_id).join(_patients, _patients.c.id == _alerts.c.patient)
+    # When the record was read last: an alert is as new as that.
+    read_at = _patients.c.facts_at.label("record_read_at")
+    statement = select(*_LISTED, _patients.c.patient_id, read_at).join(
+        _patients, _patients.c.id == _alerts.c.patient
+    )
     if sites is not None:
         statement = statement.where(_alerts.c.site.in_(list(sites)))
     if state == "open":
