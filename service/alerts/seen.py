@@ -42,10 +42,18 @@ class Seen:
 
     def __init__(self, snapshot: PatientSnapshot, findings: Iterable[Finding]) -> None:
         self._snapshot = snapshot
+        #: By identity; the finding is kept with its hash, so that its identity stays its own.
+        self._known: dict[int, tuple[Finding, str]] = {}
         self._facts = _facts(snapshot, {e.ref for f in findings for e in f.evidence if e.ref})
 
     def __call__(self, finding: Finding) -> str:
         """32 hexadecimal digits."""
+        known = self._known.get(id(finding))
+        if known is None:
+            known = self._known[id(finding)] = (finding, self._hashed(finding))
+        return known[1]
+
+    def _hashed(self, finding: Finding) -> str:
         records: list[Medication] = []
         shown: set[tuple[Any, ...]] = set()
         for evidence in finding.evidence:
@@ -115,7 +123,7 @@ def _said(fact: Measurement | UnusableResult | CodedResult | Problem | Allergy) 
             return (
                 "problem",
                 fact.ref,
-                sorted(fact.kinds),
+                tuple(sorted(fact.kinds)),
                 fact.clinical_status,
                 fact.verification,
                 _at(fact.onset),
@@ -125,7 +133,7 @@ def _said(fact: Measurement | UnusableResult | CodedResult | Problem | Allergy) 
             return (
                 "allergy",
                 fact.ref,
-                sorted(fact.drugs),
+                tuple(sorted(fact.drugs)),
                 fact.clinical_status,
                 fact.verification,
                 fact.reaction,

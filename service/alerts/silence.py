@@ -24,7 +24,14 @@ _ALWAYS_SAID = frozenset(
     }
 )
 #: Findings that say “stop clozapine” when they are critical.
-_STOPS = _ALWAYS_SAID | {"myocarditis-suspected", "gi-hypomotility"}
+_STOPS = _ALWAYS_SAID | {
+    "myocarditis-suspected",
+    "gi-hypomotility",
+    "neuroleptic-malignant-syndrome",
+    "neutropenic-fever",
+    "eosinophilia-organ",
+    "pericarditis",
+}
 #: Hooks of one act of one person: who selects an order signs it. Every other order hook is somebody else's own check.
 _SHOWN_TO = {
     "order-select": "prescriber",

@@ -199,9 +199,10 @@ def _seen(
         return {}
     # As on the cards: of two findings alike the most severe one, and findings come most severe first.
     by_card = {(f.code, f.subject): f for f in reversed(findings)}
-    shown = [by_card[text.code, text.subject] for text, _ in zip(texts, cards, strict=False)]
-    seen = Seen(judged, shown)
-    return {card.uuid: seen(finding) for card, finding in zip(cards, shown, strict=True)}
+    # A card that stands for no finding shows nothing that could be overridden.
+    shown = [(c, f) for t, c in zip(texts, cards, strict=False) if (f := by_card.get((t.code, t.subject)))]
+    seen = Seen(judged, [finding for _, finding in shown])
+    return {card.uuid: seen(finding) for card, finding in shown}
 
 
 def _on_clozapine(snapshot: PatientSnapshot) -> bool:

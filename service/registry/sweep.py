@@ -184,6 +184,10 @@ def _batch(
             case = _case(row.facts, flags.get(row.id, ()), watch, as_of)
             findings = evaluate_case(case, on_fault=on_fault)
             standing = standing_of(case)
+            wanted = alertable(findings)
+            seen = Seen(case.snapshot, wanted.values())
+            for f in wanted.values():
+                seen(f)
         except (
             Exception
         ) as error:  # facts of another version, or a fault: one patient must not stop the others' sweep
@@ -191,8 +195,6 @@ def _batch(
             summary.unreadable += 1
             unread.append({"row": row.id})
             continue
-        wanted = alertable(findings)
-        seen = Seen(case.snapshot, wanted.values())
         alerts = live.get(row.id, ())
         changed = changes(alerts, findings, seen, as_of, watch.due_again_after)
         for change in changed:
@@ -334,8 +336,10 @@ def _apply(
             values |= {"state": "resolved", **people.NOBODY}
         else:
             values |= {"severity": change.severity, "severity_rank": rank, **says}
-            if change.what in ("raised", "rewritten", "reopened", "due-again"):
-                values |= {"notified_at": at, "state": "open", **people.NOBODY}
+            if change.what != "lowered":
+                values["notified_at"] = at
+            if change.what in ("raised", "rewritten", "reopened"):
+                values |= {"state": "open", **people.NOBODY}
         connection.execute(update(_alerts).where(_alerts.c.id == alert).values(**values))
     event = connection.execute(
         insert(_events).values(

@@ -13,16 +13,19 @@ from service.alerts.evaluate import evaluate
 from service.alerts.facts import (
     Allergy,
     ClinicianFlag,
+    CodedResult,
     Dose,
     Measurement,
     Medication,
     PatientSnapshot,
     Problem,
+    UnusableResult,
 )
 from service.alerts.finding import Evidence, Finding
 from service.alerts.policy import policy_by_id
 from service.alerts.seen import Seen
 from service.alerts.silence import Silence, audible, must_stop
+from tests.alerts.vignette import facts_of, rows
 from tests.data import NOW
 from tests.registry.roster import anc, facts
 
@@ -266,6 +269,72 @@ def test_every_finding_of_a_stopping_band_says_stop() -> None:
         for band in policy.bands:
             if band.treatment != "continue" and band.finding and band.severity:
                 assert must_stop(band.finding, band.severity), (policy.id, band.name)
+
+
+VIGNETTES = [(name, facts_of(row), policy_by_id(row.get("policy", US.id))) for name, _, row in rows()]
+
+
+def test_over_all_vignettes_a_day_alone_changes_nothing_that_was_seen() -> None:
+    """But for what a day brings that was not there: the next tier of a gap, one more test that is overdue."""
+    pairs = changed = 0
+    for name, snapshot, policy in VIGNETTES:
+        today, tomorrow = (evaluate(snapshot, policy, NOW + n * DAY) for n in (0, 1))
+        before, after = Seen(snapshot, today), Seen(snapshot, tomorrow)
+        later = {(f.code, f.subject, f.severity): f for f in reversed(tomorrow)}
+        for first in today:
+            second = later.get((first.code, first.subject, first.severity))
+            if second is None:
+                continue
+            pairs += 1
+            if before(first) != after(second):
+                changed += 1
+                assert (first.evidence, first.missing, first.decisive) != (
+                    second.evidence,
+                    second.missing,
+                    second.decisive,
+                ), name
+    assert pairs > 4000
+    assert changed < pairs / 100
+
+
+def test_over_all_vignettes_whatever_says_stop_clozapine_cannot_be_closed() -> None:
+    said = 0
+    for name, snapshot, policy in VIGNETTES:
+        for finding in evaluate(snapshot, policy, NOW):
+            if finding.severity == "critical" and "stop clozapine" in finding.summary.lower():
+                said += 1
+                assert must_stop(finding.code, finding.severity), (name, finding.code)
+    assert said > 50
+
+
+def test_every_kind_of_fact_is_evidence() -> None:
+    """A problem, an allergy, a coded answer and a result that cannot be used change what was seen when they change."""
+    base = facts("p", anc(3200, 1))
+
+    def shown(kind: str, fact: Any) -> str:
+        finding = Finding(
+            code="c", severity="warning", subject="s", summary="same", citation=US.citation, evidence=(Evidence(fact.ref, "same"),),
+        )  # fmt: skip
+        return Seen(replace(base, **{kind: (fact,)}), [finding])(finding)
+
+    problem = Problem("Condition/1", ("syncope", "constipation"), "Syncope", "active", "confirmed", NOW - DAY)
+    allergy = Allergy("AllergyIntolerance/1", ("clozapine",), "Clozapine", "active")
+    coded = CodedResult("smoking", "current", NOW - DAY, "Observation/1", "current")
+    unusable = UnusableResult("anc", "2.5", "no unit", "Observation/1", NOW - DAY)
+    changes: list[tuple[str, Any, dict[str, Any]]] = [
+        ("problems", problem, {"clinical_status": "resolved"}),
+        ("problems", problem, {"verification": "refuted"}),
+        ("problems", problem, {"onset": NOW}),
+        ("problems", problem, {"kinds": ("syncope",)}),
+        ("allergies", allergy, {"verification": "confirmed"}),
+        ("allergies", allergy, {"drugs": ()}),
+        ("coded", coded, {"value": "never"}),
+        ("coded", coded, {"at": NOW}),
+        ("unusable", unusable, {"raw": "3.5"}),
+    ]
+    for kind, fact, change in changes:
+        assert shown(kind, fact) == shown(kind, replace(fact))
+        assert shown(kind, fact) != shown(kind, replace(fact, **change)), change
 
 
 def test_a_measurement_of_a_panel_is_found_by_its_reference() -> None:
