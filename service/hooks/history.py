@@ -16,6 +16,7 @@ from service.alerts.exposure import is_live
 from service.alerts.facts import PatientSnapshot, SourceName
 from service.alerts.finding import Finding
 from service.alerts.remembered import enrich
+from service.alerts.seen import Seen
 from service.alerts.silence import audible
 from service.hooks.site import Site
 from service.registry.memory import Memory
@@ -71,12 +72,20 @@ class History:
             return (facts, is_on(connection, site, patient_id)) if facts is not None else None
 
     def audible(
-        self, site: Site, patient_key: str, findings: Sequence[Finding], as_of: datetime
+        self,
+        site: Site,
+        patient_key: str,
+        findings: Sequence[Finding],
+        snapshot: PatientSnapshot,
+        as_of: datetime,
     ) -> Sequence[Finding]:
-        """The findings that no override in force silences."""
+        """The findings that no override in force silences; ``snapshot`` has the facts they rest on."""
         if not findings or not site.snooze_days or not self.memory.silent_patients:
             return findings
-        return audible(findings, self.memory.silences(patient_key), as_of)
+        silences = self.memory.silences(patient_key)
+        if not silences:
+            return findings
+        return audible(findings, silences, as_of, snapshot.hook, Seen(snapshot, findings))
 
 
 def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:

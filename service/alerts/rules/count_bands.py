@@ -176,6 +176,7 @@ def _agreed_finding(
             f"Sample {band.every_label}." if band.every_label else "Repeat the count.",
         ),
         evidence=evidence_of(case, deciding),
+        decisive=(w.number(continue_at), agreed.at.isoformat()),
         citation=case.policy.cite(band),
         offers=offers,
         overrides="counts",
