@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.alerts.facts import Measurement, UnusableResult
+from service.alerts.record_text import to_show
 
 #: A result dated later than this after ``as_of`` is a mistake (clinical.md 3.1: more than 1 day).
 _FUTURE_TOLERANCE = timedelta(days=1)
@@ -267,7 +268,7 @@ def calculated_anc(
 
 
 def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -> UnusableResult:
-    return UnusableResult("anc", raw, reason, part.ref, part.at, part.date_only)
+    return UnusableResult("anc", to_show(raw), reason, part.ref, part.at, part.date_only)
 
 
 _SHARES = ("segs-percent", "neutrophils-percent")

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from service.alerts.facts import Dose, DoseStep
+from service.alerts.record_text import DOSAGE, to_show
 from service.fhir.dosage_text import read_text, read_timing
 from service.fhir.numbers import finite
 from service.fhir.strength import VOLUME_ML, Strength, mass_mg
@@ -67,6 +68,10 @@ _TIME_OF_DAY = {
 _EVENING_FROM = "18:00"
 #: A single dose above this is a mistake in the record, not a dose (mg).
 _ABSURD_MG = 100_000.0
+
+
+#: Doses of one record: they are compared with each other.
+_MOST_DOSES = 100
 
 
 class _Line(Struct):
@@ -361,7 +366,7 @@ def read_dose(dosage: Any, strength: Strength) -> Dose:
         for line in lines_raw
         if isinstance(line, dict) and isinstance(line.get("text"), str)
     ]
-    text = "; ".join(texts)
+    text = to_show("; ".join(texts), DOSAGE)
     if not lines_raw:
         return Dose(mg_per_day=None, unreadable="the order has no dosage instruction")
     lines: list[_Line] = []
@@ -370,6 +375,8 @@ def read_dose(dosage: Any, strength: Strength) -> Dose:
             if not isinstance(line, dict):
                 raise Unreadable("dosageInstruction is not an object")
             lines += _read_line(line, strength, index)
+            if len(lines) > _MOST_DOSES:
+                raise Unreadable(f"it names more than {_MOST_DOSES} doses")
     except Unreadable as why:
         return Dose(mg_per_day=None, text=text, unreadable=str(why))
     steps = _steps(lines)

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
-from service.fhir.decode import Decoded, Value, read_value, sound
+from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
 from service.fhir.resources import (
     Medication,
     MedicationAdministration,
@@ -73,10 +73,8 @@ def from_prefetch(
             if source in _CONFIRMED_WHEN_NULL and query is not None:
                 tasks.append(_Task(source, query))
             continue
-        if type(value) is not Raw:
-            decoded = sound(value, source)
-        elif len(value):
-            decoded = read_value(value, source)
+        if type(value) is not Raw or len(value):
+            decoded = _decoded(value, source)
         else:
             sources[source] = SourceData("unavailable", [], [])
             if query is not None:
@@ -91,6 +89,14 @@ def from_prefetch(
             data.state = "incomplete"
             tasks.append(_Task(source, decoded.next_link))
     return Gathered(sources), tasks
+
+
+def _decoded(value: Value | Raw, source: str) -> Decoded:
+    """What was sent for a source; what nobody expected costs the source, never the call."""
+    try:
+        return read_value(value, source) if isinstance(value, Raw) else sound(value, source)
+    except Exception as error:
+        return Decoded([], [source_left_out(source, error)], failed=True)
 
 
 def _take(data: SourceData, decoded: Decoded) -> None:
@@ -127,7 +133,7 @@ async def gather(
         return gathered
     try:
         async with asyncio.timeout(deadline_seconds):
-            await asyncio.gather(*(_fetch(server, task, gathered.sources[task.source]) for task in tasks))
+            await asyncio.gather(*(_fetched(server, task, gathered.sources[task.source]) for task in tasks))
             await _resolve_medications(server, gathered, orders)
     except TimeoutError:
         pass  # every source that is not complete already says so
@@ -140,6 +146,16 @@ async def gather(
                 )
             )
     return gathered
+
+
+async def _fetched(server: FhirServer, task: _Task, data: SourceData) -> None:
+    """As :func:`_fetch`; what nobody expected costs the source, never the call."""
+    try:
+        await _fetch(server, task, data)
+    except Exception as error:
+        data.problems.append(source_left_out(task.source, error))
+        if data.state == "complete":
+            data.state = "incomplete"
 
 
 async def _fetch(server: FhirServer, task: _Task, data: SourceData) -> None:
@@ -194,5 +210,7 @@ async def _resolve_medications(server: FhirServer, gathered: Gathered, orders: R
             target.resources.extend(read_value(await server.get(reference), "medications").resources)
         except FetchFailed:
             return  # the record's own reference.display is used; otherwise it is named as not recognised
+        except Exception as error:
+            target.problems.append(source_left_out("medications", error))
 
     await asyncio.gather(*(read(reference) for reference in missing))

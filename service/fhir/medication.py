@@ -14,6 +14,7 @@ from msgspec import Struct
 from service.alerts.course import CARRIED_OUT
 from service.alerts.drugs import drugs_by_name, has_class, is_long_acting, product_by_code
 from service.alerts.facts import Dose, MatchedBy, Medication, ReadProblem
+from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.fhir.numbers import finite
 from service.fhir.resources import (
     CodeableConcept,
@@ -85,21 +86,40 @@ _Concepts = tuple[_Concept, ...]
 _NO_STRENGTH = Strength()
 
 
+#: Begins a name that is too long to be read; what follows is for people.
+_UNREAD = "\0"
+UNREAD_NAME = too_long("a name of its medication", NAME)
+UNREAD_REASON = RecordText("a reason of more characters than are read")
+
+
+def _name(text: str | None) -> str:
+    """A name to look up: as sent, it is tidied where it is looked up for the first time; of one that is too long, its beginning."""
+    if text is None or len(text) <= NAME:
+        return text or ""
+    return to_read(text, NAME) or _UNREAD + to_show(text, NAME)
+
+
 def _key_of(concept: CodeableConcept) -> _Concept:
     codings = [(c.system or "", c.code or "", c.display or "") for c in concept.coding or ()]
-    return tuple(codings), concept.text or ""
+    for system, code, display in codings:
+        if len(system) + len(code) + len(display) > NAME:
+            codings = [(_name(system), _name(code), _name(display)) for system, code, display in codings]
+            break
+    return tuple(codings), _name(concept.text)
 
 
 class Identified(Struct, frozen=True):
     """What a medication turned out to be."""
 
     drugs: tuple[str, ...]
-    label: str
+    label: RecordText
     matched_by: MatchedBy
     strength: Strength
     systemic: bool
     parenteral: bool
     long_acting: bool
+    #: A name is too long to be read, and no code says what it is.
+    unread: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -130,15 +150,27 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
                 all_names.append(display)
         if text:
             all_names.append(text)
-    drugs += [d for name in all_names for d in drugs_by_name(name) if d not in drugs]
+    shown = next((text for _, text in concepts if text), "") or next(iter(all_names), "")
+    label = to_show(shown.removeprefix(_UNREAD))
+    beginnings = [name.removeprefix(_UNREAD) for name in all_names if name.startswith(_UNREAD)]
+    all_names = [tidy for name in all_names if not name.startswith(_UNREAD) and (tidy := to_read(name, NAME))]
+    # A drug named at the beginning of what is too long to be read is taken at its word; strength and form are not.
+    for name in (*all_names, *(beginning.rpartition(" ")[0] for beginning in beginnings)):
+        drugs += [d for d in drugs_by_name(name) if d not in drugs]
     if strength == Strength():
         strength = next((s for s in map(strength_in_name, all_names) if s != Strength()), strength)
     matched: MatchedBy = "code" if by_code or (coded and not drugs) else "name" if drugs else "none"
-    label = next((text for _, text in concepts if text), None) or next(iter(all_names), "")
     words = " ".join(all_names)
     systemic, parenteral = route_facts(words)
     return Identified(
-        tuple(dict.fromkeys(drugs)), label, matched, strength, systemic, parenteral, is_long_acting(words)
+        tuple(dict.fromkeys(drugs)),
+        label,
+        matched,
+        strength,
+        systemic,
+        parenteral,
+        is_long_acting(words),
+        unread=bool(beginnings) and not by_code,
     )
 
 
@@ -175,6 +207,8 @@ class MedicationReader:
         self.problems: list[ReadProblem] = []
         #: References to Medication resources that are nowhere to be found.
         self.unresolved: set[str] = set()
+        #: Records of which a name was too long to be read.
+        self.unread_names = 0
 
     # -- which drug ---------------------------------------------------------------------------------------------
 
@@ -189,14 +223,16 @@ class MedicationReader:
         strength = _NO_STRENGTH
         if reference is not None:
             if reference.display:
-                names.append(reference.display)
+                names.append(_name(reference.display))
             product = self._product(reference.reference, contained)
             if product is not None:
                 if product.code is not None:
                     concepts.append(product.code)
                 if product.form is not None:
                     names += [
-                        t for t in (product.form.text, *(c.display for c in product.form.coding or ())) if t
+                        _name(t)
+                        for t in (product.form.text, *(c.display for c in product.form.coding or ()))
+                        if t
                     ]
                 for ingredient in product.ingredient or ():
                     if ingredient.itemCodeableConcept is not None:
@@ -206,16 +242,18 @@ class MedicationReader:
         return self._identified(tuple(map(_key_of, concepts)), tuple(names), strength)
 
     def _identified(self, concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+        found = _identify(concepts, names, strength)
         if not self.local_codes:
-            return _identify(concepts, names, strength)
+            self.unread_names += found.unread
+            return found
         local = [
             drug
             for codings, _ in concepts
             for system, code, _ in codings
             if (drug := self.local_codes.get((system, code)))
         ]
-        found = _identify(concepts, names, strength)
         if not local:
+            self.unread_names += found.unread
             return found
         drugs = tuple(dict.fromkeys([*local, *found.drugs]))
         return Identified(
@@ -234,7 +272,7 @@ class MedicationReader:
                 ):
                     try:
                         return msgspec.convert(item, MedicationResource)
-                    except msgspec.ValidationError:
+                    except (msgspec.ValidationError, RecursionError):
                         return None
             return None
         key = "/".join(reference.split("/")[-2:])
@@ -288,7 +326,7 @@ class MedicationReader:
             not_taken=r.doNotPerform is True and not draft,
             # A draft that puts the order on hold stops it for now.
             stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
-            stop_reason=_text(r.statusReason) if r.statusReason is not None else "",
+            stop_reason=_text(r.statusReason) if r.statusReason is not None else NOTHING,
             replaces=_replaced(r) if r.priorPrescription is not None or r.basedOn else (),
             selected=selected,
             setting=_setting(r.category) if r.category is not None else "",
@@ -436,10 +474,12 @@ def _tail(reference: str | None) -> str:
     return "/".join((reference or "").split("/")[-2:])
 
 
-def _text(concept: CodeableConcept | None) -> str:
+def _text(concept: CodeableConcept | None) -> RecordText:
     if concept is None:
-        return ""
-    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+        return NOTHING
+    text = concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+    known = to_read(text, NAME)
+    return known if known is not None else UNREAD_REASON
 
 
 def _lasts(amount: Any, unit: Any, strength: Strength, dose: Dose) -> float | None:

@@ -20,7 +20,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from service.alerts.facts import SourceState
 from service.fhir.client import FetchFailed, FhirServer
@@ -152,7 +152,9 @@ async def export(
     with tempfile.TemporaryDirectory(prefix="clozapine-export-") as name:
         folder = Path(name)
         found = await _download(client, manifest, token, folder, known)
-        with suppress(httpx.HTTPError, FetchFailed):  # the server may clear its disk; it will in time anyway
+        with suppress(
+            httpx.HTTPError, httpx.InvalidURL, FetchFailed
+        ):  # the server may clear its disk; it will in time anyway
             await client.delete(place, headers=await _authorization(token))
         server = FhirServer(watch.fhir_server, client, await token())
         products = await _products(server, folder, found.named)
@@ -176,7 +178,7 @@ async def _ask(
 ) -> httpx.Response:
     try:
         return await client.get(url, headers={**await _authorization(token), **headers})
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise FetchFailed(f"the export could not be reached ({type(error).__name__})") from None
 
 
@@ -223,7 +225,7 @@ async def _manifest(
         raise FetchFailed(f"the export failed: the server answered {looked.status_code}")
     try:
         return place, msgspec.json.decode(looked.content, type=_Manifest)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise FetchFailed("the export's manifest cannot be read") from None
 
 
@@ -240,6 +242,14 @@ async def _lines(
         async for line in response.aiter_lines():
             if line and len(line) <= _LONGEST_LINE:
                 yield line.encode()
+
+
+def _is_address(url: str) -> bool:
+    """False for what no file can be read from: it costs that file, and the export is one in part."""
+    try:
+        return bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return False
 
 
 async def _download(
@@ -259,6 +269,9 @@ async def _download(
         for output in manifest.output:
             if output.type not in _TYPES:
                 continue
+            if not _is_address(output.url):
+                found.partial = True
+                continue
             async for line in _lines(client, output.url, allowed):
                 resource, _ = read_one(line, "export")
                 if type(resource) is Medication:
@@ -269,9 +282,15 @@ async def _download(
                     found.named |= _named_by(resource)
                     files[crc32(patient.encode()) % _PARTITIONS].write(line + b"\n")
         for output in manifest.deleted:
+            if not _is_address(output.url):
+                found.partial = True
+                continue
             async for line in _lines(client, output.url, allowed):
                 found.deleted |= _deleted_by(line)
         for output in manifest.error:
+            if not _is_address(output.url):
+                found.partial = True
+                continue
             async for line in _lines(client, output.url, allowed):
                 found.partial = found.partial or _is_error(line)
     except httpx.HTTPError as error:
@@ -292,7 +311,7 @@ def _named_by(resource: Resource) -> set[str]:
 def _deleted_by(line: bytes) -> set[str]:
     try:
         bundle = msgspec.json.decode(line, type=_Deletions)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return set()
     requests = (entry.request for entry in bundle.entry if entry.request is not None)
     return {"/".join(r.url.split("/")[-2:]) for r in requests if r.method == "DELETE"}
@@ -302,7 +321,7 @@ def _is_error(line: bytes) -> bool:
     """True unless the outcome only informs or warns."""
     try:
         outcome = msgspec.json.decode(line, type=_Outcome)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return True
     return not outcome.issue or any(i.severity not in HARMLESS for i in outcome.issue)
 
@@ -353,8 +372,14 @@ def _keep_all(
         gathered = Gathered({key: SourceData(state, sources.get(key, []), []) for key in QUERIES})
         try:
             keep(engine, watch, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
-        except SQLAlchemyError:
-            raise
+        except SQLAlchemyError as error:
+            if not isinstance(
+                error, DataError
+            ):  # what cannot be stored of one patient is no fault of the database
+                raise
+            log.error("a patient of %s could not be stored: %s", watch.site, type(error).__name__)
+            done.failed += 1
+            return
         except Exception as error:  # one patient's resources must not keep the others from being read
             log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
             done.failed += 1

@@ -21,9 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.alerts import remembered
 from service.alerts.case import Case
-from service.alerts.evaluate import FaultObserver, evaluate_case
+from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag
-from service.alerts.finding import SEVERITY_RANK, Finding
+from service.alerts.finding import SEVERITY_RANK, FaultObserver, Finding
 from service.registry import outbox
 from service.registry.patient_alerts import Change, LiveAlert, changes
 from service.registry.roster import aware, flags_of

@@ -69,7 +69,10 @@ def anc_missing(case: Case) -> Iterator[Finding]:
     why = [start_line(case)]
     found = list(case.anc.preliminary[:1])
     why += [f"{count_line(case, m)}: a preliminary result does not replace a final one." for m in found]
-    why += [f"A result that cannot be used: {w.safe(u.raw)} – {u.reason}." for u in case.anc.unusable[:2]]
+    why += [
+        f"A result that cannot be used: {w.safe(u.raw)} – {w.reason(u.reason)}."
+        for u in case.anc.unusable[:2]
+    ]
     if case.starting:
         summary = "No usable ANC on record: do not start clozapine without a baseline count."
         steps = (

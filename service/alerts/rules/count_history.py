@@ -158,7 +158,7 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
     offers, steps = order_cbc(case, "routine", "A reported count could not be used")
     newest = case.anc.newest
     why = [
-        f"{name} result {w.safe(u.raw)} ({w.moment(case.snapshot, u.at, u.date_only)}) was not used: {u.reason}."
+        f"{name} result {w.safe(u.raw)} ({w.moment(case.snapshot, u.at, u.date_only)}) was not used: {w.reason(u.reason)}."
         for u in refused[:5]
     ]
     if newest is not None:
@@ -168,7 +168,7 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
         severity="warning",
         subject="anc",
         summary=w.summary(
-            f"{name} result “{w.plain(first.raw, 30)}” was not used: {first.reason}. Read it yourself."
+            f"{name} result “{w.plain(first.raw, 30)}” was not used: {w.plain_reason(first.reason)}. Read it yourself."
         ),
         why=tuple(why),
         policy_says=("A value is never guessed: unit, date and sample must be clear.",),
@@ -285,7 +285,9 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
     past += tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
     for problem in dict.fromkeys(past):
         when = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
-        verified = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
+        verified = (
+            f", {w.safe(problem.verification)}" if problem.verification not in ("", "confirmed") else ""
+        )
         why.append(f"Problem list: {w.safe(problem.label)}{when}{verified}.")
         seen.append(f"“{w.plain(problem.label, 40)}”{when}")
         evidence.append(Evidence(problem.ref, w.safe(problem.label), problem.onset, problem.onset_date_only))

@@ -24,7 +24,7 @@ _SUMMARY_2026 = "Treatment-resistant schizophrenia and clozapine management (cli
 
 
 def _verified(p: Problem) -> str:
-    return f" ({p.verification}, not confirmed)" if p.verification not in ("", "confirmed") else ""
+    return f" ({w.safe(p.verification)}, not confirmed)" if p.verification not in ("", "confirmed") else ""
 
 
 def _line(case: Case, p: Problem) -> str:
@@ -118,7 +118,7 @@ def hypersensitivity(case: Case) -> Iterator[Finding]:
     if not found:
         return
     first = found[0]
-    unconfirmed = f" ({first.verification})" if first.verification not in ("", "confirmed") else ""
+    unconfirmed = f" ({w.safe(first.verification)})" if first.verification not in ("", "confirmed") else ""
     yield Finding(
         code="hypersensitivity",
         severity="critical",
