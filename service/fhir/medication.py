@@ -94,7 +94,7 @@ UNREAD_REASON = RecordText("a reason of more characters than are read")
 
 def _name(text: str | None) -> str:
     """A name to look up: as sent, it is tidied where it is looked up for the first time; of one that is too long, its beginning."""
-    if text is None or len(text) <= NAME:
+    if text is None or (len(text) <= NAME and text[:1] != _UNREAD):
         return text or ""
     return to_read(text, NAME) or _UNREAD + to_show(text, NAME)
 
@@ -102,7 +102,7 @@ def _name(text: str | None) -> str:
 def _key_of(concept: CodeableConcept) -> _Concept:
     codings = [(c.system or "", c.code or "", c.display or "") for c in concept.coding or ()]
     for system, code, display in codings:
-        if len(system) + len(code) + len(display) > NAME:
+        if len(system) + len(code) + len(display) > NAME or display[:1] == _UNREAD:
             codings = [(_name(system), _name(code), _name(display)) for system, code, display in codings]
             break
     return tuple(codings), _name(concept.text)
