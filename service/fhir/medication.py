@@ -66,6 +66,7 @@ _AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
 #: Intents by which nobody has ordered anything yet.
 _PROPOSED = frozenset({"proposal", "option"})
+_LONGEST_SUPPLY = 36_525.0
 _DAYS = {
     "d": 1.0,
     "day": 1.0,
@@ -489,7 +490,14 @@ def _lasts(amount: Any, unit: Any, strength: Strength, dose: Dose) -> float | No
         return None
     name = str(unit or "")
     one = mass_mg(name) or (strength.mg_per_ml if name.strip().lower() == "ml" else strength.mg_per_unit)
-    return amount * one / dose.mg_per_day if one and dose.mg_per_day and not dose.steps else None
+    if not one or not dose.mg_per_day or dose.steps:
+        return None
+    return _lifelong(amount * one / dose.mg_per_day)
+
+
+def _lifelong(days: float) -> float | None:
+    """Days of a supply; None for more than any life has, with which no calendar can count."""
+    return days if days <= _LONGEST_SUPPLY else None
 
 
 def _days(duration: Any) -> float | None:
@@ -504,7 +512,7 @@ def _days(duration: Any) -> float | None:
     if length is None or length < 0:
         return None
     factor = _DAYS.get(str(unit or "d").lower())
-    return length * factor if factor is not None else None
+    return _lifelong(length * factor) if factor is not None else None
 
 
 def _setting(category: Any) -> str:
