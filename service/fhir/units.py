@@ -105,7 +105,8 @@ def _contradicts(unit: str, code: str) -> str:
 
 #: Characters of a unit that a reason repeats.
 _QUOTED = 60
-_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s*([^\s\d.].*?)\s*$")
+#: A number beside the sign for an unreadable character may be a part of one.
+_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)(?!\ufffd)\s*([^\s\d.].*?)\s*$")
 
 
 def split_text(text: str) -> tuple[str, float, str] | None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from zlib import crc32
 
 import httpx
@@ -247,8 +247,9 @@ async def _lines(
 def _is_address(url: str) -> bool:
     """False for what no file can be read from: it costs that file, and the export is one in part."""
     try:
-        return bool(httpx.URL(url).host)
-    except httpx.InvalidURL:
+        httpx.URL(url)
+        return bool(urlsplit(url).hostname)
+    except (httpx.InvalidURL, ValueError):
         return False
 
 
