@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -81,32 +81,40 @@ _DAYS = {
 }
 
 
+class _Unread(NamedTuple):
+    """A name that is too long to be read: its beginning, for people."""
+
+    beginning: RecordText
+
+
+_Name = str | _Unread
 #: Codings (system, code, display) and text of a CodeableConcept.
-_Concept = tuple[tuple[tuple[str, str, str], ...], str]
+_Concept = tuple[tuple[tuple[str, str, _Name], ...], _Name]
 _Concepts = tuple[_Concept, ...]
 _NO_STRENGTH = Strength()
 
 
-#: Begins a name that is too long to be read; what follows is for people.
-_UNREAD = "\0"
 UNREAD_NAME = too_long("a name of its medication", NAME)
 UNREAD_REASON = RecordText("a reason of more characters than are read")
 
 
-def _name(text: str | None) -> str:
-    """A name to look up: as sent, it is tidied where it is looked up for the first time; of one that is too long, its beginning."""
-    if text is None or (len(text) <= NAME and text[:1] != _UNREAD):
+def _name(text: str | None) -> _Name:
+    """A name to look up: as sent, for it is tidied where it is looked up for the first time; of one that is too long, its beginning."""
+    if text is None or len(text) <= NAME:
         return text or ""
-    return to_read(text, NAME) or _UNREAD + to_show(text, NAME)
+    return to_read(text, NAME) or _Unread(to_show(text, NAME))
 
 
 def _key_of(concept: CodeableConcept) -> _Concept:
     codings = [(c.system or "", c.code or "", c.display or "") for c in concept.coding or ()]
+    text = concept.text or ""
+    length = len(text)
     for system, code, display in codings:
-        if len(system) + len(code) + len(display) > NAME or display[:1] == _UNREAD:
-            codings = [(_name(system), _name(code), _name(display)) for system, code, display in codings]
-            break
-    return tuple(codings), _name(concept.text)
+        length += len(system) + len(code) + len(display)
+    if length <= NAME:
+        return tuple(codings), text
+    # Codes are looked up as they are: what is longer than a name is none.
+    return tuple([(s[:NAME], c[:NAME], _name(d)) for s, c, d in codings]), _name(text)
 
 
 class Identified(Struct, frozen=True):
@@ -130,11 +138,11 @@ def _dose_matters(drugs: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+def _identify(concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
     """Codes first, then names; every ingredient. The same product comes in call after call, hence the cache."""
     drugs: list[str] = []
     coded = by_code = False
-    all_names = list(names)
+    given: list[_Name] = list(names)
     for codings, text in concepts:
         for system, code, display in codings:
             known = product_by_code(system, code) if code else None
@@ -144,17 +152,17 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
                 if known.mg is not None and strength == Strength():
                     strength = Strength(mg_per_unit=known.mg, read_from="the product code")
                 if known.named:
-                    all_names.append(known.label)
+                    given.append(known.label)
             elif code and system in DRUG_SYSTEMS and display:
                 coded = True
             if display:
-                all_names.append(display)
+                given.append(display)
         if text:
-            all_names.append(text)
-    shown = next((text for _, text in concepts if text), "") or next(iter(all_names), "")
-    label = to_show(shown.removeprefix(_UNREAD))
-    beginnings = [name.removeprefix(_UNREAD) for name in all_names if name.startswith(_UNREAD)]
-    all_names = [tidy for name in all_names if not name.startswith(_UNREAD) and (tidy := to_read(name, NAME))]
+            given.append(text)
+    shown: _Name = next((text for _, text in concepts if text), "") or next(iter(given), "")
+    label = to_show(shown.beginning if isinstance(shown, _Unread) else shown)
+    beginnings = [name.beginning for name in given if isinstance(name, _Unread)]
+    all_names = [tidy for name in given if isinstance(name, str) and (tidy := to_read(name, NAME))]
     # A drug named at the beginning of what is too long to be read is taken at its word; strength and form are not.
     for name in (*all_names, *(beginning.rpartition(" ")[0] for beginning in beginnings)):
         drugs += [d for d in drugs_by_name(name) if d not in drugs]
@@ -220,7 +228,7 @@ class MedicationReader:
         if reference is None and concept is not None:
             return self._identified((_key_of(concept),), (), _NO_STRENGTH)
         concepts = [concept] if concept is not None else []
-        names: list[str] = []
+        names: list[_Name] = []
         strength = _NO_STRENGTH
         if reference is not None:
             if reference.display:
@@ -242,7 +250,7 @@ class MedicationReader:
                     strength = strength_of_ratio((product.ingredient or [])[0].strength)
         return self._identified(tuple(map(_key_of, concepts)), tuple(names), strength)
 
-    def _identified(self, concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+    def _identified(self, concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
         found = _identify(concepts, names, strength)
         if not self.local_codes:
             self.unread_names += found.unread

@@ -166,6 +166,16 @@ def test_numbers_and_nesting_cost_their_record(client: httpx.Client) -> None:
             assert "anc-severe-neutropenia" in _found(answer), place[:40]
 
 
+def test_a_drug_whose_name_is_too_long_to_be_read_is_never_silent(client: httpx.Client) -> None:
+    long = order("a compound of many things, " * 40 + "clozapine", status="active", authoredOn="2026-10-01")
+    visit = call("patient-view", prefetch(medications=bundle(long), counts=_LOW))
+    answer = client.post("/cds-services/clozapine-patient-view", json=visit)
+    assert "data-unavailable" in _found(answer)
+    assert "a name of its medication is longer than 500 characters" in answer.text
+    signed = client.post(_SIGN, json=call("order-sign", prefetch(counts=_LOW), long | {"status": "draft"}))
+    assert "data-unavailable" in _found(signed)
+
+
 # -- what this service itself fails on --------------------------------------------------------------------------
 
 
