@@ -12,6 +12,7 @@ from service.alerts.record_text import NAME, to_read
 from service.fhir.sig import dose_of
 from service.fhir.strength import strength_in_name
 from service.judge.errors import JudgeError
+from service.judge.turn import TURN
 
 
 class DoseRead(Struct, frozen=True):
@@ -52,6 +53,7 @@ def read_dose(
     except TypeError as error:
         raise JudgeError(f"the dosage instructions hold what is not JSON ({error})") from None
     name = to_read(product_name, NAME) or ""
-    dose = dose_of(Raw(raw if lines else b""), strength_in_name(name), draft=True)
+    with TURN:
+        dose = dose_of(Raw(raw if lines else b""), strength_in_name(name), draft=True)
     contradiction = (dose.two_ways,) if dose.two_ways else ()
     return DoseRead(dose.mg_per_day, dose.unreadable, (*dose.notes, *contradiction))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from threading import Lock
 
 from msgspec import Struct
 
@@ -22,11 +21,10 @@ from service.hooks.site_facts import site_facts
 from service.judge.errors import JudgeError
 from service.judge.inquiry import Inquiry, Question, read_inquiry
 from service.judge.options import SiteOptions, site_for
+from service.judge.turn import TURN
 
 #: At the ends of the calendar no rule could count days.
 _YEARS = (1900, 2999)
-#: Cards draw their uuids from one supply, which is made for one thread.
-_rendering = Lock()
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
@@ -75,10 +73,11 @@ def judge(
     Raises JudgeError, a ValueError, with one sentence: the question cannot be read, nothing in it could be judged, or an option is
     wrong. A rule that fails costs itself: a ``data-unavailable`` finding names it.
     """
-    resolved = site_for(policy, site)
     moment = _moment(as_of)
     try:
-        return _judged(read_inquiry(question, hook), resolved, moment.astimezone(resolved.zone))
+        with TURN:
+            resolved = site_for(policy, site)
+            return _judged(read_inquiry(question, hook), resolved, moment.astimezone(resolved.zone))
     except JudgeError:
         raise
     except ProtocolError as error:
@@ -109,8 +108,7 @@ def _judged(inquiry: Inquiry, site: Site, as_of: datetime) -> Judgement:
     require_data(inquiry.gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)
     texts = cards_of(findings, inquiry.hook, site.card_limit)
-    with _rendering:
-        cards = render_all(texts, site, inquiry.patient_id, inquiry.orders)
+    cards = render_all(texts, site, inquiry.patient_id, inquiry.orders)
     return Judgement(
         hook=inquiry.hook,
         patient_id=inquiry.patient_id,

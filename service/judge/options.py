@@ -15,6 +15,7 @@ from service.alerts.policy import Policy, PolicyError
 from service.alerts.policy_check import find_policy
 from service.hooks.site import Profile, Site
 from service.judge.errors import JudgeError
+from service.settings import SettingsError, site_with
 
 DEFAULT_POLICY = "us-label-2025"
 _REMEMBERED = 64
@@ -77,9 +78,6 @@ def _plain(value: object) -> object:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _site(options: bytes) -> Site:
-    # Settings need much that no answer does; they are read when somebody first asks.
-    from service.settings import SettingsError, site_with
-
     try:
         return site_with(**orjson.loads(options))
     except SettingsError as error:
