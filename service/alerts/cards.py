@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
+from service.alerts.finding_codes import title_of, urgency
 from service.alerts.record_text import one_line
 from service.alerts.treatment import ORDER_HOOKS
 
 CARD_LIMIT = 10
-#: Of equally severe findings these come first: what cannot wait, before what is late or could not be checked.
-_URGENT_FIRST = (
-    "neuroleptic-malignant-syndrome",
-    "neutropenic-fever",
-    "anc-severe-neutropenia",
-    "blood-count-red",
-    "anc-moderate-neutropenia",
-    "anc-below-initiation",
-    "baseline-count-too-old",
-    "myocarditis-suspected",
-    "eosinophilia-organ",
-    "pericarditis",
-    "gi-hypomotility",
-    "level-toxic",
-    "qt-prolonged",
-    "hypersensitivity",
-    "fever",
-    "anc-post-stop",
-    "seizure",
-    "rechallenge-caution",
-    "missed-dose-retitrate",
-    "anc-missing",
-    "anc-mild-neutropenia",
-    "blood-count-amber",
-    "anc-overdue",
-)
 #: What a reader of Markdown takes for HTML or for an automatic link.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_URGENCY = {code: rank for rank, code in enumerate(_URGENT_FIRST)}
 
 
 class CardText(Struct, frozen=True, gc=False):
@@ -60,15 +34,6 @@ class CardText(Struct, frozen=True, gc=False):
     evidence_refs: tuple[str, ...] = ()
 
 
-@cache
-def title_of(code: str) -> str:
-    """A finding code in words."""
-    words = code.replace("-", " ")
-    for short in ("anc", "qt", "gi", "trs", "cyp1a2", "cyp2d6", "cns"):
-        words = " ".join(part.upper() if part == short else part for part in words.split(" "))
-    return words[0].upper() + words[1:]
-
-
 def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
     """Findings for this hook, most severe first: ``info`` interrupts an order only when it bears on it; nothing twice."""
     kept: dict[tuple[str, str], Finding] = {}
@@ -79,9 +44,10 @@ def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
         known = kept.get(key)
         if known is None or SEVERITY_RANK[finding.severity] > SEVERITY_RANK[known.severity]:
             kept[key] = finding
+    place = urgency()
     return sorted(
         kept.values(),
-        key=lambda f: (-SEVERITY_RANK[f.severity], _URGENCY.get(f.code, len(_URGENCY)), f.code, f.subject),
+        key=lambda f: (-SEVERITY_RANK[f.severity], place.get(f.code, len(place)), f.code, f.subject),
     )
 
 

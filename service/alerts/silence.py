@@ -11,28 +11,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from service.alerts.finding import SEVERITY_RANK, Finding
+from service.alerts.finding_codes import codes_always_said, stopping_codes
 
-#: Counts at which clozapine must stop: they are said every time, whatever was answered before.
-_ALWAYS_SAID = frozenset(
-    {
-        "anc-moderate-neutropenia",
-        "anc-severe-neutropenia",
-        "blood-count-red",
-        "anc-below-initiation",
-        "thrombocytopenia",
-        "eosinophilia",
-    }
-)
-#: Findings that say “stop clozapine” when they are critical.
-_STOPS = _ALWAYS_SAID | {
-    "myocarditis-suspected",
-    "gi-hypomotility",
-    "neuroleptic-malignant-syndrome",
-    "neutropenic-fever",
-    "eosinophilia-organ",
-    "pericarditis",
-    "rechallenge-caution",
-}
 #: Hooks of one act of one person: who selects an order signs it. Every other order hook is somebody else's own check.
 _SHOWN_TO = {
     "order-select": "prescriber",
@@ -59,13 +39,13 @@ class Silence(Struct, frozen=True):
 
 
 def may_be_silenced(code: str, severity: str) -> bool:
-    """False for critical blood counts."""
-    return not (severity == "critical" and code in _ALWAYS_SAID)
+    """False for critical blood counts: they are said every time, whatever was answered before."""
+    return not (severity == "critical" and code in codes_always_said())
 
 
 def must_stop(code: str, severity: str) -> bool:
     """True for a finding at which clozapine must stop (or must not be started): nobody can close it."""
-    return severity == "critical" and code in _STOPS
+    return severity == "critical" and code in stopping_codes()
 
 
 def audible(

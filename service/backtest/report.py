@@ -11,8 +11,8 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 from msgspec import Struct
 
-from service.alerts.cards import title_of
 from service.alerts.finding import SEVERITY_RANK
+from service.alerts.finding_codes import title_of
 from service.alerts.policy_check import unconfirmed
 from service.backtest.run import Outcome
 from service.backtest.tally import SILENT

@@ -9,39 +9,9 @@ from typing import Any
 import orjson
 
 from service.alerts.finding import Finding
+from service.alerts.finding_codes import finding_codes
 
 _FINDING_SYSTEM = "https://clozapine-cds.example/CodeSystem/finding"
-#: Which findings go where: tasks ask for something to be done, flags warn whoever opens the chart.
-_TASKS = frozenset(
-    {
-        "anc-overdue",
-        "anc-missing",
-        "anc-post-stop",
-        "monitoring-overdue",
-        "anc-recheck-after-recovery",
-        "interruption-restart-monitoring",
-        "interruption-extra-monitoring",
-        "anc-unusable",
-    }
-)
-_FLAGS = frozenset(
-    {
-        "anc-mild-neutropenia",
-        "anc-moderate-neutropenia",
-        "anc-severe-neutropenia",
-        "blood-count-amber",
-        "blood-count-red",
-        "rechallenge-caution",
-        "thrombocytopenia",
-        "eosinophilia",
-        "myocarditis-suspected",
-        "eosinophilia-organ",
-        "neuroleptic-malignant-syndrome",
-        "neutropenic-fever",
-        "pericarditis",
-        "seizure",
-    }
-)
 _ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
 _PRIORITY = {"critical": "urgent", "warning": "routine", "info": "routine"}
 
@@ -50,9 +20,15 @@ def _code(finding: Finding) -> dict[str, Any]:
     return {"coding": [{"system": _FINDING_SYSTEM, "code": finding.code}], "text": finding.summary}
 
 
+def _is_told(channel: str, code: str) -> bool:
+    """Tasks ask for something to be done, flags warn whoever opens the chart: not every finding does."""
+    entry = finding_codes().get(code)
+    return entry is not None and channel in entry.told_as
+
+
 def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict[str, Any] | None:
     if channel == "Task":
-        if f.code not in _TASKS:
+        if not _is_told("Task", f.code):
             return None
         return {
             "status": "requested",
@@ -64,7 +40,7 @@ def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict
             "authoredOn": at,
         }
     if channel == "Flag":
-        if f.code not in _FLAGS:
+        if not _is_told("Flag", f.code):
             return None
         return {
             "status": "active",

@@ -29,6 +29,7 @@ from service.alerts.drugs import (
     is_long_acting,
     product_by_code,
 )
+from service.alerts.finding_codes import codes_always_said, stopping_codes, urgency
 from service.alerts.hint import hints_at_clozapine
 from service.fhir.build import referral_order, test_order
 from service.fhir.dosage_text import read_text
@@ -66,6 +67,9 @@ def warm() -> None:
     tests_by_code()
     tests_by_text()
     offered_reasons()
+    urgency()
+    stopping_codes()
+    codes_always_said()
     for dimension in dimensions():
         conversions(dimension)
     for test_id in test_ids():

@@ -14,9 +14,10 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
 from msgspec import Struct
 
-from service.alerts.cards import citation_text, not_shown, title_of
+from service.alerts.cards import citation_text, not_shown
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
+from service.alerts.finding_codes import title_of
 from service.alerts.record_text import one_line
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
