@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.alerts.finding_codes import check_finding_codes
 from service.ehrs import EhrSettings, check_together, sentence
 from service.hooks.site import Site
 from service.registry.database import engine_for
@@ -127,6 +128,10 @@ def add(
             else "use --replace"
         )
         _fail(f"ehr add: there is an EHR named {name!r} already; {hint}", 3)
+    try:
+        check_finding_codes(ehr.shadow_codes)
+    except ValueError as error:
+        _fail(f"ehr add: shadow_codes: {error}", 3)
     try:
         check_together([*others, ehr])
         check_policies([*_sites(settings, others), settings.site_of(ehr)])

@@ -7,6 +7,7 @@ from typing import Any
 
 from cds_hooks import HOOKS
 from service import openapi_registry
+from service.alerts.finding_codes import finding_codes
 from service.fhir.queries import QUERIES
 from service.hooks.services import services
 
@@ -52,6 +53,7 @@ def _object(required: list[str], properties: dict[str, Any], description: str = 
 
 _TEXT = {"type": "string"}
 _RESOURCE = {"type": "object", "description": "A FHIR R4 resource.", "additionalProperties": True}
+_FINDING_CODE = {"$ref": "#/components/schemas/FindingCode"}
 _CODING = _object(["system", "code"], {"system": _TEXT, "code": _TEXT, "display": _TEXT})
 
 _CONTEXT_PROPERTIES: dict[str, Any] = {
@@ -123,6 +125,12 @@ _SCHEMAS: dict[str, Any] = {
         "What is wrong, what was expected and what to do.",
     ),
     "Coding": _CODING,
+    "FindingCode": {
+        "type": "string",
+        "enum": sorted(finding_codes()),
+        "description": "Code of a finding; docs/findings.md says what each means. A later version may add some.",
+    },
+    "FindingCoding": _object(["system", "code"], {"system": _TEXT, "code": _FINDING_CODE, "display": _TEXT}, "A finding."),
     "Action": _object(
         ["type", "description"],
         {"type": {"enum": ["create", "update", "delete"]}, "description": _TEXT, "resource": _RESOURCE, "resourceId": _TEXT},
@@ -143,7 +151,7 @@ _SCHEMAS: dict[str, Any] = {
             "summary": {"type": "string", "maxLength": 139},
             "indicator": {"enum": ["info", "warning", "critical"]},
             "detail": {"type": "string", "description": "GitHub-flavoured Markdown without raw HTML."},
-            "source": _object(["label"], {"label": _TEXT, "url": _TEXT, "topic": {"$ref": "#/components/schemas/Coding"}}),
+            "source": _object(["label"], {"label": _TEXT, "url": _TEXT, "topic": {"$ref": "#/components/schemas/FindingCoding"}}),
             "suggestions": {"type": "array", "items": {"$ref": "#/components/schemas/Suggestion"}},
             "selectionBehavior": {"enum": ["at-most-one", "any"]},
             "overrideReasons": {"type": "array", "items": {"$ref": "#/components/schemas/Coding"}},
@@ -189,6 +197,22 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Health": _object(["status"], {"status": {"enum": ["pass", "warn", "fail"]}, "version": _TEXT, "checks": {"type": "object"}}),
 }  # fmt: skip
+
+
+_ISSUE = _object(
+    ["resourceType", "code"],
+    {
+        "resourceType": {"const": "DetectedIssue"},
+        "code": _object(
+            ["coding"],
+            {
+                "coding": {"type": "array", "items": {"$ref": "#/components/schemas/FindingCoding"}},
+                "text": _TEXT,
+            },
+        ),
+    },
+)
+_OTHER_RESOURCE = _object(["resourceType"], {"resourceType": {"enum": ["Provenance", "OperationOutcome"]}})
 
 
 def _json(schema: dict[str, Any], description: str, media: str = "application/json") -> dict[str, Any]:
@@ -303,12 +327,7 @@ def _check_operation() -> dict[str, Any]:
                     ["fullUrl", "resource"],
                     {
                         "fullUrl": _TEXT,
-                        "resource": {
-                            "type": "object",
-                            "properties": {
-                                "resourceType": {"enum": ["DetectedIssue", "Provenance", "OperationOutcome"]}
-                            },
-                        },
+                        "resource": {"oneOf": [_ISSUE, _OTHER_RESOURCE]},
                     },
                 ),
             },

@@ -33,6 +33,7 @@ from sqlalchemy.exc import ArgumentError
 
 from service.alerts.codes import dimensions, kinds
 from service.alerts.drugs import drug_ids
+from service.alerts.finding_codes import check_finding_codes
 from service.alerts.policy import Policy, PolicyError
 from service.alerts.policy_check import find_policy
 from service.ehrs import (
@@ -266,6 +267,23 @@ class Settings(BaseSettings):
     @classmethod
     def _known_units(cls, value: dict[str, str]) -> dict[str, str]:
         check_units(value)
+        return value
+
+    @field_validator("shadow_codes")
+    @classmethod
+    def _known_findings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_finding_codes(value)
+        return value
+
+    @field_validator("ehr", "ehrs")
+    @classmethod
+    def _known_findings_of_ehrs(cls, value: tuple[EhrSettings, ...]) -> tuple[EhrSettings, ...]:
+        # Not EhrSettings' own check: an EHR that was stored with a slip must not be left out for it.
+        for ehr in value:
+            try:
+                check_finding_codes(ehr.shadow_codes)
+            except ValueError as error:
+                raise ValueError(f"{ehr.name}: shadow_codes: {error}") from None
         return value
 
     @field_validator("finding_system")

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cds_hooks import Authenticator, CachedKeys, Client
 from cds_hooks.keys import Fetch
+from service.alerts.finding_codes import check_finding_codes
 from service.alerts.policy import Policy
 from service.ehrs import EhrSettings, check_together, sentence
 from service.hooks.site import Site
@@ -45,6 +46,14 @@ class _Ehr(Struct, frozen=True):
     keys: CachedKeys
     client: Client
     watched: Watched
+
+
+def _warn_of_codes(ehr: EhrSettings) -> None:
+    """A slip in the codes of a stored EHR silences nothing, and is no reason to leave the EHR out."""
+    try:
+        check_finding_codes(ehr.shadow_codes)
+    except ValueError as error:
+        log.warning("the stored EHR %s: shadow_codes: %s; it is passed over", ehr.name, error)
 
 
 def _key_addresses(ehr: EhrSettings) -> frozenset[Address]:
@@ -175,6 +184,7 @@ class Directory:
                 log.error("a stored EHR is left out: %s", error)
             else:
                 taken.append(ehr)
+                _warn_of_codes(ehr)
         return taken[len(self._settings.all_ehrs) :]
 
     def _ehr(self, settings: EhrSettings) -> _Ehr:

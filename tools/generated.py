@@ -8,10 +8,12 @@ from pathlib import Path
 
 import orjson
 
+from service.alerts.catalogue import override_reasons, reason_sets
 from service.alerts.codes import kinds
 from service.alerts.concerns import concerns
 from service.alerts.conditions import condition_kinds, contraindications
 from service.alerts.drugs import classes, drug_ids, names_of, product_rows, without_card
+from service.alerts.finding_codes import finding_codes, urgency
 from service.alerts.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy_check import unconfirmed
 from service.alerts.policy_sheet import sheet
@@ -139,6 +141,33 @@ def _concerns() -> list[tuple[object, ...]]:
     ]
 
 
+def findings_page() -> str:
+    """Every code that a card, an alert, a resource written into the EHR or a setting may name."""
+    order = urgency()
+    parts = [
+        _NOTE + "# Findings",
+        "Each card is about one finding. Its code stands in `source.topic` of the card, in `DetectedIssue.code`, in feedback, alerts and audit trail, and in the setting `shadow_codes`. "
+        "How severe a finding is, each rule and policy decide.",
+        "- **told at** – orders (order-select, order-sign, medication-verify, medication-refill), visits (patient-view, encounter-start, encounter-discharge), or single hooks; an `info` finding at an order only when it "
+        "bears on that order.\n"
+        "- **urgent** – its place among equally severe findings; the others follow by their code.\n"
+        "- **overrides** – the set of reasons that its warnings and critical cards offer.\n"
+        "- **critical** – *stops*: clozapine must stop or not be started, nobody can close its alert; *always said*: no override silences it either.\n"
+        "- **written as** – what the sweep may write into the EHR for it, beside CommunicationRequest and DetectedIssue, which every finding may become.",
+    ]
+    by_topic: dict[str, list[tuple[object, ...]]] = {}
+    for code, f in finding_codes().items():
+        critical = [word for word, holds in (("stops", f.stops), ("always said", f.always_said)) if holds]
+        by_topic.setdefault(f.topic, []).append(
+            (f"`{code}`", f.title, f.means, ", ".join(f.hooks), order[code] + 1 if code in order else "", ", ".join(f.overrides), ", ".join(critical), ", ".join(f.told_as))
+        )  # fmt: skip
+    header = ("code", "title", "means", "told at", "urgent", "overrides", "critical", "written as")
+    for topic, rows in by_topic.items():
+        parts += [f"## {topic}", _table(header, rows)]
+    reasons = [(set_id, "; ".join(r.display for r in override_reasons(set_id))) for set_id in reason_sets()]
+    return "\n\n".join([*parts, "## Override reasons", _table(("set", "reasons"), reasons)]) + "\n"
+
+
 def unconfirmed_page() -> str:
     """Every number, code and drug that nobody has read in the primary text yet."""
     shared = set.intersection(*(set(unconfirmed(policy_by_id(policy_id))) for policy_id in policy_ids()))
@@ -190,6 +219,7 @@ def files() -> dict[Path, bytes]:
     made = {ROOT / "openapi" / "openapi.json": orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"}
     made[ROOT / "docs" / "drugs.md"] = drugs_page().encode()
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
+    made[ROOT / "docs" / "findings.md"] = findings_page().encode()
     made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
     for policy_id in policy_ids():
         made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()

@@ -85,10 +85,20 @@ def referral_ids() -> tuple[str, ...]:
     return tuple(_tests().referral)
 
 
+def reason_sets() -> tuple[str, ...]:
+    """Ids of the sets of override reasons."""
+    return tuple(_overrides().set)
+
+
+@cache
+def _overrides() -> _Overrides:
+    return msgspec.convert(_load("overrides.toml"), _Overrides)
+
+
 @cache
 def override_reasons(set_id: str) -> tuple[OverrideReason, ...]:
     """The override reasons of a set, in the order they are shown."""
-    data = msgspec.convert(_load("overrides.toml"), _Overrides)
+    data = _overrides()
     return tuple(
         OverrideReason(data.system[data.reason[code].system], code, data.reason[code].display)
         for code in data.set[set_id]
@@ -98,4 +108,4 @@ def override_reasons(set_id: str) -> tuple[OverrideReason, ...]:
 @cache
 def offered_reasons() -> frozenset[str]:
     """Codes of every override reason that any card offers."""
-    return frozenset(msgspec.convert(_load("overrides.toml"), _Overrides).reason)
+    return frozenset(_overrides().reason)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from service.alerts.finding_codes import check_finding_codes
 from service.alerts.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.policy_numbers import name_of
 from service.alerts.policy_parts import Analyte, Band, MissedDoseTier, Population
@@ -106,6 +107,11 @@ def _ladder(where: str, ordered: list[Band]) -> Iterator[str]:
 
 
 def _band(where: str, band: Band) -> Iterator[str]:
+    if band.finding is not None:
+        try:
+            check_finding_codes([band.finding])
+        except ValueError as error:
+            yield f"{where}: {band.name!r}: finding: {error}"
     if band.below is not None and band.below <= band.at_least:
         yield (
             f"{where}: {band.name!r} cannot be reached: no count is at least {band.at_least:g} and below {band.below:g}"

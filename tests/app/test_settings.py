@@ -46,6 +46,7 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("NOT_SENT", '["statement"]', "not_sent.*statement"),
         ("NOT_SENT", '["counts"]', "not_sent.*counts"),
         ("CARD_LIMIT", "99", "card_limit"),
+        ("SHADOW_CODES", '["weight-gian"]', "^shadow_codes: 'weight-gian' .*; did you mean 'weight-gain'"),
         ("PROFIL", "epic", "did you mean CLOZAPINE_CDS_PROFILE"),
         ("CONFIG", "/nowhere/service.toml", "CLOZAPINE_CDS_CONFIG"),
         ("CODES", '{"NEUT": "anc"}', "codes"),

@@ -93,6 +93,10 @@ def _private() -> dict[str, Any]:
         ({"errors": "silent"}, "ehr.0.errors"),
         ({"hooks": ["order-dispatch"]}, "ehr.0.hooks.*order-dispatch"),
         ({"codes": {"NEUT": "anc"}}, "ehr.0.codes"),
+        (
+            {"shadow_codes": ["weight-gian"]},
+            "ehr: north: shadow_codes: 'weight-gian' .*did you mean 'weight-gain'",
+        ),
         ({"snooze": 3}, "ehr.0.snooze: there is no such setting"),
         ({"calls_per_second": 0}, "ehr.0.calls_per_second"),
     ],

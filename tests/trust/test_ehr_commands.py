@@ -227,6 +227,21 @@ def test_add_from_a_table(environment: dict[str, str], tmp_path: Path) -> None:
     assert "epic" in listed
 
 
+def test_a_finding_that_does_not_exist_cannot_be_put_in_the_shadow(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "north.toml"
+    file.write_text(
+        '[[ehr]]\nname = "x"\nissuer = "https://n.example"\njwks_uri = "https://n.example/jwks"\n'
+        'shadow_codes = ["weight-gian"]\n'
+    )
+    upgrade(environment["CLOZAPINE_CDS_DATABASE_URL"])
+    refused = run(environment, "ehr", "add", "north", "--from", str(file))
+    assert refused.returncode == 3
+    assert "did you mean 'weight-gain'" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
 def test_configured_ehrs_are_listed_and_win(environment: dict[str, str], ehr: Ehr) -> None:
     upgrade(environment["CLOZAPINE_CDS_DATABASE_URL"])
     configured = environment | {"CLOZAPINE_CDS_EHRS": json.dumps([ehr.settings("north")])}

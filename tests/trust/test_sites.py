@@ -238,6 +238,22 @@ def test_an_ehr_in_the_database_may_call_and_one_added_later_is_found(
     assert ehr.keys_asked == 1  # an EHR that did not change keeps its keys
 
 
+def test_a_stored_ehr_with_a_slip_in_a_finding_code_still_calls(
+    start_service: Any, ehr: Ehr, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from service.registry.database import engine_for
+
+    url = f"sqlite:///{tmp_path}/sites.db"
+    upgrade(url)
+    engine = engine_for(url)
+    table = ehr.settings("north", shadow_codes=["weight-gian"])
+    save_ehr(engine, "north", table, datetime.now(UTC), replace=False)
+    engine.dispose()
+    client = start_service(auth="required", base_url=BASE, database_url=url)
+    assert _as(client, ehr, "north").status_code == 200
+    assert "did you mean 'weight-gain'" in caplog.text
+
+
 def test_keys_from_a_file_and_from_the_settings(start_service: Any, ehr: Ehr, tmp_path: Path) -> None:
     file = tmp_path / "north-jwks.json"
     file.write_bytes(orjson.dumps(ehr.signer.jwks()))
