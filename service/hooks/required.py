@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cds_hooks import PreconditionFailed
-from service.alerts.drugs import alerting_classes_of
-from service.alerts.facts import PatientSnapshot
+from service.alerts.beside import warned_of
+from service.alerts.facts import Medication, PatientSnapshot
 from service.alerts.treatment import ORDER_HOOKS
 from service.fhir.gather import Gathered
 from service.fhir.queries import QUERIES
@@ -17,7 +17,7 @@ def require_data(gathered: Gathered, snapshot: PatientSnapshot) -> None:
     """Refuse a call that may concern clozapine and for which nothing at all could be read. Raises PreconditionFailed (412)."""
     if snapshot.remembered or any(gathered.state(key) != "unavailable" for key in _CLINICAL):
         return
-    if snapshot.hook in ORDER_HOOKS and not any(_may_concern_clozapine(d.drugs) for d in snapshot.drafts):
+    if snapshot.hook in ORDER_HOOKS and not any(_may_concern_clozapine(d) for d in snapshot.drafts):
         return
     raise PreconditionFailed(
         _CLINICAL,
@@ -26,5 +26,5 @@ def require_data(gathered: Gathered, snapshot: PatientSnapshot) -> None:
     )
 
 
-def _may_concern_clozapine(drugs: tuple[str, ...]) -> bool:
-    return "clozapine" in drugs or any(alerting_classes_of(drug) for drug in drugs)
+def _may_concern_clozapine(draft: Medication) -> bool:
+    return "clozapine" in draft.drugs or bool(warned_of(draft))

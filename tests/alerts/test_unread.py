@@ -14,6 +14,7 @@ from service.alerts.evaluate import evaluate
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
 from service.alerts.policy import policy_by_id
+from service.alerts.seen import Seen
 from service.fhir import snapshot
 from service.fhir.gather import gather
 from service.fhir.queries import QUERIES
@@ -253,6 +254,104 @@ def test_counts_that_failed_after_a_stop_or_on_hold(ended: str) -> None:
     assert card(record, counts=_NORMAL) is None
     old = order("warfarin 5 mg tablet", status="active")
     assert card(old, failed=("counts",)) is None
+
+
+@pytest.mark.parametrize("failed", [("medications", "counts"), (*_EVIDENCE, "counts")], ids=len)
+def test_several_sources_that_failed_are_no_hint(failed: tuple[str, ...]) -> None:
+    """While an EHR is slow many fail at once: at visits nothing is said of patients of whom nothing hints at clozapine."""
+    assert card(failed=failed) is None
+    assert card(failed=failed, drafts=_IBUPROFEN) is None
+    schizophrenia = {
+        "resourceType": "Condition",
+        "id": "c",
+        "code": {"text": "schizophrenia"},
+        "subject": {"reference": "Patient/clz-p1"},
+    }
+    assert card(failed=failed, conditions=[schizophrenia]) is not None
+    assert card(failed=failed, drafts=_FLUVOXAMINE) is not None
+    assert "data-unavailable" in judged(replace(facts(failed=failed), registered=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "matters"),
+    [
+        ("ciprofloxacin 500 mg tablet", True),
+        ("ciprofloxacin 0.3 % eye drops", False),
+        ("chloramphenicol 0.5 % eye drops", False),
+        ("ketoconazole 2 % shampoo", False),
+        ("ketoconazole 200 mg tablet", True),
+        ("atropine 1 % ophthalmic solution", False),
+        ("haloperidol decanoate 100 mg/mL injection", True),
+        ("aripiprazole 10 mg tablet", False),  # interacts as a long-acting injection only
+        ("aripiprazole 400 mg prolonged release suspension for injection", True),
+        ("lorazepam 1 mg tablet", True),
+        ("methotrexate 2.5 mg tablet", True),
+        # Information at most, also where everything was read.
+        ("lisinopril 10 mg tablet", False),
+        ("amlodipine 5 mg tablet", False),
+        ("methylphenidate 10 mg tablet", False),
+        ("warfarin 5 mg tablet", False),
+        ("ibuprofen 400 mg tablet", False),
+    ],
+)
+def test_an_order_matters_where_a_warning_could_be_hidden(name: str, matters: bool) -> None:
+    """What is not read is said beside an order that would draw a warning beside clozapine, as it is given."""
+    draft = (order(name),)
+    for failed in _EVIDENCE:
+        assert (card(failed=(failed,), drafts=draft, counts=_NORMAL) is not None) is matters
+    beside = {f.severity for f in judged(facts(on_clozapine(), drafts=draft, counts=_NORMAL)).values()}
+    assert bool(beside & {"warning", "critical"}) is matters
+
+
+def test_the_card_says_first_why_it_matters() -> None:
+    low = card(nameless(), counts=_LOW)
+    assert low is not None
+    assert low.summary == (
+        "ANC 400/µL on 2026-11-19. Is clozapine taken? Part of the medication orders could not be read."
+    )
+    assert "If clozapine is taken: stop it, and count again at once." in low.suggested
+    mild = card(nameless(), counts=(anc(1.2, 1),))
+    assert mild is not None
+    assert "ANC 1200/µL on 2026-11-19." in mild.summary
+    assert not any("stop" in step for step in mild.suggested)
+    ordered = card(failed=("statements",), drafts=_FLUVOXAMINE)
+    assert ordered is not None
+    assert ordered.summary == (
+        "Fluvoxamine with clozapine needs care. Is clozapine taken? What the patient reports taking could not be read."
+    )
+    assert "fluvoxamine 50 mg oral tablet is being ordered" in ordered.why[0]
+    many = card(failed=_EVIDENCE, drafts=(*_FLUVOXAMINE, order("carbamazepine 200 mg tablet", id="d3")))
+    assert many is not None
+    assert many.summary == (
+        "Fluvoxamine (and 1 more) with clozapine needs care. Is clozapine taken? Part of the medication record could not be read."
+    )
+    for found in (low, mild, ordered, many):
+        assert len(found.summary) < 140
+        assert "If it is not taken, this card asks for nothing more." in found.suggested
+
+
+@pytest.mark.parametrize("failed", [(), ("statements",), ("medications",)], ids=str)
+def test_the_card_shows_what_it_is_about(failed: tuple[str, ...]) -> None:
+    """An override of it covers this order, this count: the next one is new evidence."""
+
+    def seen(*records: Json, **more: Any) -> str:
+        given = facts(*records, failed=failed, **more)
+        found = [
+            f for f in evaluate(given, policy_by_id("us-label-2025"), NOW) if f.code == "data-unavailable"
+        ]
+        assert len(found) == 1
+        return Seen(given, found)(found[0])
+
+    records = () if failed else (nameless(),)
+    one = seen(*records, drafts=_FLUVOXAMINE)
+    assert one == seen(*records, drafts=(_FLUVOXAMINE[0] | {"id": "another"},))
+    assert one != seen(*records, drafts=(order("ciprofloxacin 500 mg tablet"),))
+    assert one != seen(*records, drafts=(clozapine(25),))
+    assert seen(*records, drafts=(clozapine(25),)) != seen(*records, drafts=(clozapine(300),))
+    mild = seen(*records, counts=(anc(1.4, 2),))
+    assert mild == seen(*records, counts=(anc(1.4, 2),))
+    assert mild != seen(*records, counts=(anc(1.4, 2), anc(0.4, 1, id="anc-2")))
+    assert mild != seen(*records, counts=(anc(0.4, 2),))
 
 
 def test_a_source_the_site_does_not_have_gives_no_card() -> None:
