@@ -22,7 +22,7 @@ from service.fhir.decode import read_value
 from service.fhir.gather import Gathered, SourceData, gather
 from service.fhir.queries import QUERIES
 from service.hooks.render import render_all
-from service.hooks.required import require_data
+from service.hooks.required import require_data, require_grounds
 from service.hooks.site import Site
 from service.hooks.unchecked import summary_of
 
@@ -145,5 +145,6 @@ def _cards(
     )
     require_data(gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)
+    require_grounds(gathered, snapshot, findings)
     texts = cards_of(findings, hook, site.card_limit)
     return Checked(hook, list(render_all(texts, site, patient_id, orders)), findings)

@@ -151,9 +151,11 @@ def _in_question(case: Case, *, unread: bool, orders_failed: bool) -> bool:
         return True
     if case.is_order_hook or not (unread or orders_failed):
         return False
-    # Clozapine of whatever time; what it is given for; an order nobody can name, and no counts to rule anything out; counts that
-    # somebody watches, and late.
+    # Clozapine of whatever time; what it is given for; an order nobody can name, and no counts to rule anything out; a record of which
+    # a part is cut off; counts that somebody watches, and late.
     if case.clozapine_records or case.has_problems(_GIVEN_FOR) or (unread and _missing(case, ("counts",))):
+        return True
+    if all(case.snapshot.state(source) == "incomplete" for source in _NEEDED):
         return True
     return _count_is_due(case)
 
