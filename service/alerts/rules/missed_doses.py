@@ -223,9 +223,8 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         return
     rise = case.policy.dosing.early_rise_maximum
     dose = first_day_dose(case) if case.clozapine_drafts else case.ordered_mg_per_day
-    restart = back.tier.mg_per_day or back.tier.single_mg or 0.0
-    highest = max(back.reached + rise.value, restart)
-    if dose is None or dose <= highest:
+    highest = max(back.reached + rise.value, _restart_mg(back))
+    if (dose is None and not case.clozapine_drafts) or (dose is not None and dose <= highest):
         return
     next_mg = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
     offers = _offers(case, next_mg)
@@ -237,11 +236,17 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         severity=back.tier.severity_when_estimated if back.gap.estimated else back.tier.severity,
         subject="missed-dose",
         summary=w.summary(
-            f"Clozapine {w.mg(back.reached)}/day since a gap of {gap}{estimated}: at most {w.mg(next_mg)}/day next, not {w.mg(dose)}."
+            f"Clozapine {w.mg(back.reached)}/day since a gap of {gap}{estimated}: at most {w.mg(next_mg)}/day next"
+            f"{f', not {w.mg(dose)}' if dose is not None else ''}."
         ),
         why=(
             f"Not taken for {gap}{estimated}, from {w.moment(case.snapshot, back.gap.start)} to {w.moment(case.snapshot, back.gap.end)}.",
-            f"Most given within a day since: {w.mg(back.reached)}. {ordered} dose: {w.mg(dose)}/day.",
+            f"Most given within a day since: {w.mg(back.reached)}. "
+            + (
+                f"{ordered} dose: {w.mg(dose)}/day."
+                if dose is not None
+                else "The dose of the order could not be read, so it cannot be compared."
+            ),
         ),
         policy_says=(
             back.tier.says,
@@ -263,6 +268,14 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         offers=offers,
         overrides="dose",
     )
+
+
+def _restart_mg(back: Return) -> float:
+    """The dose that the tier of the gap allows at once, mg per day."""
+    tier = back.tier
+    if tier.single_mg is not None:
+        return tier.mg_per_day or tier.single_mg
+    return (back.established or 0.0) * (tier.percent_high or 0.0) / 100
 
 
 def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
