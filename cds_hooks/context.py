@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -48,6 +49,8 @@ HOOKS: dict[str, Hook] = {
         Hook("encounter-discharge", "1.0", (*_USER, "encounterId")),
     )
 }
+#: R4 datatypes.html, "id".
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _STRINGS = ("userId", "patientId", "encounterId")
 
 
@@ -135,6 +138,12 @@ def read_context(raw: Raw, hook: Hook) -> Context:
             raise BadRequest(f"context.{name} must not be empty.", f"context.{name}", "required")
         if "\0" in values[name]:
             raise BadRequest(f"context.{name} must not hold a NUL character.", f"context.{name}")
+        if name == "patientId" and not _ID.fullmatch(values[name]):
+            raise BadRequest(
+                "context.patientId must be the FHIR id of the patient, such as 1288992: letters, digits, - and ., at most 64; "
+                "a URL or another reference is not accepted. Nothing was evaluated.",
+                "context.patientId",
+            )
     selections: tuple[str, ...] = ()
     if "selections" in hook.required:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -101,6 +101,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _not_sent(sites: Sequence[Site]) -> str:
+    """What sites declare not to have: checks that rest on it are not done, and no card says so."""
+    return "; ".join(f"{site.name}: {', '.join(site.not_sent)}" for site in sites if site.not_sent)
+
+
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """Build the application.
 
@@ -143,6 +148,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("sweep", lambda: schedulers.trouble, required=False),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
+        Check("not_sent", lambda: _not_sent([only_site] if only_site else directory.sites), note=True),
     ]
     if not open_mode:
         # One EHR without keys must not take the service away from the others: a warning.

@@ -79,7 +79,9 @@ def _said(path: Path, check: Callable[[], Checked]) -> Checked:
 
 
 def _check_request(request: HookRequest, site: Site, as_of: datetime) -> Checked:
-    gathered = asyncio.run(gather(request.prefetch, dict.fromkeys(QUERIES), None, 0.0))
+    gathered = asyncio.run(
+        gather(request.prefetch, dict.fromkeys(QUERIES), None, 0.0, own_server=request.fhir_server)
+    )
     return _cards(
         gathered, site, as_of, request.hook, request.context.patient_id, request.context.orders,
         request.context.selections if request.hook == "order-select" else None,
@@ -114,6 +116,8 @@ def _check_bundle(body: bytes, content: dict[str, Any], site: Site, as_of: datet
     # A Bundle is the whole record and every source was looked at, unless a part of it is missing: nobody knows which.
     state: SourceState = "incomplete" if decoded.partial or decoded.next_link else "complete"
     gathered = Gathered({key: SourceData(state, [], []) for key in QUERIES})
+    if decoded.server:
+        gathered.servers.add(decoded.server)
     gathered.sources["medications"] = SourceData(state, decoded.resources, problems)
     return _cards(gathered, site, as_of, hook, patient_id, orders, None)
 
@@ -137,6 +141,7 @@ def _cards(
         maps=site.maps,
         smoke_free_wards=site.smoke_free_wards,
         pathway=site.pathway,
+        not_sent=site.not_sent,
     )
     require_data(gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)

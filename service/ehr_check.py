@@ -11,7 +11,7 @@ from msgspec import Struct
 from cds_hooks.context import Context
 from cds_hooks.keys import KeySet, KeySetError, read_key_set
 from cds_hooks.prefetch import fill
-from service.ehrs import EhrSettings
+from service.ehrs import NEEDED, EhrSettings
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import read_value
 from service.fhir.queries import QUERIES
@@ -42,7 +42,8 @@ async def check_ehr(
         if not ehr.fhir_servers:
             found.append(Tried(True, "FHIR: no server is listed; the service relies on prefetch alone."))
         for url in ehr.fhir_servers:
-            found += await _fhir(FhirServer(url, directory.fhir_client(ehr.name, url), token), patient_id)
+            fhir = FhirServer(url, directory.fhir_client(ehr.name, url), token)
+            found += await _fhir(fhir, patient_id, ehr.not_sent or ())
         return found
 
 
@@ -70,7 +71,17 @@ def _usable(ehr: EhrSettings, where: str, found: KeySet) -> Tried:
     return Tried(False, f"Keys: {where} holds no key for {wanted}; calls of this EHR will get 401.")
 
 
-async def _fhir(server: FhirServer, patient_id: str) -> list[Tried]:
+def _proposal(failed: list[str], not_sent: tuple[str, ...]) -> Tried:
+    """The setting for what a site does not have; people decide, nothing is learned silently."""
+    keys = ", ".join(f'"{key}"' for key in (*not_sent, *failed))
+    return Tried(
+        True,
+        f"Setting: if this EHR does not have {', '.join(failed)} at all, and prefetch does not send them either, set "
+        f"not_sent = [{keys}]; else a card names them whenever clozapine may be in question.",
+    )
+
+
+async def _fhir(server: FhirServer, patient_id: str, not_sent: tuple[str, ...] = ()) -> list[Tried]:
     url = server.base_url
     try:
         statement = orjson.loads(await server.get("metadata"))
@@ -89,7 +100,14 @@ async def _fhir(server: FhirServer, patient_id: str) -> list[Tried]:
     if patient_id:
         context = Context(patient_id=patient_id)
         searched = await asyncio.gather(*(_search(server, key, context) for key in QUERIES))
-        return found + searched
+        failed = [
+            key
+            for key, tried in zip(QUERIES, searched, strict=True)
+            if not tried.fine and key not in NEEDED and key not in not_sent
+        ]
+        # Where not even orders and counts can be read, something else is wrong.
+        needed = all(t.fine for key, t in zip(QUERIES, searched, strict=True) if key in NEEDED)
+        return found + searched + ([_proposal(failed, not_sent)] if failed and needed else [])
     return [
         *found,
         Tried(True, "Searches: not tried; name a test patient with --patient (and --token-file)."),

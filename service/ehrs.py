@@ -21,12 +21,15 @@ from pydantic import (
 
 from cds_hooks import HOOKS
 from cds_hooks.keys import KeySetError, has_private_part, read_key_set
+from service.fhir.queries import QUERIES
 from service.hooks.site import Errors, Profile
 from service.ops.outbound import is_loopback
 
 Algorithm = Literal["ES384", "RS384", "ES256", "RS256"]
 Channel = Literal["Task", "Flag", "CommunicationRequest", "DetectedIssue"]
 
+#: Prefetch keys that no site may declare missing.
+NEEDED = frozenset({"counts", "medications"})
 _PUBLIC_MEMBERS = ("kid", "kty", "crv", "x", "y", "n", "e", "use", "alg", "key_ops")
 
 
@@ -51,6 +54,16 @@ def known_schedule(value: str) -> str:
             raise ValueError(
                 f"{value!r} is not a schedule of five cron fields such as '30 5 * * *' ({error})"
             ) from error
+    return value
+
+
+def known_keys(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Prefetch keys that a site may do without. Raises ValueError."""
+    for key in value:
+        if key in NEEDED:
+            raise ValueError(f"{key!r}: without it nothing can be checked; it must be sent or fetched")
+        if key not in QUERIES:
+            raise ValueError(f"{key!r} is not one of the prefetch keys {', '.join(QUERIES)}")
     return value
 
 
@@ -120,6 +133,8 @@ class EhrSettings(BaseModel):
     card_limit: int = Field(default=10, ge=1, le=10)
     smoke_free_wards: bool = False
     pathway: bool = False
+    #: Prefetch keys that it does not have; None: those of the general settings.
+    not_sent: tuple[str, ...] | None = None
     #: When its patients are swept (five cron fields in its time zone; empty = never), and what becomes of the alerts.
     sweep: str | None = None
     due_again_days: int | None = Field(default=None, ge=1, le=365)
@@ -184,6 +199,11 @@ class EhrSettings(BaseModel):
             if hook not in HOOKS:
                 raise ValueError(f"{hook!r} is not one of {', '.join(HOOKS)}")
         return value
+
+    @field_validator("not_sent")
+    @classmethod
+    def _known_keys(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return known_keys(value) if value is not None else None
 
     @field_validator("codes", "units")
     @classmethod

@@ -51,7 +51,7 @@ def _operation(
     if missing:
         answers["404"] = _outcome("There is no such patient, flag or alert at this site.")
     if conflict:
-        answers["409"] = _outcome("The alert is not open any more.")
+        answers["409"] = _outcome("The alert is not open any more, or cannot be closed; the text says why.")
     operation: dict[str, Any] = {
         "summary": summary,
         "description": f"Role: {role}.",
@@ -91,6 +91,14 @@ def paths() -> dict[str, Any]:
         },
         "expires": {**_TEXT, "description": "Date or moment, ISO 8601."},
     }
+    hand = {
+        "until": {
+            **_TEXT,
+            "description": "A moment within 24 hours, ISO 8601; without a zone it is the site's.",
+        },
+        "reason": {**_TEXT, "description": "What is being done."},
+        "by": {**_TEXT, "description": "Who has it in hand; the token's name by default."},
+    }
     return {
         "/registry/patients": {
             "get": _operation(
@@ -124,7 +132,7 @@ def paths() -> dict[str, Any]:
         "/alerts": {
             "get": _operation(
                 "Alerts, most severe first",
-                _query("state", "Which alerts.", {"enum": ["open", "closed", "resolved", "all"], "default": "open"}),
+                _query("state", "Which alerts; those in hand are open, too.", {"enum": ["open", "in-hand", "closed", "resolved", "all"], "default": "open"}),
                 _query("site", "Only this site; all the token covers by default."),
                 limit,
                 cursor,
@@ -132,8 +140,14 @@ def paths() -> dict[str, Any]:
         },
         "/alerts/{alert}/close": {
             "post": _operation(
-                "Close an alert", _path("alert", {"type": "integer"}), role="clinician",
+                "Close an alert; refused (409) while clozapine must stop", _path("alert", {"type": "integer"}), role="clinician",
                 body=_body({"note": _TEXT, "by": _TEXT}, ["note"]), missing=True, conflict=True,
+            )
+        },
+        "/alerts/{alert}/hand": {
+            "post": _operation(
+                "Take an alert in hand until a moment; then, or with new evidence, it is open again",
+                _path("alert", {"type": "integer"}), role="clinician", body=_body(hand, ["until", "reason"]), missing=True, conflict=True,
             )
         },
         "/analytics/alerts": {

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from sqlalchemy import Engine
+from rich.text import Text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
@@ -160,6 +161,98 @@ def show(
             event["by"],
         )
     out.print(table)
+
+
+@app.command("alerts", epilog="Example: `clozapine-cds registry alerts`")
+def list_alerts(
+    state: Annotated[str, typer.Option(help="open, in-hand, closed, resolved or all.")] = "open",
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=10_000)] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List alerts, most severe first."""
+    watch, engine = _open(site)
+    if state not in ("open", "in-hand", "closed", "resolved", "all"):
+        _fail(f"--state: {state!r} is none of open, in-hand, closed, resolved, all")
+    with engine.connect() as connection:
+        rows = people.alerts(connection, sites=[watch.site], now=datetime.now(UTC), state=state, limit=limit)
+    if as_json:
+        _json(rows)
+        return
+    table = Table("alert", "patient", "severity", "state", "in hand", "finding")
+    for r in rows:
+        hand = f"{r['hand_by']} until {r['hand_until']:%Y-%m-%d %H:%M} UTC" if r["state"] == "in-hand" else ""
+        table.add_row(
+            *(Text(str(v)) for v in (r["id"], r["patient_id"], r["severity"], r["state"], hand, r["summary"]))
+        )
+    out.print(table)
+    out.print(f"{len(rows)} alerts." if len(rows) < limit else f"The first {limit} alerts.")
+
+
+@app.command(
+    "close", epilog="Example: `clozapine-cds registry close 17 --by 'Dr Hema' --note 'taken elsewhere'`"
+)
+def close(
+    alert: Annotated[int, typer.Argument(help="Number of the alert (registry alerts).")],
+    by: Annotated[str, typer.Option(help="Who closes it.")],
+    note: Annotated[str, typer.Option(help="Why.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Close an alert whose finding lasts; new evidence brings it back. One at which clozapine must stop cannot be closed."""
+
+    def act(connection: Connection, now: datetime) -> int | None:
+        return people.close_alert(connection, alert, by, note, now)
+
+    _act(alert, site, "closed", {"--by": by, "--note": note}, act)
+    out.print(f"Alert {alert} is closed.")
+
+
+@app.command(
+    "hand",
+    epilog="Example: `clozapine-cds registry hand 17 --by 'Dr Hema' --until 2026-11-27T20:00 --reason 'count ordered'`",
+)
+def hand(
+    alert: Annotated[int, typer.Argument(help="Number of the alert (registry alerts).")],
+    by: Annotated[str, typer.Option(help="Who has it in hand.")],
+    until: Annotated[str, typer.Option(help="Until when, at most 24 hours; the site's zone by default.")],
+    reason: Annotated[str, typer.Option(help="What is being done.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Take an alert in hand until a moment; then, or with new evidence, it is open again."""
+    moment = _moment("--until", until, _open(site)[0])
+
+    def act(connection: Connection, now: datetime) -> int | None:
+        return people.take_in_hand(connection, alert, by, moment, reason, now)
+
+    _act(alert, site, "in-hand", {"--by": by, "--reason": reason}, act)
+    out.print(
+        f"Alert {alert} is in hand until {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC ({by}).", markup=False
+    )
+
+
+def _act(
+    alert: int,
+    site: str | None,
+    what: str,
+    said: dict[str, str],
+    act: Callable[[Connection, datetime], int | None],
+) -> None:
+    """Do something to an alert of the site, and tell it."""
+    for option, text in said.items():
+        if not text.strip():
+            _fail(f"{option}: may not be empty")
+    watch, engine = _open(site)
+    now = datetime.now(UTC)
+    try:
+        with engine.begin() as connection:
+            if people.site_of(connection, alert) != watch.site:
+                _fail(f"{alert}: there is no such alert at this site")
+            event = act(connection, now)
+            if event is None:
+                _fail(f"{alert}: the alert is not open any more, or says something else by now")
+            outbox.tell_act(connection, watch, alert, event, what, now)
+    except people.NotClosable as error:
+        _fail(f"{alert}: {error}")
 
 
 @app.command("sweep", epilog="Example: `clozapine-cds registry sweep --json`")
@@ -319,7 +412,7 @@ def merge(
     watch, engine = _open(site)
     try:
         with engine.begin() as connection:
-            roster.merge(connection, watch.site, gone, into, watch.policy, datetime.now(UTC))
+            roster.merge(connection, watch.site, gone, into, watch.policy, datetime.now(UTC), watch)
     except (roster.NotRegistered, ValueError) as error:
         _fail(str(error))
     out.print(f"{gone} is merged into {into}.")
@@ -334,7 +427,7 @@ def unenrol(
     watch, engine = _open(site)
     try:
         with engine.begin() as connection:
-            roster.unenrol(connection, watch.site, patient, "command line", datetime.now(UTC))
+            roster.unenrol(connection, watch.site, patient, "command line", datetime.now(UTC), watch)
     except roster.NotRegistered as error:
         _fail(str(error))
     out.print(f"{patient} is off the roster.")

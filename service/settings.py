@@ -41,6 +41,7 @@ from service.ehrs import (
     EhrSettings,
     check_together,
     https_url,
+    known_keys,
     known_schedule,
     sentence,
 )
@@ -148,6 +149,8 @@ class Settings(BaseSettings):
     terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
     #: Information on treatment resistance when a chart is opened.
     pathway: bool = False
+    #: Prefetch keys that the site does not have, such as statements: not asked for, and no card says that they are missing.
+    not_sent: tuple[str, ...] = ()
     #: Remember patients on clozapine that calls show (the registry).
     enrol: bool = True
     #: An override with a reason silences the same finding for so long; 0 = never.
@@ -239,6 +242,11 @@ class Settings(BaseSettings):
     @classmethod
     def _secure_webhook(cls, value: str) -> str:
         return https_url(value, "https://events.hospital.example/clozapine") if value else ""
+
+    @field_validator("not_sent")
+    @classmethod
+    def _known_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return known_keys(value)
 
     @field_validator("codes", "units")
     @classmethod
@@ -350,6 +358,7 @@ class Settings(BaseSettings):
             enrol=self.enrol,
             snooze_days=self.snooze_days,
             pathway=self.pathway,
+            not_sent=self.not_sent,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
             calls_per_second=self._rate,
         )
@@ -423,6 +432,7 @@ class Settings(BaseSettings):
             enrol=ehr.enrol,
             snooze_days=ehr.snooze_days,
             pathway=ehr.pathway,
+            not_sent=ehr.not_sent if ehr.not_sent is not None else self.not_sent,
             calls_per_second=ehr.calls_per_second or self._rate,
         )
 

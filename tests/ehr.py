@@ -22,6 +22,8 @@ class Ehr:
         self.asked: list[str] = []
         self.authorizations: list[str | None] = []
         self.delay_seconds = 0.0
+        #: Longer for some types.
+        self.delays: dict[str, float] = {}
         self.status = 200
         self.redirect_to = ""
         self.page_size = 100
@@ -90,7 +92,7 @@ class Ehr:
     async def _refused(self, request: Request) -> Response | None:
         self.asked.append(str(request.url.path) + ("?" + str(request.url.query) if request.url.query else ""))
         self.authorizations.append(request.headers.get("authorization"))
-        await asyncio.sleep(self.delay_seconds)
+        await asyncio.sleep(self.delays.get(request.path_params["type"], self.delay_seconds))
         if self.raw is not None:
             return Response(self.raw[0], headers=self.raw[1])
         if self.redirect_to:

@@ -180,6 +180,8 @@ class Medication(Struct, frozen=True, gc=False):
     updated: datetime | None = None
     #: This service saw it active at this time, before it was over.
     seen_active: datetime | None = None
+    #: Why nobody can tell which drug it is ("its product was not sent"): it may be clozapine. Empty when a code or a name tells.
+    unread: str = ""
 
 
 class TestOrder(Struct, frozen=True, gc=False):
@@ -228,6 +230,10 @@ class ReadProblem(Struct, frozen=True, gc=False):
     reason: str
     #: True if what is missing could have changed the answer (a count, a clozapine order), False for noise.
     matters: bool = True
+    #: What can be seen of it points to clozapine: it names the drug, or it is a count too low for it.
+    hints: bool = False
+    #: It is of interest only where clozapine is in question anyway: an order of a type this service does not read.
+    in_question_only: bool = False
 
 
 class ClinicianFlag(Struct, frozen=True, gc=False):
@@ -272,6 +278,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     problems: tuple[Problem, ...] = ()
     allergies: tuple[Allergy, ...] = ()
     sources: dict[str, SourceState] = {}
+    #: Sources that the site does not have (its setting): not read, and no card says so.
+    not_sent: tuple[str, ...] = ()
     read_problems: tuple[ReadProblem, ...] = ()
     #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
     smoke_free_wards: bool = False
@@ -281,6 +289,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     flags: tuple[ClinicianFlag, ...] = ()
     #: What was put in from the registry because the call's own data lack it; every card of the call says so.
     remembered: tuple[str, ...] = ()
+    #: The registry knows the patient as one on clozapine, or lately stopped.
+    registered: bool = False
 
     def state(self, source: SourceName) -> SourceState:
         """State of one source; a source nobody mentions was not looked at, hence unavailable."""

@@ -107,6 +107,9 @@ class Finding(Struct, frozen=True, kw_only=True, gc=False):
     evidence: tuple[Evidence, ...] = ()
     #: What is missing, when there is no fact to show (every finding has evidence or names what is missing).
     missing: tuple[str, ...] = ()
+    #: What decided beside the evidence: the tier a gap has reached, the last dose, the end of a supply. When it changes the
+    #: finding shows something new (``service.alerts.seen``); nothing that changes by the mere passing of a day belongs here.
+    decisive: tuple[str, ...] = ()
     citation: Citation
     offers: tuple[Offer, ...] = ()
     #: id of an override-reason set in ``knowledge/overrides.toml``.

@@ -58,6 +58,8 @@ def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
         read_problems=(),
         flags=(),
         remembered=(),
+        registered=False,
+        not_sent=(),
         measurements={kind: _newest(values) for kind, values in snapshot.measurements.items()},
     )
 
@@ -127,11 +129,20 @@ def update(
 def _still_named(new: tuple[Medication, ...], old: tuple[Medication, ...]) -> tuple[Medication, ...]:
     """A record keeps its drug when the product it refers to could not be read this time: a reference never changes its drug."""
     named = {m.ref: m for m in old if m.drugs and m.ref}
-    return tuple(
-        replace(m, drugs=named[m.ref].drugs, label=named[m.ref].label, matched_by=named[m.ref].matched_by)
-        if not m.drugs and m.ref in named
-        else m
-        for m in new
+    return tuple(_named_as(m, named[m.ref]) if not m.drugs and m.ref in named else m for m in new)
+
+
+def _named_as(m: Medication, known: Medication) -> Medication:
+    """A record with the product that it is known to be of."""
+    return replace(
+        m,
+        drugs=known.drugs,
+        label=known.label,
+        matched_by=known.matched_by,
+        systemic=m.systemic and known.systemic,
+        parenteral=m.parenteral or known.parenteral,
+        long_acting=known.long_acting,
+        unread="",
     )
 
 
@@ -217,6 +228,7 @@ def enrich(
         seen = witnessed(snapshot.medications, remembered.medications, known_at)
         if seen is not snapshot.medications:
             snapshot = replace(snapshot, medications=seen)
+    snapshot = _recognised(snapshot, remembered, known_on)
     records = [m for m in snapshot.medications if "clozapine" in m.drugs]
     if course_start is not None and records and all(m.start is None for m in records):
         dated = tuple(
@@ -228,6 +240,19 @@ def enrich(
         )
         snapshot = replace(snapshot, medications=dated, remembered=(*snapshot.remembered, said))
     return _merge(snapshot, remembered, since=known_on)
+
+
+def _recognised(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: str) -> PatientSnapshot:
+    """Records whose product could not be read in this call are of the product that the registry knows them by."""
+    if not any(m.unread for m in snapshot.medications):
+        return snapshot
+    medications = _still_named(snapshot.medications, remembered.medications)
+    if sum(bool(m.unread) for m in medications) == sum(bool(m.unread) for m in snapshot.medications):
+        return snapshot
+    said = (
+        f"Used for this check, because the EHR's data lack it: which drug an order is of, as of {known_on}."
+    )
+    return replace(snapshot, medications=medications, remembered=(*snapshot.remembered, said))
 
 
 def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> PatientSnapshot:

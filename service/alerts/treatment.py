@@ -227,6 +227,15 @@ class Treatment:
         return any(waits(m, self.as_of) for m in self.clozapine_records)
 
     @lazy
+    def stop_known(self) -> bool:
+        """False where the end of treatment is only guessed (supply ran out, the chart ends) while orders that may go on were not all read."""
+        if self.course.last_dose_basis in ("stop", "statement"):
+            return True
+        return self.snapshot.state("medications") == "complete" and not any(
+            m.unread for m in self.snapshot.medications
+        )
+
+    @lazy
     def course_day(self) -> int | None:
         """Day of the course, 0 = first day; None when the start is unknown or there is no course."""
         if self.starting:

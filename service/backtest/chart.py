@@ -41,6 +41,7 @@ from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.medication import MedicationReader
 from service.fhir.queries import QUERIES
+from service.fhir.references import read_reference
 from service.fhir.resources import (
     AllergyIntolerance,
     AnyResource,
@@ -50,6 +51,7 @@ from service.fhir.resources import (
     Patient,
     Resource,
 )
+from service.fhir.resources import Medication as MedicationResource
 from service.fhir.snapshot import SiteMaps
 
 _RECORD = "medications"
@@ -167,13 +169,17 @@ class Chart:
 
     def _add_products(self, resources: list[Resource], products: Products) -> MedicationReader:
         """Add the Medication resources that the records refer to."""
-        found = {}
+        found: dict[str, MedicationResource] = {}
         for resource in list(resources):
             reference = getattr(resource, "medicationReference", None)
             product = products.get(reference)
             if reference is not None and product is not None:
-                found["/".join(reference.reference.split("/")[-2:])] = product
-        resources += found.values()
+                target = read_reference(reference.reference)
+                if target.form == "absolute":
+                    # The files of an export do not tell the server's address; such a reference does.
+                    product.full_url = reference.reference.partition("/_history/")[0]
+                found |= dict.fromkeys((target.text, f"Medication/{product.id}"), product)
+        resources += {p.id: p for p in found.values()}.values()
         return MedicationReader(self.reading.zone, found, self.reading.maps.codes)
 
     def _orders(

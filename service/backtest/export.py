@@ -13,6 +13,8 @@ import msgspec
 from fhir.resources.R4B import get_fhir_model_class
 from msgspec import Struct, field
 
+from service.fhir.references import read_reference
+
 MEDICATION_RECORDS = (
     "MedicationRequest",
     "MedicationStatement",
@@ -162,10 +164,8 @@ def patient_in(peek: Peek) -> str:
     reference = subject.get("reference") if isinstance(subject, dict) else None
     if not isinstance(reference, str):
         return ""
-    if reference.startswith("urn:uuid:"):
-        return reference.removeprefix("urn:uuid:")
-    type_name, _, identifier = "/".join(reference.split("/")[-2:]).partition("/")
-    return identifier if type_name == "Patient" else ""
+    target = read_reference(reference)
+    return target.id if target.form == "urn" or target.type == "Patient" else ""
 
 
 def peeked(raw: bytes) -> Peek | None:

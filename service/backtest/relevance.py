@@ -13,6 +13,7 @@ from service.alerts.treatment import CLOZAPINE
 from service.backtest.export import MEDICATION_RECORDS, ExportFile, Faults, lines, patient_in, peeked
 from service.fhir.decode import read_one
 from service.fhir.medication import MedicationReader
+from service.fhir.references import read_reference
 from service.fhir.resources import (
     Medication,
     MedicationAdministration,
@@ -75,11 +76,11 @@ class Products:
 
     def get(self, reference: Reference | None) -> Medication | None:
         """The Medication a record refers to; None when it is not in the export."""
-        if reference is None or not reference.reference or reference.reference.startswith("#"):
+        identifier = product_id(reference)
+        if not identifier:
             return None
         if self._connection is None:
             self._connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
-        identifier = reference.reference.removeprefix("urn:uuid:").split("/")[-1]
         row = self._connection.execute("SELECT resource FROM product WHERE id = ?", (identifier,)).fetchone()
         resource = read_one(row[0], "medications")[0] if row is not None else None
         return resource if isinstance(resource, Medication) else None
@@ -142,9 +143,14 @@ def _names_clozapine(raw: bytes, reader: MedicationReader, products: Marks) -> b
     reference = record.medicationReference
     if CLOZAPINE in reader.identify(record.medicationCodeableConcept, reference, record.contained).drugs:
         return True
-    return bool(
-        reference is not None
-        and reference.reference
-        and not reference.reference.startswith("#")
-        and reference.reference.removeprefix("urn:uuid:").split("/")[-1] in products
-    )
+    identifier = product_id(reference)
+    return bool(identifier) and identifier in products
+
+
+def product_id(reference: Reference | None) -> str:
+    """Id of the Medication that a record of an export refers to; empty for none, and for one inside the record.
+
+    An export is of one server, whose address its files do not tell: an absolute reference is taken for one to it.
+    """
+    target = read_reference(reference.reference if reference is not None else None)
+    return target.id if target.form == "urn" or target.type == "Medication" else ""

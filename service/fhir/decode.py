@@ -7,7 +7,9 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
+from service.alerts.drugs import drugs_by_name, product_by_code
 from service.alerts.facts import ReadProblem
+from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
 
 #: What a prefetch value or a page is when it is sound. In a union the resourceType is required: an object without one is not an empty Bundle.
@@ -18,12 +20,29 @@ _raw_entry = msgspec.json.Decoder(RawEntry)
 _resource = msgspec.json.Decoder(AnyResource)
 _peek = msgspec.json.Decoder(Peek)
 _KNOWN = frozenset(t.__struct_config__.tag for t in AnyResource.__args__)
-_ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
 #: Severities of an OperationOutcome that do not mean that data are missing; anything else may.
 HARMLESS = frozenset({"warning", "information", "success"})
+#: Issue types (R4 valueset-issue-type) by which data were withheld or not found in time, however mildly it is said.
+_WITHHELD = frozenset(
+    {
+        "suppressed", "incomplete", "security", "login", "unknown", "expired", "forbidden", "timeout", "transient", "throttled",
+        "lock-error", "no-store", "exception", "too-costly",
+    }
+)  # fmt: skip
 #: Entries of one Bundle that are read at most; more are not a patient's chart.
 MAX_ENTRIES = 10_000
+#: Lists and objects that are looked through for the name of a drug.
+_PARTS_LOOKED_AT = 2000
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
+class Unknown(Struct, frozen=True):
+    """An entry of a type that no rule reads."""
+
+    type: str
+    id: str
+    #: Drugs that its codes and words name, whatever its elements are called.
+    drugs: frozenset[str]
 
 
 class Decoded(Struct):
@@ -36,15 +55,17 @@ class Decoded(Struct):
     failed: bool = False
     #: Something inside could not be read, or an outcome inside reports an error.
     partial: bool = False
+    #: Base of the server that a searchset says it comes from (its ``self`` link), see ``references.base_of``.
+    server: str = ""
+    #: (type, id, names of drugs seen in it) of entries whose type no rule reads.
+    unknown: list[Unknown] = []
 
 
 def reference_of(type_name: object, resource_id: object) -> str:
     """``Type/id`` if both are well formed; what a client sends in their place is never repeated."""
-    if not isinstance(type_name, str) or not _ID.match(type_name):
+    if not isinstance(type_name, str) or not is_id(type_name):
         return ""
-    return (
-        f"{type_name}/{resource_id}" if isinstance(resource_id, str) and _ID.match(resource_id) else type_name
-    )
+    return f"{type_name}/{resource_id}" if isinstance(resource_id, str) and is_id(resource_id) else type_name
 
 
 def _at_fault(error: Exception) -> str:
@@ -79,10 +100,12 @@ def left_out(resource: Resource, source: str, error: Exception) -> ReadProblem:
     )
 
 
-def _outcome_failed(outcome: OperationOutcome) -> bool:
-    issues = outcome.issue if isinstance(outcome.issue, list) else []
-    severities = {str(i.get("severity")) for i in issues if isinstance(i, dict)}
-    return not severities or not severities <= HARMLESS
+def lost_something(issues: object) -> bool:
+    """True when the issues of an OperationOutcome mean that data are missing: by severity, or by what a mere warning says."""
+    found = [i for i in issues if isinstance(i, dict)] if isinstance(issues, list) else []
+    if not found:
+        return True
+    return any(str(i.get("severity")) not in HARMLESS or i.get("code") in _WITHHELD for i in found)
 
 
 def read_value(raw: Raw | bytes, source: str) -> Decoded:
@@ -108,35 +131,66 @@ def sound(value: Value, source: str) -> Decoded:
         if resource is None:
             continue
         if type(resource) is OperationOutcome:
-            decoded.partial = decoded.partial or _outcome_failed(resource)
+            decoded.partial = decoded.partial or lost_something(resource.issue)
         else:
+            resource.full_url = entry.fullUrl
             resources.append(resource)
     if value.link:
-        _note_next(decoded, value)
+        _note_links(decoded, value)
     return decoded
 
 
 def read_orders(raw: Raw | bytes, source: str) -> Decoded:
-    """The orders of a hook's context: as :func:`read_value`, but an order without an id is known by its entry's fullUrl."""
-    decoded = read_value(raw, source)
+    """The orders of a hook's context: as :func:`read_value`, but an order without an id is known by its entry's fullUrl, and one of a
+    type that no rule reads is told."""
+    try:
+        decoded = sound(_value.decode(raw), source)
+    except _BAD_JSON:
+        return _read_carefully(raw, source, unknown_too=True)
     if None not in [r.id for r in decoded.resources]:
         return decoded
-    careful = _read_carefully(raw, source)
+    careful = _read_carefully(raw, source, unknown_too=True)
     return careful if len(careful.resources) >= len(decoded.resources) else decoded
 
 
-def last_part(reference: str) -> str:
-    """The id in a reference or URL: ``MedicationRequest/1``, ``…/MedicationRequest/1/_history/2``, ``urn:uuid:…`` or the bare id."""
-    return reference.partition("/_history/")[0].rsplit("/", 1)[-1].removeprefix("urn:uuid:")
+def _unknown(raw: Raw | bytes) -> Unknown:
+    """What can be told of a resource of a type no rule reads: a DSTU2 order, a group of orders."""
+    peek = _peek.decode(raw)
+    reference = reference_of(peek.resourceType, peek.id)
+    type_name, _, identifier = reference.partition("/")
+    return Unknown(type_name, identifier, _drugs_in(raw))
 
 
-def _note_next(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
+def _drugs_in(raw: Raw | bytes) -> frozenset[str]:
+    """Drugs named by any coding or text inside, of the first so many parts: enough of an order, and bounded."""
+    found: set[str] = set()
+    stack: list[object] = [msgspec.json.decode(raw)]
+    for _ in range(_PARTS_LOOKED_AT):
+        if not stack:
+            break
+        here = stack.pop()
+        if isinstance(here, list):
+            stack += here
+        elif isinstance(here, dict):
+            system, code = here.get("system"), here.get("code")
+            if isinstance(system, str) and isinstance(code, str):
+                product = product_by_code(system, code)
+                found |= set(product.drugs) if product is not None else set()
+            words = (here.get("display"), here.get("text"))
+            found |= {d for word in words if isinstance(word, str) for d in drugs_by_name(word[:500])}
+            stack += [v for v in here.values() if isinstance(v, list | dict)]
+    return frozenset(found)
+
+
+def _note_links(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
     for link in bundle.link or ():
         if link.relation == "next" and link.url:
             decoded.next_link = link.url
+        elif link.relation == "self" and link.url:
+            decoded.server = base_of(link.url.partition("?")[0].rpartition("/")[0])
 
 
-def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
+def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False) -> Decoded:
     decoded = Decoded([], [])
     try:
         bundle = _raw_bundle.decode(raw)
@@ -146,7 +200,7 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
         return _failed_query(source)
     if len(bundle.entry or ()) > MAX_ENTRIES:
         return _too_many(source)
-    _note_next(decoded, bundle)
+    _note_links(decoded, bundle)
     for raw_entry in bundle.entry or ():
         if bytes(raw_entry) == b"null":
             continue
@@ -159,13 +213,17 @@ def _read_carefully(raw: Raw | bytes, source: str) -> Decoded:
         if not len(entry.resource):
             continue
         resource, problem = read_one(entry.resource, source)
-        if resource is not None and resource.id is None and isinstance(entry.fullUrl, str):
-            resource.id = last_part(entry.fullUrl) or None
+        if resource is not None and isinstance(entry.fullUrl, str):
+            resource.full_url = entry.fullUrl
+            if resource.id is None:
+                resource.id = read_reference(entry.fullUrl).id or None
+        if unknown_too and resource is None and problem is None:
+            decoded.unknown.append(_unknown(entry.resource))
         if problem is not None:
             decoded.problems.append(problem)
             decoded.partial = True
         elif isinstance(resource, OperationOutcome):
-            decoded.partial = decoded.partial or _outcome_failed(resource)
+            decoded.partial = decoded.partial or lost_something(resource.issue)
         elif resource is not None:
             decoded.resources.append(resource)
     return decoded

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from msgspec import Raw, Struct
 
 from service.alerts.facts import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import Decoded, Value, read_value, sound
+from service.fhir.references import Home, base_of, base_of_resource, is_id, read_reference
 from service.fhir.resources import (
     Medication,
     MedicationAdministration,
@@ -21,8 +22,13 @@ from service.fhir.resources import (
 
 #: Pages of one search that are followed at most; the searches are sorted newest first.
 _MAX_PAGES = 20
+#: Products that one call fetches at most.
+_MOST_PRODUCTS = 50
 #: Prefetch keys that are worth one query of their own when the client says null (P2: blood counts).
 _CONFIRMED_WHEN_NULL = frozenset({"counts"})
+#: Orders and statements that are in force, or may be.
+_RUNNING = frozenset({"active", "draft", "on-hold", "intended", "unknown", "in-progress", "", None})
+_TOO_LATE = "its product could not be read: the FHIR server did not answer in time"
 _ABSENT = Raw(b"")
 _NULL = Raw(b"null")
 #: A resource of another type in place of a search result (Patient read) is not a Bundle.
@@ -41,6 +47,12 @@ class Gathered(Struct):
     """The data of one call, by source."""
 
     sources: dict[str, SourceData]
+    #: Bases (``references.base_of``) of the EHR's own server: the call's, and what its searchsets say of themselves.
+    servers: set[str] = set()
+    #: Products that were fetched because records refer to them.
+    products: list[Medication] = []
+    #: Product (``Medication/7``) that records refer to -> why it could not be fetched.
+    failed: dict[str, str] = {}
 
     def state(self, source: str) -> SourceState:
         """State of a source; one that was never asked for is unavailable."""
@@ -61,10 +73,17 @@ class _Task(Struct):
 
 
 def from_prefetch(
-    prefetch: Mapping[str, Value | Raw | None], queries: Mapping[str, str | None]
+    prefetch: Mapping[str, Value | Raw | None],
+    queries: Mapping[str, str | None],
+    own_server: str = "",
+    not_sent: Container[str] = (),
 ) -> tuple[Gathered, list[_Task]]:
-    """Read what the client sent, values read already and values as they came; also the queries that remain."""
+    """Read what the client sent, values read already and values as they came; also the queries that remain.
+
+    What the site does not have (``not_sent``) is not asked for, but used when it comes all the same.
+    """
     sources: dict[str, SourceData] = {}
+    servers = {base} if (base := base_of(own_server)) else set()
     tasks: list[_Task] = []
     for source, query in queries.items():
         value = prefetch.get(source, _ABSENT)
@@ -79,10 +98,12 @@ def from_prefetch(
             decoded = read_value(value, source)
         else:
             sources[source] = SourceData("unavailable", [], [])
-            if query is not None:
+            if query is not None and source not in not_sent:
                 tasks.append(_Task(source, query))
             continue
         data = sources[source] = SourceData("complete", decoded.resources, decoded.problems)
+        if decoded.server:
+            servers.add(decoded.server)
         if decoded.failed:
             data.state = "unavailable"
         elif decoded.partial:
@@ -90,7 +111,7 @@ def from_prefetch(
         if decoded.next_link:
             data.state = "incomplete"
             tasks.append(_Task(source, decoded.next_link))
-    return Gathered(sources), tasks
+    return Gathered(sources, servers), tasks
 
 
 def _take(data: SourceData, decoded: Decoded) -> None:
@@ -102,12 +123,70 @@ def _take(data: SourceData, decoded: Decoded) -> None:
         data.state = "incomplete"
 
 
+class _Products:
+    """Fetches the Medication resources that records refer to, each as soon as a record names it, beside the searches.
+
+    A product of another server is never looked for here: the same id may be another drug.
+    """
+
+    def __init__(self, server: FhirServer, gathered: Gathered, tasks: asyncio.TaskGroup) -> None:
+        self._server = server
+        self._gathered = gathered
+        self._tasks = tasks
+        self._known: set[str] = set()
+        self._asked: set[str] = set()
+
+    def look_for(self, resources: Iterable[Resource]) -> None:
+        """Begin to fetch what these records refer to and nobody has sent; of many products those of running orders come first."""
+        home = Home(frozenset(self._gathered.servers))
+        records = []
+        for resource in resources:
+            if type(resource) is Medication:
+                self._known.update(home.keys_of("Medication", resource.id, resource.full_url))
+            elif isinstance(resource, _MEDICATION_RECORDS) and resource.medicationReference is not None:
+                records.append(resource)
+        for record in sorted(records, key=lambda r: r.status not in _RUNNING):
+            assert record.medicationReference is not None
+            key = home.key(record.medicationReference.reference, holder=record.full_url)
+            target = read_reference(key)
+            if target.form != "relative" or target.type != "Medication" or not is_id(target.id):
+                continue
+            beside = f"{base_of_resource(record.full_url)}/{key}"
+            if key in self._asked or not self._known.isdisjoint((key, beside)):
+                continue
+            if len(self._asked) >= _MOST_PRODUCTS:
+                self._gathered.failed[key] = "too many products to fetch"
+                continue
+            self._asked.add(key)
+            self._gathered.failed[key] = _TOO_LATE
+            self._tasks.create_task(self._fetch(key, target.id))
+
+    async def _fetch(self, key: str, identifier: str) -> None:
+        try:
+            found = read_value(await self._server.get(key), "medications").resources
+        except FetchFailed as why:
+            self._gathered.failed[key] = f"its product could not be read: {why}"
+            return
+        for resource in found:
+            if type(resource) is Medication and resource.id in (identifier, None):
+                resource.id = identifier
+                self._gathered.products.append(resource)
+                self._gathered.failed.pop(key, None)
+                return
+        self._gathered.failed[key] = (
+            "its product could not be read: the FHIR server answered with something else"
+        )
+
+
 async def gather(
     prefetch: Mapping[str, Value | Raw | None],
     queries: Mapping[str, str | None],
     server: FhirServer | None,
     deadline_seconds: float,
     orders: Raw | None = None,
+    *,
+    own_server: str = "",
+    not_sent: Container[str] = (),
 ) -> Gathered:
     """The data of a call.
 
@@ -117,8 +196,11 @@ async def gather(
         server: the client's FHIR server, if it may be asked.
         deadline_seconds: for all fetching together; what is not there by then is declared missing.
         orders: the orders of the hook's context: the products they refer to are read too.
+        own_server: base URL of the client's FHIR server as the call names it, also where it may not be asked.
+        not_sent: sources that the site does not have.
     """
-    gathered, tasks = from_prefetch(prefetch, queries)
+    own_server = own_server or (server.base_url if server is not None else "")
+    gathered, tasks = from_prefetch(prefetch, queries, own_server, not_sent)
     if server is None:
         for task in tasks:
             data = gathered.sources[task.source]
@@ -126,9 +208,13 @@ async def gather(
                 data.problems.append(ReadProblem(task.source, "", "only the first page was sent"))
         return gathered
     try:
-        async with asyncio.timeout(deadline_seconds):
-            await asyncio.gather(*(_fetch(server, task, gathered.sources[task.source]) for task in tasks))
-            await _resolve_medications(server, gathered, orders)
+        async with asyncio.timeout(deadline_seconds), asyncio.TaskGroup() as group:
+            products = _Products(server, gathered, group)
+            sent = [r for data in gathered.sources.values() for r in data.resources]
+            drafts = read_value(orders, "draftOrders").resources if orders is not None and len(orders) else []
+            products.look_for([*drafts, *sent])
+            for task in tasks:
+                group.create_task(_fetch(server, task, gathered, products))
     except TimeoutError:
         pass  # every source that is not complete already says so
     for task in tasks:
@@ -142,8 +228,9 @@ async def gather(
     return gathered
 
 
-async def _fetch(server: FhirServer, task: _Task, data: SourceData) -> None:
+async def _fetch(server: FhirServer, task: _Task, gathered: Gathered, products: _Products) -> None:
     """Run one query and follow its pages; what has arrived is kept when the deadline cuts in."""
+    data = gathered.sources[task.source]
     confirming = data.state == "complete"
     query = task.query
     seen: set[str] = set()
@@ -159,7 +246,10 @@ async def _fetch(server: FhirServer, task: _Task, data: SourceData) -> None:
                 data.problems.append(ReadProblem(task.source, "", str(why), matters=bool(data.resources)))
             return
         before = data.state
+        if decoded.server:
+            gathered.servers.add(decoded.server)
         _take(data, decoded)
+        products.look_for(decoded.resources)
         if decoded.failed:
             data.state = "unavailable" if before == "unavailable" else "incomplete"
             return
@@ -169,30 +259,3 @@ async def _fetch(server: FhirServer, task: _Task, data: SourceData) -> None:
         data.state = "incomplete"
         query = decoded.next_link
     data.problems.append(ReadProblem(task.source, "", "the search has too many pages"))
-
-
-async def _resolve_medications(server: FhirServer, gathered: Gathered, orders: Raw | None) -> None:
-    """Read the Medication resources that records and orders refer to and nobody sent."""
-    known: set[str] = set()
-    wanted: set[str] = set()
-    ordered = read_value(orders, "draftOrders").resources if orders is not None and len(orders) else []
-    for resources in (ordered, *(data.resources for data in gathered.sources.values())):
-        for resource in resources:
-            if type(resource) is Medication:
-                known.add(f"Medication/{resource.id}")
-            elif isinstance(resource, _MEDICATION_RECORDS) and resource.medicationReference is not None:
-                reference = resource.medicationReference.reference or ""
-                if "/" in reference and not reference.startswith("#"):
-                    wanted.add("/".join(reference.split("/")[-2:]))
-    missing = sorted(r for r in wanted - known if r.startswith("Medication/"))[:50]
-    target = gathered.sources.get("medications")
-    if not missing or target is None:
-        return
-
-    async def read(reference: str) -> None:
-        try:
-            target.resources.extend(read_value(await server.get(reference), "medications").resources)
-        except FetchFailed:
-            return  # the record's own reference.display is used; otherwise it is named as not recognised
-
-    await asyncio.gather(*(read(reference) for reference in missing))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.alerts.supply_length import lasts
 from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite
+from service.fhir.references import Home, read_reference
 from service.fhir.resources import (
     CodeableConcept,
     MedicationAdministration,
@@ -30,11 +31,13 @@ from service.fhir.resources import (
     MedicationStatement,
     Quantity,
     Reference,
+    Resource,
 )
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.routes import is_parenteral, product_reaches, route_reaches
 from service.fhir.sig import Sig, dose_of, sig_of
 from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
+from service.fhir.subjects import subject_of
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
@@ -159,8 +162,10 @@ class MedicationReader:
 
     Args:
         zone: the site's time zone.
-        products: Medication resources by reference (``Medication/1``), from the Bundles or fetched.
+        products: Medication resources by what they are called here (``Home.keys_of``), from the Bundles or fetched.
         local_codes: (system, code) -> drug id, from the site's configuration.
+        home: which servers are the EHR's own.
+        failed: product (``Home.key``) -> why it could not be fetched.
     """
 
     def __init__(
@@ -168,18 +173,26 @@ class MedicationReader:
         zone: tzinfo,
         products: Mapping[str, MedicationResource] | None = None,
         local_codes: Mapping[tuple[str, str], str] | None = None,
+        home: Home | None = None,
+        failed: Mapping[str, str] | None = None,
     ) -> None:
         self.zone = zone
         self.products = dict(products or {})
         self.local_codes = local_codes or {}
+        self.home = home if home is not None else Home()
+        self.failed = failed or {}
         self.problems: list[ReadProblem] = []
-        #: References to Medication resources that are nowhere to be found.
-        self.unresolved: set[str] = set()
+        #: References to Medication resources that are nowhere to be found, and why.
+        self.unresolved: dict[str, str] = {}
 
     # -- which drug ---------------------------------------------------------------------------------------------
 
     def identify(
-        self, concept: CodeableConcept | None, reference: Reference | None, contained: list[Any] | None
+        self,
+        concept: CodeableConcept | None,
+        reference: Reference | None,
+        contained: list[Any] | None,
+        record: Resource | None = None,
     ) -> Identified:
         """The drug of a record: codes first, then names; every ingredient."""
         if reference is None and concept is not None:
@@ -190,7 +203,7 @@ class MedicationReader:
         if reference is not None:
             if reference.display:
                 names.append(reference.display)
-            product = self._product(reference.reference, contained)
+            product = self._product(reference, contained, record)
             if product is not None:
                 if product.code is not None:
                     concepts.append(product.code)
@@ -222,26 +235,68 @@ class MedicationReader:
             drugs, found.label, "code", found.strength, found.systemic, found.parenteral, found.long_acting
         )
 
-    def _product(self, reference: str | None, contained: list[Any] | None) -> MedicationResource | None:
-        if not reference:
+    def _product(
+        self, reference: Reference, contained: list[Any] | None, record: Resource | None
+    ) -> MedicationResource | None:
+        """The product that a record refers to; where there is none, ``unresolved`` says why."""
+        text = reference.reference
+        if not text:
             return None
-        if reference.startswith("#"):
-            for item in contained or ():
-                if (
-                    isinstance(item, dict)
-                    and item.get("id") == reference[1:]
-                    and item.get("resourceType") == "Medication"
-                ):
-                    try:
-                        return msgspec.convert(item, MedicationResource)
-                    except msgspec.ValidationError:
-                        return None
-            return None
-        key = "/".join(reference.split("/")[-2:])
-        product = self.products.get(key)
+        target = read_reference(text)
+        if target.form == "contained":
+            found = _contained(target.id, contained)
+            if found is None:
+                self.unresolved[text] = "the product inside it is missing"
+            return found
+        same = ""
+        if target.form == "absolute" and not self.home.own and record is not None:
+            # The server of the record's own patient is the record's own server.
+            subject = subject_of(record)
+            same = read_reference(subject.reference).base if subject is not None else ""
+        holder = record.full_url if record is not None else None
+        product = self.home.find(self.products, text, holder=holder, same=same)
         if product is None:
-            self.unresolved.add(key)
+            key = self.home.key(text, holder=holder, same=same)
+            # The tail of a foreign address is its server's business and is not repeated.
+            foreign = target.form == "absolute" and key == target.text
+            self.unresolved[text] = self.failed.get(key) or (
+                "its product is on another server" if foreign else "its product was not sent"
+            )
         return product
+
+    def unread(
+        self,
+        found: Identified,
+        concept: CodeableConcept | None,
+        reference: Reference | None,
+        contained: list[Any] | None,
+        record: Resource | None = None,
+    ) -> str:
+        """Why nobody can tell what a record's drug is; empty when a code or a usable name tells, be it of a drug without rules."""
+        if found.drugs or found.matched_by != "none":
+            return ""
+        concepts = [concept] if concept is not None else []
+        why = "it names no product"
+        if reference is not None:
+            if (reference.display or "").strip():
+                return ""
+            product = self._product(reference, contained, record)
+            if product is not None:
+                concepts += [c for c in (product.code, *_ingredients(product)) if c is not None]
+                why = "its product has no name"
+            elif reference.reference:
+                why = self.unresolved.get(reference.reference, "its product was not sent")
+            elif len(reference.identifier):
+                why = "its product is named by a number only"
+        told = any(
+            _text(c).strip() or any(x.code and x.system in DRUG_SYSTEMS for x in c.coding or ())
+            for c in concepts
+        )
+        if told:
+            return ""
+        if reference is None and any(c.code for x in concepts for c in x.coding or ()):
+            return "its product has only a code of the sender's own, without a name"
+        return why
 
     # -- records ------------------------------------------------------------------------------------------------
 
@@ -249,14 +304,15 @@ class MedicationReader:
         self, r: MedicationRequest, source: str, *, draft: bool = False, selected: bool = True
     ) -> Medication:
         """A MedicationRequest, as an order or as a draft of this call."""
-        found = self.identify(r.medicationCodeableConcept, r.medicationReference, r.contained)
+        named = (r.medicationCodeableConcept, r.medicationReference, r.contained, r)
+        found = self.identify(*named)
         ref = f"MedicationRequest/{r.id}" if r.id else ""
         sig = sig_of(r.dosageInstruction)
         start, end = self._order_period(r, sig, ref, source)
         route = sig.route
         systemic, parenteral = route_facts(route, found)
         # Only the doses of clozapine are ever asked for.
-        asked = draft or _dose_matters(found.drugs)
+        asked = draft or not found.label or _dose_matters(found.drugs)
         dose = dose_of(r.dosageInstruction, found.strength, draft=draft) if asked else None
         supply = None
         if r.dispenseRequest is not None:
@@ -270,6 +326,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
+            unread=self.unread(found, *named) if not found.drugs else "",
             status=r.status or ("draft" if draft else ""),
             intent=r.intent or "order",
             systemic=systemic,
@@ -288,10 +345,10 @@ class MedicationReader:
             # A draft that puts the order on hold stops it for now.
             stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
             stop_reason=_text(r.statusReason) if r.statusReason is not None else "",
-            replaces=_replaced(r) if r.priorPrescription is not None or r.basedOn else (),
+            replaces=self._replaced(r) if r.priorPrescription is not None or r.basedOn else (),
             selected=selected,
             setting=_setting(r.category) if r.category is not None else "",
-            based_on=tuple(_tail(x.reference) for x in r.basedOn if x.reference) if r.basedOn else (),
+            based_on=self._named_by(r.basedOn, r) if r.basedOn else (),
             identifiers=_identifiers(r.identifier) if clozapine and len(r.identifier) else (),
             valid_until=self._valid_until(r.dispenseRequest) if r.dispenseRequest is not None else None,
             updated=self._updated(r.meta)
@@ -313,6 +370,16 @@ class MedicationReader:
         moment = None if end is None or is_for_ever(end) else read_moment(end, self.zone)
         return moment.at if moment is not None else None
 
+    def _replaced(self, r: MedicationRequest) -> tuple[str, ...]:
+        """Orders that this one replaces or carries out, as :attr:`Medication.ref` names them; one of another server names none here."""
+        carried_out = (r.basedOn or ()) if r.intent in CARRIED_OUT else ()
+        return self._named_by((r.priorPrescription, *carried_out), r)
+
+    def _named_by(self, linked: Iterable[Reference | None], holder: Resource) -> tuple[str, ...]:
+        """Records that references name, as :attr:`Medication.ref` does."""
+        texts = (x.reference for x in linked if x is not None)
+        return tuple(key for x in texts if (key := self.home.key(x, holder=holder.full_url)))
+
     def ordered(self, r: MedicationRequest, source: str) -> Medication | None:
         """A MedicationRequest of the record; None when it orders nothing: a draft, a mistake, a proposal, a mere plan of clozapine.
 
@@ -326,7 +393,8 @@ class MedicationReader:
 
     def statement(self, s: MedicationStatement, source: str) -> Medication:
         """A MedicationStatement."""
-        found = self.identify(s.medicationCodeableConcept, s.medicationReference, s.contained)
+        named = (s.medicationCodeableConcept, s.medicationReference, s.contained, s)
+        found = self.identify(*named)
         ref = f"MedicationStatement/{s.id}" if s.id else ""
         period = s.effectivePeriod
         # “Not taken” is said of the day it is said on, when no other is given.
@@ -342,6 +410,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
+            unread=self.unread(found, *named) if not found.drugs else "",
             status=s.status or "",
             systemic=systemic,
             parenteral=parenteral,
@@ -360,7 +429,8 @@ class MedicationReader:
 
     def dispense(self, d: MedicationDispense, source: str) -> Medication:
         """A MedicationDispense."""
-        found = self.identify(d.medicationCodeableConcept, d.medicationReference, d.contained)
+        named = (d.medicationCodeableConcept, d.medicationReference, d.contained, d)
+        found = self.identify(*named)
         ref = f"MedicationDispense/{d.id}" if d.id else ""
         # What is only prepared lies at the pharmacy as long as the dispense is not completed.
         prepared = d.whenPrepared if d.status not in _AT_THE_PHARMACY else None
@@ -377,6 +447,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
+            unread=self.unread(found, *named) if not found.drugs else "",
             status=d.status or "",
             systemic=systemic,
             parenteral=parenteral,
@@ -386,12 +457,13 @@ class MedicationReader:
             dose=dose,
             days_supply=_days(d.daysSupply),
             amount_mg=_handed_over_mg(d, found),
-            fills=tuple(_tail(x.reference) for x in d.authorizingPrescription or () if x.reference),
+            fills=self._named_by(d.authorizingPrescription, d) if d.authorizingPrescription else (),
         )
 
     def administration(self, a: MedicationAdministration, source: str) -> Medication:
         """A MedicationAdministration."""
-        found = self.identify(a.medicationCodeableConcept, a.medicationReference, a.contained)
+        named = (a.medicationCodeableConcept, a.medicationReference, a.contained, a)
+        found = self.identify(*named)
         ref = f"MedicationAdministration/{a.id}" if a.id else ""
         text = a.effectiveDateTime or (
             a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None
@@ -404,6 +476,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
+            unread=self.unread(found, *named) if not found.drugs else "",
             status=a.status or "",
             systemic=systemic,
             parenteral=parenteral,
@@ -434,6 +507,25 @@ class MedicationReader:
         # One open-ended instruction keeps the order open.
         end = max(known_ends) if len(known_ends) == len(ends) else None
         return (min(starts) if starts else authored), end
+
+
+def _contained(identifier: str, contained: list[Any] | None) -> MedicationResource | None:
+    """The Medication of that name inside a record."""
+    for item in contained or ():
+        if (
+            isinstance(item, dict)
+            and str(item.get("id") or "").removeprefix("#") == identifier
+            and item.get("resourceType") == "Medication"
+        ):
+            try:
+                return msgspec.convert(item, MedicationResource)
+            except msgspec.ValidationError:
+                return None
+    return None
+
+
+def _ingredients(product: MedicationResource) -> list[CodeableConcept]:
+    return [i.itemCodeableConcept for i in product.ingredient or () if i.itemCodeableConcept is not None]
 
 
 def _nothing_given(a: MedicationAdministration) -> bool:
@@ -483,18 +575,6 @@ def _identifiers(sent: Raw) -> tuple[str, ...]:
 
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
-
-
-def _replaced(r: MedicationRequest) -> tuple[str, ...]:
-    """Orders that this one replaces or carries out."""
-    carried_out = (r.basedOn or ()) if r.intent in CARRIED_OUT else ()
-    return tuple(
-        _tail(x.reference) for x in (r.priorPrescription, *carried_out) if x is not None and x.reference
-    )
-
-
-def _tail(reference: str | None) -> str:
-    return "/".join((reference or "").split("/")[-2:])
 
 
 def _text(concept: CodeableConcept | None) -> str:

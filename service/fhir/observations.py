@@ -24,14 +24,17 @@ from service.fhir.loinc import is_loinc
 from service.fhir.numbers import LARGEST
 from service.fhir.posture import posture_of
 from service.fhir.ranges import upper_limit
+from service.fhir.references import Home
 from service.fhir.resources import (
     CodeableConcept,
     Component,
     DiagnosticReport,
     Observation,
     Quantity,
+    Reference,
     Resource,
 )
+from service.fhir.subjects import Whose
 from service.fhir.times import NO_YEARS, Moment, read_moment
 from service.fhir.units import agreed_conversion, split_text
 
@@ -86,7 +89,7 @@ def _plain(loinc: str, value: float | int | str | None, unit: str | None, code: 
 def _specimen(o: Observation) -> str:
     """Reference of the specimen; one contained in the result has a name of its own only there."""
     reference = o.specimen.reference or "" if o.specimen is not None else ""
-    return "" if reference.startswith("#") else reference
+    return "" if reference.startswith("#") else reference.partition("/_history/")[0]
 
 
 class ObservationReader:
@@ -96,6 +99,7 @@ class ObservationReader:
         zone: the site's time zone, for dates without a time.
         local_codes: (system, code) -> kind id, from the site's configuration.
         local_units: (system, code) -> unit of a laboratory that sends none.
+        whose: tells whose a result inside another resource is.
     """
 
     def __init__(
@@ -103,8 +107,10 @@ class ObservationReader:
         zone: tzinfo,
         local_codes: Mapping[tuple[str, str], str] | None = None,
         local_units: Mapping[tuple[str, str], str] | None = None,
+        whose: Whose | None = None,
     ) -> None:
         self.zone = zone
+        self.whose = whose if whose is not None else Whose("", Home())
         self.local_codes = local_codes or {}
         self.local_units = local_units or {}
         self.measurements: dict[str, list[Measurement]] = {}
@@ -125,11 +131,9 @@ class ObservationReader:
             if type(resource) is Observation:
                 observations.append(resource)
                 if resource.hasMember:
-                    for member in resource.hasMember:
-                        self._groups[_tail(member.reference)] = f"Observation/{resource.id}"
+                    self._group(resource.hasMember, resource)
             elif type(resource) is DiagnosticReport:
-                for member in resource.result or ():
-                    self._groups[_tail(member.reference)] = f"DiagnosticReport/{resource.id}"
+                self._group(resource.result or (), resource)
             else:
                 others.append(resource)
                 continue
@@ -148,6 +152,13 @@ class ObservationReader:
                 self._left_out(observation, source, error)
         return others
 
+    def _group(self, members: Iterable[Reference], holder: Observation | DiagnosticReport) -> None:
+        """Results of one panel or report belong together."""
+        name = f"{type(holder).__name__}/{holder.id}"
+        for member in members:
+            if key := self.whose.home.key(member.reference, holder=holder.full_url):
+                self._groups[key] = name
+
     def _left_out(self, o: Observation, source: str, error: Exception) -> None:
         self.problems.append(left_out(o, source, error))
         self.spoilt.add(source)
@@ -165,7 +176,10 @@ class ObservationReader:
             result, problem = read_one(raw, source)
             if problem is not None:
                 self.problems.append(ReadProblem(source, key, f"a result inside it was {problem.reason}"))
-            if not isinstance(result, Observation) or _other_subject(result, holder):
+            if not isinstance(result, Observation):
+                continue
+            if why := self._not_whose(result, holder):
+                self.problems.append(ReadProblem(source, key, f"a result inside it was {why}"))
                 continue
             if not (result.effectiveDateTime or result.effectiveInstant or result.effectivePeriod):
                 result.effectiveDateTime, result.effectivePeriod = (
@@ -179,6 +193,13 @@ class ObservationReader:
                 self._groups[_reference(result)] = key
             found.append(result)
         return found
+
+    def _not_whose(self, result: Observation, holder: Observation | DiagnosticReport) -> str:
+        """Why a result inside a report is not believed to be the patient's; one that names nobody, or somebody inside, is its holder's."""
+        subject = result.subject
+        if subject is None or (subject.reference or "").startswith("#") or not self.whose.patient_id:
+            return ""
+        return self.whose.why_not_of(subject, holder.full_url)
 
     def _read_plain(self, o: Observation) -> bool:
         """The form nearly every result has, in one go: LOINC code first, a number with a known unit, an instant.
@@ -219,6 +240,8 @@ class ObservationReader:
         specimen = "" if o.specimen is None else o.specimen.reference or ""
         if specimen.startswith("#"):
             specimen = ""  # contained in the result: a name of its own only there
+        elif "/_history/" in specimen:
+            specimen = _specimen(o)
         if self._groups:
             specimen = self._groups.get(reference, specimen)
         kept = self.measurements.get(plain.kind)
@@ -455,11 +478,6 @@ class ObservationReader:
 _raw_list = msgspec.json.Decoder(list[Raw])
 
 
-def _other_subject(result: Observation, holder: Observation | DiagnosticReport) -> bool:
-    own, of_holder = (r.subject.reference if r.subject is not None else None for r in (result, holder))
-    return bool(own and of_holder and not own.startswith("#") and _tail(own) != _tail(of_holder))
-
-
 def _status(o: Observation) -> tuple[ResultStatus | None, str]:
     """The status of a result; without one that counts, why not, and nothing to say of one that is no result."""
     if o.status is None:
@@ -473,11 +491,6 @@ def _reference(o: Observation) -> str:
     if o.id and "#" in o.id:
         return o.id  # inside another resource
     return f"Observation/{o.id}" if o.id else ""
-
-
-def _tail(reference: str | None) -> str:
-    """``Type/id`` of a relative or absolute reference."""
-    return "/".join((reference or "").split("/")[-2:])
 
 
 def _as_sent(o: Observation | Component) -> str:

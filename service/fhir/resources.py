@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 
 class Coding(Struct, gc=False):
@@ -31,6 +31,8 @@ class Reference(Struct, gc=False):
 
     reference: str | None = None
     display: str | None = None
+    #: A logical reference: by a number the patient is known by. Read only where there is no ``reference``.
+    identifier: Raw = Raw(b"")
 
 
 class Quantity(Struct, gc=False):
@@ -64,6 +66,8 @@ class Resource(Struct, tag_field="resourceType", gc=False):
     """Base of everything read."""
 
     id: str | None = None
+    #: ``Bundle.entry.fullUrl``, put in by the decoder: no FHIR element has such a name.
+    full_url: str | None = field(default=None, name="(fullUrl)")
 
 
 class Observation(Resource, tag="Observation"):
@@ -107,6 +111,8 @@ class Patient(Resource, tag="Patient"):
 
     gender: str | None = None
     birthDate: str | None = None
+    #: Read only where a record names the patient by one.
+    identifier: Raw = Raw(b"")
     #: Read only where a record that was merged away matters.
     link: Raw = Raw(b"")
 
@@ -269,6 +275,7 @@ class Entry(Struct, gc=False):
     """Bundle.entry with its resource decoded."""
 
     resource: AnyResource | None = None
+    fullUrl: str | None = None
 
 
 class Bundle(Struct, tag_field="resourceType", tag="Bundle", gc=False):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from service.alerts.catalogue import tests_by_text
 from service.alerts.codes import LOINC, tests_by_code
@@ -29,10 +30,11 @@ from service.alerts.facts import (
     TestOrder,
 )
 from service.alerts.supply_length import with_lengths
-from service.fhir.decode import Decoded, last_part, left_out, read_orders
+from service.fhir.decode import Decoded, left_out, read_orders
 from service.fhir.gather import Gathered
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, MedicationReader
 from service.fhir.observations import ObservationReader
+from service.fhir.references import Home, base_of_resource, read_reference
 from service.fhir.resources import (
     AllergyIntolerance,
     CodeableConcept,
@@ -42,17 +44,31 @@ from service.fhir.resources import (
     MedicationRequest,
     MedicationStatement,
     Patient,
-    Reference,
     Resource,
     ServiceRequest,
 )
 from service.fhir.resources import Medication as MedicationResource
+from service.fhir.subjects import Whose
 from service.fhir.times import read_date, read_moment
 
 _HL7 = "http://terminology.hl7.org/"
 _LIVE_REQUEST = frozenset({"draft", "active", "on-hold"})
 DRAFTS = "draftOrders"
 _RESULTS = frozenset({"counts", "labs", "vitals", "smoking"})
+_MEDICATION_RECORDS = (MedicationRequest, MedicationStatement, MedicationDispense, MedicationAdministration)
+#: Types (R4, and of older releases) that cannot order a drug; any other type among the drafts is named where clozapine is in question.
+_NAMES_NO_DRUG = frozenset(
+    {
+        "AllergyIntolerance", "Appointment", "AppointmentResponse", "BodySite", "BodyStructure", "CareTeam", "ChargeItem", "Claim",
+        "Communication", "CommunicationRequest", "Condition", "Consent", "Coverage", "CoverageEligibilityRequest", "DetectedIssue",
+        "Device", "DeviceMetric", "DeviceRequest", "DeviceUseRequest", "DeviceUseStatement", "DiagnosticOrder", "DiagnosticReport",
+        "DocumentReference", "Encounter", "EnrollmentRequest", "EpisodeOfCare", "Flag", "Goal", "Group", "HealthcareService",
+        "ImagingStudy", "Immunization", "ImmunizationRecommendation", "Location", "Media", "Medication", "NutritionOrder",
+        "Observation", "OperationOutcome", "Organization", "Patient", "Person", "Practitioner", "PractitionerRole", "Procedure",
+        "ProcedureRequest", "Provenance", "Questionnaire", "QuestionnaireResponse", "ReferralRequest", "RelatedPerson",
+        "RiskAssessment", "Schedule", "ServiceRequest", "Slot", "Specimen", "VisionPrescription",
+    }
+)  # fmt: skip
 
 
 class SiteMaps(Struct, frozen=True):
@@ -65,55 +81,61 @@ class SiteMaps(Struct, frozen=True):
 NO_MAPS = SiteMaps()
 
 
-def _subject(resource: Resource) -> Reference | None:
-    return getattr(resource, "subject", None) or getattr(resource, "patient", None)
-
-
-def _is_other(reference: Reference | None, patient_id: str) -> bool:
-    """True when a reference names another patient. A resource that names nobody came with the patient's own data."""
-    if reference is None or not reference.reference:
-        return False
-    text = reference.reference
-    if text.startswith("urn:uuid:"):
-        return text.removeprefix("urn:uuid:") != patient_id
-    type_name, _, identifier = "/".join(text.split("/")[-2:]).partition("/")
-    return type_name != "Patient" or identifier != patient_id
-
-
 def of_patient(
-    resources: Iterable[Resource], patient_id: str, source: str, problems: list[ReadProblem]
-) -> list[Resource]:
-    """Resources that may be believed; those of another patient are left out and reported (R6)."""
+    resources: Iterable[Resource], whose: Whose, source: str, problems: list[ReadProblem]
+) -> tuple[list[Resource], list[Resource]]:
+    """(resources that may be believed, the others): those of another patient are left out and reported (R6)."""
     kept: list[Resource] = []
-    own = f"Patient/{patient_id}"
+    others: list[Resource] = []
     for resource in resources:
-        subject: Reference | None = getattr(resource, "subject", None)
-        if subject is not None and subject.reference == own:
-            kept.append(resource)
-            continue
-        other = (
-            resource.id is not None and resource.id != patient_id
-            if type(resource) is Patient
-            else _is_other(_subject(resource), patient_id)
-        )
-        if other:
+        why = whose.why_not(resource)
+        if why:
             # The foreign resource's id is not repeated: it belongs to somebody else.
-            problems.append(
-                ReadProblem(source, type(resource).__name__, "left out: it belongs to another patient")
-            )
+            problems.append(ReadProblem(source, type(resource).__name__, why))
+            others.append(resource)
         else:
             kept.append(resource)
-    return kept
+    return kept, others
+
+
+def home_of(gathered: Gathered, drafts: Sequence[Resource], patient_id: str) -> Home:
+    """Which servers the records of a call are on, and which is the EHR's own.
+
+    Its own are: the call's ``fhirServer``, what a searchset says of itself, and the ``fullUrl`` of the patient in context.
+    """
+    own = set(gathered.servers)
+    seen: set[str] = set()
+    names: dict[str, str] = {}
+    last = "\0"
+    for resources in (drafts, *(data.resources for data in gathered.sources.values())):
+        for resource in resources:
+            url = resource.full_url
+            if url is None:
+                continue
+            if url.startswith("urn:"):
+                names[read_reference(url).text] = f"{type(resource).__name__}/{resource.id}"
+                continue
+            is_patient = type(resource) is Patient and resource.id == patient_id
+            # A Bundle's entries are mostly on one server: the next one begins as the last one did.
+            if url.startswith(last) and url.count("/", len(last)) == 1 and not is_patient:
+                continue
+            base = base_of_resource(url)
+            if base:
+                seen.add(base)
+                last = f"{url.rsplit('/', 2)[0]}/"
+                if is_patient:
+                    own.add(base)
+    return Home(frozenset(own), frozenset(seen), names)
 
 
 class _Builder:
     """Collects the facts of one call."""
 
-    def __init__(self, patient_id: str, zone: tzinfo, maps: SiteMaps) -> None:
-        self.patient_id = patient_id
+    def __init__(self, whose: Whose, zone: tzinfo, maps: SiteMaps, failed: Mapping[str, str]) -> None:
+        self.whose = whose
         self.zone = zone
-        self.observations = ObservationReader(zone, maps.codes, maps.units)
-        self.medication_reader = MedicationReader(zone, {}, maps.codes)
+        self.observations = ObservationReader(zone, maps.codes, maps.units, whose)
+        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed)
         self.problems: list[ReadProblem] = []
         self.medications: dict[str, Medication] = {}
         self.drafts: list[Medication] = []
@@ -127,13 +149,29 @@ class _Builder:
     def take(self, source: str, resources: list[Resource]) -> None:
         if not resources:
             return
-        believed = of_patient(resources, self.patient_id, source, self.problems)
+        before = len(self.problems)
+        believed, others = of_patient(resources, self.whose, source, self.problems)
+        if others:
+            self._look_at_others(others, before)
         for index, resource in enumerate(self.observations.read(believed, source)):
             try:
                 self._take_one(resource, source, index)
             except Exception as error:
                 self.problems.append(left_out(resource, source, error))
                 self.spoilt.add(source)
+
+    def _look_at_others(self, others: list[Resource], first: int) -> None:
+        """Records that are not believed are not forgotten either: one that names clozapine says that the EHR's list is mixed up."""
+        for place, resource in enumerate(others, first):
+            if isinstance(resource, _MEDICATION_RECORDS):
+                named = (
+                    resource.medicationCodeableConcept,
+                    resource.medicationReference,
+                    resource.contained,
+                    resource,
+                )
+                if CLOZAPINE in self.medication_reader.identify(*named).drugs:
+                    self.problems[place] = replace(self.problems[place], hints=True)
 
     def _take_one(self, r: Resource, source: str, index: int) -> None:
         reader = self.medication_reader
@@ -164,7 +202,13 @@ class _Builder:
     def take_drafts(self, decoded: Decoded, selections: Sequence[str] | None) -> None:
         self.problems += decoded.problems
         wanted = self._wanted(decoded, selections)
-        for r in of_patient(decoded.resources, self.patient_id, DRAFTS, self.problems):
+        for unknown in decoded.unknown:
+            if unknown.type not in _NAMES_NO_DRUG and (wanted is None or unknown.id in wanted):
+                self._unread_draft(
+                    f"{unknown.type}/{unknown.id}" if unknown.id else unknown.type, unknown.drugs
+                )
+        believed, _ = of_patient(decoded.resources, self.whose, DRAFTS, self.problems)
+        for r in believed:
             if type(r) is MedicationRequest:
                 if r.status == "entered-in-error":
                     continue
@@ -177,7 +221,7 @@ class _Builder:
                 self.drafts.append(draft)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
                     self.problems.append(
-                        ReadProblem(DRAFTS, draft.ref, "its medication was not sent and has no name")
+                        ReadProblem(DRAFTS, draft.ref, draft.unread or "its medication has no name")
                     )
                 # The draft of an order that the record holds already is the newer state of it; but until the drug
                 # is stopped it is taken, and of clozapine the order tells what has been taken so far (Case.clozapine_records).
@@ -185,13 +229,31 @@ class _Builder:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 self._test(r, draft=True)
+            elif isinstance(r, _MEDICATION_RECORDS) and (wanted is None or (r.id or "") in wanted):
+                named = (r.medicationCodeableConcept, r.medicationReference, r.contained, r)
+                reference = f"{type(r).__name__}/{r.id}" if r.id else type(r).__name__
+                self._unread_draft(reference, frozenset(self.medication_reader.identify(*named).drugs))
+
+    def _unread_draft(self, reference: str, drugs: frozenset[str]) -> None:
+        """An order in a form that no rule reads: it may be one of clozapine, or of what interacts with it."""
+        type_name = reference.partition("/")[0]
+        names = CLOZAPINE in drugs
+        self.problems.append(
+            ReadProblem(
+                DRAFTS,
+                reference,
+                f"a {type_name} is no order this service reads{': it names clozapine' if names else ''}",
+                hints=names,
+                in_question_only=not names,
+            )
+        )
 
     def _wanted(self, decoded: Decoded, selections: Sequence[str] | None) -> set[str] | None:
         """Ids of the selected drafts; None when every draft is in question, also because a selection names none of them."""
         if selections is None:
             return None
-        wanted = {last_part(s) for s in selections if _may_name_a_medication(s)}
-        if wanted <= {r.id for r in decoded.resources}:
+        wanted = {_id_in(s) for s in selections if _may_name_a_medication(s)}
+        if wanted <= {r.id for r in decoded.resources} | {u.id for u in decoded.unknown}:
             return wanted
         if not decoded.problems:
             self.problems.append(ReadProblem(DRAFTS, "", "a selected order is not among the draft orders"))
@@ -335,9 +397,13 @@ def _names_a_product(r: MedicationRequest) -> bool:
     return any(c.code and c.system not in DRUG_SYSTEMS for c in codings)
 
 
+def _id_in(selection: str) -> str:
+    """The id in a selection: ``MedicationRequest/1``, with a server or a version, ``urn:uuid:…`` or the bare id."""
+    return read_reference(selection).id or selection.strip().rpartition("/")[2]
+
+
 def _may_name_a_medication(selection: str) -> bool:
-    kind = selection.partition("/_history/")[0].rpartition("/")[0].rpartition("/")[2]
-    return kind in ("", "MedicationRequest")
+    return read_reference(selection).type not in _NAMES_NO_DRUG
 
 
 def _code(concept: CodeableConcept | None) -> str:
@@ -360,6 +426,7 @@ def build(
     maps: SiteMaps = NO_MAPS,
     smoke_free_wards: bool = False,
     pathway: bool = False,
+    not_sent: Sequence[str] = (),
 ) -> PatientSnapshot:
     """The snapshot of one call.
 
@@ -373,19 +440,24 @@ def build(
         maps: the site's own codes and units.
         smoke_free_wards: an admission to this site stops smoking.
         pathway: the site wants information on treatment resistance.
+        not_sent: sources that the site does not have.
     """
-    builder = _Builder(patient_id, zone, maps)
     decoded_orders = read_orders(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
+    home = home_of(gathered, decoded_orders.resources, patient_id)
+    everything: list[Resource] = [r for data in gathered.sources.values() for r in data.resources]
+    builder = _Builder(Whose(patient_id, home, everything), zone, maps, gathered.failed)
     # Medication resources travel with the records that refer to them, never with results.
+    beside_records: tuple[Sequence[Resource], ...] = (
+        decoded_orders.resources,
+        gathered.products,
+        *(d.resources for s, d in gathered.sources.items() if s not in _RESULTS),
+    )
     products: Mapping[str, MedicationResource] = {
         key: r
-        for resources in (
-            decoded_orders.resources,
-            *(d.resources for s, d in gathered.sources.items() if s not in _RESULTS),
-        )
+        for resources in beside_records
         for r in resources
         if type(r) is MedicationResource
-        for key in (f"Medication/{r.id}", f"urn:uuid:{r.id}")
+        for key in home.keys_of("Medication", r.id, r.full_url)
     }
     builder.medication_reader.products.update(products)
     for source, data in gathered.sources.items():
@@ -412,6 +484,7 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
+        not_sent=tuple(source for source in not_sent if states.get(source) != "complete"),
         smoke_free_wards=smoke_free_wards,
         pathway=pathway,
         read_problems=(

@@ -57,6 +57,7 @@ class TerminologyServer:
     async def learn(self, gathered: Gathered, orders: Raw | None) -> None:
         """Ask about every code of a call that nothing recognises; what is learned holds for later calls too."""
         resources: list[Resource] = [r for data in gathered.sources.values() for r in data.resources]
+        resources += gathered.products
         if orders is not None and len(orders):
             resources += read_value(orders, "draftOrders").resources
         now = self._clock()

@@ -16,15 +16,18 @@ from service.alerts.exposure import is_live
 from service.alerts.facts import PatientSnapshot, SourceName
 from service.alerts.finding import Finding
 from service.alerts.remembered import enrich
+from service.alerts.seen import Seen
 from service.alerts.silence import audible
 from service.hooks.site import Site
 from service.registry.memory import Memory
-from service.registry.roster import facts_of
+from service.registry.roster import facts_of, is_on
 
 #: A call waits so long for the registry; then it is answered without.
 _PATIENCE_SECONDS = 0.15
 #: Sources without which the registry is asked.
-_WORTH_ASKING: tuple[SourceName, ...] = ("medications", "counts", "labs", "conditions")
+_WORTH_ASKING: tuple[SourceName, ...] = (
+    "medications", "counts", "labs", "conditions", "statements", "dispenses", "administrations",
+)  # fmt: skip
 _UNREADABLE = "This service's registry could not be read: what only it knows of this patient was not used."
 
 
@@ -55,28 +58,43 @@ class History:
             return replace(snapshot, remembered=(_UNREADABLE,))
         if known is None:
             return snapshot
-        facts, known_at, start = known
+        (facts, known_at, start), on = known
         first_day = datetime.combine(start, time(), site.zone) if start is not None else None
+        snapshot = replace(snapshot, registered=on)
         return enrich(snapshot, facts, snapshot.day(known_at).isoformat(), first_day, known_at)
 
-    def _facts(self, site: str, patient_id: str) -> tuple[PatientSnapshot, datetime, date | None] | None:
+    def _facts(
+        self, site: str, patient_id: str
+    ) -> tuple[tuple[PatientSnapshot, datetime, date | None], bool] | None:
+        """What is remembered, and whether the patient is registered as on clozapine."""
         with self.engine.connect() as connection:
-            return facts_of(connection, site, patient_id)
+            facts = facts_of(connection, site, patient_id)
+            return (facts, is_on(connection, site, patient_id)) if facts is not None else None
 
     def audible(
-        self, site: Site, patient_key: str, findings: Sequence[Finding], as_of: datetime
+        self,
+        site: Site,
+        patient_key: str,
+        findings: Sequence[Finding],
+        snapshot: PatientSnapshot,
+        as_of: datetime,
     ) -> Sequence[Finding]:
-        """The findings that no override in force silences."""
+        """The findings that no override in force silences; ``snapshot`` has the facts they rest on."""
         if not findings or not site.snooze_days or not self.memory.silent_patients:
             return findings
-        return audible(findings, self.memory.silences(patient_key), as_of)
+        silences = self.memory.silences(patient_key)
+        if not silences:
+            return findings
+        return audible(findings, silences, as_of, snapshot.hook, Seen(snapshot, findings))
 
 
 def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
     """A source that matters was not read, or nothing in the record tells since when clozapine is taken, or until when it was."""
     for source in _WORTH_ASKING:
-        if snapshot.state(source) != "complete":
+        if snapshot.state(source) != "complete" and source not in snapshot.not_sent:
             return True
+    if any(m.unread for m in snapshot.medications):
+        return True
     records = [m for m in snapshot.medications if "clozapine" in m.drugs]
     if any(is_over_undated(m, as_of) for m in records) and not any(is_live(m, as_of) for m in records):
         return True

@@ -14,6 +14,7 @@ from service.alerts.cards import CardText, cards_of
 from service.alerts.evaluate import evaluate
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
+from service.alerts.seen import Seen
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer, allowed_server
 from service.fhir.gather import Gathered, from_prefetch, gather
@@ -80,13 +81,14 @@ class Pipeline:
             maps=site.maps,
             smoke_free_wards=site.smoke_free_wards,
             pathway=site.pathway,
+            not_sent=site.not_sent,
         )
         as_sent = snapshot
         snapshot = await self.history.enriched(site, snapshot, as_of)
         require_data(gathered, snapshot)
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
-        said = self.history.audible(site, patient_key, findings, as_of)
+        said = self.history.audible(site, patient_key, findings, snapshot, as_of)
         if site.shadow_codes:
             said = [f for f in said if f.code not in site.shadow_codes]
         cards: tuple[Card, ...] = ()
@@ -101,6 +103,7 @@ class Pipeline:
                 site,
                 gathered,
                 as_sent,
+                snapshot,
                 patient_key,
                 findings,
                 texts,
@@ -121,13 +124,19 @@ class Pipeline:
     async def _gather(self, request: HookRequest, site: Site) -> Gathered:
         server = self._server(request, site)
         if server is None:
-            gathered, left = from_prefetch(request.prefetch, _NO_QUERIES)
+            gathered, left = from_prefetch(request.prefetch, _NO_QUERIES, request.fhir_server)
             if not left:
                 return gathered
-            return await gather(request.prefetch, _NO_QUERIES, None, 0.0)
+            return await gather(request.prefetch, _NO_QUERIES, None, 0.0, own_server=request.fhir_server)
         queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
         return await gather(
-            request.prefetch, queries, server, site.fhir_deadline_seconds, request.context.orders
+            request.prefetch,
+            queries,
+            server,
+            site.fhir_deadline_seconds,
+            request.context.orders,
+            own_server=request.fhir_server,
+            not_sent=site.not_sent,
         )
 
     def _server(self, request: HookRequest, site: Site) -> FhirServer | None:
@@ -147,6 +156,7 @@ class Pipeline:
         site: Site,
         gathered: Gathered,
         snapshot: PatientSnapshot,
+        judged: PatientSnapshot,
         patient_key: str,
         findings: list[Finding],
         texts: list[CardText],
@@ -182,9 +192,24 @@ class Pipeline:
                     for c, text in zip(cards, texts, strict=False)
                 ],
                 patient_key=patient_key,
+                seen=_seen(judged, findings, texts, cards) if site.snooze_days else {},
             ),
             snapshot if site.enrol and _on_clozapine(snapshot) else None,
         )
+
+
+def _seen(
+    judged: PatientSnapshot, findings: list[Finding], texts: list[CardText], cards: tuple[Card, ...]
+) -> dict[str, str]:
+    """What every card showed, by its uuid, so that an override silences that and no more."""
+    if not cards:
+        return {}
+    # As on the cards: of two findings alike the most severe one, and findings come most severe first.
+    by_card = {(f.code, f.subject): f for f in reversed(findings)}
+    # A card that stands for no finding shows nothing that could be overridden.
+    shown = [(c, f) for t, c in zip(texts, cards, strict=False) if (f := by_card.get((t.code, t.subject)))]
+    seen = Seen(judged, [finding for _, finding in shown])
+    return {card.uuid: seen(finding) for card, finding in shown}
 
 
 def _on_clozapine(snapshot: PatientSnapshot) -> bool:

@@ -42,6 +42,8 @@ class Site(Struct, frozen=True, kw_only=True):
     snooze_days: int = 7
     #: The treatment-resistance pathway, off unless the site asks for it.
     pathway: bool = False
+    #: Prefetch keys that this site does not have: not asked for, and no card says that they are missing.
+    not_sent: tuple[str, ...] = ()
     #: Calls per second; None: not limited.
     calls_per_second: float | None = None
 

@@ -15,7 +15,8 @@ from service.alerts.cards import card_of
 from service.alerts.finding import Citation, Finding
 from service.alerts.hint import hints_at_clozapine
 from service.alerts.treatment import ORDER_HOOKS
-from service.fhir.decode import last_part, read_value, sound
+from service.fhir.decode import read_value, sound
+from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
 from service.hooks.render import Drafts, render
 from service.hooks.site import Site
@@ -173,7 +174,7 @@ def _unnamed(request: HookRequest | None) -> bool:
         return False
     try:
         orders = read_value(request.context.orders, "draftOrders").resources
-        wanted = {last_part(reference) for order in orders if (reference := _bare_reference(order))}
+        wanted = {read_reference(name).id for order in orders if (name := _bare_reference(order))}
         return bool(wanted) and not wanted <= _sent_medications(request)
     except Exception:
         return False  # what cannot be read may be what failed the call

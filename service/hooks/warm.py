@@ -25,6 +25,7 @@ from service.alerts.drugs import (
     alerting_classes_of,
     drugs_by_name,
     has_class,
+    is_known_without_card,
     is_long_acting,
     product_by_code,
 )
@@ -53,6 +54,7 @@ def warm() -> None:
     read_text(_ANY, Strength())
     is_counted({"unit": _ANY})
     product_reaches(_ANY, ())
+    is_known_without_card(_ANY)
     denies_allergy(_ANY)
     contraindications()
     concerns()

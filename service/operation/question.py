@@ -16,9 +16,10 @@ from msgspec import Raw, Struct
 from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
 from service.alerts.facts import ReadProblem
-from service.fhir.decode import HARMLESS, read_one, reference_of
+from service.fhir.decode import lost_something, read_one, reference_of
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
+from service.fhir.references import read_reference
 from service.fhir.resources import AnyResource, OperationOutcome, Resource
 from service.fhir.times import read_moment
 from service.operation.issues import Issue, faults
@@ -153,18 +154,21 @@ def _reference(resource: Json) -> str:
 
 
 def _resolve(entries: list[_Entry]) -> dict[str, str]:
-    """Make ``urn:uuid:`` references inside the Bundle into ``Type/id``, as the rules read them; gives the way back."""
+    """Make ``urn:`` references inside the Bundle into ``Type/id``, as the rules read them; gives the way back."""
     known: dict[str, str] = {}
+    sent_as: dict[str, str] = {}
     for entry in entries:
-        if not entry.full_url.startswith("urn:uuid:"):
+        target = read_reference(entry.full_url)
+        if target.form != "urn":
             continue
         if not isinstance(entry.resource.get("id"), str):
-            entry.resource["id"] = entry.full_url.removeprefix("urn:uuid:")
-        known[entry.full_url] = _reference(entry.resource)
+            entry.resource["id"] = target.id
+        known[target.text] = _reference(entry.resource)
+        sent_as[known[target.text]] = entry.full_url
     if known:
         for entry in entries:
             _rewrite(entry.resource, known)
-    return {reference: url for url, reference in known.items()}
+    return sent_as
 
 
 def _rewrite(node: Any, known: dict[str, str]) -> None:
@@ -175,14 +179,15 @@ def _rewrite(node: Any, known: dict[str, str]) -> None:
             stack += here
         elif isinstance(here, dict):
             target = here.get("reference")
-            if isinstance(target, str) and target in known:
-                here["reference"] = known[target]
+            if isinstance(target, str) and (local := known.get(read_reference(target).text)) is not None:
+                here["reference"] = local
             stack += here.values()
 
 
 def _patient_of(parameters: Parameters, entries: list[_Entry], sent_as: dict[str, str]) -> str:
     if parameters.patient:
-        return _as_read(parameters.patient, sent_as).split("/")[-1].removeprefix("urn:uuid:")
+        name = _as_read(parameters.patient, sent_as)
+        return read_reference(name).id or name
     patients = {
         str(e.resource["id"])
         for e in entries
@@ -212,13 +217,14 @@ def _subject(resource: Json) -> str:
     reference = subject.get("reference") if isinstance(subject, dict) else None
     if not isinstance(reference, str):
         return ""
-    type_name, _, identifier = "/".join(reference.split("/")[-2:]).partition("/")
-    return identifier if type_name == "Patient" else ""
+    target = read_reference(reference)
+    return target.id if target.type == "Patient" else ""
 
 
 def _wanted(parameters: Parameters, entries: list[_Entry], sent_as: dict[str, str]) -> set[str]:
     """References of the orders that the parameter ``order`` names."""
-    wanted = {"/".join(_as_read(name, sent_as).split("/")[-2:]) for name in parameters.order_references}
+    named = (_as_read(name, sent_as) for name in parameters.order_references)
+    wanted = {read_reference(name).local or name for name in named}
     if wanted - {_reference(e.resource) for e in entries}:
         raise BadRequest(
             "The parameter “order” names a resource that is not in the Bundle. Put the MedicationRequest into the Bundle, or send it "
@@ -250,9 +256,7 @@ def _note_pages(bundle: Json, where: str, issues: list[Issue], problems: list[Re
 def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
     """An OperationOutcome among the resources: True when it says that something failed."""
     listed = entry.resource.get("issue")
-    issues_sent = [i for i in listed if isinstance(i, dict)] if isinstance(listed, list) else []
-    severities = {str(i.get("severity")) for i in issues_sent}
-    if severities and severities <= HARMLESS:
+    if not lost_something(listed):
         return False
     issues.append(
         Issue(
@@ -285,6 +289,8 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
         return None
     found = faults(entry.resource)
     resource, problem = read_one(orjson.dumps(entry.resource), _RECORD)
+    if resource is not None:
+        resource.full_url = entry.full_url or None
     if problem is not None:
         problems.append(problem)
     name = reference_of(type_name, entry.resource.get("id"))

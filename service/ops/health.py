@@ -17,6 +17,8 @@ class Check(Struct, frozen=True):
     probe: Callable[[], str]
     #: A failing check that does not stop hook calls from being answered only warns.
     required: bool = True
+    #: What the probe gives is a note (a setting people should know of), not a fault.
+    note: bool = False
 
 
 class Health:
@@ -35,7 +37,10 @@ class Health:
                 reason = check.probe()
             except Exception as error:
                 reason = f"{check.name} failed: {type(error).__name__}"
-            status: Status = "pass" if not reason else "fail" if check.required else "warn"
+            if check.note and not reason:
+                continue
+            fine = not reason or check.note
+            status: Status = "pass" if fine else "fail" if check.required else "warn"
             details[check.name] = [{"status": status, **({"output": reason} if reason else {})}]
             if status == "fail" or (status == "warn" and overall == "pass"):
                 overall = status

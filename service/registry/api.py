@@ -28,7 +28,7 @@ from service.registry.watch import Watch
 
 _MOST_ROWS = 500
 _STATUSES = ("overdue", "due", "on", "stopped", "unenrolled", "all")
-_STATES = ("open", "closed", "resolved", "all")
+_STATES = ("open", "in-hand", "closed", "resolved", "all")
 Handler = Callable[[Request, Client, Connection], Any]
 
 
@@ -48,6 +48,15 @@ class NoteBody(Struct, forbid_unknown_fields=True):
     """Body of ``POST /alerts/{id}/close``."""
 
     note: str
+    by: str = ""
+
+
+class HandBody(Struct, forbid_unknown_fields=True):
+    """Body of ``POST /alerts/{id}/hand``."""
+
+    #: A moment, ISO 8601; without a zone it is the site's.
+    until: str
+    reason: str
     by: str = ""
 
 
@@ -99,6 +108,7 @@ class RegistryApi:
             Route(f"{one}/merge", self._route(self.merge, "admin"), methods=["POST"]),
             Route("/alerts", self._route(self.alerts), methods=["GET"]),
             Route("/alerts/{alert:int}/close", self._route(self.close, "clinician"), methods=["POST"]),
+            Route("/alerts/{alert:int}/hand", self._route(self.take_in_hand, "clinician"), methods=["POST"]),
             Route("/analytics/alerts", self._route(self.analytics), methods=["GET"]),
         ]
 
@@ -304,8 +314,9 @@ class RegistryApi:
 
     def unenrol(self, request: Request, client: Client, connection: Connection) -> Any:
         """Take a patient off the roster."""
+        site = self._site(request, client)
         roster.unenrol(
-            connection, self._site(request, client), request.path_params["id"], client.name, self.clock()
+            connection, site, request.path_params["id"], client.name, self.clock(), self.watch(site)
         )
         return {"state": "unenrolled"}
 
@@ -320,9 +331,11 @@ class RegistryApi:
         """Two records turned out to be one patient's."""
         site = self._site(request, client)
         body: MergeBody = self._body(request, MergeBody)
-        policy = self._watch(site).policy
+        watch = self._watch(site)
         try:
-            roster.merge(connection, site, request.path_params["id"], body.into, policy, self.clock())
+            roster.merge(
+                connection, site, request.path_params["id"], body.into, watch.policy, self.clock(), watch
+            )
         except ValueError as error:
             raise HTTPException(400, f"{error}.") from None
         return {"merged": True}
@@ -344,6 +357,7 @@ class RegistryApi:
         rows = people.alerts(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
+            now=self.clock(),
             state=state,
             after=cursor,
             limit=limit,
@@ -358,17 +372,54 @@ class RegistryApi:
         body: NoteBody = self._body(request, NoteBody)
         if not body.note.strip():
             raise HTTPException(400, "note: say why the alert is closed.")
+        alert, watch = self._alert(request, client, connection)
+        try:
+            event = people.close_alert(connection, alert, body.by or client.name, body.note, self.clock())
+        except people.NotClosable as error:
+            raise HTTPException(409, str(error)) from None
+        if event is None:
+            raise HTTPException(409, "The alert is not open any more, or says something else by now.")
+        if watch is not None:
+            outbox.tell_closed(connection, watch, alert, event, self.clock())
+        return {"state": "closed"}
+
+    def take_in_hand(self, request: Request, client: Client, connection: Connection) -> Any:
+        """A person has an alert in hand until a moment."""
+        body: HandBody = self._body(request, HandBody)
+        if not body.reason.strip():
+            raise HTTPException(400, "reason: say what is being done.")
+        alert, watch = self._alert(request, client, connection)
+        until = self._until(body.until, watch.zone if watch is not None else UTC)
+        by = body.by or client.name
+        try:
+            event = people.take_in_hand(connection, alert, by, until, body.reason, self.clock())
+        except people.NotClosable as error:
+            raise HTTPException(400, str(error)) from None
+        if event is None:
+            raise HTTPException(409, "The alert is not open any more, or says something else by now.")
+        if watch is not None:
+            outbox.tell_act(connection, watch, alert, event, "in-hand", self.clock())
+        return {"state": "in-hand", "by": by, "until": until}
+
+    def _alert(self, request: Request, client: Client, connection: Connection) -> tuple[int, Watch | None]:
+        """The alert that is meant, and its site."""
         alert = request.path_params["alert"]
         site = people.site_of(connection, alert)
         if site is None or not client.sees(site):
             raise HTTPException(404, "There is no such alert.")
-        event = people.close_alert(connection, alert, body.by or client.name, body.note, self.clock())
-        if event is None:
-            raise HTTPException(409, "The alert is not open any more.")
-        watch = self.watch(site)
-        if watch is not None:
-            outbox.tell_closed(connection, watch, alert, event, self.clock())
-        return {"state": "closed"}
+        return alert, self.watch(site)
+
+    @staticmethod
+    def _until(text: str, zone: tzinfo) -> datetime:
+        try:
+            moment = datetime.fromisoformat(text)
+            if len(text) == 10:
+                raise ValueError("a date alone")
+        except ValueError:
+            raise HTTPException(
+                400, "until: a moment is expected (ISO 8601), such as 2026-11-27T20:00:00Z."
+            ) from None
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
     def analytics(self, request: Request, client: Client, connection: Connection) -> Any:
         """Cards fired, accepted and overridden."""

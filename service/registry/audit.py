@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, and_, delete, select
+from sqlalchemy import Connection, Engine, and_, delete, func, select
 
 from service.registry.roster import aware
-from service.registry.roster_tables import OutboxItem, Silence
+from service.registry.roster_tables import Alert, OutboxItem, Silence
 from service.registry.tables import CardFeedback, CardShown, HookCall
 
 _calls = HookCall.__table__  # type: ignore[attr-defined]
 _cards = CardShown.__table__  # type: ignore[attr-defined]
 _feedback = CardFeedback.__table__  # type: ignore[attr-defined]
+_alerts = Alert.__table__  # type: ignore[attr-defined]
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
 _silences = Silence.__table__  # type: ignore[attr-defined]
 _TYPE = {
@@ -98,7 +99,19 @@ def prune(engine: Engine, now: datetime, keep_days: int) -> int:
     with engine.begin() as connection:
         connection.execute(delete(_feedback).where(_feedback.c.received_at < before))
         connection.execute(delete(_silences).where(_silences.c.until < before))
-        told = and_(_items.c.channel == "webhook", _items.c.state == "sent", _items.c.sent_at < before)
+        # What was told last of an alert that is not over is kept, so that it is not told once more.
+        last = (
+            select(func.max(_items.c.id))
+            .join(_alerts, _alerts.c.id == _items.c.alert)
+            .where(_items.c.channel == "webhook", _alerts.c.state != "resolved")
+            .group_by(_items.c.alert)
+        )
+        told = and_(
+            _items.c.channel == "webhook",
+            _items.c.state == "sent",
+            _items.c.sent_at < before,
+            _items.c.id.not_in(last),
+        )
         connection.execute(delete(_items).where(told))
         connection.execute(delete(_cards).where(_cards.c.at < before))
         return int(connection.execute(delete(_calls).where(_calls.c.at < before)).rowcount)

@@ -24,10 +24,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.facts import SourceState
 from service.fhir.client import FetchFailed, FhirServer
-from service.fhir.decode import HARMLESS, read_one, read_value
+from service.fhir.decode import lost_something, read_one, read_value
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
+from service.fhir.references import Home, base_of, is_id, read_reference
 from service.fhir.resources import Medication, Resource
+from service.fhir.subjects import named_by_number
 from service.registry.exchange import SOURCES, patient_of
 from service.registry.refresh import OVERLAP, READING, Refreshed, keep, merged_away, read_at, whole_is_due
 from service.registry.roster import aware
@@ -99,6 +101,7 @@ class _Deletions(Struct):
 
 class _Issue(Struct):
     severity: str = "error"
+    code: str = ""
 
 
 class _Outcome(Struct):
@@ -151,7 +154,7 @@ async def export(
     place, manifest = begun
     with tempfile.TemporaryDirectory(prefix="clozapine-export-") as name:
         folder = Path(name)
-        found = await _download(client, manifest, token, folder, known)
+        found = await _download(client, manifest, token, folder, known, base_of(base))
         with suppress(httpx.HTTPError, FetchFailed):  # the server may clear its disk; it will in time anyway
             await client.delete(place, headers=await _authorization(token))
         server = FhirServer(watch.fhir_server, client, await token())
@@ -248,6 +251,7 @@ async def _download(
     token: Callable[[], Awaitable[str]],
     folder: Path,
     known: dict[str, Any],
+    own_base: str,
 ) -> _Found:
     """Stream every file and keep the lines of registered patients, by partition, and of products. Raises FetchFailed."""
     found = _Found()
@@ -264,9 +268,11 @@ async def _download(
                 if type(resource) is Medication:
                     products.write(line + b"\n")
                     continue
-                patient = patient_of(resource) if resource is not None else ""
+                patient = patient_of(resource, own_base) if resource is not None else ""
+                if resource is not None and not patient and named_by_number(resource):
+                    found.partial = True  # whose it is cannot be told here, and it must not be taken for none
                 if resource is not None and patient in known:
-                    found.named |= _named_by(resource)
+                    found.named |= _named_by(resource, own_base)
                     files[crc32(patient.encode()) % _PARTITIONS].write(line + b"\n")
         for output in manifest.deleted:
             async for line in _lines(client, output.url, allowed):
@@ -282,11 +288,12 @@ async def _download(
     return found
 
 
-def _named_by(resource: Resource) -> set[str]:
-    """``Medication/id`` that a record refers to."""
+def _named_by(resource: Resource, own_base: str) -> set[str]:
+    """``Medication/id`` that a record refers to on the EHR's own server."""
     reference = getattr(resource, "medicationReference", None)
-    text = "/".join((reference.reference or "").split("/")[-2:]) if reference is not None else ""
-    return {text} if text.startswith("Medication/") else set()
+    key = Home(frozenset({own_base})).key(reference.reference) if reference is not None else ""
+    target = read_reference(key)
+    return {key} if target.form == "relative" and target.type == "Medication" and is_id(target.id) else set()
 
 
 def _deleted_by(line: bytes) -> set[str]:
@@ -295,7 +302,7 @@ def _deleted_by(line: bytes) -> set[str]:
     except msgspec.DecodeError:
         return set()
     requests = (entry.request for entry in bundle.entry if entry.request is not None)
-    return {"/".join(r.url.split("/")[-2:]) for r in requests if r.method == "DELETE"}
+    return {read_reference(r.url).local for r in requests if r.method == "DELETE"} - {""}
 
 
 def _is_error(line: bytes) -> bool:
@@ -304,7 +311,7 @@ def _is_error(line: bytes) -> bool:
         outcome = msgspec.json.decode(line, type=_Outcome)
     except msgspec.DecodeError:
         return True
-    return not outcome.issue or any(i.severity not in HARMLESS for i in outcome.issue)
+    return lost_something([{"severity": i.severity, "code": i.code} for i in outcome.issue])
 
 
 async def _products(server: FhirServer, folder: Path, named: set[str]) -> dict[str, Medication]:
@@ -344,13 +351,16 @@ def _keep_all(
     whole: bool,
 ) -> Refreshed:
     done = Refreshed()
+    own_base = base_of(watch.fhir_server)
     unread = dict(known)
     # What the server could not export is not there; what it left out must not be taken for none.
     state: SourceState = "incomplete" if found.partial else "complete"
     deleted = frozenset(found.deleted)
 
     def take(patient: str, sources: dict[str, list[Resource]]) -> None:
-        gathered = Gathered({key: SourceData(state, sources.get(key, []), []) for key in QUERIES})
+        gathered = Gathered(
+            {key: SourceData(state, sources.get(key, []), []) for key in QUERIES}, servers={own_base}
+        )
         try:
             keep(engine, watch, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
         except SQLAlchemyError:
@@ -366,13 +376,13 @@ def _keep_all(
         people: dict[str, dict[str, list[Resource]]] = {}
         gone: set[str] = set()
         for resource in _resources(folder / str(n)):
-            patient = patient_of(resource)
+            patient = patient_of(resource, own_base)
             if merged_away(resource):
                 gone.add(patient)
             sources = people.setdefault(patient, {})
             sources.setdefault(SOURCES.get(type(resource), "counts"), []).append(resource)
             sources.setdefault("medications", []).extend(
-                products[reference] for reference in _named_by(resource) if reference in products
+                products[reference] for reference in _named_by(resource, own_base) if reference in products
             )
         for patient, sources in people.items():
             if patient not in gone:

@@ -20,6 +20,7 @@ from service.alerts.facts import Dose, Measurement, Medication, PatientSnapshot
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
+from service.fhir.references import read_reference
 from service.fhir.resources import (
     AllergyIntolerance,
     Condition,
@@ -30,6 +31,7 @@ from service.fhir.resources import (
     Patient,
     Resource,
 )
+from service.fhir.subjects import subject_of
 from service.registry.roster import enrol
 from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 from service.registry.watch import Watch
@@ -237,14 +239,15 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def patient_of(resource: Resource) -> str:
-    """Id of the patient a resource belongs to; empty when it names none."""
+def patient_of(resource: Resource, own_base: str = "") -> str:
+    """Id of the patient a resource belongs to; empty when it names none, or one of another server than ``own_base`` (if that is known)."""
     if type(resource) is Patient:
         return resource.id or ""
-    subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
-    reference = subject.reference if subject is not None else None
-    parts = (reference or "").split("/")
-    return parts[-1] if len(parts) >= 2 and parts[-2] == "Patient" else ""
+    subject = subject_of(resource)
+    target = read_reference(subject.reference) if subject is not None else None
+    if target is None or target.type != "Patient" or (own_base and target.base not in ("", own_base)):
+        return ""
+    return target.id
 
 
 def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[str, int]:

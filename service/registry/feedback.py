@@ -46,7 +46,7 @@ def store(
 ) -> list[CardOrigin]:
     """Append feedback; a repeated report is kept once, and feedback on another site's card is not kept at all.
 
-    An override with a reason silences the card's finding for the patient for ``snooze_days`` (``service.alerts.silence``).
+    An override with a reason silences what the card showed for the patient for ``snooze_days`` (``service.alerts.silence``).
     """
     origins: list[CardOrigin] = []
     for item in items:
@@ -132,6 +132,8 @@ def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_da
         severity_rank=SEVERITY_RANK[card.severity],
         until=at.astimezone(UTC) + timedelta(days=snooze_days),
         card=card.uuid,
+        seen=card.seen,
+        hook=card.hook,
     )
 
 

@@ -89,7 +89,7 @@ class Memory:
                 until = aware(row.until)
                 assert until is not None
                 silences.setdefault(row.patient_key, []).append(
-                    Silence(row.code, row.subject, row.severity_rank, until)
+                    Silence(row.code, row.subject, row.severity_rank, until, row.seen, row.hook)
                 )
             flag, patient = PatientFlag.__table__, RegisteredPatient.__table__  # type: ignore[attr-defined]
             flags: dict[tuple[str, str], list[ClinicianFlag]] = {}

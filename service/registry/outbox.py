@@ -1,6 +1,7 @@
 """What leaves the registry: alerts as FHIR resources in the EHR, or as signed webhooks; each told exactly once.
 
-An item is written in the transaction of the alert's change and sent later. It carries a key as ``identifier``; a FHIR server
+An item is written in the transaction of the alert's change and sent later; what was not told while a site was in shadow mode, or a
+channel off, is told with the next evaluation (:func:`tell_what_is_open`). It carries a key as ``identifier``; a FHIR server
 is asked to create conditionally (``If-None-Exist``), a webhook's receiver gets the key in a header: a repetition after a
 crash between sending and noting it changes nothing.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -18,19 +19,21 @@ from uuid import uuid4
 
 import httpx
 import orjson
-from sqlalchemy import Connection, Engine, Select, and_, insert, or_, select, update
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.finding import Finding
 from service.fhir import notices
 from service.fhir.client import FetchFailed
 from service.registry.patient_alerts import Change
-from service.registry.roster_tables import Alert, OutboxItem, RegisteredPatient
+from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
 from service.registry.watch import Watch
 
 log = logging.getLogger("service.registry")
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
+_events = AlertEvent.__table__  # type: ignore[attr-defined]
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 IDENTIFIER_SYSTEM = "https://clozapine-cds.example/alert"
 #: Waiting time doubles from this on, up to a day; then the item is given up and shown in the metrics.
@@ -38,9 +41,22 @@ _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(days=1)
 _MOST_ATTEMPTS = 20
 #: Changes of an alert after which its notice in the EHR says something else.
-_CHANGING = frozenset({"raised", "lowered", "reopened"})
+_CHANGING = frozenset({"raised", "lowered", "rewritten", "reopened"})
+#: Those after which a notice that was completed or deleted is written anew: there is more to do than was done.
+_RENEWING = frozenset({"raised", "rewritten", "reopened"})
+#: Events that a notice in the EHR tells; a webhook is told of every one.
+_NOTICED = frozenset({"opened", *_CHANGING})
+_GIVEN_UP = "the notice it is about was given up"
 #: Gives the bearer token for the site's FHIR server.
 TokenFor = Callable[[], Awaitable[str]]
+
+
+class Told(Struct, frozen=True):
+    """An alert that is not over, with the finding it stands for."""
+
+    alert: int
+    patient_id: str
+    finding: Finding
 
 
 def tell(
@@ -55,67 +71,162 @@ def tell(
 ) -> None:
     """Queue what a change of an alert means outside. In shadow mode nothing new is told; what was told before is withdrawn all the same."""
     if change.what == "resolved":
-        withdraw(connection, watch.site, alert, at)
+        withdraw(connection, watch.site, alert, event, at)
+        if "webhook" not in watch.channels or change.code in watch.shadow_codes:
+            _drop(connection, alert, _items.c.channel == "webhook")  # nobody would hear how it ended
     if change.code in watch.shadow_codes:
         return
     for channel in watch.channels:
         if channel == "webhook":
-            told = notices.webhook(
-                alert,
-                event,
-                watch.site,
-                patient_id,
-                change.what,
-                change.code,
-                change.severity,
-                change.summary,
-                at,
+            said = (change.what, change.code, change.severity, change.summary)
+            _say(connection, watch, alert, event, patient_id, said, at)
+        elif change.what in _NOTICED and finding is not None:
+            known = change.what != "opened" and _raised(connection, alert, channel) is not None
+            _notify(
+                connection, watch, channel, alert, event, patient_id, change.what, finding, at, known=known
             )
-            _put(connection, watch.site, alert, f"event-{event}", channel, "raise", told, at)
-        elif change.what in ("opened", *_CHANGING) and finding is not None:
-            try:
-                payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
-            except ValueError as error:  # a notice that cannot be built must not stop the sweep of the site
-                log.error("%s: no %s for %s (%s)", watch.site, channel, change.code, type(error).__name__)
-                continue
-            if payload is None:
-                continue
-            if change.what == "opened":
-                _put(connection, watch.site, alert, f"alert-{alert}-{channel}", channel, "raise", payload, at)
-            elif _raised(connection, alert, channel) is not None:
-                key = f"alert-{alert}-{channel}-{event}"
-                _put(connection, watch.site, alert, key, channel, "change", notices.changed(payload), at)
 
 
-def tell_closed(connection: Connection, watch: Watch, alert: int, event: int, at: datetime) -> None:
-    """Tell the webhook that a person closed an alert."""
+def tell_what_is_open(connection: Connection, watch: Watch, alerts: Sequence[Told], at: datetime) -> None:
+    """Queue what of alerts that are not over was never told on a channel, or was told as it no longer is.
+
+    That is so after shadow mode, and when a channel is switched on: every alert is told once, with what holds now.
+    """
+    alerts = [a for a in alerts if a.finding.code not in watch.shadow_codes]
+    if not alerts or not watch.channels:
+        return
+    ids = [a.alert for a in alerts]
+    happened: dict[int, list[tuple[int, str]]] = {}
+    for row in connection.execute(
+        select(_events.c.alert, _events.c.id, _events.c.what)
+        .where(_events.c.alert.in_(ids))
+        .order_by(_events.c.id)
+    ):
+        happened.setdefault(row.alert, []).append((row.id, row.what))
+    told: dict[tuple[int, str], int] = {}
+    for row in connection.execute(
+        select(_items.c.alert, _items.c.channel, _items.c.key, _items.c.event).where(
+            _items.c.alert.in_(ids), _items.c.action != "withdraw", _items.c.state != "dropped"
+        )
+    ):
+        key = (row.alert, row.channel)
+        told[key] = max(told.get(key, 0), _event_of(row))
+    for a in alerts:
+        for channel in watch.channels:
+            events = [e for e in happened[a.alert] if channel == "webhook" or e[1] in _NOTICED]
+            last = told.get((a.alert, channel))
+            if last is not None and events[-1][0] <= max(last, events[0][0]):
+                continue
+            event, what = events[-1][0], "opened" if last is None else events[-1][1]
+            if channel == "webhook":
+                said = (what, a.finding.code, a.finding.severity, a.finding.summary)
+                _say(connection, watch, a.alert, event, a.patient_id, said, at)
+            else:
+                known = last is not None
+                _notify(
+                    connection, watch, channel, a.alert, event, a.patient_id, what, a.finding, at, known=known
+                )
+
+
+def _event_of(item: Any) -> int:
+    """The event that an item tells; an older version wrote it into the key alone, and not at all when it told an alert's opening."""
+    if item.event is not None:
+        return int(item.event)
+    last = item.key.rpartition("-")[2]
+    return int(last) if last.isdecimal() else 0
+
+
+def tell_act(connection: Connection, watch: Watch, alert: int, event: int, what: str, at: datetime) -> None:
+    """Tell the webhook what a person, or the clock, did to an alert; closing it withdraws what was written into the EHR."""
     row = connection.execute(
         select(_alerts, _patients.c.patient_id)
         .join(_patients, _patients.c.id == _alerts.c.patient)
         .where(_alerts.c.id == alert)
     ).one()
+    if what in ("closed", "resolved"):
+        withdraw(connection, watch.site, alert, event, at)
     if "webhook" in watch.channels and row.code not in watch.shadow_codes:
-        told = notices.webhook(
-            alert, event, watch.site, row.patient_id, "closed", row.code, row.severity, row.summary, at
-        )
-        _put(connection, watch.site, alert, f"event-{event}", "webhook", "raise", told, at)
+        said = (what, row.code, row.severity, row.summary)
+        _say(connection, watch, alert, event, row.patient_id, said, at)
 
 
-def withdraw(connection: Connection, site: str, alert: int, at: datetime) -> None:
-    """Queue the withdrawal of everything that was written into the EHR for an alert."""
-    raised = connection.execute(
-        select(_items.c.channel).where(
-            _items.c.alert == alert, _items.c.action == "raise", _items.c.channel != "webhook"
-        )
-    ).scalars()
-    for channel in raised.all():
-        _put(connection, site, alert, f"alert-{alert}-{channel}-withdrawn", channel, "withdraw", {}, at)
+def tell_closed(connection: Connection, watch: Watch, alert: int, event: int, at: datetime) -> None:
+    """A person closed an alert."""
+    tell_act(connection, watch, alert, event, "closed", at)
+
+
+def withdraw(connection: Connection, site: str, alert: int, event: int, at: datetime) -> None:
+    """Queue the withdrawal of everything that was written into the EHR for an alert; what still waits is not written at all."""
+    _drop(connection, alert, and_(_items.c.channel != "webhook", _items.c.action != "withdraw"))
+    rows = connection.execute(
+        select(_items.c.channel, _items.c.action)
+        .where(_items.c.alert == alert, _items.c.channel != "webhook")
+        .order_by(_items.c.id)
+    ).all()
+    newest = {row.channel: row.action for row in rows}
+    for channel in dict.fromkeys(row.channel for row in rows if row.action == "raise"):
+        if newest[channel] != "withdraw":
+            key = f"alert-{alert}-{channel}-withdrawn-{event}"
+            _put(connection, site, alert, event, key, channel, "withdraw", {}, at)
+
+
+def _drop(connection: Connection, alert: int, which: ColumnElement[bool]) -> None:
+    connection.execute(
+        update(_items)
+        .where(_items.c.alert == alert, _items.c.state == "waiting", which)
+        .values(state="dropped")
+    )
+
+
+def _say(
+    connection: Connection,
+    watch: Watch,
+    alert: int,
+    event: int,
+    patient_id: str,
+    said: tuple[str, str, str, str],
+    at: datetime,
+) -> None:
+    """Queue an event for the webhook; ``said``: what happened, code, severity, summary."""
+    payload = notices.webhook(alert, event, watch.site, patient_id, *said, at)
+    _put(connection, watch.site, alert, event, f"event-{event}", "webhook", "raise", payload, at)
+
+
+def _notify(
+    connection: Connection,
+    watch: Watch,
+    channel: str,
+    alert: int,
+    event: int,
+    patient_id: str,
+    what: str,
+    finding: Finding,
+    at: datetime,
+    *,
+    known: bool,
+) -> None:
+    """Queue a notice for the EHR, or what is to be changed on the one that it has (``known``)."""
+    try:
+        payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
+    except ValueError as error:  # a notice that cannot be built must not stop the sweep of the site
+        log.error("%s: no %s for %s (%s)", watch.site, channel, finding.code, type(error).__name__)
+        return
+    if payload is None:
+        return
+    key = f"alert-{alert}-{channel}-{event}"
+    if not known:
+        _put(connection, watch.site, alert, event, key, channel, "raise", payload, at)
+        return
+    # Whole where it may have to be written anew, else the elements alone that follow the finding.
+    told = payload if what in _RENEWING else notices.changed(payload)
+    _put(connection, watch.site, alert, event, key, channel, "change", told, at)
 
 
 def _put(
     connection: Connection,
     site: str,
     alert: int,
+    event: int,
     key: str,
     channel: str,
     action: str,
@@ -125,6 +236,7 @@ def _put(
     connection.execute(
         insert(_items).values(
             alert=alert,
+            event=event,
             site=site,
             key=f"{site[:40]}-{key}",
             channel=channel,
@@ -171,7 +283,7 @@ async def deliver(
                 continue
             try:
                 try:
-                    location = await _send(connection, watch, client, item, token, webhook_secret)
+                    action, location = await _send(connection, watch, client, item, token, webhook_secret)
                 except _Refused:
                     raise
                 except FetchFailed as error:
@@ -182,6 +294,7 @@ async def deliver(
                     raise _Refused(f"could not be sent ({type(error).__name__})") from None
                 values: dict[str, Any] = {
                     "state": "sent",
+                    "action": action,
                     "sent_at": now.astimezone(UTC),
                     "location": location,
                     "last_error": "",
@@ -262,7 +375,8 @@ async def _send(
     item: Any,
     token: TokenFor | None,
     webhook_secret: str,
-) -> str:
+) -> tuple[str, str]:
+    """Send one item; returns what was done (a change may have become a new notice) and where that is."""
     if item.channel == "webhook":
         body = orjson.dumps(item.payload)
         signature = hmac.new(webhook_secret.encode(), body, hashlib.sha256).hexdigest()
@@ -273,7 +387,7 @@ async def _send(
             "X-Clozapine-CDS-Signature": f"sha256={signature}",
         }
         await _ask(client, "POST", watch.webhook, headers, body)
-        return ""
+        return item.action, ""
     if not watch.fhir_server:
         raise _Refused("the site has no fhir_servers any more", away=True)
     bearer = await token() if token is not None else ""
@@ -282,23 +396,105 @@ async def _send(
         headers["Authorization"] = f"Bearer {bearer}"
     base = watch.fhir_server.rstrip("/")
     if item.action == "raise":
-        headers["If-None-Exist"] = f"identifier={_identifier(item.payload)}"
-        answer = await _ask(client, "POST", f"{base}/{item.channel}", headers, orjson.dumps(item.payload))
-        return _location(answer, item.channel)
-    raised = _raised(connection, item.alert, item.channel)
+        return "raise", await _create(client, base, item, headers)
+    if item.action == "withdraw":
+        return "withdraw", await _withdraw(connection, client, base, item, headers)
+    raised = _raised(connection, item.alert, item.channel, before=item.id)
     if raised is None:
-        return ""
-    if raised.state != "sent":  # given up; whoever sets both to waiting again has it told and changed
-        raise _Refused("the notice it is about was given up", for_good=True)
-    told = notices.ended(item.channel) if item.action == "withdraw" else item.payload
-    return await _change(client, base, raised, headers, told)
+        return "change", ""
+    whole = "resourceType" in item.payload
+    if raised.state == "sent":
+        there, location = await _change(client, base, raised, headers, notices.changed(item.payload))
+        if there or not whole:
+            return "change", location
+    elif not whole:  # given up; whoever sets both to waiting again has it told and changed
+        raise _Refused(_GIVEN_UP, for_good=True)
+    return "raise", await _create(client, base, item, headers)
 
 
-def _raised(connection: Connection, alert: int, channel: str) -> Any:
-    """The item by which an alert was told on a channel; None when it was not."""
-    return connection.execute(
-        select(_items).where(_items.c.alert == alert, _items.c.channel == channel, _items.c.action == "raise")
-    ).first()
+async def _withdraw(
+    connection: Connection, client: httpx.AsyncClient, base: str, item: Any, headers: dict[str, str]
+) -> str:
+    """End every notice that was written for an alert on a channel; returns where the last one is."""
+    rows = connection.execute(
+        select(_items)
+        .where(_items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.id < item.id)
+        .order_by(_items.c.id)
+    ).all()
+    location = ""
+    for row in rows:
+        if row.state == "dropped" and "resourceType" in row.payload:
+            # It may have been written all the same, when the process died between sending and noting it.
+            await _end_if_there(client, base, row, headers)
+        elif row.action == "raise" and row.state == "sent":
+            _, location = await _change(client, base, row, headers, notices.ended(item.channel))
+    if any(row.action == "raise" and row.state not in ("sent", "dropped") for row in rows):
+        raise _Refused(
+            _GIVEN_UP, for_good=True
+        )  # whoever sets both to waiting again has it told and withdrawn
+    return location
+
+
+async def _create(client: httpx.AsyncClient, base: str, item: Any, headers: dict[str, str]) -> str:
+    """Create a notice, unless the EHR has it from an attempt whose answer was lost; returns where it is."""
+    conditional = headers | {"If-None-Exist": f"identifier={_identifier(item.payload)}"}
+    answer = await _ask(client, "POST", f"{base}/{item.channel}", conditional, orjson.dumps(item.payload))
+    return _location(answer, item.channel)
+
+
+def _raised(connection: Connection, alert: int, channel: str, before: int | None = None) -> Any:
+    """The item by which an alert was told last on a channel (before an item); None when it was not."""
+    statement = select(_items).where(
+        _items.c.alert == alert,
+        _items.c.channel == channel,
+        _items.c.action == "raise",
+        _items.c.state != "dropped",
+    )
+    if before is not None:
+        statement = statement.where(_items.c.id < before)
+    return connection.execute(statement.order_by(_items.c.id.desc()).limit(1)).first()
+
+
+async def _end_if_there(client: httpx.AsyncClient, base: str, item: Any, headers: dict[str, str]) -> None:
+    asking = {k: v for k, v in headers.items() if k != "Content-Type"} | {"Cache-Control": "no-cache"}
+    url = f"{base}/{item.channel}?identifier={quote(_identifier(item.payload))}"
+    try:
+        answer = await _ask(client, "GET", url, asking)
+    except _Refused as why:
+        if why.status in (
+            400,
+            403,
+            404,
+            405,
+        ):  # a server that lets nobody look: then the notice is taken for not written
+            return
+        raise
+    for found in _entries(answer):
+        if _is_it(found, item.payload) and not notices.over(found):
+            ended = orjson.dumps(found | notices.ended(item.channel))
+            await _ask(client, "PUT", f"{base}/{item.channel}/{quote(found['id'], safe='')}", headers, ended)
+
+
+def _is_it(found: dict[str, Any], payload: dict[str, Any]) -> bool:
+    """True for the resource that was made of a payload: a server may have searched for less than it was asked."""
+    own = {(i["system"], i["value"]) for i in payload["identifier"]}
+    identifiers = found.get("identifier")
+    has = (
+        {(i.get("system"), i.get("value")) for i in identifiers if isinstance(i, dict)}
+        if isinstance(identifiers, list)
+        else set()
+    )
+    return isinstance(found.get("id"), str) and not own.isdisjoint(has)
+
+
+def _entries(answer: httpx.Response) -> list[dict[str, Any]]:
+    try:
+        content = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return []
+    entries = content.get("entry") if isinstance(content, dict) else None
+    found = [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    return [r for r in found if isinstance(r, dict)]
 
 
 def _identifier(payload: dict[str, Any]) -> str:
@@ -307,28 +503,32 @@ def _identifier(payload: dict[str, Any]) -> str:
 
 async def _change(
     client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str], told: dict[str, Any]
-) -> str:
-    """Change elements of a notice in the EHR, and leave alone what people made of it; returns where it is."""
+) -> tuple[bool, str]:
+    """Change elements of a notice in the EHR, and leave alone what people made of it.
+
+    Returns whether it is there and not over, and where.
+    """
     if not raised.location:  # the server did not tell where it put it
         url = f"{base}/{raised.channel}?identifier={quote(_identifier(raised.payload))}"
         await _ask(client, "PUT", url, headers, orjson.dumps(raised.payload | told))
-        return ""
+        return True, ""
     url = f"{base}/{raised.location}"
     content = raised.payload | {"id": raised.location.rpartition("/")[2]}
     try:
         found = await _ask(client, "GET", url, {k: v for k, v in headers.items() if k != "Content-Type"})
     except _Refused as why:
         if why.status in (404, 410):
-            return str(raised.location)  # somebody deleted it: it must not come back
+            return False, str(raised.location)  # somebody deleted it: a mere change must not bring it back
         if why.status not in (401, 403, 405):  # with the right to write alone, it is written as it was
             raise
     else:
         content = _same(found, content)
         if found.headers.get("etag"):
             headers = headers | {"If-Match": found.headers["etag"]}
-    if not notices.over(content):
-        await _ask(client, "PUT", url, headers, orjson.dumps(content | told))
-    return str(raised.location)
+    if notices.over(content):
+        return False, str(raised.location)
+    await _ask(client, "PUT", url, headers, orjson.dumps(content | told))
+    return True, str(raised.location)
 
 
 def _same(found: httpx.Response, known: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Call(Struct, frozen=True):
     patient_key: str = ""
     #: What the call counts as, whatever was sent.
     status: int = 200
+    #: What the cards showed (``service.alerts.seen``), by uuid.
+    seen: dict[str, str] = {}
 
 
 #: (site, patient id) -> when the facts were known, and they.
@@ -211,7 +213,7 @@ _CALLS = RowInsert(
 _CARDS = RowInsert(
     CardShown,
     (
-        "uuid", "hook_instance", "at", "site", "code", "severity", "suggestions", "hook", "policy", "user_type", "subject", "patient_key",
+        "uuid", "hook_instance", "at", "site", "code", "severity", "suggestions", "hook", "policy", "user_type", "subject", "patient_key", "seen",
     ),
 )  # fmt: skip
 
@@ -241,7 +243,7 @@ def _card_rows(c: Call) -> list[tuple[object, ...]]:
     at, instance, user_type = c.at.astimezone(UTC), c.hook_instance[:200], c.user.split("/")[0][:60]
     return [
         (
-            uuid, instance, at, c.site, code, severity, suggestions, c.hook, c.policy, user_type, subject[:300], c.patient_key,
+            uuid, instance, at, c.site, code, severity, suggestions, c.hook, c.policy, user_type, subject[:300], c.patient_key, c.seen.get(uuid, ""),
         )
         for uuid, code, severity, suggestions, subject in c.cards
     ]  # fmt: skip

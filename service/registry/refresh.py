@@ -18,6 +18,7 @@ from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer
 from service.fhir.gather import Gathered, gather
 from service.fhir.queries import QUERIES
+from service.fhir.references import is_id
 from service.fhir.resources import Patient, Resource
 from service.registry.roster import aware, enrol, facts_of
 from service.registry.roster_tables import RegisteredPatient
@@ -110,6 +111,8 @@ async def _read_all(
             whole = whole_is_due(row, now)
             since = None if whole else aware(row.refreshed_at)
             try:
+                if not is_id(row.patient_id):
+                    raise ValueError("the patient's id is no FHIR id")
                 server = await new_server()  # a token may end while a batch is read
                 gathered = await gather({}, _queries(row.patient_id, since), server, _DEADLINE_SECONDS)
                 if not whole and _unread(gathered):  # a server that does not know _lastUpdated, for one

@@ -22,6 +22,7 @@ from service.registry import outbox
 from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.registry.standing import Standing, standing_of
 from service.registry.tables import CardFeedback, CardShown, ServiceSecret
+from service.registry.watch import Watch
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 #: The worklist ``due`` looks so far ahead.
@@ -178,6 +179,14 @@ def facts_of(
         return None
 
 
+def is_on(connection: Connection, site: str, patient_id: str) -> bool:
+    """True for a registered patient who was on clozapine when the registry last heard."""
+    state = connection.execute(
+        select(_patients.c.state).where(_patients.c.site == site, _patients.c.patient_id == patient_id)
+    ).scalar()
+    return state == "on"
+
+
 def page(
     connection: Connection,
     *,
@@ -263,14 +272,19 @@ def withdraw_flag(connection: Connection, patient: int, flag: int, by: str, at: 
     return bool(changed.rowcount)
 
 
-def unenrol(connection: Connection, site: str, patient_id: str, by: str, at: datetime) -> None:
-    """Take a patient off the roster; nothing is forgotten, nothing is watched, and what was told of alerts is withdrawn. Raises NotRegistered."""
+def unenrol(
+    connection: Connection, site: str, patient_id: str, by: str, at: datetime, watch: Watch | None = None
+) -> None:
+    """Take a patient off the roster; nothing is forgotten, nothing is watched, and what was told of alerts is withdrawn.
+
+    ``watch``: the site, so that its webhook is told. Raises NotRegistered.
+    """
     row = find(connection, site, patient_id)
     connection.execute(
         update(_patients).where(_patients.c.id == row.id).values(state="unenrolled", next_due=None)
     )
     for alert in _live_alerts(connection, row.id):
-        _resolve(connection, alert, by, "taken off the roster", at)
+        _resolve(connection, alert, by, "taken off the roster", at, watch)
 
 
 def enrol_anew(connection: Connection, site: str, patient_id: str, policy: Policy, as_of: datetime) -> str:
@@ -296,23 +310,38 @@ def _live_alerts(connection: Connection, patient: int) -> Sequence[Row[Any]]:
     ).all()
 
 
-def _resolve(connection: Connection, alert: Row[Any], by: str, note: str, at: datetime) -> None:
+def _resolve(
+    connection: Connection, alert: Row[Any], by: str, note: str, at: datetime, watch: Watch | None
+) -> None:
     """A person's act ends an alert."""
     moment = at.astimezone(UTC)
     connection.execute(
         update(_alerts).where(_alerts.c.id == alert.id).values(state="resolved", changed_at=moment)
     )
-    connection.execute(
+    event = connection.execute(
         insert(_events).values(
             alert=alert.id, at=moment, what="resolved", severity=alert.severity, summary=alert.summary, by=by[:200], note=note,
         )
     )  # fmt: skip
-    outbox.withdraw(connection, alert.site, alert.id, at)
+    number = int(event.inserted_primary_key[0])  # type: ignore[index]
+    if watch is not None:
+        outbox.tell_act(connection, watch, alert.id, number, "resolved", at)
+    else:
+        outbox.withdraw(connection, alert.site, alert.id, number, at)
 
 
-def merge(connection: Connection, site: str, gone: str, into: str, policy: Policy, as_of: datetime) -> None:
+def merge(
+    connection: Connection,
+    site: str,
+    gone: str,
+    into: str,
+    policy: Policy,
+    as_of: datetime,
+    watch: Watch | None = None,
+) -> None:
     """The EHR merged two records: facts, flags and alerts of ``gone`` go to ``into``, which may be new to the registry.
 
+    ``watch``: the site, so that its webhook is told of alerts that go on as one of the other record.
     Raises NotRegistered when ``gone`` is not registered, ValueError when both are the same or ``into`` is no FHIR id.
     """
     if gone == into or not _ID.fullmatch(into):
@@ -337,7 +366,7 @@ def merge(connection: Connection, site: str, gone: str, into: str, policy: Polic
     taken = {(a.code, a.subject) for a in _live_alerts(connection, new.id)}
     for alert in _live_alerts(connection, old.id):
         if (alert.code, alert.subject) in taken:
-            _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of)
+            _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of, watch)
     connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
     # Who was taken off by a person stays off; the other record's results are read anew.
     standing = (

@@ -101,8 +101,16 @@ class Alert(SQLModel, table=True):
     severity_rank: int
     summary: str = Field(max_length=140)
     policy: str = Field(max_length=60)
-    #: ``open`` | ``closed`` (by a person, the finding persists) | ``resolved`` (the finding is gone).
+    #: ``open`` | ``in-hand`` (somebody's, until a moment) | ``closed`` (by a person, the finding persists) | ``resolved`` (it is gone).
     state: str = Field(max_length=10, default="open")
+    #: A hash of what the finding shows (``service.alerts.seen``); empty when an older version wrote the alert.
+    seen: str = Field(default="", max_length=32)
+    #: The facts behind it: reference, text, at.
+    evidence: list[Any] | None = Field(default=None, sa_column=Column(JSON))
+    #: In hand: whose, until when, and why.
+    hand_by: str = Field(default="", max_length=200)
+    hand_until: datetime | None = Field(default=None, sa_column=_moment(null=True))
+    hand_reason: str = Field(default="", max_length=500)
     opened_at: datetime = Field(sa_column=_moment())
     notified_at: datetime = Field(sa_column=_moment())
     changed_at: datetime = Field(sa_column=_moment())
@@ -118,7 +126,7 @@ class AlertEvent(SQLModel, table=True):
         sa_column=Column(Integer, ForeignKey("alert.id", ondelete="CASCADE"), index=True, nullable=False)
     )
     at: datetime = Field(sa_column=_moment())
-    #: ``opened`` | ``raised`` | ``lowered`` | ``due-again`` | ``resolved`` | ``closed`` | ``reopened``.
+    #: ``opened`` | ``raised`` | ``lowered`` | ``rewritten`` | ``due-again`` | ``in-hand`` | ``resolved`` | ``closed`` | ``reopened``.
     what: str = Field(max_length=12)
     severity: str = Field(max_length=10)
     summary: str = Field(max_length=140)
@@ -157,7 +165,9 @@ class OutboxItem(SQLModel, table=True):
     #: ``raise`` | ``change`` (what it says) | ``withdraw``.
     action: str = Field(max_length=10)
     payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    #: ``waiting`` | ``sent`` | ``dead`` (given up).
+    #: The event of the alert that it tells; None in rows of older versions.
+    event: int | None = None
+    #: ``waiting`` | ``sent`` | ``dead`` (given up) | ``dropped`` (its alert was over before it went).
     state: str = Field(max_length=10, default="waiting")
     attempts: int = Field(default=0)
     next_try_at: datetime = Field(sa_column=_moment())
@@ -168,7 +178,7 @@ class OutboxItem(SQLModel, table=True):
 
 
 class Silence(SQLModel, table=True):
-    """An override with a reason: the same finding is not shown again for a while. The patient is a keyed hash."""
+    """An override with a reason: what was seen is not shown again for a while. The patient is a keyed hash."""
 
     __tablename__ = "silence"
     __table_args__ = (Index("ix_silence_until", "until"),)
@@ -182,3 +192,6 @@ class Silence(SQLModel, table=True):
     severity_rank: int
     until: datetime = Field(sa_column=_moment())
     card: str = Field(max_length=200)
+    #: What the card showed, and at which hook (``service.alerts.silence``).
+    seen: str = Field(default="", max_length=32)
+    hook: str = Field(default="", max_length=60)

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
-from service.registry import bulk, outbox
+from service.registry import bulk, outbox, people
 from service.registry.database import engine_for
 from service.registry.refresh import Refreshed, refresh
 from service.registry.sweep import Summary, start_run, sweep
@@ -85,15 +85,14 @@ class Scheduler:
             max_instances=1,
             misfire_grace_time=_GRACE_SECONDS,
         )
-        if self._watch.channels:
-            self._scheduler.add_job(
-                self._deliver,
-                "interval",
-                seconds=_DELIVERY_SECONDS,
-                id="outbox",
-                coalesce=True,
-                max_instances=1,
-            )
+        self._scheduler.add_job(
+            self._deliver,
+            "interval",
+            seconds=_DELIVERY_SECONDS,
+            id="outbox",
+            coalesce=True,
+            max_instances=1,
+        )
         self._scheduler.start()
 
     def close(self) -> None:
@@ -148,7 +147,12 @@ class Scheduler:
         return summary
 
     async def deliver(self) -> None:
-        """Send what waits in the outbox."""
+        """Open alerts again that nobody has in hand any more, and send what waits in the outbox."""
+        try:
+            with self._engine.begin() as connection:
+                people.give_back(connection, self._watch, self._clock())
+        except SQLAlchemyError as error:
+            log.warning("alerts of %s that were in hand: %s", self._watch.site, type(error).__name__)
         async with self._new_client() as client:
             token = self._tokens(client) if self._tokens is not None else None
             try:

@@ -23,9 +23,10 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.evaluate import FaultObserver, evaluate_case
 from service.alerts.facts import ClinicianFlag
-from service.alerts.finding import SEVERITY_RANK, Finding
-from service.registry import outbox
-from service.registry.patient_alerts import Change, LiveAlert, changes
+from service.alerts.finding import SEVERITY_RANK, Evidence, Finding
+from service.alerts.seen import Seen
+from service.registry import outbox, people
+from service.registry.patient_alerts import Change, LiveAlert, alertable, changes
 from service.registry.roster import aware, flags_of
 from service.registry.roster_tables import Alert, AlertEvent, RegisteredPatient, SweepRun
 from service.registry.standing import standing_of
@@ -119,6 +120,8 @@ def sweep(
         if on_fault is not None:
             on_fault(rule, fault)
 
+    with engine.begin() as connection:
+        people.give_back(connection, watch, as_of)
     looks = 0
     while not stop():
         with engine.begin() as connection:
@@ -174,11 +177,17 @@ def _batch(
     at = as_of.astimezone(UTC)
     standings: list[dict[str, Any]] = []
     unread: list[dict[str, Any]] = []
+    lasting: list[dict[str, Any]] = []
+    untold: list[outbox.Told] = []
     for row in rows:
         try:
             case = _case(row.facts, flags.get(row.id, ()), watch, as_of)
             findings = evaluate_case(case, on_fault=on_fault)
             standing = standing_of(case)
+            wanted = alertable(findings)
+            seen = Seen(case.snapshot, wanted.values())
+            for f in wanted.values():
+                seen(f)
         except (
             Exception
         ) as error:  # facts of another version, or a fault: one patient must not stop the others' sweep
@@ -186,9 +195,21 @@ def _batch(
             summary.unreadable += 1
             unread.append({"row": row.id})
             continue
-        for change in changes(live.get(row.id, ()), findings, as_of, watch.due_again_after):
-            _apply(connection, watch, row.id, row.patient_id, change, _finding(findings, change), at)
+        alerts = live.get(row.id, ())
+        changed = changes(alerts, findings, seen, as_of, watch.due_again_after)
+        for change in changed:
+            finding = wanted.get((change.code, change.subject))
+            _apply(connection, watch, row.id, row.patient_id, change, finding, seen, at)
             summary.count(change)
+        touched = {c.alert: c.what for c in changed}
+        for alert in alerts:
+            finding = wanted.get((alert.code, alert.subject))
+            if finding is None:
+                continue
+            if alert.id not in touched and (alert.seen, alert.summary) != (seen(finding), finding.summary):
+                lasting.append({"row": alert.id, **_says(finding, seen, "new_")})
+            if alert.state != "closed" or touched.get(alert.id) in ("raised", "reopened"):
+                untold.append(outbox.Told(alert.id, row.patient_id, finding))
         standings.append(
             {
                 "row": row.id,
@@ -201,6 +222,15 @@ def _batch(
                 "new_anc_at": standing.last_anc_at.astimezone(UTC) if standing.last_anc_at else None,
             }
         )
+    if lasting:
+        # Days go by and the sentence with them, on the same evidence: that is no event.
+        connection.execute(
+            update(_alerts)
+            .where(_alerts.c.id == bindparam("row"))
+            .values({name: bindparam(f"new_{name}") for name in _SAYS}),
+            lasting,
+        )
+    outbox.tell_what_is_open(connection, watch, untold, at)
     done = {"swept_run": run, "swept_at": at, "sweeps": _patients.c.sweeps + 1, "policy": watch.policy.id}
     if standings:
         connection.execute(
@@ -229,8 +259,19 @@ def _case(facts: str, flags: tuple[ClinicianFlag, ...], watch: Watch, as_of: dat
     return Case(replace(snapshot, hook="sweep", flags=flags, zone=watch.zone), watch.policy, as_of)
 
 
-def _finding(findings: Sequence[Finding], change: Change) -> Finding | None:
-    return next((f for f in findings if (f.code, f.subject) == (change.code, change.subject)), None)
+#: Columns of an alert that follow its finding at every evaluation.
+_SAYS = ("summary", "seen", "evidence")
+
+
+def _says(finding: Finding, seen: Seen, prefix: str = "") -> dict[str, Any]:
+    """What an alert says of its finding."""
+    values = (finding.summary, seen(finding), [_fact(e) for e in finding.evidence])
+    return {f"{prefix}{name}": value for name, value in zip(_SAYS, values, strict=True)}
+
+
+def _fact(evidence: Evidence) -> dict[str, Any]:
+    at = evidence.at.astimezone(UTC).isoformat() if evidence.at is not None else None
+    return {"reference": evidence.ref, "text": evidence.text, "at": at}
 
 
 def _live_alerts(connection: Connection, ids: Sequence[int]) -> dict[int, list[LiveAlert]]:
@@ -244,13 +285,15 @@ def _live_alerts(connection: Connection, ids: Sequence[int]) -> dict[int, list[L
             _alerts.c.severity,
             _alerts.c.state,
             _alerts.c.notified_at,
+            _alerts.c.seen,
+            _alerts.c.summary,
         ).where(_alerts.c.patient.in_(ids), _alerts.c.state != "resolved")
     )
     for row in rows:
         notified = aware(row.notified_at)
         assert notified is not None
         found.setdefault(row.patient, []).append(
-            LiveAlert(row.id, row.code, row.subject, row.severity, row.state, notified)
+            LiveAlert(row.id, row.code, row.subject, row.severity, row.state, notified, row.seen, row.summary)
         )
     return found
 
@@ -262,10 +305,12 @@ def _apply(
     patient_id: str,
     change: Change,
     finding: Finding | None,
+    seen: Seen,
     at: datetime,
 ) -> None:
     """Write one change with its history and what is to be told to the EHR."""
     rank = SEVERITY_RANK[change.severity]
+    says = _says(finding, seen) if finding is not None else {"summary": change.summary}
     if change.alert is None:
         created = connection.execute(
             insert(_alerts).values(
@@ -275,7 +320,7 @@ def _apply(
                 subject=change.subject[:300],
                 severity=change.severity,
                 severity_rank=rank,
-                summary=change.summary,
+                **says,
                 policy=watch.policy.id,
                 state="open",
                 opened_at=at,
@@ -288,11 +333,13 @@ def _apply(
         alert = change.alert
         values: dict[str, Any] = {"changed_at": at}
         if change.what == "resolved":
-            values["state"] = "resolved"
+            values |= {"state": "resolved", **people.NOBODY}
         else:
-            values |= {"severity": change.severity, "severity_rank": rank, "summary": change.summary}
-            if change.what in ("raised", "reopened", "due-again"):
-                values |= {"notified_at": at, "state": "open"}
+            values |= {"severity": change.severity, "severity_rank": rank, **says}
+            if change.what != "lowered":
+                values["notified_at"] = at
+            if change.what in ("raised", "rewritten", "reopened"):
+                values |= {"state": "open", **people.NOBODY}
         connection.execute(update(_alerts).where(_alerts.c.id == alert).values(**values))
     event = connection.execute(
         insert(_events).values(
@@ -302,7 +349,7 @@ def _apply(
             severity=change.severity,
             summary=change.summary,
             by="sweep",
-            note="",
+            note=change.note,
         )
     )
     number = int(event.inserted_primary_key[0])  # type: ignore[index]

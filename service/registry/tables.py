@@ -50,6 +50,8 @@ class CardShown(SQLModel, table=True):
     #: What the finding is about, and the patient as a keyed hash: an override silences exactly this.
     subject: str = Field(default="", max_length=300)
     patient_key: str = Field(default="", max_length=64)
+    #: A hash of the facts that the card showed (``service.alerts.seen``); empty on cards of older versions.
+    seen: str = Field(default="", max_length=32)
 
 
 class ServiceSecret(SQLModel, table=True):

@@ -43,6 +43,8 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("AUTH", "maybe", "auth"),
         ("FHIR_DEADLINE_MS", "soon", "fhir_deadline_ms"),
         ("FHIR_SERVERS", '["ehr.example"]', "fhir_servers"),
+        ("NOT_SENT", '["statement"]', "not_sent.*statement"),
+        ("NOT_SENT", '["counts"]', "not_sent.*counts"),
         ("CARD_LIMIT", "99", "card_limit"),
         ("PROFIL", "epic", "did you mean CLOZAPINE_CDS_PROFILE"),
         ("CONFIG", "/nowhere/service.toml", "CLOZAPINE_CDS_CONFIG"),

@@ -261,3 +261,21 @@ def test_R5_a_selected_drug_is_checked_against_clozapine_drafted_before(client: 
     assert "clozapine is being ordered" in answer["cards"][0]["detail"]
     body["context"]["draftOrders"]["entry"][1]["resource"] = order("ibuprofen", id="d-2")
     assert client.post("/cds-services/clozapine-order-select", json=body).json() == {"cards": []}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "https://ehr.example/fhir/Patient/clz-p1",
+        "Patient/clz-p1/_history/2",
+        "a/b",
+        "p?x=1",
+        "../x",
+        "x" * 65,
+        "a b",
+    ],
+)
+def test_R4_the_patient_id_is_an_id(client: httpx.Client, wrong: str) -> None:
+    body = _sound("patient-view")
+    body["context"]["patientId"] = wrong
+    assert _refused(client, body, "patientId", "/cds-services/clozapine-patient-view") == "context.patientId"

@@ -75,6 +75,26 @@ def test_counts_that_a_call_lacks_come_from_the_registry_and_the_card_says_so(se
     assert "Used for this check, because the EHR's data lack it: blood counts" in overdue["detail"]
 
 
+def test_a_patient_the_registry_knows_is_not_one_of_whom_nothing_is_known(service: httpx.Client) -> None:
+    """Orders complete and without clozapine, another source failed: said of a patient who is registered, of nobody else."""
+    failed = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+    body = _visit(medications=None, statements=failed)
+    assert _ask(service, body) == {"cards": []}
+    _ask(service, _visit())
+    assert ("data-unavailable", "warning") in codes(_ask(service, body))
+
+
+def test_an_order_keeps_its_drug_when_its_product_cannot_be_read(service: httpx.Client) -> None:
+    nameless = data.on_clozapine() | {"medicationReference": {"reference": "Medication/gone"}}
+    del nameless["medicationCodeableConcept"]
+    low = _visit(medications=bundle(nameless), counts=bundle(data.anc(0.4, 1, id="low")))
+    assert codes(_ask(service, low)) == [("data-unavailable", "warning")]
+    _ask(service, _visit())
+    answer = _ask(service, low)
+    assert codes(answer)[0] == ("anc-severe-neutropenia", "critical")
+    assert "which drug an order is of" in answer["cards"][0]["detail"]
+
+
 def test_a_source_the_ehr_sends_completely_is_believed_alone(service: httpx.Client) -> None:
     _ask(
         service, _visit(counts=bundle(data.anc(0.4, 3, id="wrong")))

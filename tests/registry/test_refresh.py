@@ -249,6 +249,26 @@ def test_an_export_knows_the_drug_of_orders_that_name_a_product(
     assert _stored(engine, site, "p1").state == "on", "an order does not change its drug"
 
 
+def test_an_export_is_read_with_the_references_of_calls(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    """Versions and whole addresses are the same patient and product; another server's are not."""
+    ehr.bulk = True
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    whole = f"{ehr.base_url}/fhir"
+    ordered = _by_reference("p1") | {
+        "subject": {"reference": f"{whole}/Patient/p1/_history/2"},
+        "medicationReference": {"reference": f"{whole}/Medication/clz/_history/7"},
+    }
+    stranger = data.anc(0.1, 1, id="s") | {"subject": {"reference": "https://other.example/fhir/Patient/p1"}}
+    own = data.anc(2.9, 2, id="a") | {"subject": {"reference": "Patient/p1/_history/1"}}
+    ehr.add(PRODUCT, _on_file("p1")[-1], stranger, own, ordered)
+    assert _bulk(engine, site, ehr).patients == 1
+    stored = _stored(engine, site, "p1")
+    assert (stored.state, stored.last_anc) == ("on", 2900)
+    # A result that names its patient by a number only is nobody's here, and not taken for none.
+    ehr.add(data.anc(0.3, 1, id="n") | {"subject": {"identifier": {"value": "4711"}}})
+    assert _bulk(engine, site, ehr, 8).partly == 1
+
+
 def test_what_an_export_left_out_is_not_taken_for_none(engine: Engine, site: str, ehr: WritableEhr) -> None:
     ehr.bulk = True
     register(engine, site, [facts("p1", anc(3200, 31))])

@@ -94,6 +94,14 @@ def test_add_list_check(environment: dict[str, str], ehr: Ehr, tmp_path: Path) -
     assert searched.returncode == 0, searched.stdout + searched.stderr
     assert "Search counts: 1 resources" in searched.stdout
     assert ehr.token not in searched.stdout + searched.stderr
+    assert "not_sent" not in searched.stdout
+    # What this EHR seems not to have is proposed as a setting, never learned.
+    ehr.failing = {"MedicationStatement", "MedicationDispense"}
+    proposed = run(environment, "ehr", "check", "north", "--patient", "clz-p1", "--token-file", str(token))
+    assert 'not_sent = ["statements", "dispenses"]' in proposed.stdout
+    ehr.failing = {"MedicationStatement", "MedicationRequest"}
+    broken = run(environment, "ehr", "check", "north", "--patient", "clz-p1", "--token-file", str(token))
+    assert "not_sent" not in broken.stdout
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
     if band.stop_when_confirmed and stop and not unconfirmed_stop:
         steps.insert(0, "A second count confirms it: stop clozapine now.")
     if case.may_be_resumed:
-        steps.insert(0, "Clozapine is on hold, stopped or not begun: do not give it.")
+        known = "is on hold, stopped or not begun" if case.stop_known else "may still be taken"
+        steps.insert(0, f"Clozapine {known}: do not give it.")
     if confirm and not any("Repeat" in s for s in steps):
         steps.insert(1 if stop else 0, confirm)
     why = [f"{count_line(case, deciding)}: {band.title}."]
@@ -175,6 +176,7 @@ def _agreed_finding(
             f"Sample {band.every_label}." if band.every_label else "Repeat the count.",
         ),
         evidence=evidence_of(case, deciding),
+        decisive=(w.number(continue_at), agreed.at.isoformat()),
         citation=case.policy.cite(band),
         offers=offers,
         overrides="counts",

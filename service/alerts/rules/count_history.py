@@ -282,6 +282,8 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         return
     if said_band(case) is not None:
         return  # the count itself forbids clozapine and asks for the next one: one card, not two
+    if not case.stop_known:
+        return  # data-unavailable says that the orders could not be read
     days_stopped = case.days_since(stopped)
     ben = case.population == "ben"
     newest = case.anc.newest

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts import wording as w
 from service.alerts.asked import RELEVANT, when
 from service.alerts.case import Case
-from service.alerts.drugs import classes_of
-from service.alerts.facts import Measurement, ReadProblem, SourceName
+from service.alerts.drugs import alerting_classes_of
+from service.alerts.exposure import is_live, span_of, waits
+from service.alerts.facts import Measurement, Medication, ReadProblem, SourceName
 from service.alerts.finding import Citation, Evidence, Finding
 from service.alerts.rules.counting import count_line, evidence_of, short
+from service.alerts.treatment import CLOZAPINE
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
 #: Sources a clozapine answer rests on, and what is not checked without them.
@@ -31,6 +37,14 @@ _HELPFUL: dict[SourceName, str] = {
     "patient": "age and sex",
 }
 
+#: Where records of a role come from.
+_SOURCE_OF = {
+    "order": "medications",
+    "statement": "statements",
+    "dispense": "dispenses",
+    "administration": "administrations",
+}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: Parts of the record that fit into one summary.
 _AT_MOST_NAMED = 2
 #: What a clinician calls the parts of a call.
@@ -52,6 +66,25 @@ _WHERE = {
 
 _SOURCES = {*_NEEDED, *_HELPFUL}
 _COMPLETE = {"complete"}
+#: Sources any of which may be the only one to show that clozapine is taken.
+_EVIDENCE: tuple[SourceName, ...] = ("medications", "statements", "dispenses", "administrations")
+#: Problems for which clozapine is given.
+_GIVEN_FOR = ("schizophrenia",)
+#: Lines of causes on one card; what does not fit is counted.
+_MOST_CAUSES = 5
+#: Records that one line of a cause names.
+_MOST_REFS = 3
+
+
+class _Lost(Struct, frozen=True):
+    """What was not read and may matter for this question."""
+
+    #: Sources that the answer rests on.
+    sources: tuple[SourceName, ...] = ()
+    #: Records and parts of records.
+    problems: tuple[ReadProblem, ...] = ()
+    #: Sources that would have added checks.
+    helpful: tuple[SourceName, ...] = ()
 
 
 def _all_read(case: Case) -> bool:
@@ -60,80 +93,200 @@ def _all_read(case: Case) -> bool:
 
 
 def data_unavailable(case: Case) -> Iterator[Finding]:
-    """A source the answer needs could not be read, wholly or in part."""
-    if not case.snapshot.read_problems and _all_read(case):
+    """A source the answer needs could not be read, wholly or in part, or nobody can tell which drug a record is of."""
+    snapshot = case.snapshot
+    if not snapshot.read_problems and _all_read(case) and not any(m.unread for m in snapshot.medications):
         return
-    orders_lost = any(p.matters and p.source == "draftOrders" for p in case.snapshot.read_problems)
-    if not case.relevant and not orders_lost and not _may_matter(case):
-        return
-    missing: list[str] = []
-    for source, what in _NEEDED.items():
-        state = case.snapshot.state(source)
-        if state == "unavailable":
-            missing.append(what)
-        elif state == "incomplete":
-            missing.append(f"part of the {what}")
-    lost = [p for p in case.snapshot.read_problems if p.matters]
-    also = (
-        [what for source, what in _HELPFUL.items() if case.snapshot.state(source) != "complete"]
-        if case.relevant
-        else []
+    lost = _lost(case) if case.relevant else _lost_elsewhere(case)
+    if lost.sources or lost.problems or lost.helpful:
+        yield _finding(case, lost)
+
+
+def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...]:
+    """Sources that were not read to the end, but for those that the site does not have."""
+    snapshot = case.snapshot
+    return tuple(s for s in sources if snapshot.state(s) != "complete" and s not in snapshot.not_sent)
+
+
+def _lost(case: Case) -> _Lost:
+    """The patient is on clozapine, or it is ordered or stopped: whatever could not be read matters."""
+    problems = [p for p in case.snapshot.read_problems if p.matters]
+    return _Lost(_missing(case, _NEEDED), (*problems, *_unread_medications(case)), _missing(case, _HELPFUL))
+
+
+def _lost_elsewhere(case: Case) -> _Lost:
+    """Nothing that was read says that clozapine is taken: what was not read is said where it may be taken all the same, and matters."""
+    problems = [p for p in case.snapshot.read_problems if p.matters]
+    orders = [p for p in problems if p.source == "draftOrders"]
+    unread = _unread_medications(case)
+    hidden = _missing(case, _EVIDENCE)
+    if not _in_question(case, orders_unknown=bool(unread) or "medications" in hidden):
+        # An order of this call that could not be read may be one of clozapine, whoever the patient is.
+        return _Lost(problems=tuple(p for p in orders if not p.in_question_only))
+    # A file that is read as a whole has no sources: its problems may concern any.
+    records = [p for p in problems if p.source in _EVIDENCE or p.source not in _WHERE]
+    counts: tuple[SourceName, ...] = ()
+    if hidden or unread or records or case.may_be_resumed or case.snapshot.registered:
+        counts = _missing(case, ("counts",))
+        records += [p for p in problems if p.source == "counts"]
+    sources = sorted((*counts, *hidden), key=lambda s: s not in _NEEDED)
+    return _Lost(tuple(sources), (*orders, *records, *unread))
+
+
+def _in_question(case: Case, *, orders_unknown: bool) -> bool:
+    """Clozapine may be in question, although nothing that was read proves it: something hints at it, or what is ordered must not go beside it.
+
+    Args:
+        case: the case.
+        orders_unknown: orders, or the drugs they are of, could not be read: then a little suffices.
+
+    A failed source alone is no hint: else every chart of every patient would get a card while an EHR is slow.
+    """
+    if case.is_order_hook and any(alerting_classes_of(drug) for d in case.other_drafts for drug in d.drugs):
+        return True
+    if case.snapshot.registered or case.clozapine_in_session or case.may_be_resumed or _count_is_low(case):
+        return True
+    if any(p.hints for p in case.snapshot.read_problems):
+        return True
+    if case.is_order_hook or not orders_unknown:
+        return False
+    # Clozapine of whatever time; what it is given for; counts that somebody watches, and late; or neither orders nor counts, so that
+    # nothing is ruled out.
+    if case.clozapine_records or case.has_problems(_GIVEN_FOR) or _missing(case, ("counts",)):
+        return True
+    return _count_is_due(case)
+
+
+def _count_is_low(case: Case) -> bool:
+    """The newest count on record lies in an abnormal band of the policy."""
+    decided = case.decided
+    return decided is not None and decided[0].finding is not None
+
+
+def _count_is_due(case: Case) -> bool:
+    """There are counts, and the newest is older than it might be if the unread order were clozapine."""
+    newest = case.anc.newest
+    if newest is None:
+        return False
+    unread = _may_be_taken(case)
+    if not unread:
+        return case.age_days(newest) > max(phase.every_days for phase in case.policy.schedule)
+    latest = max(unread, key=lambda m: m.start or _LONG_AGO)
+    medications = tuple(
+        replace(m, drugs=(CLOZAPINE,)) if m is latest else m for m in case.snapshot.medications
     )
-    if not missing and not lost and not also:
-        return
-    needed = bool(missing or lost)
-    parts = [m.split(" (")[0] for m in missing]
-    if orders_lost:
-        parts = ["an order", *parts]
-    elif lost and not missing:
-        parts = _parts(lost)
-    subject = w.listed(parts or [m.split(" (")[0] for m in also])
-    reasons = [_reason(p) for p in case.snapshot.read_problems[:8]]
-    yield Finding(
+    as_if = Case(replace(case.snapshot, medications=medications), case.policy, case.as_of)
+    return case.age_days(newest) > as_if.interval_days
+
+
+def _may_be_taken(case: Case) -> list[Medication]:
+    """Records of an unknown drug that is taken now, waits, or ended so lately that, of clozapine, it would still matter."""
+    since = case.as_of - timedelta(days=case.policy.post_stop.window_days.value)
+    return [m for m in case.snapshot.medications if m.unread and _is_of_interest(m, case.as_of, since)]
+
+
+def _is_of_interest(m: Medication, as_of: datetime, since: datetime) -> bool:
+    if is_live(m, as_of) or waits(m, as_of):
+        return True
+    span = span_of(m, as_of)
+    return span is not None and span.end >= since
+
+
+def _unread_medications(case: Case) -> tuple[ReadProblem, ...]:
+    """As problems, the records of an unknown drug that may be taken."""
+    if not any(m.unread for m in case.snapshot.medications):
+        return ()
+    return tuple(ReadProblem(_SOURCE_OF[m.role], m.ref, m.unread) for m in _may_be_taken(case))
+
+
+def _finding(case: Case, lost: _Lost) -> Finding:
+    whole = [_what(case, source) for source in lost.sources]
+    also = [_what(case, source) for source in lost.helpful]
+    needed = bool(lost.sources or lost.problems)
+    return Finding(
         code="data-unavailable",
         severity="warning" if needed else "info",
         changes_order=True,
         subject="data",
         summary=w.summary(
-            f"Clozapine check incomplete: {subject} could not be read. Check by hand before relying on this."
+            f"Clozapine check incomplete: {_named(case, lost)} could not be read. Check by hand before relying on this."
             if needed
-            else f"Not checked for lack of data: {subject}."
+            else f"Not checked for lack of data: {_named(case, lost)}."
         ),
         # One line: the list of them stands under “What could not be checked”.
-        why=(*([f"Could not be read: {w.listed([*missing, *also])}."] if missing or also else []), *reasons),
+        why=(
+            *([f"Could not be read: {w.listed([*whole, *also])}."] if whole or also else []),
+            *([] if case.relevant else [_not_known(case)]),
+            *_causes(case, lost),
+        ),
         policy_says=("An order is never presented as checked when the data for the check are missing.",),
         suggested=(
-            "Look the missing data up in the record.",
+            "Look the missing data up in the record."
+            if case.relevant
+            else "Look up whether the patient takes clozapine, and the newest ANC.",
             "Do not read the absence of other cards as safety.",
         ),
-        unchecked=(*missing, *also),
-        evidence=tuple(Evidence(p.ref, w.safe(p.reason)) for p in lost[:8] if p.ref),
-        missing=(*missing, *also) or ("records that could not be read",),
+        unchecked=(*whole, *also),
+        evidence=tuple(Evidence(p.ref, w.safe(p.reason)) for p in lost.problems[:8] if p.ref),
+        missing=(*whole, *also) or ("records that could not be read",),
         citation=_THIS_SERVICE,
         overrides="data",
     )
 
 
-def _parts(lost: list[ReadProblem]) -> list[str]:
+def _what(case: Case, source: SourceName) -> str:
+    """A source that was not read, in words; of one that was read in part, that it was."""
+    if source in _HELPFUL:
+        return _HELPFUL[source]
+    part = "part of the " if case.snapshot.state(source) == "incomplete" else ""
+    return part + _NEEDED[source]
+
+
+def _not_known(case: Case) -> str:
+    """What is known of clozapine in a patient whose record shows no treatment."""
+    if case.snapshot.registered:
+        return "This service's registry has the patient as one on clozapine."
+    return "Whether the patient takes clozapine cannot be told from what was read."
+
+
+def _named(case: Case, lost: _Lost) -> str:
+    """What the summary names: sources, an order of this call, parts of the record; of many parts, that there are many."""
+    names = [_what(case, source).split(" (")[0] for source in lost.sources]
+    if any(p.source == "draftOrders" for p in lost.problems):
+        names.insert(0, "an order")
+    elif lost.problems and not names:
+        names = _parts(lost.problems)
+    return w.listed(names or [_what(case, source).split(" (")[0] for source in lost.helpful])
+
+
+def _parts(lost: Iterable[ReadProblem]) -> list[str]:
     """Which parts of the record lost something; of many, that there are many."""
     wheres = list(dict.fromkeys(_WHERE.get(p.source, "record").lower() for p in lost))
     return [f"part of the {where}" for where in wheres] if len(wheres) <= _AT_MOST_NAMED else ["some records"]
 
 
-def _reason(problem: ReadProblem) -> str:
-    """Where, which record, and why: ``Blood counts (Observation/7) – left out: …``."""
-    where = _WHERE.get(problem.source, problem.source)
-    which = f" ({w.safe(problem.ref)})" if problem.ref else ""
-    return f"{w.safe(where)}{which} – {w.safe(problem.reason)}"
+def _causes(case: Case, lost: _Lost) -> list[str]:
+    """Why things could not be read, each cause once: ``Blood counts (Observation/7) – left out: …``; at most so many lines."""
+    sources = {*lost.sources, *lost.helpful}
+    told = [
+        p for p in case.snapshot.read_problems if case.relevant or p.source in sources or p in lost.problems
+    ]
+    causes: dict[tuple[str, str], dict[str, None]] = {}
+    # What may be clozapine itself comes first: orders of this call, then records whose drug nobody knows.
+    unread = [p for p in lost.problems if p not in told]
+    for p in sorted((*unread, *told), key=lambda p: p.source != "draftOrders"):
+        causes.setdefault((p.source, p.reason), {}).update(dict.fromkeys([p.ref] if p.ref else []))
+    lines = [_cause(*cause, list(refs)) for cause, refs in causes.items()]
+    if len(lines) <= _MOST_CAUSES:
+        return lines
+    return [*lines[: _MOST_CAUSES - 1], f"… and {len(lines) - _MOST_CAUSES + 1} other causes."]
 
 
-def _may_matter(case: Case) -> bool:
-    """Whether the patient takes clozapine is not known, and an order of this call would interact with it."""
-    if case.snapshot.state("medications") == "complete":
-        return False
-    if not case.is_order_hook:
-        return True
-    return any(c.finding for d in case.other_drafts for drug in d.drugs for c in classes_of(drug))
+def _cause(source: str, reason: str, refs: list[str]) -> str:
+    where = _WHERE.get(source, source)
+    more = f" and {len(refs) - _MOST_REFS} more" if len(refs) > _MOST_REFS else ""
+    which = f" ({', '.join(map(w.safe, refs[:_MOST_REFS]))}{more})" if refs else ""
+    return f"{w.safe(where)}{which} – {w.safe(reason)}"
 
 
 def _stopping_count(case: Case) -> Measurement | None:
@@ -159,7 +312,8 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
         shown += [
             m
             for m in case.other_current
-            if not m.drugs and m.matched_by == "none" and m.role in ("order", "statement")
+            # What has no name at all, data_unavailable says.
+            if not m.drugs and not m.unread and m.matched_by == "none" and m.role in ("order", "statement")
         ]
     shown = [
         m for m in shown if m.label

@@ -60,7 +60,7 @@ def fever(case: Case) -> Iterator[Finding]:
         severity=severity,
         subject="fever",
         summary=w.summary(
-            f"Temperature {w.number(highest.value, 1)} °C{_early(highest)} on {w.day(case.snapshot, highest.at)} {'under clozapine' if case.continuing else 'after clozapine was stopped'}"
+            f"Temperature {w.number(highest.value, 1)} °C{_early(highest)} on {w.day(case.snapshot, highest.at)} {'under clozapine' if case.continuing else 'after clozapine was stopped' if case.stop_known else 'and clozapine may still be taken'}"
             + ("." if counted else ": hold clozapine, ANC at once." if hold else ": ANC at once.")
         ),
         why=(

@@ -140,6 +140,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
             ),
             *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
         ),
+        decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
         offers=offers,
         overrides="dose",
@@ -212,6 +213,7 @@ def _since_when_unknown(case: Case) -> Iterator[Finding]:
             Evidence(case.course.last_dose_ref, "statement of what the patient takes", case.course.last_dose),
             *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
         ),
+        decisive=(case.course.last_dose_ref,),
         citation=case.policy.cite(longest),
         overrides="dose",
     )
@@ -264,6 +266,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
             Evidence(back.ref, "first dose after the gap", back.since),
             *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
         ),
+        decisive=(back.tier.name, back.gap.start.isoformat(), w.number(back.reached)),
         citation=case.policy.cite(back.tier),
         offers=offers,
         overrides="dose",

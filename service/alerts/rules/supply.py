@@ -36,6 +36,7 @@ def supply_gap(case: Case) -> Iterator[Finding]:
         policy_says=("A gap of two days or more needs a new titration.",),
         suggested=("Renew the prescription in time.", "Take the blood count that is due with it."),
         evidence=(Evidence(case.course.supply_ref, "dispense"),),
+        decisive=(until.isoformat(),),
         citation=case.policy.cite(limit),
         overrides="dose",
     )
@@ -88,6 +89,7 @@ def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
                 else "Take the blood count first, then order up to the next one.",
             ),
             evidence=(Evidence(draft.ref, w.safe(draft.label)),),
+            decisive=(w.number(draft.days_supply),),
             citation=_cited_supply(case),
             overrides="dose",
         )

@@ -1,0 +1,135 @@
+"""Whose a record is (cds-hooks checklist R6): the patient's in context, somebody else's, or nobody can tell. Only the first is believed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Raw, Struct
+
+from service.fhir.references import Home, read_reference
+from service.fhir.resources import Patient, Reference, Resource
+
+OTHER_PATIENT = "left out: it belongs to another patient"
+OTHER_SERVER = "left out: it belongs to a patient of another server"
+UNTOLD = (
+    "left out: nobody can tell whose it is, its patient is named only by a number that is not this patient's"
+)
+UNCOMPARED = "left out: nobody can tell whose it is, its patient is named only by a number and no Patient was sent to compare"
+_SPACES = re.compile(r"[\s\-]+")
+
+
+class _Identifier(Struct):
+    system: str | None = None
+    value: str | None = None
+
+
+_one = msgspec.json.Decoder(_Identifier)
+_many = msgspec.json.Decoder(list[_Identifier])
+Number = tuple[str, str]
+
+
+def numbers_of(patient: Patient | None) -> frozenset[Number] | None:
+    """(system, value) of the numbers a patient is known by; None when no Patient was read."""
+    if patient is None:
+        return None
+    try:
+        listed = _many.decode(patient.identifier) if len(patient.identifier) else []
+    except msgspec.DecodeError:
+        listed = []
+    return frozenset(n for i in listed if (n := _number(i)) is not None)
+
+
+def _number(identifier: _Identifier) -> Number | None:
+    value = _SPACES.sub("", identifier.value or "").lower()
+    return ((identifier.system or "").strip().rstrip("/").lower(), value) if value else None
+
+
+def number_in(raw: Raw) -> Number | None:
+    """(system, value) of a logical reference; None when it holds none."""
+    try:
+        return _number(_one.decode(raw)) if len(raw) else None
+    except msgspec.DecodeError:
+        return None
+
+
+def subject_of(resource: Resource) -> Reference | None:
+    """The patient that a resource names."""
+    return getattr(resource, "subject", None) or getattr(resource, "patient", None)
+
+
+def named_by_number(resource: Resource) -> bool:
+    """True for a record that names its patient by a number only (a logical reference)."""
+    subject = subject_of(resource)
+    return subject is not None and not subject.reference and number_in(subject.identifier) is not None
+
+
+class Whose:
+    """Tells whose records are.
+
+    Args:
+        patient_id: the patient in context.
+        home: which servers are the EHR's own.
+        resources: everything that was sent: the patient's own Patient is among it, if it was sent.
+    """
+
+    def __init__(self, patient_id: str, home: Home, resources: Iterable[Resource] = ()) -> None:
+        self.patient_id = patient_id
+        self.home = home
+        self.plain = f"Patient/{patient_id}"
+        self._mixed = home.mixed
+        self._sent = resources
+        self._numbers: frozenset[Number] | None = None
+        self._looked = False
+
+    def why_not(self, resource: Resource) -> str:
+        """Why a record is not believed to be the patient's; empty when it is."""
+        if type(resource) is Patient:
+            return self._why_not_patient(resource)
+        return self.why_not_of(subject_of(resource), resource.full_url)
+
+    def _why_not_patient(self, patient: Patient) -> str:
+        if patient.id is not None and patient.id != self.patient_id:
+            return OTHER_PATIENT
+        return OTHER_SERVER if self.home.elsewhere(patient.full_url) else ""
+
+    def why_not_of(self, subject: Reference | None, holder: str | None = None) -> str:
+        """As :meth:`why_not`, of a reference in a record with a ``fullUrl``. A record that names nobody came with the patient's own data."""
+        if subject is None:
+            return ""
+        text = subject.reference
+        if not text:
+            return self._by_number(subject.identifier)
+        if text == self.plain and not self._mixed:
+            return ""
+        target = read_reference(text)
+        if target.form == "urn":
+            named = self.home.names.get(target.text, "")
+            return "" if self.plain == named or target.id == self.patient_id else OTHER_PATIENT
+        if (target.type, target.id) != ("Patient", self.patient_id):
+            return OTHER_PATIENT
+        if target.form == "relative":
+            return OTHER_SERVER if self.home.elsewhere(holder) else ""
+        # Where nobody says which server is the EHR's own, type and id must do: the record came in answer to a search for this
+        # patient, and to leave out every count of an EHR that writes whole addresses would hide more than it protects from.
+        return OTHER_SERVER if self.home.own and target.base not in self.home.own else ""
+
+    def _by_number(self, raw: Raw) -> str:
+        """A logical reference: it must be one of the patient's own numbers.
+
+        A stranger's normal count must not hide the patient's own 400; what cannot be compared is left out and said, never guessed.
+        A number without a system is compared by its value alone.
+        """
+        number = number_in(raw)
+        if number is None:
+            return ""
+        if not self._looked:
+            own = next((r for r in self._sent if type(r) is Patient and not self._why_not_patient(r)), None)
+            self._numbers, self._looked = numbers_of(own), True
+        if self._numbers is None:
+            return UNCOMPARED
+        system, value = number
+        if any(v == value and (s == system or not s or not system) for s, v in self._numbers):
+            return ""
+        return OTHER_PATIENT if any(s == system for s, _ in self._numbers) else UNTOLD

@@ -1,0 +1,408 @@
+"""What was not read may matter (clinical.md 3.6): pairs of what can be read and is harmless, and what cannot and could be clozapine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from service.alerts.evaluate import evaluate
+from service.alerts.facts import PatientSnapshot
+from service.alerts.finding import Finding
+from service.alerts.policy import policy_by_id
+from service.fhir import snapshot
+from service.fhir.gather import gather
+from service.fhir.queries import QUERIES
+from tests.data import NOW, ago, anc, bundle, clozapine, day_ago, on_clozapine, order
+
+Json = dict[str, Any]
+_EHR = "https://ehr.example/fhir"
+_FAILED: Json = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+_PRODUCT = {"resourceType": "Medication", "id": "m-1", "code": {"text": "clozapine 100 mg tablet"}}
+
+
+def facts(
+    *records: Json,
+    counts: tuple[Json, ...] = (),
+    failed: tuple[str, ...] = (),
+    drafts: tuple[Json, ...] = (),
+    hook: str = "",
+    server: str = _EHR,
+    urls: dict[str, str] | None = None,
+    patient: Json | None = None,
+    not_sent: tuple[str, ...] = (),
+    **more: list[Json],
+) -> PatientSnapshot:
+    """A snapshot of what an EHR sent. ``urls``: id -> fullUrl of the entry."""
+    sources: dict[str, list[Json]] = {key: [] for key in QUERIES}
+    sources["patient"] = [patient or {"resourceType": "Patient", "id": "clz-p1"}]
+    for r in records:
+        kinds = {
+            "MedicationStatement": "statements",
+            "MedicationDispense": "dispenses",
+            "MedicationAdministration": "administrations",
+        }
+        sources[kinds.get(r["resourceType"], "medications")].append(r)
+    sources["counts"] = list(counts)
+    for key, resources in more.items():
+        sources[key] += resources
+
+    def value(key: str) -> Json:
+        if key in failed:
+            return _FAILED
+        sent = bundle(*sources[key])
+        for entry in sent["entry"]:
+            if url := (urls or {}).get(entry["resource"].get("id", "")):
+                entry["fullUrl"] = url
+        return sent
+
+    prefetch = {key: Raw(orjson.dumps(value(key))) for key in QUERIES if key not in not_sent}
+    gathered = asyncio.run(gather(prefetch, dict.fromkeys(QUERIES), None, 0.0, own_server=server))
+    return snapshot.build(
+        patient_id="clz-p1",
+        hook=hook or ("order-sign" if drafts else "patient-view"),
+        zone=NOW.tzinfo,  # type: ignore[arg-type]
+        gathered=gathered,
+        orders=Raw(orjson.dumps(bundle(*drafts))),
+        not_sent=not_sent,
+    )
+
+
+def judged(given: PatientSnapshot) -> dict[str, Finding]:
+    return {f.code: f for f in evaluate(given, policy_by_id("us-label-2025"), NOW)}
+
+
+def card(*records: Json, **more: Any) -> Finding | None:
+    """The card about what was not read, if there is one."""
+    return judged(facts(*records, **more)).get("data-unavailable")
+
+
+def nameless(reference: str | None = "Medication/gone", **more: Any) -> Json:
+    """An active order that is known by a reference alone."""
+    content = on_clozapine(60)
+    del content["medicationCodeableConcept"]
+    if reference is not None:
+        content["medicationReference"] = {"reference": reference}
+    return content | more
+
+
+_LOW = (anc(0.4, 1),)
+_NORMAL = (anc(3.2, 3),)
+_FLUVOXAMINE = (order("fluvoxamine 50 mg oral tablet"),)
+_IBUPROFEN = (order("ibuprofen 400 mg oral tablet"),)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "Medication/gone",
+        "Medication/gone/_history/2",
+        "#gone",
+        "urn:uuid:77aa",
+        "urn:oid:1.2.3",
+        "https://other.example/fhir/Medication/m-1",
+        "https://ehr.example/fhir/Medication/gone",
+    ],
+)
+def test_a_nameless_order_is_said_when_a_count_is_low(reference: str) -> None:
+    found = card(nameless(reference), _PRODUCT, counts=_LOW)
+    assert found is not None
+    assert found.severity == "warning"
+    assert "medication orders" in found.summary
+    assert card(nameless(reference), _PRODUCT, counts=_NORMAL) is None
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["Medication/m-1", "Medication/m-1/_history/2", "https://ehr.example/fhir/Medication/m-1", "#in"],
+)
+def test_a_product_that_was_sent_is_read(reference: str) -> None:
+    inside = {"contained": [_PRODUCT | {"id": "in"}]}
+    found = judged(facts(nameless(reference, **inside), _PRODUCT, counts=_LOW))
+    assert "anc-severe-neutropenia" in found
+    assert "data-unavailable" not in found
+
+
+def test_a_product_by_its_full_url() -> None:
+    url = "https://ehr.example/fhir/Medication/m-1"
+    for server in (_EHR, ""):
+        found = judged(facts(nameless(url), _PRODUCT, counts=_LOW, server=server, urls={"m-1": url}))
+        assert "anc-severe-neutropenia" in found
+    # Nobody says which server is ours, and nothing sent has this address.
+    assert card(nameless(url), _PRODUCT, counts=_LOW, server="") is not None
+    # The record's own patient is there too: it is its own server.
+    own = {"subject": {"reference": "https://ehr.example/fhir/Patient/clz-p1"}}
+    assert "anc-severe-neutropenia" in judged(facts(nameless(url, **own), _PRODUCT, counts=_LOW, server=""))
+
+
+def test_a_product_of_another_server_does_not_stand_in() -> None:
+    urls = {
+        "m-1": "https://other.example/fhir/Medication/m-1",
+        "mr-9": "https://ehr.example/fhir/MedicationRequest/mr-9",
+    }
+    found = judged(facts(nameless("Medication/m-1"), _PRODUCT, counts=_LOW, urls=urls))
+    assert "anc-severe-neutropenia" not in found
+    assert "data-unavailable" in found
+
+
+@pytest.mark.parametrize(
+    ("record", "matters"),
+    [
+        (nameless(), True),
+        (nameless(status="on-hold"), True),
+        (nameless(status="unknown"), True),
+        (nameless(authoredOn=day_ago(-3)), True),
+        (nameless(None), True),
+        (nameless(None, medicationReference={"identifier": {"value": "4711"}}), True),
+        (
+            nameless(None, medicationCodeableConcept={"coding": [{"system": "urn:oid:1.2", "code": "9"}]}),
+            True,
+        ),
+        (nameless(status="completed", authoredOn=day_ago(500)), False),
+        (nameless(status="cancelled"), False),
+        (nameless(status="entered-in-error"), False),
+        (nameless(doNotPerform=True), False),
+        (nameless(intent="proposal"), False),
+        (
+            nameless(None, medicationReference={"reference": "Medication/gone", "display": "paracetamol"}),
+            False,
+        ),
+        (nameless(None, medicationCodeableConcept={"text": "paracetamol 500 mg"}), False),
+    ],
+    ids=str,
+)
+def test_only_what_may_be_taken_and_has_no_name(record: Json, matters: bool) -> None:
+    assert (card(record, counts=_LOW) is not None) is matters
+
+
+@pytest.mark.parametrize("kind", ["MedicationStatement", "MedicationDispense", "MedicationAdministration"])
+def test_every_kind_of_record(kind: str) -> None:
+    when = {
+        "MedicationStatement": {"status": "active", "effectivePeriod": {"start": day_ago(60)}},
+        "MedicationDispense": {
+            "status": "completed",
+            "whenHandedOver": ago(5),
+            "daysSupply": {"value": 28, "code": "d"},
+        },
+        "MedicationAdministration": {"status": "completed", "effectiveDateTime": ago(0, 6)},
+    }[kind]
+    record = {
+        "resourceType": kind,
+        "id": "x",
+        "subject": {"reference": "Patient/clz-p1"},
+        "medicationReference": {"reference": "Medication/gone"},
+    } | when
+    assert card(record, counts=_LOW) is not None
+    assert card(record, drafts=_FLUVOXAMINE) is not None
+    assert card(record, counts=_NORMAL) is None
+
+
+def test_when_a_nameless_order_matters() -> None:
+    assert card(nameless(), drafts=_FLUVOXAMINE, counts=_NORMAL) is not None
+    assert card(nameless(), drafts=(order("co-trimoxazole 480 mg tablet"),), counts=_NORMAL) is not None
+    assert card(nameless(), drafts=(clozapine(),), counts=_NORMAL) is not None
+    assert card(nameless(), counts=(anc(3.2, 45),)) is not None  # were it clozapine, a count would be due
+    assert card(nameless(), failed=("counts",)) is not None  # neither drug nor count
+    assert card(nameless(), on_clozapine(id="mr-2"), counts=_NORMAL) is not None
+    # Nothing hints at clozapine.
+    assert card(nameless()) is None
+    assert card(nameless(), counts=_NORMAL) is None
+    assert card(nameless(), drafts=_IBUPROFEN, counts=_NORMAL) is None
+    assert card(order("warfarin 5 mg tablet", status="active"), drafts=_FLUVOXAMINE, counts=_LOW) is None
+
+
+def test_what_the_registry_knows() -> None:
+    given = facts(nameless(), counts=_NORMAL)
+    assert "data-unavailable" not in judged(given)
+    assert "data-unavailable" in judged(replace(given, registered=True))
+    complete = facts(order("warfarin 5 mg tablet", status="active"), counts=_NORMAL)
+    assert "data-unavailable" not in judged(replace(complete, registered=True))
+
+
+_EVIDENCE = ("medications", "statements", "dispenses", "administrations")
+
+
+@pytest.mark.parametrize("source", _EVIDENCE)
+def test_a_source_that_failed_is_not_none(source: str) -> None:
+    for drafts in (_FLUVOXAMINE, (order("carbamazepine 200 mg tablet"),), (clozapine(),)):
+        assert card(failed=(source,), drafts=drafts, counts=_NORMAL) is not None
+        if drafts is not None and "clozapine" not in str(drafts):
+            assert card(drafts=drafts, counts=_NORMAL) is None
+    assert card(failed=(source,), drafts=_IBUPROFEN, counts=_NORMAL) is None
+    assert card(failed=(source,), counts=_LOW) is not None
+    assert card(failed=(source,), counts=_NORMAL) is None
+    assert card(failed=(source,)) is None
+    assert card(counts=_LOW) is None
+    found = judged(replace(facts(failed=(source,), counts=_NORMAL), registered=True))
+    assert found["data-unavailable"].severity == "warning"
+
+
+@pytest.mark.parametrize("ended", ["on-hold", "stopped"])
+def test_counts_that_failed_after_a_stop_or_on_hold(ended: str) -> None:
+    record = on_clozapine(100) | {"status": ended}
+    if ended == "stopped":
+        record["dosageInstruction"][0]["timing"]["repeat"]["boundsPeriod"] = {
+            "start": day_ago(100),
+            "end": day_ago(10),
+        }
+    assert card(record, failed=("counts",)) is not None
+    assert card(record, counts=_NORMAL) is None
+    old = order("warfarin 5 mg tablet", status="active")
+    assert card(old, failed=("counts",)) is None
+
+
+def test_a_source_the_site_does_not_have_gives_no_card() -> None:
+    for more in ({"drafts": _FLUVOXAMINE}, {"counts": _LOW}):
+        assert card(failed=("statements",), **more) is not None  # type: ignore[arg-type]
+        assert card(not_sent=("statements",), **more) is None  # type: ignore[arg-type]
+    assert card(on_clozapine(), counts=_NORMAL, not_sent=("statements", "dispenses", "smoking")) is None
+    # What it has must still be there.
+    assert card(not_sent=("statements",), failed=("dispenses",), counts=_LOW) is not None
+
+
+def test_supply_that_ran_out_while_orders_failed_is_no_stop() -> None:
+    supply = {
+        "resourceType": "MedicationDispense",
+        "id": "d",
+        "status": "completed",
+        "medicationCodeableConcept": {"text": "clozapine 100 mg tablet"},
+        "subject": {"reference": "Patient/clz-p1"},
+        "whenHandedOver": day_ago(40),
+        "daysSupply": {"value": 28, "code": "d"},
+    }
+    old = (anc(4.0, 60),)
+    for drafts in ((), _IBUPROFEN):
+        found = judged(facts(supply, failed=("medications",), counts=old, drafts=drafts))
+        assert "anc-post-stop" not in found
+        assert "data-unavailable" in found
+        assert "anc-post-stop" in judged(facts(supply, counts=old, drafts=drafts))
+
+
+_FOREIGN = {"reference": "Patient/somebody-else"}
+_NUMBER = {"system": "https://fhir.nhs.uk/Id/nhs-number", "value": "9999999999"}
+_KNOWN = {"resourceType": "Patient", "id": "clz-p1", "identifier": [_NUMBER]}
+
+
+@pytest.mark.parametrize(
+    ("subject", "own"),
+    [
+        ({"reference": "Patient/clz-p1"}, True),
+        ({"reference": "Patient/clz-p1/_history/3"}, True),
+        ({"reference": "https://ehr.example/fhir/Patient/clz-p1"}, True),
+        ({"reference": "http://ehr.example/fhir/Patient/clz-p1/_history/9"}, True),
+        ({"reference": "urn:uuid:clz-p1"}, True),
+        ({"identifier": _NUMBER}, True),
+        ({"identifier": _NUMBER | {"value": "999 999-9999"}}, True),
+        ({"identifier": {"value": "9999999999"}}, True),
+        ({"display": "the patient"}, True),
+        ({"reference": "https://other.example/fhir/Patient/clz-p1"}, False),
+        ({"reference": "Patient/clz-p1", "identifier": _NUMBER | {"value": "1"}}, True),
+        ({"reference": "Patient/other"}, False),
+        ({"reference": "Group/clz-p1"}, False),
+        ({"identifier": _NUMBER | {"value": "8888888888"}}, False),
+        ({"identifier": {"system": "urn:oid:1.2", "value": "9999999999"}}, False),
+    ],
+    ids=str,
+)
+def test_whose_a_count_is(subject: Json, own: bool) -> None:
+    found = judged(facts(on_clozapine(), counts=(anc(0.4, 1) | {"subject": subject},), patient=_KNOWN))
+    assert ("anc-severe-neutropenia" in found) is own
+    assert ("data-unavailable" in found) is not own
+
+
+def test_without_a_patient_to_compare_a_number_is_not_believed_and_said() -> None:
+    by_number = anc(3.2, 1) | {"subject": {"identifier": _NUMBER}}
+    found = judged(facts(on_clozapine(), counts=(anc(0.4, 2, id="low"), by_number), failed=("patient",)))
+    assert "anc-severe-neutropenia" in found
+    assert "nobody can tell whose it is" in "".join(found["data-unavailable"].why)
+
+
+@pytest.mark.parametrize(
+    "kind", ["order", "MedicationStatement", "MedicationDispense", "MedicationAdministration"]
+)
+def test_somebody_elses_medication_is_reported(kind: str) -> None:
+    foreign = on_clozapine() | {"subject": {"reference": "Patient/somebody-else"}}
+    harmless = order("warfarin 5 mg tablet", status="active", patient="somebody-else")
+    for record, hints in ((foreign, True), (harmless, False)):
+        if kind != "order":
+            record = record | {"resourceType": kind}
+        # It names clozapine: the lists are mixed up, and this patient's own may be with somebody else.
+        assert (card(record, counts=_NORMAL) is not None) is hints
+        found = card(record, counts=_LOW)
+        assert found is not None
+        assert "somebody-else" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("draft", "alone", "beside"),
+    [
+        (
+            {
+                "resourceType": "MedicationOrder",
+                "id": "d",
+                "medicationCodeableConcept": {"text": "clozapine 25 mg"},
+            },
+            True,
+            True,
+        ),
+        (
+            {
+                "resourceType": "MedicationOrder",
+                "id": "d",
+                "medicationCodeableConcept": {"text": "ibuprofen"},
+            },
+            False,
+            True,
+        ),
+        (
+            {"resourceType": "RequestGroup", "id": "d", "action": [{"resource": {"reference": "#x"}}]},
+            False,
+            True,
+        ),
+        (
+            {"resourceType": "RequestGroup", "id": "d", "contained": [clozapine()]},
+            True,
+            True,
+        ),
+        ({"resourceType": "SupplyRequest", "id": "d"}, False, True),
+        (on_clozapine() | {"resourceType": "MedicationStatement", "id": "d"}, True, True),
+        ({"resourceType": "NutritionOrder", "id": "d"}, False, False),
+        ({"resourceType": "ServiceRequest", "id": "d", "code": {"text": "x-ray"}}, False, False),
+        ({"resourceType": "DeviceRequest", "id": "d"}, False, False),
+        ({"resourceType": "Appointment", "id": "d"}, False, False),
+    ],
+    ids=str,
+)
+def test_a_draft_of_a_type_that_is_not_read(draft: Json, alone: bool, beside: bool) -> None:
+    draft = draft | {"status": "draft"}
+    assert (card(drafts=(draft,), counts=_NORMAL) is not None) is alone
+    found = card(on_clozapine(), drafts=(draft,), counts=_NORMAL)
+    assert (found is not None) is beside
+    if found is not None:
+        assert draft["resourceType"] in "".join(found.why)
+        assert "an order" in found.summary
+
+
+def test_one_card_with_at_most_five_causes() -> None:
+    records = [nameless(f"Medication/m{n}", id=f"mr-{n}") for n in range(9)]
+    records += [nameless(f"#in{n}", id=f"in-{n}") for n in range(3)]
+    strange = [
+        order("x", status="active", patient="other", id=f"s{n}") | {"resourceType": kind}
+        for n, kind in enumerate(
+            ("MedicationRequest", "MedicationStatement", "MedicationDispense", "MedicationAdministration")
+        )
+    ]
+    found = [
+        f
+        for f in evaluate(facts(*records, *strange, counts=_LOW), policy_by_id("us-label-2025"), NOW)
+        if f.code == "data-unavailable"
+    ]
+    assert len(found) == 1
+    causes = [line for line in found[0].why if " – " in line or line.startswith("…")]
+    assert 2 <= len(causes) <= 5
+    assert any("and 6 more" in line for line in causes)
+    assert len(found[0].summary) < 140
