@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from service.alerts.charted import Chart, charted_last_dose, is_kept
+from service.alerts.charted import Chart, charted_last_dose, is_kept, is_left_for_home
 from service.alerts.exposure import is_live
 from service.alerts.facts import Medication
 from service.alerts.said import ends, is_later, said_at, said_last_doses, said_undated
@@ -24,7 +24,9 @@ def last_dose_of(records: list[Medication], chart: Chart, stock: Stock | None, a
         as_of: the moment of the question.
     """
     live = [r for r in records if r.role in ("order", "statement") and is_live(r, as_of)]
-    kept = is_kept(chart, live, stock.handed_over if stock is not None else None, as_of)
+    kept = is_kept(
+        chart, live, stock.handed_over if stock is not None else None, as_of
+    ) and not is_left_for_home(chart, records, live, stock, as_of)
     if kept and (charted := charted_last_dose(chart, as_of)).at is not None:
         return charted
     said = said_last_doses(records, live, as_of)

@@ -10,6 +10,7 @@ from service.alerts.case import Case
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
 from service.alerts.policy_parts import MissedDoseTier
 from service.alerts.returning import Return
+from service.alerts.witness import Doubt
 
 _HOURS_A_DAY = 24.0
 _BASIS = {
@@ -19,6 +20,10 @@ _BASIS = {
     "stop": "end date of the last order",
     "supply": "estimated from supply: the dispensed supply ran out",
     "update": "estimated: the last order or statement was over by then",
+}
+_DOUBT: dict[Doubt, str] = {
+    "home": "The order of the ward has ended and one for home runs on: doses taken since are not charted.",
+    "leave": "Charted as on leave since: doses taken there are not charted.",
 }
 #: Last doses that nobody saw or stated, in words for the summary.
 _ESTIMATED = {"supply": "estimated from supply", "update": "estimated from the last change of the order"}
@@ -82,7 +87,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     gap = case.hours_since(course.last_dose)
     estimated = course.last_dose_basis in _ESTIMATED
     withheld = course.last_dose_basis == "withheld"
-    unsure = estimated or course.last_dose_doubtful
+    unsure = estimated or bool(course.last_dose_doubt)
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
     restart = _restart_text(case, tier, target)
     about = "≥ " if course.last_dose_date_only or course.last_dose_or_earlier else ""
@@ -91,7 +96,7 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         f" ({_ESTIMATED[course.last_dose_basis]})"
         if estimated
         else " (if none since the ward's chart)"
-        if course.last_dose_doubtful
+        if course.last_dose_doubt
         else ""
     )
     why = [
@@ -101,10 +106,8 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         why.append("It is said since then; the last dose may have been earlier.")
     elif course.last_dose_date_only and not (estimated or withheld):
         why.append("Only the date of the last dose is known, so the longer gap is assumed.")
-    if course.last_dose_doubtful:
-        why.append(
-            "The order of the ward has ended and one for home runs on: doses taken since are not charted."
-        )
+    if course.last_dose_doubt:
+        why.append(_doubt(case, course.last_dose_doubt))
     if dose is not None:
         label = "Drafted" if case.clozapine_drafts else "Active"
         why.append(
@@ -145,6 +148,13 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         offers=offers,
         overrides="dose",
     )
+
+
+def _doubt(case: Case, why: Doubt) -> str:
+    until = case.course.supply_until
+    if why == "supply" and until is not None:
+        return f"Supply handed over before lasts until {w.day(case.snapshot, until)}: doses taken at home since are not charted."
+    return _DOUBT[why]
 
 
 def first_day_dose(case: Case) -> float | None:
