@@ -132,12 +132,13 @@ def _agree_on_one(quantities: list[Any], strength: Strength) -> None:
         return
     read: list[float] = []
     for quantity in quantities:
-        amount = amount_mg(quantity, strength)
-        if amount is None:
+        try:
+            read.append(_amount_mg(_dict(quantity), strength)[0])
+        except Unreadable:
             continue
-        if read and not _close(amount, read[0]):
-            raise Unreadable(f"the dose is given as {read[0]:g} mg and as {amount:g} mg")
-        read.append(amount)
+    for mg in read[1:]:
+        if not _close(mg, read[0]):
+            raise Unreadable(f"the dose is given as {read[0]:g} mg and as {mg:g} mg")
 
 
 def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str, bool] | None:

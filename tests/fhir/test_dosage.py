@@ -430,6 +430,7 @@ def test_fields_that_contradict_each_other_are_not_read(line: dict[str, Any], sa
         _line(timing={"code": {"text": "BID"}, "repeat": {"frequency": 1, "period": 12, "periodUnit": "h"}}),
         _line(timing={"code": {"text": "BID"}, "repeat": {"timeOfDay": ["08:00:00", "21:00:00"]}}),
         _line() | {"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "tablet"}}, {"doseQuantity": {"value": 100, "unit": "mg"}}]},
+        _line() | {"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"doseQuantity": {"value": 7}}, {"doseQuantity": {"value": 100, "unit": "mg"}}]},
     ],
 )  # fmt: skip
 def test_fields_that_say_the_same_in_several_ways_are_read(line: dict[str, Any]) -> None:
