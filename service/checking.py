@@ -21,7 +21,7 @@ from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_value
 from service.fhir.gather import Gathered, SourceData, gather
 from service.fhir.queries import QUERIES
-from service.hooks.render import Drafts, render
+from service.hooks.render import render_all
 from service.hooks.required import require_data
 from service.hooks.site import Site
 from service.hooks.unchecked import summary_of
@@ -145,6 +145,5 @@ def _cards(
     )
     require_data(gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)
-    drafts = Drafts(orders)
-    cards = [render(text, site, patient_id, drafts) for text in cards_of(findings, hook, site.card_limit)]
-    return Checked(hook, cards, findings)
+    texts = cards_of(findings, hook, site.card_limit)
+    return Checked(hook, list(render_all(texts, site, patient_id, orders)), findings)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
 from msgspec import Struct
 
 from service.alerts import wording as w
-from service.alerts.finding import SEVERITY_RANK, Citation, Finding, Offer, Severity
+from service.alerts.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
+from service.alerts.record_text import one_line
 from service.alerts.treatment import ORDER_HOOKS
 
 CARD_LIMIT = 10
@@ -38,6 +40,8 @@ _URGENT_FIRST = (
     "blood-count-amber",
     "anc-overdue",
 )
+#: What a reader of Markdown takes for HTML or for an automatic link.
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _URGENCY = {code: rank for rank, code in enumerate(_URGENT_FIRST)}
 
 
@@ -89,7 +93,7 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
     says = [line for line in finding.policy_says if line]
     parts.append(_section("What the policy says", [*says, f"Source: {citation_text(finding.citation)}"]))
     if finding.suggested:
-        steps = "\n".join([f"{n}. {step}" for n, step in enumerate(finding.suggested, 1)])
+        steps = "\n".join([f"{n}. {_point(step)}" for n, step in enumerate(finding.suggested, 1)])
         parts.append(f"**Suggested**\n\n{steps}")
     if finding.unchecked:
         parts.append(_section("What could not be checked", finding.unchecked))
@@ -105,8 +109,14 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
 
 def _section(title: str, lines: Iterable[str]) -> str:
     """A heading and its bullets; there is at least one."""
-    points = "\n- ".join(lines)
+    points = "\n- ".join([_point(line) for line in lines])
     return f"**{title}**\n\n- {points}"
+
+
+def _point(line: str) -> str:
+    """One line of a card. Rules escape what they take from the record; should one forget, it still ends no line and opens no tag."""
+    line = one_line(line)
+    return _TAG.sub("&lt;", line) if "<" in line else line
 
 
 @lru_cache(maxsize=512)
@@ -133,16 +143,51 @@ def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
     )
 
 
+def not_shown(code: str, severity: Severity, subject: str) -> Finding:
+    """The finding in place of one that could not be written down: as severe as that one, for nobody knows what else it said."""
+    title = title_of(code)
+    return Finding(
+        code="data-unavailable",
+        severity=severity,
+        subject=f"card:{code}:{subject}",
+        summary=w.summary(
+            f"Clozapine check incomplete: “{title}” was found, but could not be shown. Check it by hand."
+        ),
+        why=(f"This service failed while it wrote down “{title}”; the other cards are complete.",),
+        suggested=("Check this by hand before relying on the other cards.", "Tell the service's operators."),
+        missing=(f"what “{title}” would have said",),
+        citation=Citation("This service", "internal fault"),
+        overrides="data",
+    )
+
+
+def _card_or_notice(finding: Finding, remembered: Sequence[str], on_fault: FaultObserver | None) -> CardText:
+    try:
+        return card_of(finding, remembered)
+    except Exception as fault:  # it costs itself, as a rule does
+        if on_fault is not None:
+            on_fault(f"card {finding.code}", fault)
+        return card_of(not_shown(finding.code, finding.severity, finding.subject))
+
+
 def cards_of(
-    findings: Sequence[Finding], hook: str, limit: int = CARD_LIMIT, remembered: Sequence[str] = ()
+    findings: Sequence[Finding],
+    hook: str,
+    limit: int = CARD_LIMIT,
+    remembered: Sequence[str] = (),
+    *,
+    on_fault: FaultObserver | None = None,
 ) -> list[CardText]:
-    """Cards for a hook, most severe first, at most ``limit``; what goes beyond is listed on the last one."""
+    """Cards for a hook, most severe first, at most ``limit``; what goes beyond is listed on the last one.
+
+    A card that cannot be built is replaced by a ``data-unavailable`` card that names it; ``on_fault`` is told.
+    """
     chosen = shown(findings, hook)
     if len(chosen) <= limit:
-        return [card_of(f, remembered) for f in chosen]
-    cards = [card_of(f, remembered) for f in chosen[: limit - 1]]
+        return [_card_or_notice(f, remembered, on_fault) for f in chosen]
+    cards = [_card_or_notice(f, remembered, on_fault) for f in chosen[: limit - 1]]
     rest = chosen[limit - 1 :]
-    last = card_of(rest[0], remembered)
+    last = _card_or_notice(rest[0], remembered, on_fault)
     more = "\n".join(f"- {w.safe(f.summary)} ({f.severity})" for f in rest[1:])
     cards.append(
         CardText(

@@ -6,6 +6,7 @@ same sample. The functions here decide, and say why a result was left out.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.alerts.facts import Measurement, UnusableResult
+from service.alerts.record_text import to_show
 
 #: A result dated later than this after ``as_of`` is a mistake (clinical.md 3.1: more than 1 day).
 _FUTURE_TOLERANCE = timedelta(days=1)
@@ -22,6 +24,7 @@ _FUTURE_TOLERANCE = timedelta(days=1)
 _SAME_SAMPLE = timedelta(hours=1)
 #: ANC may exceed the WBC of its sample by rounding only (clinical.md 3.1).
 _ANC_OVER_WBC = 1.05
+_BOUND_RANK = {"<": 0, "": 1, ">": 2}
 _STATUS_RANK = {"corrected": 0, "final": 1, "preliminary": 2}
 #: A value with "<" lies below its bound; this factor puts it there for comparisons.
 _JUST_BELOW = 1 - 1e-9
@@ -61,6 +64,40 @@ def same_sample(one: Measurement, other: Measurement) -> bool:
     return abs(one.at - other.at) <= _SAME_SAMPLE
 
 
+def _standing(m: Measurement) -> tuple[int, float, int]:
+    """Of results of one moment the corrected one counts, then the lowest."""
+    return _STATUS_RANK[m.status], m.value, _BOUND_RANK[m.bound]
+
+
+class _Moments:
+    """Results in order of time, of each moment the one that counts: the nearest is found by halving, however many there are."""
+
+    def __init__(self, measurements: Iterable[Measurement]) -> None:
+        at: dict[datetime | None, Measurement] = {}
+        for m in measurements:
+            known = at.get(m.at)
+            if known is None or _standing(m) < _standing(known):
+                at[m.at] = m
+        self._undated = at.pop(None, None)
+        self._of = at
+        self._times = sorted(at)  # type: ignore[type-var]
+
+    def nearest(self, sample: Measurement) -> Measurement | None:
+        """The result nearest in time to a sample; where one of the two times is not known, none is nearer than another."""
+        if sample.at is None:
+            found = [*self._of.values()] if self._undated is None else [self._undated, *self._of.values()]
+            return min(found, key=_standing, default=None)
+        after = bisect_left(self._times, sample.at)  # type: ignore[type-var]
+        near = [self._of[time] for time in self._times[max(0, after - 1) : after + 1]]
+        if self._undated is not None:
+            near.append(self._undated)
+        return min(near, key=lambda m: (_apart(m, sample), *_standing(m)), default=None)
+
+
+def _apart(m: Measurement, sample: Measurement) -> float:
+    return abs(m.at - sample.at).total_seconds() if m.at is not None and sample.at is not None else 0.0
+
+
 class Samples:
     """Results of one kind, found by sample: same specimen key, or taken within the hour (same day when only days are known)."""
 
@@ -70,42 +107,33 @@ class Samples:
         for m in self._all:
             if m.specimen:
                 self._by_specimen.setdefault(m.specimen, []).append(m)
-        self._by_hour: dict[int, list[Measurement]] | None = None
+        self._specimens: dict[str, _Moments] = {}
+        self._dated: _Moments | None = None
+        self._days: dict[datetime | None, Measurement] = {}
 
     def matching(self, sample: Measurement) -> Measurement | None:
         """The result of the same sample, or None; of several (a recheck within the hour, a cumulative report) the nearest in time."""
         if not self._all:
             return None
         if sample.specimen and (found := self._by_specimen.get(sample.specimen)) is not None:
-            return _nearest(found, sample)
+            if len(found) == 1:
+                return found[0]
+            moments = self._specimens.get(sample.specimen)
+            if moments is None:
+                moments = self._specimens[sample.specimen] = _Moments(found)
+            return moments.nearest(sample)
         if sample.at is None:
             return None
-        if self._by_hour is None:
-            self._by_hour = {}
+        if self._dated is None:
+            self._dated = _Moments(m for m in self._all if not m.date_only and m.at is not None)
             for m in self._all:
-                if m.at is not None:
-                    self._by_hour.setdefault(int(m.at.timestamp() // 3600), []).append(m)
-        hour = int(sample.at.timestamp() // 3600)
-        near = [
-            candidate
-            for close in (hour, hour - 1, hour + 1)
-            for candidate in self._by_hour.get(close, ())
-            if same_sample(candidate, sample)
-        ]
-        return _nearest(near, sample) if near else None
-
-
-def _nearest(found: list[Measurement], sample: Measurement) -> Measurement:
-    """The result nearest in time; of several as near the corrected one, then the lowest."""
-    if len(found) == 1:
-        return found[0]
-
-    def far(m: Measurement) -> tuple[float, int, float]:
-        known = m.at is not None and sample.at is not None
-        apart = abs(m.at - sample.at).total_seconds() if known else 0.0  # type: ignore[operator]
-        return apart, _STATUS_RANK[m.status], m.value
-
-    return min(found, key=far)
+                known = self._days.get(m.at)
+                if m.date_only and (known is None or _standing(m) < _standing(known)):
+                    self._days[m.at] = m
+        if sample.date_only:
+            return self._days.get(sample.at)
+        nearest = self._dated.nearest(sample)
+        return nearest if nearest is not None and same_sample(nearest, sample) else None
 
 
 def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -267,7 +295,7 @@ def calculated_anc(
 
 
 def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -> UnusableResult:
-    return UnusableResult("anc", raw, reason, part.ref, part.at, part.date_only)
+    return UnusableResult("anc", to_show(raw), reason, part.ref, part.at, part.date_only)
 
 
 _SHARES = ("segs-percent", "neutrophils-percent")
@@ -280,16 +308,21 @@ def _uncountable(
 ) -> list[UnusableResult]:
     """Samples without a direct ANC whose WBC or neutrophil share cannot be used: an ANC was counted, but cannot be worked out."""
     found: list[UnusableResult] = []
+    samples: dict[str, Samples] = {}
+
+    def taken(kind: str, sample: Measurement) -> bool:
+        of_kind = samples.get(kind)
+        if of_kind is None:
+            results = direct if kind == "anc" else measurements.get(kind, ())
+            of_kind = samples[kind] = Samples(results)
+        return of_kind.matching(sample) is not None
+
     for u in unusable:
         if u.at is None or (u.kind != "wbc" and u.kind not in _SHARES):
             continue
         sample = Measurement(u.kind, 0.0, u.at, u.ref, u.raw, u.date_only)
-
-        def taken(kind: str, sample: Measurement = sample) -> bool:
-            return any(same_sample(m, sample) for m in measurements.get(kind, ()))
-
-        other = any(taken(kind) for kind in _SHARES) if u.kind == "wbc" else taken("wbc")
-        if other and not any(same_sample(m, sample) for m in direct):
+        other = any(taken(kind, sample) for kind in _SHARES) if u.kind == "wbc" else taken("wbc", sample)
+        if other and not taken("anc", sample):
             name = "white cell count" if u.kind == "wbc" else "share of neutrophils"
             found.append(
                 _not_calculated(u, u.raw, f"it is the {name} that the ANC is worked out from, and {u.reason}")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from service.alerts.asked import RuleBook
 from service.alerts.case import Case
 from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import SEVERITY_RANK, Citation, Finding
+from service.alerts.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
 from service.alerts.policy import Policy
 from service.alerts.rules import RULES
 
 RULEBOOK = RuleBook(RULES)
-#: Called with the rule's name and the exception when a rule fails; the shell counts it, the core only reports it.
-FaultObserver = Callable[[str, Exception], None]
 
 
 def evaluate(

@@ -12,6 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from service.alerts.record_text import NOTHING, RecordText
+
 #: Where facts come from: the prefetch keys of the service, plus the orders in the hook's context.
 SourceName = Literal[
     "patient",
@@ -48,7 +50,7 @@ class Measurement(Struct, frozen=True, gc=False):
     value: float
     at: datetime | None
     ref: str
-    raw: str
+    raw: RecordText
     date_only: bool = False
     bound: Literal["", "<", ">"] = ""
     status: ResultStatus = "final"
@@ -66,7 +68,7 @@ class UnusableResult(Struct, frozen=True, gc=False):
     """A result that exists but cannot be used, and why (clinical.md 3.1, 3.2): it is shown, never guessed."""
 
     kind: str
-    raw: str
+    raw: RecordText
     reason: str
     ref: str
     at: datetime | None = None
@@ -80,7 +82,7 @@ class CodedResult(Struct, frozen=True, gc=False):
     value: str
     at: datetime | None
     ref: str
-    raw: str
+    raw: RecordText
     date_only: bool = False
 
 
@@ -115,7 +117,7 @@ class Dose(Struct, frozen=True, gc=False):
     #: The only daily dose is at bedtime / in the evening.
     bedtime: bool = False
     #: How the dose was written, as sent (shown to the clinician, escaped).
-    text: str = ""
+    text: RecordText = NOTHING
     unreadable: str = ""
     #: Assumptions made while reading ("strength from the product name"), shown on the card.
     notes: tuple[str, ...] = ()
@@ -135,13 +137,13 @@ class Medication(Struct, frozen=True, gc=False):
     ref: str
     role: MedicationRole
     drugs: tuple[str, ...]
-    label: str
+    label: RecordText
     matched_by: MatchedBy = "code"
     #: FHIR status as sent (active, completed, stopped, not-done, ...).
     status: str = "active"
     intent: str = "order"
     systemic: bool = True
-    route: str = ""
+    route: RecordText = NOTHING
     parenteral: bool = False
     long_acting: bool = False
     start: datetime | None = None
@@ -165,7 +167,7 @@ class Medication(Struct, frozen=True, gc=False):
     of_a_moment: bool = False
     #: ``stopped`` by this record: the draft cancels or stops the drug, or the order was stopped.
     stops: bool = False
-    stop_reason: str = ""
+    stop_reason: RecordText = NOTHING
     #: references of earlier orders that this one replaces (priorPrescription, basedOn, replaces).
     replaces: tuple[str, ...] = ()
     #: order-select: the clinician has just selected this draft. Always True on other hooks.
@@ -191,7 +193,7 @@ class TestOrder(Struct, frozen=True, gc=False):
 
     ref: str
     tests: tuple[str, ...]
-    label: str
+    label: RecordText
     draft: bool = True
 
 
@@ -200,7 +202,7 @@ class Problem(Struct, frozen=True, gc=False):
 
     ref: str
     kinds: tuple[str, ...]
-    label: str
+    label: RecordText
     clinical_status: str = ""
     verification: str = ""
     onset: datetime | None = None
@@ -218,10 +220,10 @@ class Allergy(Struct, frozen=True, gc=False):
 
     ref: str
     drugs: tuple[str, ...]
-    label: str
+    label: RecordText
     clinical_status: str = ""
     verification: str = ""
-    reaction: str = ""
+    reaction: RecordText = NOTHING
 
 
 class ReadProblem(Struct, frozen=True, gc=False):
@@ -251,9 +253,9 @@ class ClinicianFlag(Struct, frozen=True, gc=False):
     """
 
     kind: str
-    by: str
+    by: RecordText
     at: datetime
-    text: str = ""
+    text: RecordText = NOTHING
     continue_at: float | None = None
     expires: datetime | None = None
 

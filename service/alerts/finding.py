@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
 
 Severity = Literal["info", "warning", "critical"]
+#: Called with a name (a rule's, a card's) and the exception when it fails; the shell counts it, the core only reports it.
+FaultObserver = Callable[[str, Exception], None]
 SEVERITY_RANK: dict[str, int] = {"info": 0, "warning": 1, "critical": 2}
 
 

@@ -124,12 +124,12 @@ class Record(Treatment):
     @lazy
     def _problems(self) -> dict[str, tuple[Problem, ...]]:
         """Problems that may be believed, by kind."""
-        found: dict[str, tuple[Problem, ...]] = {}
+        found: dict[str, list[Problem]] = {}
         for p in self.snapshot.problems:
             if p.verification not in _NEVER_TRUE:
                 for kind in p.kinds:
-                    found[kind] = (*found.get(kind, ()), p)
-        return found
+                    found.setdefault(kind, []).append(p)
+        return {kind: tuple(problems) for kind, problems in found.items()}
 
     def has_problems(self, kinds: Iterable[str]) -> bool:
         """A quick look: False when the record holds none of the kinds."""

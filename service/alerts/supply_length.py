@@ -14,13 +14,18 @@ from service.alerts.facts import Dose, Medication
 _SAME_DAY = timedelta(days=1)
 
 
+#: Days; no life has more, and no calendar can count with them. A technical bound.
+LONGEST_SUPPLY = 36_525.0
+
+
 def lasts(amount_mg: float | None, dose: Dose | None) -> float | None:
     """Days that an amount lasts; None when either is not known, of a titration and of doses as needed: they use less than the dose says."""
     if amount_mg is None or amount_mg <= 0 or dose is None or not dose.mg_per_day:
         return None
     # On days of different doses the mean tells how fast the supply is used.
     a_day = dose.mean_mg_per_day or dose.mg_per_day
-    return None if dose.steps or dose.as_needed else amount_mg / a_day
+    days = amount_mg / a_day
+    return None if dose.steps or dose.as_needed or days > LONGEST_SUPPLY else days
 
 
 def with_lengths(

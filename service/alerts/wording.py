@@ -10,18 +10,17 @@ import re
 from datetime import datetime
 from functools import lru_cache
 
+from service.alerts import record_text
 from service.alerts.facts import Measurement, PatientSnapshot
 
 SUMMARY_LIMIT = 139  # CDS Hooks: fewer than 140 characters
 
-_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
 _MARKUP = re.compile(r"([\\`*_\[\]|~#@!])")
 
 
 def one_line(text: str, limit: int = 200) -> str:
     """Collapse white space and control characters (also bidirectional overrides) and cut to ``limit`` characters."""
-    text = _BLANK.sub(" ", text).strip()
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    return record_text.to_show(text, limit)
 
 
 @lru_cache(maxsize=4096)
@@ -40,10 +39,23 @@ def plain(text: str, limit: int = 60) -> str:
     return one_line(text, limit).replace("<", "‹").replace(">", "›")
 
 
+#: Characters of a reason: it may quote a unit as written and as coded, or the values it was found by.
+_REASON = 400
+
+
+def reason(text: str) -> str:
+    """Why something was not used, for Markdown: our words, which may quote the record."""
+    return safe(text, _REASON)
+
+
+def plain_reason(text: str) -> str:
+    """The same for a summary."""
+    return plain(text, _REASON)
+
+
 def summary(text: str) -> str:
     """A summary cut to what CDS Hooks allows, at a word if possible."""
-    if len(text) > SUMMARY_LIMIT:
-        text = one_line(text, 10_000)
+    text = record_text.one_line(text)
     if len(text) <= SUMMARY_LIMIT:
         return text
     cut = text[: SUMMARY_LIMIT - 1]

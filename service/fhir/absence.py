@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from service.alerts.record_text import NAME, to_read
+
 #: Agreed leave; of a patient who left without it nobody may suppose that tablets went along.
 _LEAVE = re.compile(
     r"\b(?:on|home|day|weekend|overnight|trial|therapeutic|section 17|s17|approved|authori[sz]ed) (?:leave|pass)\b|\bleave of absence\b|\bloa\b"
@@ -28,8 +30,8 @@ def _is_leave(reason: bytes) -> bool:
         decoded = _any.decode(reason)
     except (msgspec.DecodeError, RecursionError):
         return False
-    words = " | ".join(_words(decoded))
-    return _LEAVE.search(words) is not None and _WITHOUT_LEAVE.search(words) is None
+    words = to_read(" | ".join(_words(decoded)), NAME)
+    return words is not None and _LEAVE.search(words) is not None and _WITHOUT_LEAVE.search(words) is None
 
 
 def _words(reasons: Any) -> list[str]:

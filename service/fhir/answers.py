@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from service.alerts.codes import CodedKind, coded_by_loinc, coded_kinds
 from service.alerts.facts import CodedResult
+from service.alerts.record_text import NAME, to_read, to_show
 from service.fhir.loinc import LOINC_SYSTEMS
 from service.fhir.resources import CodeableConcept, Observation
 from service.fhir.times import Moment
@@ -58,11 +59,11 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
             concept = o.valueCodeableConcept
             value = _value(o, known[1])
             return _result(o, known[0], value, text_of(concept) or o.valueString or value, moment_of(o))
-    title = text_of(code)
-    if not _names_duffy(title):
+    title = to_read(text_of(code), NAME)
+    if title is None or not _names_duffy(title):
         return None
-    answer = o.valueString or text_of(o.valueCodeableConcept)
-    if not _says_duffy_null(title, answer):
+    answer = to_read(o.valueString or text_of(o.valueCodeableConcept), NAME)
+    if answer is None or not _says_duffy_null(title, answer):
         return None
     return _result(o, "duffy-null", "yes", f"{title}: {answer}", moment_of(o))
 
@@ -70,7 +71,8 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
 def _value(o: Observation, known: CodedKind) -> str:
     concept = o.valueCodeableConcept
     codings = (concept.coding or ()) if concept is not None else ()
-    said = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
+    sent = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
+    said = [to_read(text, NAME) for text in sent if text]
     return next((known.answers[c.code] for c in codings if c.code in known.answers), None) or next(
         (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
         "unknown",
@@ -83,6 +85,6 @@ def _result(o: Observation, kind: str, value: str, raw: str, moment: Moment | No
         value=value,
         at=moment.at if moment else None,
         ref=f"Observation/{o.id}",
-        raw=raw,
+        raw=to_show(raw),
         date_only=moment.date_only if moment else False,
     )

@@ -10,6 +10,8 @@ from msgspec import Struct
 
 #: A page larger than this is not read.
 _MAX_PAGE_BYTES = 5_000_000
+#: Servers and what stands before them refuse longer addresses; links to the next page are far shorter.
+_MAX_ADDRESS = 8_000
 
 
 class FetchFailed(Exception):
@@ -29,8 +31,13 @@ class FhirServer(Struct, frozen=True):
     def address(self, query: str) -> str:
         """Absolute URL of a query (``Observation?…``) or of a link the server sent. Raises FetchFailed for foreign addresses."""
         base = self.base_url.rstrip("/") + "/"
-        url = urljoin(base, query)
-        here, there = urlsplit(base), urlsplit(url)
+        if len(query) > _MAX_ADDRESS or not query.isprintable():
+            raise FetchFailed("the link is not an address")
+        try:
+            url = urljoin(base, query)
+            here, there = urlsplit(base), urlsplit(url)
+        except ValueError:
+            raise FetchFailed("the link is not an address") from None
         inside = there.path.startswith(here.path) or there.path == here.path.rstrip("/")
         if (
             (there.scheme, there.netloc) != (here.scheme, here.netloc)
@@ -56,8 +63,12 @@ class FhirServer(Struct, frozen=True):
                 if response.status_code != 200:
                     raise FetchFailed(f"the FHIR server answered {response.status_code}")
                 return await _bounded(response)
+        except httpx.InvalidURL:
+            raise FetchFailed("the link is not an address") from None
         except httpx.HTTPError as error:
             raise FetchFailed(f"the FHIR server could not be reached ({type(error).__name__})") from None
+        except ValueError as error:  # a token that no header can hold, an answer that breaks the protocol
+            raise FetchFailed(f"the FHIR server could not be asked ({type(error).__name__})") from None
 
 
 def allowed_server(url: str, allow_list: tuple[str, ...]) -> str | None:

@@ -92,6 +92,13 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
         return None, ReadProblem(source, reference, f"left out: {_at_fault(error)}")
 
 
+def source_left_out(source: str, error: Exception) -> ReadProblem:
+    """What is said of a source whose reading failed as a whole."""
+    return ReadProblem(
+        source, "", f"not read: this service failed on it ({type(error).__name__}); tell its operators"
+    )
+
+
 def left_out(resource: Resource, source: str, error: Exception) -> ReadProblem:
     """What is said of a resource that nobody expected to look like this: it must cost itself, never the call."""
     reference = reference_of(type(resource).__name__, resource.id)

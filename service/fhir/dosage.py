@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from service.alerts.facts import FROM_THE_TEXT, Dose, DoseStep
+from service.alerts.record_text import DOSAGE, to_show
 from service.fhir.dosage_text import Written, read_text
 from service.fhir.numbers import finite
 from service.fhir.strength import VOLUME_ML, Strength, is_counted, mass_mg, unit_name
@@ -28,6 +29,10 @@ from service.fhir.timing import (
 
 #: A single dose above this is a mistake in the record, not a dose (mg).
 _ABSURD_MG = 100_000.0
+
+
+#: Doses of one record: they are compared with each other.
+_MOST_DOSES = 100
 
 
 class _Line(Struct):
@@ -388,7 +393,7 @@ def read_dose(dosage: Any, strength: Strength, *, lower: bool = False) -> Dose:
         for line in lines_raw
         if isinstance(line, dict) and isinstance(line.get("text"), str)
     ]
-    text = "; ".join(texts)
+    text = to_show("; ".join(texts), DOSAGE)
     if not lines_raw:
         return Dose(mg_per_day=None, unreadable="the order has no dosage instruction")
     lines: list[_Line] = []
@@ -400,6 +405,8 @@ def read_dose(dosage: Any, strength: Strength, *, lower: bool = False) -> Dose:
             read, both = _read_line(line, strength, index, lower)
             lines += read
             said.append(both)
+            if len(lines) > _MOST_DOSES:
+                raise Unreadable(f"it names more than {_MOST_DOSES} doses")
         if not any(line.mg for line in lines):
             raise Unreadable("the dose is zero")
     except Unreadable as why:

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
-from service.fhir.decode import Decoded, Value, read_value, sound
+from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
 from service.fhir.references import Home, base_of, base_of_resource, is_id, read_reference
 from service.fhir.resources import (
     Medication,
@@ -92,10 +92,8 @@ def from_prefetch(
             if source in _CONFIRMED_WHEN_NULL and query is not None:
                 tasks.append(_Task(source, query))
             continue
-        if type(value) is not Raw:
-            decoded = sound(value, source)
-        elif len(value):
-            decoded = read_value(value, source)
+        if type(value) is not Raw or len(value):
+            decoded = _decoded(value, source)
         else:
             sources[source] = SourceData("unavailable", [], [])
             if query is not None and source not in not_sent:
@@ -112,6 +110,14 @@ def from_prefetch(
             data.state = "incomplete"
             tasks.append(_Task(source, decoded.next_link))
     return Gathered(sources, servers), tasks
+
+
+def _decoded(value: Value | Raw, source: str) -> Decoded:
+    """What was sent for a source; what nobody expected costs the source, never the call."""
+    try:
+        return read_value(value, source) if isinstance(value, Raw) else sound(value, source)
+    except Exception as error:
+        return Decoded([], [source_left_out(source, error)], failed=True)
 
 
 def _take(data: SourceData, decoded: Decoded) -> None:
@@ -214,7 +220,7 @@ async def gather(
             drafts = read_value(orders, "draftOrders").resources if orders is not None and len(orders) else []
             products.look_for([*drafts, *sent])
             for task in tasks:
-                group.create_task(_fetch(server, task, gathered, products))
+                group.create_task(_fetched(server, task, gathered, products))
     except TimeoutError:
         pass  # every source that is not complete already says so
     for task in tasks:
@@ -226,6 +232,17 @@ async def gather(
                 )
             )
     return gathered
+
+
+async def _fetched(server: FhirServer, task: _Task, gathered: Gathered, products: _Products) -> None:
+    """As :func:`_fetch`; what nobody expected costs the source, never the call."""
+    try:
+        await _fetch(server, task, gathered, products)
+    except Exception as error:
+        data = gathered.sources[task.source]
+        data.problems.append(source_left_out(task.source, error))
+        if data.state == "complete":
+            data.state = "incomplete"
 
 
 async def _fetch(server: FhirServer, task: _Task, gathered: Gathered, products: _Products) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -19,7 +19,8 @@ from service.alerts.drugs import (
 )
 from service.alerts.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
-from service.alerts.supply_length import lasts
+from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.supply_length import LONGEST_SUPPLY, lasts
 from service.fhir.absence import is_on_leave
 from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite
@@ -76,27 +77,54 @@ _DAYS = {
 }
 
 
+class _Unread(NamedTuple):
+    """A name that is too long to be read: its beginning, for people."""
+
+    beginning: RecordText
+
+
+_Name = str | _Unread
 #: Codings (system, code, display) and text of a CodeableConcept.
-_Concept = tuple[tuple[tuple[str, str, str], ...], str]
+_Concept = tuple[tuple[tuple[str, str, _Name], ...], _Name]
 _Concepts = tuple[_Concept, ...]
 _NO_STRENGTH = Strength()
 
 
+UNREAD_NAME = too_long("a name of its medication", NAME)
+UNREAD_REASON = RecordText("a reason of more characters than are read")
+
+
+def _name(text: str | None) -> _Name:
+    """A name to look up: as sent, for it is tidied where it is looked up for the first time; of one that is too long, its beginning."""
+    if text is None or len(text) <= NAME:
+        return text or ""
+    return to_read(text, NAME) or _Unread(to_show(text, NAME))
+
+
 def _key_of(concept: CodeableConcept) -> _Concept:
     codings = [(c.system or "", c.code or "", c.display or "") for c in concept.coding or ()]
-    return tuple(codings), concept.text or ""
+    text = concept.text or ""
+    length = len(text)
+    for system, code, display in codings:
+        length += len(system) + len(code) + len(display)
+    if length <= NAME:
+        return tuple(codings), text
+    # Codes are looked up as they are: what is longer than a name is none.
+    return tuple([(s[:NAME], c[:NAME], _name(d)) for s, c, d in codings]), _name(text)
 
 
 class Identified(Struct, frozen=True):
     """What a medication turned out to be."""
 
     drugs: tuple[str, ...]
-    label: str
+    label: RecordText
     matched_by: MatchedBy
     strength: Strength
     systemic: bool
     parenteral: bool
     long_acting: bool
+    #: A name is too long to be read, and no code says what it is.
+    unread: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -106,11 +134,11 @@ def _dose_matters(drugs: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+def _identify(concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
     """Codes first, then names; every ingredient. The same product comes in call after call, hence the cache."""
     drugs: list[str] = []
     by_code = False
-    all_names = list(names)
+    given: list[_Name] = list(names)
     stated = [strength]
     for codings, text in concepts:
         for system, code, display in codings:
@@ -121,17 +149,22 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
                 if known.mg is not None:
                     stated.append(Strength(mg_per_unit=known.mg, read_from="the product code"))
                 if known.named:
-                    all_names.append(known.label)
+                    given.append(known.label)
             if display:
-                all_names.append(display)
+                given.append(display)
         if text:
-            all_names.append(text)
-    drugs += [d for name in all_names for d in drugs_by_name(name) if d not in drugs]
+            given.append(text)
+    shown: _Name = next((text for _, text in concepts if text), "") or next(iter(given), "")
+    label = to_show(shown.beginning if isinstance(shown, _Unread) else shown)
+    beginnings = [name.beginning for name in given if isinstance(name, _Unread)]
+    all_names = [tidy for name in given if isinstance(name, str) and (tidy := to_read(name, NAME))]
+    # A drug named at the beginning of what is too long to be read is taken at its word; strength and form are not.
+    for name in (*all_names, *(beginning.rpartition(" ")[0] for beginning in beginnings)):
+        drugs += [d for d in drugs_by_name(name) if d not in drugs]
     strength = agreed((*stated, *map(strength_in_name, all_names)))
     # A code that nothing explains identifies nothing, however well known its system is: the name beside it may be a brand.
     named = bool(drugs) or any(map(is_known_without_card, all_names))
     matched: MatchedBy = "code" if by_code else "name" if named else "none"
-    label = next((text for _, text in concepts if text), None) or next(iter(all_names), "")
     words = " ".join(all_names)
     found = tuple(dict.fromkeys(drugs))
     return Identified(
@@ -142,6 +175,7 @@ def _identify(concepts: _Concepts, names: tuple[str, ...], strength: Strength) -
         product_reaches(words, found),
         is_parenteral(words),
         is_long_acting(words),
+        unread=bool(beginnings) and not by_code,
     )
 
 
@@ -185,6 +219,8 @@ class MedicationReader:
         self.problems: list[ReadProblem] = []
         #: References to Medication resources that are nowhere to be found, and why.
         self.unresolved: dict[str, str] = {}
+        #: Records of which a name was too long to be read.
+        self.unread_names = 0
 
     # -- which drug ---------------------------------------------------------------------------------------------
 
@@ -199,18 +235,20 @@ class MedicationReader:
         if reference is None and concept is not None:
             return self._identified((_key_of(concept),), (), _NO_STRENGTH)
         concepts = [concept] if concept is not None else []
-        names: list[str] = []
+        names: list[_Name] = []
         strength = _NO_STRENGTH
         if reference is not None:
             if reference.display:
-                names.append(reference.display)
+                names.append(_name(reference.display))
             product = self._product(reference, contained, record)
             if product is not None:
                 if product.code is not None:
                     concepts.append(product.code)
                 if product.form is not None:
                     names += [
-                        t for t in (product.form.text, *(c.display for c in product.form.coding or ())) if t
+                        _name(t)
+                        for t in (product.form.text, *(c.display for c in product.form.coding or ()))
+                        if t
                     ]
                 for ingredient in product.ingredient or ():
                     if ingredient.itemCodeableConcept is not None:
@@ -219,17 +257,19 @@ class MedicationReader:
                     strength = strength_of_ratio((product.ingredient or [])[0].strength)
         return self._identified(tuple(map(_key_of, concepts)), tuple(names), strength)
 
-    def _identified(self, concepts: _Concepts, names: tuple[str, ...], strength: Strength) -> Identified:
+    def _identified(self, concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
+        found = _identify(concepts, names, strength)
         if not self.local_codes:
-            return _identify(concepts, names, strength)
+            self.unread_names += found.unread
+            return found
         local = [
             drug
             for codings, _ in concepts
             for system, code, _ in codings
             if (drug := self.local_codes.get((system, code)))
         ]
-        found = _identify(concepts, names, strength)
         if not local:
+            self.unread_names += found.unread
             return found
         drugs = tuple(dict.fromkeys([*local, *found.drugs]))
         return Identified(
@@ -345,7 +385,7 @@ class MedicationReader:
             not_taken=r.doNotPerform is True and not draft,
             # A draft that puts the order on hold stops it for now.
             stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
-            stop_reason=_text(r.statusReason) if r.statusReason is not None else "",
+            stop_reason=_text(r.statusReason) if r.statusReason is not None else NOTHING,
             replaces=self._replaced(r) if r.priorPrescription is not None or r.basedOn else (),
             selected=selected,
             setting=_setting(r.category) if r.category is not None else "",
@@ -579,10 +619,17 @@ def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _text(concept: CodeableConcept | None) -> str:
+def _text(concept: CodeableConcept | None) -> RecordText:
     if concept is None:
-        return ""
-    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+        return NOTHING
+    text = concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
+    known = to_read(text, NAME)
+    return known if known is not None else UNREAD_REASON
+
+
+def _lifelong(days: float) -> float | None:
+    """Days of a supply; None for more than any life has, with which no calendar can count."""
+    return days if days <= LONGEST_SUPPLY else None
 
 
 def _days(duration: Any) -> float | None:
@@ -597,7 +644,7 @@ def _days(duration: Any) -> float | None:
     if length is None or length < 0:
         return None
     factor = _DAYS.get(str(unit or "d").lower())
-    return length * factor if factor is not None else None
+    return _lifelong(length * factor) if factor is not None else None
 
 
 def _setting(category: Any) -> str:

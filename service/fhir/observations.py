@@ -18,6 +18,7 @@ from service.alerts.codes import (
     kinds_by_loinc,
 )
 from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
+from service.alerts.record_text import NOTHING, VALUE, RecordText, to_read, to_show, too_long
 from service.fhir.answers import answer_of, text_of
 from service.fhir.decode import left_out, read_one
 from service.fhir.loinc import is_loinc
@@ -53,6 +54,9 @@ _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
 _POSTURED = frozenset({"systolic", "diastolic"})
 #: Units as laboratories write them are far shorter; nothing longer is remembered.
 _LONGEST_UNIT = 60
+#: Parts of one result, and results inside one report or panel: more are none, and are not read.
+_MOST_COMPONENTS = 200
+_MOST_CONTAINED = 1000
 _NOT_PLAIN = _RANGED | _POSTURED
 _instant = datetime.fromisoformat
 
@@ -63,7 +67,7 @@ class _Plain(Struct, frozen=True, gc=False):
     kind: str
     value: float
     #: As sent, for people.
-    raw: str
+    raw: RecordText
 
 
 @lru_cache(maxsize=16_384)
@@ -83,7 +87,7 @@ def _plain(loinc: str, value: float | int | str | None, unit: str | None, code: 
         return None
     # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
     # Plus zero: 0 and -0 are remembered as one.
-    return _Plain(kind.id, round(converted, 6), f"{value + 0.0:g} {unit or code}")
+    return _Plain(kind.id, round(converted, 6), to_show(f"{value + 0.0:g} {unit or code}"))
 
 
 def _specimen(o: Observation) -> str:
@@ -169,8 +173,14 @@ class ObservationReader:
         key = f"{type(holder).__name__}/{holder.id}" if holder.id else ""
         try:
             inside = _raw_list.decode(holder.contained)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             self.problems.append(ReadProblem(source, key, "what it contains could not be read"))
+            self.spoilt.add(source)
+            return found
+        if len(inside) > _MOST_CONTAINED:
+            why = f"it contains more than {_MOST_CONTAINED} resources, which were not read"
+            self.problems.append(ReadProblem(source, key, why))
+            self.spoilt.add(source)
             return found
         for raw in inside:
             result, problem = read_one(raw, source)
@@ -218,9 +228,12 @@ class ObservationReader:
         coding = concept.coding[0]
         if coding.system != LOINC or coding.code not in self._by_loinc:
             return False
-        if quantity.unit is not None and len(quantity.unit) > _LONGEST_UNIT:
+        unit, code = quantity.unit, quantity.code
+        if (unit is not None and len(unit) > _LONGEST_UNIT) or (
+            code is not None and len(code) > _LONGEST_UNIT
+        ):
             return False
-        plain = _plain(coding.code, quantity.value, quantity.unit, quantity.code)
+        plain = _plain(coding.code, quantity.value, unit, code)
         status = _STATUS.get(o.status)
         if (
             plain is None
@@ -313,6 +326,11 @@ class ObservationReader:
             return
         moment = self._moment(o)
         reference = _reference(o)
+        if len(o.component or ()) > _MOST_COMPONENTS:
+            why = f"it has more than {_MOST_COMPONENTS} components, which were not read"
+            self.problems.append(ReadProblem(source, reference, why))
+            self.spoilt.add(source)
+            return
         for component in o.component or ():
             kind, unit = self._kind(component.code)
             if kind is not None and status is None:
@@ -355,7 +373,7 @@ class ObservationReader:
         self.unusable.append(
             UnusableResult(
                 kind=kind.id,
-                raw=raw or _as_sent(o),
+                raw=to_show(raw or _as_sent(o)),
                 reason=reason,
                 ref=ref or (_reference(o) if isinstance(o, Observation) else ""),
                 at=moment.at if moment is not None else None,
@@ -379,7 +397,7 @@ class ObservationReader:
         """Convert one value and keep it, or keep why it cannot be used."""
         if kind.dimension == "own-range" and kind.id == "ecg":
             if moment is not None:
-                done = Measurement(kind.id, 1.0, moment.at, reference, "ECG", moment.date_only, "", status)
+                done = Measurement(kind.id, 1.0, moment.at, reference, _ECG, moment.date_only, "", status)
                 self.measurements.setdefault(kind.id, []).append(done)
             return
         unit, code = "", ""
@@ -391,8 +409,11 @@ class ObservationReader:
                 return
             if quantity.comparator:
                 bound = _COMPARATORS.get(quantity.comparator, "?")
-            unit = quantity.unit or ""
-            code = quantity.code or ""
+            named = [to_read(text or "", VALUE) for text in (quantity.unit, quantity.code)]
+            unit, code = (text or NOTHING for text in named)
+            if None in named:
+                self._refuse(kind, o, too_long("its unit", VALUE), moment, ref=reference)
+                return
             if abs(value) > LARGEST:
                 self._refuse(
                     kind,
@@ -405,6 +426,11 @@ class ObservationReader:
                 return
             raw = f"{quantity.comparator or ''}{value:g} {unit or code}"
         elif text is not None:
+            said = to_read(text, VALUE)
+            if said is None:
+                self._refuse(kind, o, too_long("its text", VALUE), moment, raw=text, ref=reference)
+                return
+            text = said
             # A site that names the unit of a laboratory names it for its numbers sent as text, too.
             parts = split_text(text) or (split_text(f"{text} {site_unit}") if site_unit else None)
             if parts is None:
@@ -416,9 +442,9 @@ class ObservationReader:
             raw = text
         else:
             if not (isinstance(o, Observation) and o.component):
-                said = text_of(o.valueCodeableConcept) if kind.dimension == "count" else ""
-                reason = "its value is a word, not a number" if said else "it has no value"
-                self._refuse(kind, o, reason, moment, raw=said or "no value", ref=reference)
+                word = text_of(o.valueCodeableConcept) if kind.dimension == "count" else ""
+                reason = "its value is a word, not a number" if word else "it has no value"
+                self._refuse(kind, o, reason, moment, raw=word or "no value", ref=reference)
             return
         if kind.dimension == "own-range":
             converted = float(value)
@@ -455,6 +481,7 @@ class ObservationReader:
         limit = upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
         kept = self.measurements.get(kind.id)
+        shown = to_show(raw)
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
@@ -463,7 +490,7 @@ class ObservationReader:
                 round(converted, 6),
                 moment.at,
                 reference,
-                raw,
+                shown,
                 moment.date_only,
                 bound,
                 status,
@@ -475,6 +502,7 @@ class ObservationReader:
         )
 
 
+_ECG = RecordText("ECG")
 _raw_list = msgspec.json.Decoder(list[Raw])
 
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.codes import posture
+from service.alerts.record_text import NAME, to_read
 from service.fhir.resources import CodeableConcept, Observation
 
 _BODY_POSITION = "http://hl7.org/fhir/StructureDefinition/observation-bodyPosition"
@@ -38,7 +39,7 @@ def posture_of(o: Observation, code: CodeableConcept | None) -> str:
             return said
     try:
         extensions = _extension_list.decode(o.extension) if len(o.extension) else []
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return ""
     position = next((e.valueCodeableConcept for e in extensions if e.url == _BODY_POSITION), None)
     if position is None:
@@ -47,6 +48,6 @@ def posture_of(o: Observation, code: CodeableConcept | None) -> str:
         if coding.code and (known := posture(coding.code)):
             return known
     for words in (position.text, *(c.display for c in position.coding or ())):
-        if words and (found := _POSTURE_WORD.search(words)):
+        if words and (text := to_read(words, NAME)) and (found := _POSTURE_WORD.search(text)):
             return _POSTURES[found.group(1).lower()]
     return ""

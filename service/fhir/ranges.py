@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from service.alerts.codes import Kind
+from service.alerts.record_text import VALUE, to_read
+from service.fhir.numbers import finite
 from service.fhir.resources import CodeableConcept, Component, Observation, Quantity
 from service.fhir.units import agreed_conversion, conversion, normalised
 
@@ -26,14 +28,19 @@ class _ReferenceRange(Struct):
     def is_normal(self) -> bool:
         """False for one that says it is another than the normal range."""
         said = () if self.type is None else (self.type.text, *(c.code for c in self.type.coding or ()))
-        return not any(t is not None and _OTHER_RANGE.search(t) for t in said)
+        return not any(
+            (known := to_read(text, VALUE)) is None or _OTHER_RANGE.search(known) for text in said if text
+        )
 
     def upper(self) -> tuple[float, str, str] | None:
         """Upper limit, unit and unit code; of a range that is text only when the whole text is such a limit."""
         high = self.high
         if high is not None and high.value is not None:
-            return None if isinstance(high.value, str) else (high.value, high.unit or "", high.code or "")
-        found = _RANGE_TEXT.match(self.text) if self.text else None
+            value = finite(high.value)
+            unit, code = to_read(high.unit or "", VALUE), to_read(high.code or "", VALUE)
+            return None if value is None or unit is None or code is None else (value, unit, code)
+        text = to_read(self.text, VALUE) if self.text else None
+        found = _RANGE_TEXT.match(text) if text else None
         return (float(found.group(1)), found.group(2), "") if found is not None else None
 
 
@@ -63,7 +70,7 @@ def _ranges(raw: Raw) -> list[_ReferenceRange]:
     """Reference ranges; one that cannot be read is no range."""
     try:
         return _range_list.decode(raw) if len(raw) else []
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []
 
 

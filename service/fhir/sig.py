@@ -10,12 +10,17 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from service.alerts.facts import Dose
+from service.alerts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read, too_long
 from service.fhir.dosage import read_dose
 from service.fhir.strength import Strength
 
 _REMEMBERED = 4096
+#: Instructions of one record, and the size of them all as sent (bytes): the longest titrations come to a tenth of it.
+_MOST_LINES = 100
+_MOST_BYTES = 200_000
 _any = msgspec.json.Decoder()
 
 
@@ -23,18 +28,59 @@ class Sig(Struct, frozen=True):
     """What a record's dosage elements say besides the dose."""
 
     lines: tuple[Any, ...]
-    route: str = ""
+    route: RecordText = NOTHING
     #: boundsPeriod of every line, as sent: (start, end); None for a line without.
     bounds: tuple[tuple[Any, Any] | None, ...] = ()
     #: Any line has a boundsPeriod.
     is_bounded: bool = False
+    #: Why no dose is read from it; empty when it can be looked at.
+    unreadable: str = ""
+    #: A text of it is too long to be read.
+    unread: bool = False
 
 
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _route(lines: tuple[Any, ...]) -> str:
+#: Members that no dose is read from, and that may hold anything.
+_NOT_READ = frozenset({"extension", "modifierExtension", "_text"})
+#: Members that are read as written instructions.
+_WRITTEN = ("text", "patientInstruction")
+
+
+class _Tidied:
+    """Dosage elements with their texts as text of the record; of one that is too long nothing is left."""
+
+    def __init__(self) -> None:
+        #: An instruction is too long to be read.
+        self.unread = False
+
+    def line(self, value: Any) -> Any:
+        """One dosage instruction. Where one of its texts is too long, the other goes too: alone it might mislead."""
+        if not isinstance(value, dict):
+            return self.of(value)
+        written = [to_read(text, DOSAGE) for key in _WRITTEN if isinstance(text := value.get(key), str)]
+        if None in written:
+            self.unread = True
+            return {key: self.of(item) for key, item in value.items() if key not in (*_NOT_READ, *_WRITTEN)}
+        return {
+            key: to_read(item, DOSAGE) if key in _WRITTEN and isinstance(item, str) else self.of(item)
+            for key, item in value.items()
+            if key not in _NOT_READ
+        }
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return to_read(value, NAME) or NOTHING
+        if isinstance(value, list):
+            return [self.of(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.of(item) for key, item in value.items() if key not in _NOT_READ}
+        return value
+
+
+def _route(lines: tuple[Any, ...]) -> RecordText:
     """Route as text, from the first line that names one."""
     for line in lines:
         route = _get(line, "route")
@@ -45,16 +91,22 @@ def _route(lines: tuple[Any, ...]) -> str:
                 if isinstance(codings, list)
                 else []
             )
-            return " ".join([str(route.get("text") or ""), *displays]).strip()
-    return ""
+            return to_read(" ".join([str(route.get("text") or ""), *displays]), NAME) or NOTHING
+    return NOTHING
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _sig(content: bytes) -> Sig:
+    tidied = _Tidied()
     try:
         decoded = _any.decode(content)
+        decoded = (
+            [tidied.line(line) for line in decoded] if isinstance(decoded, list) else tidied.line(decoded)
+        )
     except (msgspec.DecodeError, RecursionError):
         return Sig(("unreadable",))
+    if isinstance(decoded, list) and len(decoded) > _MOST_LINES:
+        return Sig((), unreadable=f"it has more than {_MOST_LINES} dosage instructions")
     lines = tuple(decoded) if isinstance(decoded, list) else () if decoded is None else (decoded,)
     bounds = tuple(
         (period.get("start"), period.get("end"))
@@ -62,19 +114,37 @@ def _sig(content: bytes) -> Sig:
         else None
         for line in lines
     )
-    return Sig(lines, _route(lines), bounds, any(bounds))
+    return Sig(lines, _route(lines), bounds, any(bounds), unread=tidied.unread)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _dose(content: bytes, strength: Strength, lower: bool) -> Dose:
-    return read_dose(list(_sig(content).lines), strength, lower=lower)
+    sig = _sig(content)
+    if sig.unreadable:
+        return Dose(mg_per_day=None, unreadable=sig.unreadable)
+    dose = read_dose(list(sig.lines), strength, lower=lower)
+    if not sig.unread:
+        return dose
+    if dose.mg_per_day is None:
+        return replace(dose, unreadable=_UNREAD_TEXT)
+    return replace(dose, notes=(*dose.notes, f"{_UNREAD_TEXT} and was not read"))
+
+
+_TOO_LARGE = Sig((), unreadable=f"its dosage instructions are larger than {_MOST_BYTES} bytes")
+
+
+_UNREAD_TEXT = too_long("its text", DOSAGE)
 
 
 def sig_of(raw: Raw) -> Sig:
     """The dosage elements of a record."""
+    if len(raw) > _MOST_BYTES:
+        return _TOO_LARGE
     return _sig(bytes(raw)) if len(raw) else Sig(())
 
 
 def dose_of(raw: Raw, strength: Strength, *, draft: bool = False) -> Dose:
     """The dose that a record's dosage elements come to: where they contradict themselves the higher of a draft, the lower of the record."""
+    if len(raw) > _MOST_BYTES:
+        return Dose(mg_per_day=None, unreadable=_TOO_LARGE.unreadable)
     return _dose(bytes(raw), strength, not draft) if len(raw) else read_dose(None, strength)

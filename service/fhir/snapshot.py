@@ -29,10 +29,11 @@ from service.alerts.facts import (
     SourceState,
     TestOrder,
 )
+from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.supply_length import with_lengths
-from service.fhir.decode import Decoded, left_out, read_orders
+from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
-from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, MedicationReader
+from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
 from service.fhir.resources import (
@@ -175,6 +176,7 @@ class _Builder:
 
     def _take_one(self, r: Resource, source: str, index: int) -> None:
         reader = self.medication_reader
+        unread = reader.unread_names
         record: Medication | None = None
         if type(r) is MedicationRequest:
             record = reader.ordered(r, source)
@@ -189,13 +191,15 @@ class _Builder:
         elif type(r) is MedicationAdministration:
             record = reader.administration(r, source) if r.status != "entered-in-error" else None
         elif type(r) is Condition:
-            self._condition(r)
+            self._condition(r, source)
         elif type(r) is AllergyIntolerance:
-            self._allergy(r)
+            self._allergy(r, source)
         elif type(r) is ServiceRequest:
             self._test(r, draft=False)
         elif type(r) is Patient:
             self.patient = r
+        if reader.unread_names != unread:
+            self._unread(source, record.ref if record is not None else "", UNREAD_NAME)
         if record is not None:
             self.medications[record.ref or f"{source}#{index}"] = record
 
@@ -213,12 +217,15 @@ class _Builder:
                 if r.status == "entered-in-error":
                     continue
                 selected = wanted is None or (r.id or "") in wanted
+                unread = self.medication_reader.unread_names
                 try:
                     draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
                 except Exception as error:
                     self.problems.append(left_out(r, DRAFTS, error))
                     continue
                 self.drafts.append(draft)
+                if self.medication_reader.unread_names != unread:
+                    self._unread(DRAFTS, draft.ref, UNREAD_NAME)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
                     self.problems.append(
                         ReadProblem(DRAFTS, draft.ref, draft.unread or "its medication has no name")
@@ -228,7 +235,10 @@ class _Builder:
                 if not draft.stops and CLOZAPINE not in draft.drugs:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
-                self._test(r, draft=True)
+                try:
+                    self._test(r, draft=True)
+                except Exception as error:
+                    self.problems.append(left_out(r, DRAFTS, error))
             elif isinstance(r, _MEDICATION_RECORDS) and (wanted is None or (r.id or "") in wanted):
                 named = (r.medicationCodeableConcept, r.medicationReference, r.contained, r)
                 reference = f"{type(r).__name__}/{r.id}" if r.id else type(r).__name__
@@ -259,17 +269,26 @@ class _Builder:
             self.problems.append(ReadProblem(DRAFTS, "", "a selected order is not among the draft orders"))
         return None
 
-    def _condition(self, c: Condition) -> None:
+    def _unread(self, source: str, ref: str, why: str) -> None:
+        """Note that a text was too long to be read."""
+        self.problems.append(ReadProblem(source, ref, why))
+        self.spoilt.add(source)
+
+    def _condition(self, c: Condition, source: str) -> None:
         if c.code is None:
             return
+        ref = f"Condition/{c.id}" if c.id else ""
         by_text: dict[str, None] = {}
         by_code: dict[str, None] = {}
-        label = c.code.text or ""
         for coding in c.code.coding or ():
-            label = label or coding.display or ""
-            by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code or ""))
-            by_text |= dict.fromkeys(kinds_by_text(coding.display or ""))
-        by_text |= dict.fromkeys(kinds_by_text(c.code.text or ""))
+            if coding.code is not None and len(coding.code) <= NAME:
+                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code))
+        names, unread = _names(c.code)
+        for name in (*names[1:], *names[:1]) if c.code.text else names:
+            by_text |= dict.fromkeys(kinds_by_text(name))
+        if unread:
+            self._unread(source, ref, _UNREAD_NAME)
+        label = names[0] if names else to_show(c.code.text or "")
         denied = kinds_denied_by_text(label) if by_code else ()
         kinds = by_text | {kind: None for kind in by_code if kind not in denied}
         if not kinds:
@@ -282,7 +301,6 @@ class _Builder:
         abated = read_moment(c.abatementDateTime or _end(c.abatementPeriod), self.zone)
         if not status and abated is None and (c.abatementString or c.abatementAge or c.abatementRange):
             status = "resolved"  # it is said to be over, if not with a date
-        ref = f"Condition/{c.id}" if c.id else ""
         # What has no id is kept by its place: it must not stand for another one.
         self.conditions[ref or f"#{len(self.conditions)}"] = Problem(
             ref=ref,
@@ -297,14 +315,18 @@ class _Builder:
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )
 
-    def _allergy(self, a: AllergyIntolerance) -> None:
-        names, drugs = _allergens(a.code)
+    def _allergy(self, a: AllergyIntolerance, source: str) -> None:
+        names, drugs, unread = _allergens(a.code)
         reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
         for reaction in reactions:
-            more, found = _allergens(_concept(reaction.get("substance")))
-            names, drugs = names + more, drugs | found
+            more, found, also = _allergens(_concept(reaction.get("substance")))
+            names += more
+            drugs |= found
+            unread = unread or also
+        if unread:
+            self._unread(source, f"AllergyIntolerance/{a.id}" if a.id else "", _UNREAD_NAME)
         signs = [
-            text
+            to_show(text)
             for reaction in reactions
             for said in (
                 [reaction.get("description")],
@@ -318,10 +340,10 @@ class _Builder:
             self.allergies[ref or f"#{len(self.allergies)}"] = Allergy(
                 ref,
                 tuple(sorted(drugs)),
-                names[0] if names else "",
+                names[0] if names else NOTHING,
                 _code(a.clinicalStatus).lower(),
                 _code(a.verificationStatus).lower(),
-                ", ".join(dict.fromkeys(signs)),
+                to_show(", ".join(dict.fromkeys(signs)), NAME),
             )
 
     def _test(self, s: ServiceRequest, *, draft: bool) -> None:
@@ -333,23 +355,34 @@ class _Builder:
             if c.system in (LOINC, None) and c.code
             for t in tests_by_code().get(c.code, ())
         }
-        label = s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or ""
+        label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
         if (named := tests_by_text().get(label.strip().lower())) is not None:
             tests.add(named)
         if tests:
             self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
 
 
-def _allergens(concept: CodeableConcept | None) -> tuple[list[str], set[str]]:
-    """(names, drugs) of a substance; a text that denies an allergy names none."""
+#: Why a problem or an allergy may not be known in full.
+_UNREAD_NAME = too_long("its name", NAME)
+
+
+def _names(concept: CodeableConcept) -> tuple[list[RecordText], bool]:
+    """The names of a concept, its text first, and whether one was too long to be read."""
+    sent = [t for t in (concept.text, *(c.display for c in concept.coding or ())) if t]
+    read = [to_read(text, NAME) for text in sent]
+    return [name for name in read if name], None in read
+
+
+def _allergens(concept: CodeableConcept | None) -> tuple[list[RecordText], set[str], bool]:
+    """(names, drugs, a name was too long to be read) of a substance; a text that denies an allergy names none."""
     if concept is None:
-        return [], set()
-    names = [t for t in (concept.text, *(c.display for c in concept.coding or ())) if t]
+        return [], set(), False
+    names, unread = _names(concept)
     drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name)}
     for coding in concept.coding or ():
         product = product_by_code(coding.system or "", coding.code or "")
         drugs |= set(product.drugs) if product is not None else set()
-    return names, drugs
+    return names, drugs, unread
 
 
 def _listed(value: Any) -> list[Any]:
@@ -403,6 +436,7 @@ def _id_in(selection: str) -> str:
 
 
 def _may_name_a_medication(selection: str) -> bool:
+    """False for what names a resource of a type that orders no drug; of what is no reference nobody knows."""
     return read_reference(selection).type not in _NAMES_NO_DRUG
 
 
@@ -412,7 +446,7 @@ def _code(concept: CodeableConcept | None) -> str:
         return ""
     codings = [c for c in concept.coding or () if c.code]
     own = next((c.code for c in codings if (c.system or "").startswith(_HL7)), None)
-    return own or next((c.code for c in codings), None) or concept.text or ""
+    return to_show(own or next((c.code for c in codings), None) or concept.text or "")
 
 
 def build(
@@ -462,8 +496,15 @@ def build(
     builder.medication_reader.products.update(products)
     for source, data in gathered.sources.items():
         builder.problems += data.problems
-        builder.take(source, data.resources)
-    builder.take_drafts(decoded_orders, selections)
+        try:
+            builder.take(source, data.resources)
+        except Exception as error:  # as for a resource: a source that cannot be read costs itself
+            builder.problems.append(source_left_out(source, error))
+            builder.spoilt.add(source)
+    try:
+        builder.take_drafts(decoded_orders, selections)
+    except Exception as error:
+        builder.problems.append(source_left_out(DRAFTS, error))
     states: dict[str, SourceState] = {source: data.state for source, data in gathered.sources.items()}
     for source in builder.spoilt | builder.observations.spoilt:
         if states.get(source) == "complete":

@@ -18,6 +18,7 @@ import orjson
 from msgspec import Raw
 
 from service.alerts.drugs import Product, codes_of, drugs_by_name, learn, product_by_code
+from service.alerts.record_text import NAME, VALUE, to_read, to_show
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import read_value
 from service.fhir.gather import Gathered
@@ -56,6 +57,12 @@ class TerminologyServer:
 
     async def learn(self, gathered: Gathered, orders: Raw | None) -> None:
         """Ask about every code of a call that nothing recognises; what is learned holds for later calls too."""
+        try:
+            await self._learn(gathered, orders)
+        except Exception as error:  # without an answer the codes stay unrecognised, and a card says so
+            log.error("asking the terminology server failed: %s", type(error).__name__)
+
+    async def _learn(self, gathered: Gathered, orders: Raw | None) -> None:
         resources: list[Resource] = [r for data in gathered.sources.values() for r in data.resources]
         resources += gathered.products
         if orders is not None and len(orders):
@@ -94,15 +101,16 @@ class TerminologyServer:
         except FetchFailed as why:
             if "404" not in str(why) and "400" not in str(why):
                 raise
-        drugs = drugs_by_name(display)
+        drugs = drugs_by_name(to_read(display, NAME) or "")
         if drugs:
-            return Product(drugs, display, named=True)
+            return Product(drugs, to_show(display, NAME), named=True)
         for ancestor in codes_of(_CLOZAPINE, system):
             outcome = await self._parameter(
                 "$subsumes", {"system": system, "codeA": ancestor, "codeB": code}, "outcome"
             )
             if outcome in ("subsumes", "equivalent"):
-                return Product((_CLOZAPINE,), display or f"clozapine ({code})", named=bool(display))
+                label = to_show(display, NAME) or f"clozapine ({to_show(code)})"
+                return Product((_CLOZAPINE,), label, named=bool(display))
         return None
 
     async def _parameter(self, operation: str, query: dict[str, str], name: str) -> str:
@@ -126,10 +134,16 @@ def _unrecognised(resources: Iterable[Resource]) -> list[Coded]:
             concept = getattr(resource, "code", None) if type(resource).__name__ == "Medication" else None
         if not isinstance(concept, CodeableConcept):
             continue
-        texts = [concept.text or "", *(c.display or "" for c in concept.coding or ())]
+        texts = [
+            to_read(text, NAME) for text in (concept.text, *(c.display for c in concept.coding or ())) if text
+        ]
         if any(drugs_by_name(text) for text in texts if text):
             continue
-        codings = [(c.system, c.code) for c in concept.coding or () if c.system in DRUG_SYSTEMS and c.code]
+        codings = [
+            (c.system, c.code)
+            for c in concept.coding or ()
+            if c.system in DRUG_SYSTEMS and c.code and len(c.code) <= VALUE
+        ]
         if any(product_by_code(system, code) for system, code in codings if system and code):
             continue
         found |= dict.fromkeys((system, code) for system, code in codings if system and code)

@@ -8,6 +8,7 @@ import unicodedata
 from functools import lru_cache
 
 from service.alerts.codes import Linear, conversions, dimensions
+from service.alerts.record_text import to_show
 
 _BLANKS = re.compile(r"[\s\u00a0]+")
 _RAISED = re.compile(r"<sup>\s*(\d+)\s*</sup>", re.IGNORECASE)
@@ -84,7 +85,7 @@ def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | str:
     by_code = conversion(dimension, code) if code else None
     by_unit = conversion(dimension, unit) if unit else None
     if by_code is not None and by_unit is not None and by_code != by_unit:
-        return f"its unit is written “{unit}” but coded “{code}”"
+        return _contradicts(unit, code)
     found = by_code or by_unit
     if found is not None:
         if (
@@ -92,13 +93,20 @@ def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | str:
             and unit
             and _of_another_kind(dimension, unit if by_unit is None else code if by_code is None else "")
         ):
-            return f"its unit is written “{unit}” but coded “{code}”"
+            return _contradicts(unit, code)
         return found
-    given = unit or code
+    given = to_show(unit or code, _QUOTED)
     return f"“{given}” is not a unit of this result" if given else "it has no unit"
 
 
-_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s*([^\s\d.].*?)\s*$")
+def _contradicts(unit: str, code: str) -> str:
+    return f"its unit is written “{to_show(unit, _QUOTED)}” but coded “{to_show(code, _QUOTED)}”"
+
+
+#: Characters of a unit that a reason repeats.
+_QUOTED = 60
+#: A number beside the sign for an unreadable character may be a part of one.
+_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)(?!\ufffd)\s*([^\s\d.].*?)\s*$")
 
 
 def split_text(text: str) -> tuple[str, float, str] | None:

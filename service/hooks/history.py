@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import date, datetime, time
 
@@ -22,6 +23,7 @@ from service.hooks.site import Site
 from service.registry.memory import Memory
 from service.registry.roster import facts_of, is_on
 
+log = logging.getLogger("service.hooks")
 #: A call waits so long for the registry; then it is answered without.
 _PATIENCE_SECONDS = 0.15
 #: Sources without which the registry is asked.
@@ -54,7 +56,9 @@ class History:
             known = await asyncio.wait_for(
                 asyncio.to_thread(self._facts, site.name, snapshot.patient_id), _PATIENCE_SECONDS
             )
-        except (SQLAlchemyError, TimeoutError):
+        except Exception as error:  # what is remembered must not keep what was sent from being judged
+            if not isinstance(error, SQLAlchemyError | TimeoutError):
+                log.error("the registry could not be read: %s", type(error).__name__)
             return replace(snapshot, remembered=(_UNREADABLE,))
         if known is None:
             return snapshot

@@ -21,7 +21,7 @@ from service.fhir.gather import Gathered, from_prefetch, gather
 from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.history import History
-from service.hooks.render import Drafts, render
+from service.hooks.render import render_all
 from service.hooks.required import require_data
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
@@ -92,10 +92,13 @@ class Pipeline:
         if site.shadow_codes:
             said = [f for f in said if f.code not in site.shadow_codes]
         cards: tuple[Card, ...] = ()
-        texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered) if said else []
+        on_fault = self.metrics.rule_fault
+        texts: list[CardText] = []
+        if said:
+            texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered, on_fault=on_fault)
         if texts and not site.shadow:
-            drafts = Drafts(request.context.orders)
-            cards = tuple(render(text, site, request.context.patient_id, drafts) for text in texts)
+            context = request.context
+            cards = render_all(texts, site, context.patient_id, context.orders, on_fault)
         return Response(
             cards,
             after=lambda: self._record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +11,17 @@ from msgspec import Raw
 
 from cds_hooks import Action, Card, Coding, Link, Source, Suggestion
 from service.alerts import wording as w
-from service.alerts.cards import CardText
+from service.alerts.cards import CardText, card_of, not_shown
 from service.alerts.catalogue import override_reasons, referral, test
-from service.alerts.finding import ChangeDose, NotifyTeam, Offer, OrderTest, ReferTo, RemoveDraft
+from service.alerts.finding import (
+    ChangeDose,
+    FaultObserver,
+    NotifyTeam,
+    Offer,
+    OrderTest,
+    ReferTo,
+    RemoveDraft,
+)
 from service.fhir import build
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
@@ -108,15 +117,59 @@ def _cached_source(site: Site, label: str, url: str, code: str, title: str) -> S
     return source
 
 
-def render(text: CardText, site: Site, patient_id: str, drafts: Drafts) -> Card:
-    """One card of the protocol."""
+def render_all(
+    texts: Sequence[CardText],
+    site: Site,
+    patient_id: str,
+    orders: Raw,
+    on_fault: FaultObserver | None = None,
+) -> tuple[Card, ...]:
+    """The cards of one answer, one for each text.
+
+    Args:
+        texts: what the cards say.
+        site: whose cards they are.
+        patient_id: the patient in context.
+        orders: the orders of the hook's context, as sent; a card may offer to change one.
+        on_fault: told of what could not be built.
+
+    What cannot be built costs itself: a suggestion or a link is left out (the card says in words what to do), and of a whole card a
+    ``data-unavailable`` card takes the place.
+    """
+    drafts = Drafts(orders)
+
+    def failed(what: str, fault: Exception) -> None:
+        if on_fault is not None:
+            on_fault(what, fault)
+
+    def one(text: CardText) -> Card:
+        try:
+            return render(text, site, patient_id, drafts, failed)
+        except Exception as fault:
+            failed(f"card {text.code}", fault)
+            notice = card_of(not_shown(text.code, text.severity, text.subject))
+            return render(notice, site, patient_id, drafts, failed)
+
+    return tuple([one(text) for text in texts])
+
+
+def render(text: CardText, site: Site, patient_id: str, drafts: Drafts, on_fault: FaultObserver) -> Card:
+    """One card of the protocol; suggestions and links that cannot be built are left out. Raises ValueError for anything else."""
     suggestions: list[Suggestion] = []
     for offer in text.offers:
-        action = _action(offer, patient_id, drafts)
-        if action is not None:
-            # One action per suggestion: some clients apply only the first (C7a).
-            suggestions.append(Suggestion(label=action[0], uuid=_identifiers.new(), actions=(action[1],)))
+        try:
+            action = _action(offer, patient_id, drafts)
+            if action is not None:
+                # One action per suggestion: some clients apply only the first (C7a).
+                suggestions.append(Suggestion(label=action[0], uuid=_identifiers.new(), actions=(action[1],)))
+        except Exception as fault:
+            on_fault(f"suggestion {type(offer).__name__}", fault)
     policy = site.policy
+    links: tuple[Link, ...] = ()
+    try:
+        links = _policy_link(site.base_url, policy.id, policy.title)
+    except Exception as fault:
+        on_fault("link policy", fault)
     label = text.citation.label
     return Card(
         uuid=_identifiers.new(),
@@ -127,5 +180,5 @@ def render(text: CardText, site: Site, patient_id: str, drafts: Drafts) -> Card:
         suggestions=tuple(suggestions),
         selectionBehavior=site.selection_behavior if suggestions else None,
         overrideReasons=_reasons(text.overrides) if text.severity != "info" else (),
-        links=_policy_link(site.base_url, policy.id, policy.title),
+        links=links,
     )

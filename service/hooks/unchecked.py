@@ -18,7 +18,7 @@ from service.alerts.treatment import ORDER_HOOKS
 from service.fhir.decode import read_value, sound
 from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
-from service.hooks.render import Drafts, render
+from service.hooks.render import render_all
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
 from service.registry.recorder import Call, Recorder
@@ -131,7 +131,7 @@ class Unchecked:
                 self._record(site, failure, [])
             return None
         text = card_of(finding_of(failure.code, failure.incident, why))
-        card = render(text, site, "", Drafts(_NOTHING))
+        (card,) = render_all([text], site, "", _NOTHING)
 
         def after() -> None:
             self._metrics.card(CODE, site.name, failure.hook)

@@ -11,11 +11,13 @@ from typing import Any
 
 import orjson
 from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.detectedissue import DetectedIssue
 from msgspec import Struct
 
-from service.alerts.cards import citation_text, title_of
+from service.alerts.cards import citation_text, not_shown, title_of
 from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import ChangeDose, Evidence, Finding, RemoveDraft
+from service.alerts.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
+from service.alerts.record_text import one_line
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
 from service.operation.issues import outcome
@@ -55,6 +57,7 @@ def answer(
     question: Question,
     as_of: datetime,
     now: datetime,
+    on_fault: FaultObserver = lambda name, fault: None,
 ) -> Answer:
     """The Bundle that answers one question.
 
@@ -65,9 +68,44 @@ def answer(
         question: the sender's own references, and the faults of what was sent: they make one OperationOutcome at the end.
         as_of: the moment the question is about.
         now: the moment of the answer.
+        on_fault: told of a finding that could not be told.
 
-    Raises pydantic.ValidationError if what was built is not valid FHIR.
+    A finding that cannot be told in valid FHIR costs itself: a ``data-unavailable`` one takes its place, and ``on_fault`` is told.
+    Raises pydantic.ValidationError if anything else that was built is not valid FHIR.
     """
+    try:
+        return _answer(findings, snapshot, site, question, as_of, now)
+    except Exception:
+        # Nearly never; then each is looked at by itself to find the one at fault.
+        told = [_told(f, snapshot, site, question, as_of, on_fault) for f in findings]
+        return _answer(told, snapshot, site, question, as_of, now)
+
+
+def _told(
+    finding: Finding,
+    snapshot: PatientSnapshot,
+    site: Site,
+    question: Question,
+    as_of: datetime,
+    on_fault: FaultObserver,
+) -> Finding:
+    """The finding, or what is said in its place."""
+    try:
+        DetectedIssue.model_validate(_issue(finding, "probe", snapshot, site, as_of, question.sent_as))
+    except Exception as fault:
+        on_fault(f"issue {finding.code}", fault)
+        return not_shown(finding.code, finding.severity, finding.subject)
+    return finding
+
+
+def _answer(
+    findings: Sequence[Finding],
+    snapshot: PatientSnapshot,
+    site: Site,
+    question: Question,
+    as_of: datetime,
+    now: datetime,
+) -> Answer:
     new = Identifiers()
     ids = tuple(new.new() for _ in findings)
     entries = [
@@ -109,7 +147,7 @@ def _issue(
             "text": title,
         },
         "severity": SEVERITY[finding.severity],
-        "patient": {"reference": sent_as.get(patient, patient)},
+        "patient": _reference(patient, sent_as),
         "identifiedDateTime": as_of.isoformat(),
         "author": _service(),
         "detail": _detail(finding),
@@ -118,7 +156,7 @@ def _issue(
     evidence += [{"code": [{"text": f"Missing: {missing}"}]} for missing in map(unmarked, finding.missing)]
     implicated = _implicated(finding, snapshot)
     optional: Json = {
-        "implicated": [{"reference": sent_as.get(ref, ref)} for ref in implicated],
+        "implicated": [_reference(ref, sent_as) for ref in implicated],
         "evidence": evidence,
         "mitigation": [{"action": {"text": unmarked(step)}} for step in finding.suggested],
         "reference": finding.citation.url,
@@ -139,12 +177,17 @@ def _detail(finding: Finding) -> str:
     return "\n\n".join(parts)
 
 
+def _reference(ref: str, sent_as: dict[str, str]) -> Json:
+    """The reference as the sender wrote it, on one line: FHIR allows no other blanks in a string."""
+    return {"reference": one_line(sent_as.get(ref, ref))}
+
+
 def _evidence(evidence: Evidence, sent_as: dict[str, str]) -> Json:
     built: Json = {}
     if evidence.text:
         built["code"] = [{"text": unmarked(evidence.text)}]
     if evidence.ref:
-        built["detail"] = [{"reference": sent_as.get(evidence.ref, evidence.ref)}]
+        built["detail"] = [_reference(evidence.ref, sent_as)]
     return built or {"code": [{"text": "a record without an id"}]}
 
 

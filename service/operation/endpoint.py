@@ -104,7 +104,7 @@ class ClozapineCheck(Endpoint):
         )
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         visible = _visible(site, findings, question.event)
-        built = answer(visible, snapshot, site, question, as_of, now)
+        built = answer(visible, snapshot, site, question, as_of, now, self.metrics.rule_fault)
         return question, findings, built
 
     def _record(

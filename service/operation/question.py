@@ -21,6 +21,7 @@ from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.references import read_reference
 from service.fhir.resources import AnyResource, OperationOutcome, Resource
+from service.fhir.snapshot import DRAFTS
 from service.fhir.times import read_moment
 from service.operation.issues import Issue, faults
 from service.operation.parameters import Parameters, read_parameters
@@ -91,7 +92,10 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
         elif resource is not None:
             records.append(resource)
     drafts += parameters.order_resources
-    orders = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": d} for d in drafts]}
+    sound = [draft for draft in drafts if _in_json(draft) is not None]
+    if len(sound) < len(drafts):
+        problems.append(ReadProblem(DRAFTS, "", f"left out: {_NESTED}"))
+    orders = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": d} for d in sound]}
     return Question(
         patient_id=patient_id,
         event=_event(parameters, drafts),
@@ -288,12 +292,17 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
     if type_name not in _READ:
         return None
     found = faults(entry.resource)
-    resource, problem = read_one(orjson.dumps(entry.resource), _RECORD)
+    resource: Resource | None = None
+    content = _in_json(entry.resource)
+    name = reference_of(type_name, entry.resource.get("id"))
+    if content is None:
+        problem: ReadProblem | None = ReadProblem(_RECORD, name, f"left out: {_NESTED}")
+    else:
+        resource, problem = read_one(content, _RECORD)
     if resource is not None:
         resource.full_url = entry.full_url or None
     if problem is not None:
         problems.append(problem)
-    name = reference_of(type_name, entry.resource.get("id"))
     for element, expected in found:
         what = f"{element} {expected}" if element else expected
         if problem is None:
@@ -318,9 +327,20 @@ def _is_fhir(type_name: str) -> bool:
         return True
     try:
         get_fhir_model_class(type_name)
-    except (KeyError, ValueError):
+    except Exception:  # the name is the sender's, and becomes the name of a module
         return False
     return True
+
+
+_NESTED = "it is nested too deeply"
+
+
+def _in_json(resource: Json) -> bytes | None:
+    """A resource as JSON again; None for one that is nested deeper than can be written."""
+    try:
+        return orjson.dumps(resource)
+    except TypeError:
+        return None
 
 
 def _event(parameters: Parameters, drafts: list[Json]) -> str:

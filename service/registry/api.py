@@ -22,6 +22,7 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
+from service.alerts.record_text import DOSAGE, VALUE, to_read
 from service.registry import analytics, outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.watch import Watch
@@ -283,10 +284,13 @@ class RegistryApi:
             )
         if body.continueAt is not None and not 0 < body.continueAt < 10_000:
             raise HTTPException(400, "continueAt: a count in cells/µL is expected, such as 900.")
+        by, text = to_read(body.by or client.name, VALUE), to_read(body.text, DOSAGE)
+        if by is None:
+            raise HTTPException(400, f"by: at most {VALUE} characters are expected.")
+        if text is None:
+            raise HTTPException(400, f"text: at most {DOSAGE} characters are expected.")
         expires = self._expiry(body.expires, self._watch(site).zone)
-        flag = ClinicianFlag(
-            body.kind, body.by or client.name, self.clock(), body.text, body.continueAt, expires
-        )
+        flag = ClinicianFlag(body.kind, by, self.clock(), text, body.continueAt, expires)
         return {"id": roster.add_flag(connection, row.id, flag)}
 
     def _expiry(self, text: str | None, zone: tzinfo) -> datetime | None:

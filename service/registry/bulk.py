@@ -13,14 +13,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from zlib import crc32
 
 import httpx
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from service.alerts.facts import SourceState
 from service.fhir.client import FetchFailed, FhirServer
@@ -155,7 +155,9 @@ async def export(
     with tempfile.TemporaryDirectory(prefix="clozapine-export-") as name:
         folder = Path(name)
         found = await _download(client, manifest, token, folder, known, base_of(base))
-        with suppress(httpx.HTTPError, FetchFailed):  # the server may clear its disk; it will in time anyway
+        with suppress(
+            httpx.HTTPError, httpx.InvalidURL, FetchFailed
+        ):  # the server may clear its disk; it will in time anyway
             await client.delete(place, headers=await _authorization(token))
         server = FhirServer(watch.fhir_server, client, await token())
         products = await _products(server, folder, found.named)
@@ -179,7 +181,7 @@ async def _ask(
 ) -> httpx.Response:
     try:
         return await client.get(url, headers={**await _authorization(token), **headers})
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise FetchFailed(f"the export could not be reached ({type(error).__name__})") from None
 
 
@@ -226,7 +228,7 @@ async def _manifest(
         raise FetchFailed(f"the export failed: the server answered {looked.status_code}")
     try:
         return place, msgspec.json.decode(looked.content, type=_Manifest)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise FetchFailed("the export's manifest cannot be read") from None
 
 
@@ -243,6 +245,15 @@ async def _lines(
         async for line in response.aiter_lines():
             if line and len(line) <= _LONGEST_LINE:
                 yield line.encode()
+
+
+def _is_address(url: str) -> bool:
+    """False for what no file can be read from: it costs that file, and the export is one in part."""
+    try:
+        httpx.URL(url)
+        return bool(urlsplit(url).hostname)
+    except (httpx.InvalidURL, ValueError):
+        return False
 
 
 async def _download(
@@ -263,6 +274,9 @@ async def _download(
         for output in manifest.output:
             if output.type not in _TYPES:
                 continue
+            if not _is_address(output.url):
+                found.partial = True
+                continue
             async for line in _lines(client, output.url, allowed):
                 resource, _ = read_one(line, "export")
                 if type(resource) is Medication:
@@ -275,9 +289,15 @@ async def _download(
                     found.named |= _named_by(resource, own_base)
                     files[crc32(patient.encode()) % _PARTITIONS].write(line + b"\n")
         for output in manifest.deleted:
+            if not _is_address(output.url):
+                found.partial = True
+                continue
             async for line in _lines(client, output.url, allowed):
                 found.deleted |= _deleted_by(line)
         for output in manifest.error:
+            if not _is_address(output.url):
+                found.partial = True
+                continue
             async for line in _lines(client, output.url, allowed):
                 found.partial = found.partial or _is_error(line)
     except httpx.HTTPError as error:
@@ -299,7 +319,7 @@ def _named_by(resource: Resource, own_base: str) -> set[str]:
 def _deleted_by(line: bytes) -> set[str]:
     try:
         bundle = msgspec.json.decode(line, type=_Deletions)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return set()
     requests = (entry.request for entry in bundle.entry if entry.request is not None)
     return {read_reference(r.url).local for r in requests if r.method == "DELETE"} - {""}
@@ -309,7 +329,7 @@ def _is_error(line: bytes) -> bool:
     """True unless the outcome only informs or warns."""
     try:
         outcome = msgspec.json.decode(line, type=_Outcome)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return True
     return lost_something([{"severity": i.severity, "code": i.code} for i in outcome.issue])
 
@@ -363,8 +383,14 @@ def _keep_all(
         )
         try:
             keep(engine, watch, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
-        except SQLAlchemyError:
-            raise
+        except SQLAlchemyError as error:
+            if not isinstance(
+                error, DataError
+            ):  # what cannot be stored of one patient is no fault of the database
+                raise
+            log.error("a patient of %s could not be stored: %s", watch.site, type(error).__name__)
+            done.failed += 1
+            return
         except Exception as error:  # one patient's resources must not keep the others from being read
             log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
             done.failed += 1

@@ -17,6 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Engine, select
 
 from service.alerts.facts import Dose, Measurement, Medication, PatientSnapshot
+from service.alerts.record_text import RecordText, to_show
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
@@ -163,13 +164,13 @@ def _from_row(row: dict[str, str | None], zone: tzinfo, name: str, as_of: dateti
         if at > as_of:
             raise ValueError(f"anc_at: {text['anc_at']} lies in the future")
         measurements["anc"] = (
-            Measurement("anc", value, at, f"import:{name}", f"{text['anc']} cells/µL", date_only),
+            Measurement("anc", value, at, f"import:{name}", to_show(f"{text['anc']} cells/µL"), date_only),
         )
     record = Medication(
         ref=f"import:{name}",
         role="statement",
         drugs=("clozapine",),
-        label="clozapine (imported)",
+        label=RecordText("clozapine (imported)"),
         status="active",
         start=start[0] if start else None,
         start_date_only=start[1] if start else False,
@@ -191,7 +192,7 @@ def _dose(text: str) -> Dose | None:
     if not text:
         return None
     mg = _number("dose_mg", text, "mg/day")
-    return Dose(mg, mg, text=f"{text} mg/day (imported)")
+    return Dose(mg, mg, text=to_show(f"{text} mg/day (imported)"))
 
 
 def _import_ndjson(

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.facts import ClinicianFlag
+from service.alerts.record_text import DOSAGE, to_show
 from service.alerts.silence import Silence
 from service.registry.roster import aware, patient_key
 from service.registry.roster_tables import PatientFlag, RegisteredPatient
@@ -101,7 +102,14 @@ class Memory:
                 at = aware(row.at)
                 assert at is not None
                 flags.setdefault((row.site, row.patient_id), []).append(
-                    ClinicianFlag(row.kind, row.stated_by, at, row.text, row.continue_at, aware(row.expires))
+                    ClinicianFlag(
+                        row.kind,
+                        to_show(row.stated_by),
+                        at,
+                        to_show(row.text, DOSAGE),
+                        row.continue_at,
+                        aware(row.expires),
+                    )
                 )
         self._silences = {key: tuple(found) for key, found in silences.items()}
         self._flags = {key: tuple(found) for key, found in flags.items()}

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer
@@ -136,8 +136,14 @@ async def _keep_one(
 ) -> None:
     try:
         all_read = await asyncio.to_thread(keep, engine, watch, row, gathered, now, whole=whole)
-    except SQLAlchemyError:
-        raise
+    except SQLAlchemyError as error:
+        if not isinstance(
+            error, DataError
+        ):  # what cannot be stored of one patient is no fault of the database
+            raise
+        log.error("a patient of %s could not be stored: %s", watch.site, type(error).__name__)
+        done.failed += 1
+        return
     except Exception as error:  # one patient's resources must not keep the others from being read
         log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
         done.failed += 1
@@ -177,7 +183,7 @@ def merged_away(resource: Resource) -> bool:
         return any(
             link.type == "replaced-by" for link in msgspec.json.decode(resource.link, type=list[_Link])
         )
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
 
 

@@ -18,6 +18,7 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
 from service.alerts.policy import Policy
+from service.alerts.record_text import DOSAGE, to_show
 from service.registry import outbox
 from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.registry.standing import Standing, standing_of
@@ -240,7 +241,14 @@ def flags_of(connection: Connection, patients: Sequence[int]) -> dict[int, tuple
         at = aware(row.at)
         assert at is not None
         found.setdefault(row.patient, []).append(
-            ClinicianFlag(row.kind, row.stated_by, at, row.text, row.continue_at, aware(row.expires))
+            ClinicianFlag(
+                row.kind,
+                to_show(row.stated_by),
+                at,
+                to_show(row.text, DOSAGE),
+                row.continue_at,
+                aware(row.expires),
+            )
         )
     return {patient: tuple(flags) for patient, flags in found.items()}
 

@@ -21,9 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.alerts import remembered
 from service.alerts.case import Case
-from service.alerts.evaluate import FaultObserver, evaluate_case
+from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag
-from service.alerts.finding import SEVERITY_RANK, Evidence, Finding
+from service.alerts.finding import SEVERITY_RANK, Evidence, FaultObserver, Finding
 from service.alerts.seen import Seen
 from service.registry import outbox, people
 from service.registry.patient_alerts import Change, LiveAlert, alertable, changes

@@ -42,6 +42,10 @@ def test_several_reasons_are_read_together() -> None:
     assert not is_on_leave(_reason("Patient on leave", "absconded"))
 
 
+def test_a_reason_of_any_length_is_not_read() -> None:
+    assert not is_on_leave(_reason("on leave " * 100_000))
+
+
 def test_a_single_concept_is_read_as_well() -> None:
     single: dict[str, Any] = {"text": "on leave"}
     assert is_on_leave(Raw(orjson.dumps(single)))

@@ -284,6 +284,29 @@ def test_what_an_export_left_out_is_not_taken_for_none(engine: Engine, site: str
     assert (row.state, row.last_anc, row.refreshed_at) == ("on", 2900, None)
 
 
+def test_a_file_whose_address_is_none_costs_itself(engine: Engine, site: str, ehr: WritableEhr) -> None:
+    ehr.bulk = True
+    register(engine, site, [facts("p1", anc(3200, 31))])
+    ehr.add(*_on_file("p1", data.anc(2.9, 2, id="a", patient="p1")))
+    for odd in ("http://[", "Observation\x01", "x" * 70_000):
+        ehr.manifest["error"] = [{"type": "OperationOutcome", "url": odd}]
+        ehr.manifest["deleted"] = [{"type": "Bundle", "url": odd}]
+        assert _bulk(engine, site, ehr).partly == 1
+        row = _stored(engine, site, "p1")
+        assert (row.state, row.last_anc, row.refreshed_at) == ("on", 2900, None)
+
+
+def test_what_stands_in_one_patient_s_texts_keeps_no_other_from_being_read(
+    engine: Engine, site: str, ehr: WritableEhr
+) -> None:
+    register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
+    odd = data.anc(0.4, 2, "furlongs\x00\ud7ff\u202e<b>", id="\x00odd", patient="p1")
+    ehr.add(*_on_file("p1", odd), *_on_file("p2", data.anc(2.9, 2, id="a", patient="p2")))
+    assert _refresh(engine, site, ehr).failed == 0
+    assert _stored(engine, site, "p2").last_anc == 2900
+    assert "\x00" not in _stored(engine, site, "p1").facts
+
+
 def test_an_export_tells_what_was_deleted(engine: Engine, site: str, ehr: WritableEhr) -> None:
     ehr.bulk = True
     register(engine, site, [facts("p1"), facts("p2")])

@@ -144,7 +144,7 @@ def test_a_record_that_names_clozapine_is_enough(start_service: Any) -> None:
 def test_an_answer_that_cannot_be_written_is_a_fault_too(
     start_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "render", lambda *_: object())
+    monkeypatch.setattr(pipeline, "render_all", lambda *_: (object(),))
     _told(start_service().post(_SIGN, json=call("order-sign", prefetch(), clozapine())), "the service failed")
 
 

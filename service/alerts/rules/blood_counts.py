@@ -71,7 +71,10 @@ def anc_missing(case: Case) -> Iterator[Finding]:
     why = [start_line(case)]
     found = [m for m in (preliminary_anc(case),) if m is not None]
     why += pending_lines(case)
-    why += [f"A result that cannot be used: {w.safe(u.raw)} – {u.reason}." for u in case.anc.unusable[:2]]
+    why += [
+        f"A result that cannot be used: {w.safe(u.raw)} – {w.reason(u.reason)}."
+        for u in case.anc.unusable[:2]
+    ]
     if case.starting:
         summary = "No usable ANC on record: do not start clozapine without a baseline count."
         steps = (

@@ -62,7 +62,9 @@ def gi_hypomotility(case: Case) -> Iterator[Finding]:
     if not problems:
         return
     first = problems[0]
-    verified = [f" ({p.verification})" if p.verification not in ("", "confirmed") else "" for p in problems]
+    verified = [
+        f" ({w.safe(p.verification)})" if p.verification not in ("", "confirmed") else "" for p in problems
+    ]
     laxative = case.taken_now("laxative")
     readable = case.snapshot.state("medications") == "complete"
     yield Finding(

@@ -166,7 +166,7 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
     offers, steps = order_cbc(case, "routine", "A reported count could not be used")
     newest = case.anc.newest
     why = [
-        f"{name} result {w.safe(u.raw)} ({w.moment(case.snapshot, u.at, u.date_only)}) was not used: {u.reason}."
+        f"{name} result {w.safe(u.raw)} ({w.moment(case.snapshot, u.at, u.date_only)}) was not used: {w.reason(u.reason)}."
         for u in refused[:5]
     ]
     if newest is not None:
@@ -176,7 +176,7 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
         severity="warning",
         subject="anc",
         summary=w.summary(
-            f"{name} result “{w.plain(first.raw, 30)}” was not used: {first.reason}. Read it yourself."
+            f"{name} result “{w.plain(first.raw, 30)}” was not used: {w.plain_reason(first.reason)}. Read it yourself."
         ),
         why=tuple(why),
         policy_says=("A value is never guessed: unit, date and sample must be clear.",),
@@ -436,7 +436,7 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
     listed = []
     for problem in dict.fromkeys((*active, *blood, *heart)):
         on = f" (since {w.day(case.snapshot, problem.onset)})" if problem.onset is not None else ""
-        unsure = f", {problem.verification}" if problem.verification not in ("", "confirmed") else ""
+        unsure = f", {w.safe(problem.verification)}" if problem.verification not in ("", "confirmed") else ""
         why.append(f"Problem list: {w.safe(problem.label)}{on}{unsure}.")
         listed.append(f"“{w.plain(problem.label, 40)}”{on}")
         evidence.append(Evidence(problem.ref, w.safe(problem.label), problem.onset, problem.onset_date_only))

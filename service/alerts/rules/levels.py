@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -206,21 +207,33 @@ def _finding(
 
 def _newly_taken(case: Case, within: float) -> list[Medication]:
     """Other drugs taken now, but for those that only go on under a new order."""
+    lasting: set[str] = set()  # drugs of which an order that began before runs on
+    ends: dict[str, list[datetime]] = {}  # and ends of those that do not
+    for earlier in case.snapshot.medications:
+        since = earlier.start or earlier.authored
+        if since is None or case.days_since(since) <= within or not was_given(earlier, case.as_of):
+            continue
+        if is_live(earlier, case.as_of):
+            lasting.update(earlier.drugs)
+        elif earlier.end is not None:
+            for drug in earlier.drugs:
+                ends.setdefault(drug, []).append(earlier.end)
+    for found in ends.values():
+        found.sort()
 
     def goes_on(m: Medication) -> bool:
         began = m.start or m.authored
-        for earlier in case.snapshot.medications:
-            since = earlier.start or earlier.authored
-            if began is None or since is None or not set(earlier.drugs) & set(m.drugs):
-                continue
-            taken_until_then = is_live(earlier, case.as_of) or (
-                earlier.end is not None and abs(began - earlier.end) <= _RENEWED_WITHIN
-            )
-            if taken_until_then and was_given(earlier, case.as_of) and case.days_since(since) > within:
-                return True
-        return False
+        return began is not None and any(
+            drug in lasting or _ended_near(ends.get(drug, []), began) for drug in m.drugs
+        )
 
     return [m for m in case.other_current if not goes_on(m)]
+
+
+def _ended_near(ends: list[datetime], began: datetime) -> bool:
+    """Whether one of the ends, in order, lies so near that what began then is a renewal."""
+    first = bisect_left(ends, began - _RENEWED_WITHIN)
+    return first < len(ends) and ends[first] <= began + _RENEWED_WITHIN
 
 
 @when("visit")

@@ -12,7 +12,7 @@ from service.alerts.finding import Evidence
 
 def verified(p: Problem) -> str:
     """`` (provisional, not confirmed)`` for what is only suspected."""
-    return f" ({p.verification}, not confirmed)" if p.verification not in ("", "confirmed") else ""
+    return f" ({w.safe(p.verification)}, not confirmed)" if p.verification not in ("", "confirmed") else ""
 
 
 def problem_line(case: Case, p: Problem) -> str:

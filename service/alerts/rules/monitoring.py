@@ -119,7 +119,7 @@ def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> str
     if not newer:
         return ""
     newest = newer[-1]
-    return f"; one on record cannot be used, {newest.reason} (as sent: {w.safe(newest.raw)})"
+    return f"; one on record cannot be used, {w.reason(newest.reason)} (as sent: {w.safe(newest.raw)})"
 
 
 def _not_judged(not_read: list[MonitoringTest]) -> tuple[str, ...]:
@@ -252,7 +252,7 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
         summary="No clozapine level on record: two troughs a week or more apart tell whether the dose is enough.",
         why=(
             f"Day {day} of treatment; no plasma level was found.",
-            *(f"Not usable: {w.safe(u.raw)}, {u.reason}." for u in unusable[-1:]),
+            *(f"Not usable: {w.safe(u.raw)}, {w.reason(u.reason)}." for u in unusable[-1:]),
         ),
         policy_says=(case.policy.levels.says,),
         suggested=case.policy.levels.steps,

@@ -243,7 +243,7 @@ def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
     now = myocarditis_now(case)
     if not now:
         return
-    verified = f" ({now[0].verification})" if now[0].verification not in ("", "confirmed") else ""
+    verified = f" ({w.safe(now[0].verification)})" if now[0].verification not in ("", "confirmed") else ""
     yield Finding(
         code="myocarditis-suspected",
         severity="critical",
@@ -270,7 +270,7 @@ def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
 
 def _problem_line(case: Case, p: Problem) -> str:
     when = f" (since {w.day(case.snapshot, p.onset)})" if p.onset is not None else ""
-    verified = f", {p.verification}" if p.verification not in ("", "confirmed") else ""
+    verified = f", {w.safe(p.verification)}" if p.verification not in ("", "confirmed") else ""
     return f"Problem list: {w.safe(p.label)}{when}{verified}."
 
 

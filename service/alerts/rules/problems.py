@@ -34,7 +34,7 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
     if not case.has_problems(known) or not case.relevant:
         return
     region = case.policy.interactions.severity_region
-    said = myocarditis_now(case)  # myocarditis-suspected says it
+    said = frozenset(myocarditis_now(case))  # myocarditis-suspected says it
     found: list[tuple[Severity, Problem, str]] = []
     for kind, entry in known.items():
         history = kind == _HISTORY
@@ -109,7 +109,7 @@ def hypersensitivity(case: Case) -> Iterator[Finding]:
     if not found:
         return
     first = found[0]
-    unconfirmed = f" ({first.verification})" if first.verification not in ("", "confirmed") else ""
+    unconfirmed = f" ({w.safe(first.verification)})" if first.verification not in ("", "confirmed") else ""
     yield Finding(
         code="hypersensitivity",
         severity="critical",

@@ -68,7 +68,7 @@ def results_not_judged(case: Case) -> Iterator[Finding]:
         return
     names = [*(title(u.kind) for u in unusable), *(title(m.kind) for m in without_limit)]
     first = (
-        f"{w.plain(unusable[0].raw, 30)}, {unusable[0].reason}"
+        f"{w.plain(unusable[0].raw, 30)}, {w.plain_reason(unusable[0].reason)}"
         if unusable
         else f"{value(without_limit[0])}, no upper limit of normal is sent with it"
     )
@@ -80,7 +80,7 @@ def results_not_judged(case: Case) -> Iterator[Finding]:
         why=(
             *(
                 f"{title(u.kind)[0].upper()}{title(u.kind)[1:]} “{w.safe(u.raw)}”, "
-                f"{w.moment(case.snapshot, u.at, u.date_only)}: {u.reason}."
+                f"{w.moment(case.snapshot, u.at, u.date_only)}: {w.reason(u.reason)}."
                 for u in unusable[:_SHOWN]
             ),
             *(f"{line(case, m)}: it names no upper limit of normal." for m in without_limit),

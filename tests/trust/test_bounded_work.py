@@ -1,0 +1,230 @@
+"""The work of a call grows with what it holds, and no faster: neither with the length of a text nor with the number of its parts.
+
+Measured as processor time of this process, least of several rounds, with room for noise far below what a square would need: four times
+as many parts may take ten times as long (a square takes sixteen), and a text of 32 000 characters 60 ms (a square takes minutes).
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from cds_hooks import HOOKS, BadRequest
+from cds_hooks.request import envelope_reader, read_request
+from service.alerts.cards import cards_of
+from service.alerts.evaluate import evaluate
+from service.alerts.policy import policy_by_id
+from service.fhir import snapshot
+from service.fhir.decode import Value
+from service.fhir.gather import from_prefetch
+from service.fhir.queries import QUERIES
+from tests.data import (
+    LOINC,
+    NOW,
+    PATIENT,
+    RXNORM,
+    ago,
+    bundle,
+    call,
+    clozapine,
+    codes,
+    dosage,
+    observation,
+    on_clozapine,
+    order,
+    prefetch,
+)  # fmt: skip
+from tests.texts import Json, calls, element, places, put
+
+_read_envelope = envelope_reader(Value | None)
+_POLICIES = [policy_by_id("us-label-2025"), policy_by_id("uk-smpc")]
+#: Seconds that no list of so many parts takes on any machine; below it growth is not looked at.
+_NOTHING = 0.02
+_FEW, _MANY, _FASTER_THAN_LINES = 300, 1200, 10.0
+_LONGEST_TEXT_SECONDS = 0.06
+
+
+@pytest.fixture(autouse=True)
+def _no_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def _judge(body: bytes, hook: str) -> None:
+    """A call from its bytes to the texts of its cards, under a policy that judges the ANC and one that judges the WBC, too."""
+    try:
+        request = read_request(body, f"clozapine-{hook}", HOOKS[hook], None, _read_envelope)
+    except BadRequest:
+        return  # an envelope that is refused is answered, too
+    gathered, _ = from_prefetch(request.prefetch, dict.fromkeys(QUERIES))
+    facts = snapshot.build(
+        patient_id=request.context.patient_id, hook=hook, zone=UTC, gathered=gathered, orders=request.context.orders
+    )  # fmt: skip
+    for policy in _POLICIES:
+        cards_of(evaluate(facts, policy, NOW), hook)
+
+
+def _seconds(body: Json, enough: float, rounds: int = 5) -> float:
+    """Processor time of a call: the least of some rounds; no more rounds than it takes to be below ``enough``."""
+    content = json.dumps(body).encode()
+    least = float("inf")
+    for _ in range(rounds):
+        begun = time.process_time()
+        _judge(content, body["hook"])
+        least = min(least, time.process_time() - begun)
+        if least < enough:
+            break
+    return least
+
+
+# -- texts ------------------------------------------------------------------------------------------------------
+
+_BLANKS_AFTER = "1 mg per"
+_REPEATED = (
+    _BLANKS_AFTER, " ", "()", "(", "1 ", "1 mg per ", "1/2 ", "1,", "one and ", "no ", "history of ", "stage ,", "-", "mg ", "1 mg bid ", "evening ",
+    "hold if ", "for 1 ", "x10", "<", "&lt;", ".", "a", "9", "\u00a0", "\x00", "\u202e", "clozapine ",
+)  # fmt: skip
+
+
+def _long(part: str, length: int) -> str:
+    if part == _BLANKS_AFTER:
+        return part + " " * length
+    return (part * length)[:length]
+
+
+def test_no_text_holds_the_service_up() -> None:
+    elements: dict[str, tuple[Json, tuple[str | int, ...]]] = {}
+    for body in calls().values():
+        for place in places(body):
+            if place[0] != "hook":
+                elements.setdefault(element(body, place), (body, place))
+    slow: list[str] = []
+    for what, (body, place) in elements.items():
+        for part in _REPEATED:
+            seconds = _seconds(put(body, place, _long(part, 32_000)), _LONGEST_TEXT_SECONDS)
+            if seconds > _LONGEST_TEXT_SECONDS:
+                slow.append(f"{what} {part!r}: {seconds * 1000:.0f} ms")
+    assert slow == []
+
+
+def test_eight_kilobytes_of_brackets_in_a_dosage_text_are_answered_at_once(client: httpx.Client) -> None:
+    draft = clozapine(12.5, id="d1") | {"dosageInstruction": [{"text": "()" * 4000}]}
+    body = call("order-sign", prefetch(medications=bundle(on_clozapine())), draft)
+    begun = time.perf_counter()
+    answer = client.post("/cds-services/clozapine-order-sign", json=body)
+    assert time.perf_counter() - begun < 1.0
+    assert ("dose-unreadable", "warning") in codes(answer.json())
+
+
+# -- lists ------------------------------------------------------------------------------------------------------
+
+
+def _results(code: str, value: float, unit: str, n: int, *, apart: float = 0.1, **more: Any) -> list[Json]:
+    """So many results, seconds apart."""
+    return [
+        observation(code, value, unit, id=f"{code}-{i}", effectiveDateTime=(NOW - timedelta(days=1, seconds=i * apart)).isoformat(), **more)
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def _visit(**sources: Json) -> Json:
+    return call("patient-view", prefetch(**{"medications": bundle(on_clozapine())} | sources))
+
+
+def _sign(*drafts: Json, **sources: Json) -> Json:
+    return call("order-sign", prefetch(**{"medications": bundle(on_clozapine())} | sources), *drafts)
+
+
+def _parts(n: int) -> list[Json]:
+    return [
+        {
+            "code": {"coding": [{"system": LOINC, "code": code}]},
+            "valueQuantity": {"value": value, "unit": unit},
+        }
+        for _ in range(n)
+        for code, value, unit in (("6690-2", 5, "10*3/uL"), ("770-8", 50, "%"))
+    ]
+
+
+def _of(kind: str, n: int, **more: Any) -> list[Json]:
+    """So many records of the patient; ``{i}`` in a text is their number."""
+    subject = "patient" if kind == "AllergyIntolerance" else "subject"
+    return [
+        json.loads(json.dumps({"resourceType": kind, "id": f"x{i}", subject: {"reference": f"Patient/{PATIENT}"}} | more).replace("{i}", str(i)).replace("{t}", ago(i / 7)).replace("{s}", ago(90 + i / 7)))
+        for i in range(n)
+    ]  # fmt: skip
+
+
+_CLOZAPINE = {"text": "clozapine 100 mg tablet"}
+_Make = Callable[[int], Json]
+_LISTS: dict[str, _Make] = {
+    "WBC and share within the hour": lambda n: _visit(counts=bundle(*_results("6690-2", 5, "10*3/uL", n), *_results("770-8", 50, "%", n))),
+    "WBC and share of one specimen": lambda n: _visit(
+        counts=bundle(*_results("6690-2", 5, "10*3/uL", n, specimen={"reference": "Specimen/1"}), *_results("770-8", 50, "%", n, specimen={"reference": "Specimen/1"}))
+    ),
+    "WBC and share of one panel": lambda n: _visit(
+        counts=bundle(observation("57021-8", None, None, 1, id="p", hasMember=[{"reference": f"Observation/{code}-{i}"} for i in range(n) for code in ("6690-2", "770-8")]), *_results("6690-2", 5, "10*3/uL", n), *_results("770-8", 50, "%", n))
+    ),
+    "WBC and share as components": lambda n: _visit(counts=bundle(*(observation("57021-8", None, None, i / 900, id=f"p{i}", component=_parts(1)) for i in range(n)))),
+    "components of one result": lambda n: _visit(counts=bundle(observation("57021-8", None, None, 1, component=_parts(n)))),
+    "contained results": lambda n: _visit(counts=bundle(observation("57021-8", None, None, 1, contained=_results("6690-2", 5, "10*3/uL", n)))),
+    "ANC above the WBC of its sample": lambda n: _visit(counts=bundle(*_results("6690-2", 1, "10*3/uL", n), *_results("751-8", 5, "10*3/uL", n))),
+    "ANC that cannot be used": lambda n: _visit(counts=bundle(*_results("751-8", 5, "furlongs", n), *_results("6690-2", 5, "furlongs", n), *_results("770-8", 50, "%", n))),
+    "preliminary ANC": lambda n: _visit(counts=bundle(*_results("751-8", 1.2, "10*3/uL", n, status="preliminary"))),
+    "ANC by day": lambda n: _visit(counts=bundle(*(observation("751-8", 1.2, "10*3/uL", id=f"a{i}", effectiveDateTime=ago(i)[:10]) for i in range(n)))),
+    "results of another patient": lambda n: _visit(counts=bundle(*_results("751-8", 5, "10*3/uL", n, patient="other"))),
+    "laboratory results": lambda n: _visit(
+        labs=bundle(*_results("67151-1", 20, "ng/L", n, referenceRange=[{"high": {"value": 14, "unit": "ng/L"}}]), *_results("1988-5", 90, "mg/L", n), *_results("6896-5", 900, "ng/mL", n), *_results("1742-6", 200, "U/L", n), *_results("8636-3", 510, "ms", n))
+    ),
+    "vital signs": lambda n: _visit(vitals=bundle(*_results("8310-5", 39, "Cel", n), *_results("8867-4", 130, "/min", n), *_results("8480-6", 80, "mm[Hg]", n), *_results("29463-7", 90, "kg", n))),
+    "reference ranges": lambda n: _visit(labs=bundle(*_results("67151-1", 20, "ng/L", 1, referenceRange=[{"text": "0-14 ng/L"}] * n))),
+    "smoking answers": lambda n: _visit(smoking=bundle(*_of("Observation", n, status="final", code={"coding": [{"system": LOINC, "code": "72166-2"}]}, effectiveDateTime="{t}", valueCodeableConcept={"text": "Current smoker"}))),
+    "active orders": lambda n: _sign(clozapine(300), medications=bundle(*_of("MedicationRequest", n, status="active", intent="order", medicationCodeableConcept=_CLOZAPINE, authoredOn="{t}", dosageInstruction=dosage(300)))),
+    "orders that ended without a date": lambda n: _visit(
+        medications=bundle(*(order for status in ("completed", "stopped", "on-hold") for order in _of("MedicationRequest", n // 3, status=status, intent="order", medicationCodeableConcept=_CLOZAPINE, authoredOn="{t}", dosageInstruction=dosage(300)))),
+        counts=bundle(*_results("751-8", 3, "10*3/uL", n)),
+    ),
+    "orders of an interacting drug": lambda n: _sign(clozapine(300), medications=bundle(on_clozapine(), *_of("MedicationRequest", n, status="active", intent="order", medicationCodeableConcept={"text": "ciprofloxacin {i}"}, authoredOn="{t}"))),
+    "orders of an interacting drug at a visit": lambda n: _visit(medications=bundle(on_clozapine(), *_of("MedicationRequest", n, status="active", intent="order", medicationCodeableConcept={"text": "ciprofloxacin {i}"}, authoredOn="{t}"))),
+    "ended orders of an interacting drug": lambda n: _visit(medications=bundle(on_clozapine(), *_of("MedicationRequest", n, status="completed", intent="order", medicationCodeableConcept={"text": "carbamazepine {i}"}, authoredOn="{s}", dosageInstruction=[{"text": "1 tablet", "timing": {"repeat": {"boundsPeriod": {"start": "{s}", "end": "{t}"}}}}]))),
+    "orders of unknown drugs": lambda n: _visit(medications=bundle(on_clozapine(), *_of("MedicationRequest", n, status="active", intent="order", medicationCodeableConcept={"text": "remedy {i}"}, authoredOn="{t}"))),
+    "orders by reference": lambda n: _visit(
+        medications=bundle(*_of("Medication", n, code=_CLOZAPINE), *_of("MedicationRequest", n, status="active", intent="order", medicationReference={"reference": "Medication/x{i}"}, authoredOn="{t}"))
+    ),
+    "drafts of clozapine": lambda n: _sign(*(clozapine(12.5, id=f"d{i}") for i in range(n))),
+    "drafts of interacting drugs": lambda n: _sign(*(order(f"ciprofloxacin {i}", id=f"d{i}") for i in range(n))),
+    "drafts of tests": lambda n: _sign(clozapine(), *_of("ServiceRequest", n, status="draft", code={"coding": [{"system": LOINC, "code": "57021-8"}]})),
+    "codings of one drug": lambda n: _sign(order("x", "", medicationCodeableConcept={"coding": [{"system": RXNORM, "code": str(i), "display": f"remedy {i}"} for i in range(n)]})),
+    "instructions of one order": lambda n: _sign(clozapine() | {"dosageInstruction": [dosage(12.5)[0] | {"sequence": i} for i in range(n)]}),
+    "dated instructions of many orders": lambda n: _sign(
+        *(clozapine(id=f"d{k}") | {"dosageInstruction": [{"text": "12.5 mg at night", "timing": {"repeat": {"boundsPeriod": {"start": f"2026-11-{20 + i % 9}"}}}} for i in range(20)]} for k in range(n // 20))
+    ),
+    "statements": lambda n: _visit(statements=bundle(*_of("MedicationStatement", n, status="active", medicationCodeableConcept=_CLOZAPINE, effectivePeriod={"start": "{t}"}))),
+    "statements that it is not taken": lambda n: _visit(statements=bundle(*_of("MedicationStatement", n, status="not-taken", medicationCodeableConcept=_CLOZAPINE, dateAsserted="{t}"))),
+    "dispenses": lambda n: _visit(dispenses=bundle(*_of("MedicationDispense", n, status="completed", medicationCodeableConcept={"text": "clozapine 100 mg tablet {i}"}, whenHandedOver="{t}", daysSupply={"value": 7, "unit": "d"}))),
+    "administrations": lambda n: _visit(administrations=bundle(*_of("MedicationAdministration", n, status="completed", medicationCodeableConcept=_CLOZAPINE, effectiveDateTime="{t}", dosage={"dose": {"value": 100, "unit": "mg"}}))),
+    "problems": lambda n: _visit(conditions=bundle(*(c for text in ("myocarditis", "neutropenia", "benign ethnic neutropenia", "ileus") for c in _of("Condition", n // 4, code={"text": text + " {i}"}, recordedDate="{t}")))),
+    "allergies": lambda n: _sign(clozapine(), allergies=bundle(*_of("AllergyIntolerance", n, code={"text": "clozapine {i}"}))),
+    "reactions of one allergy": lambda n: _sign(clozapine(), allergies=bundle(*_of("AllergyIntolerance", 1, code={"text": "clozapine"}, reaction=[{"substance": {"text": f"Clozaril {i}"}, "manifestation": [{"text": f"rash {i}"}]} for i in range(n)]))),
+    "records that cannot be read": lambda n: _visit(counts=bundle(*({**r, "code": "x"} for r in _results("751-8", 5, "10*3/uL", n)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", _LISTS)
+def test_four_times_as_many_take_four_times_as_long(what: str) -> None:
+    few, many = _LISTS[what](_FEW), _LISTS[what](_MANY)
+    _seconds(few, 0.0, rounds=1)  # patterns and tables are made when they are first used
+    for _ in range(3):  # a busy machine may be unlucky once
+        one, four = _seconds(few, 0.0), _seconds(many, _NOTHING)
+        if four < max(_NOTHING, _FASTER_THAN_LINES * one):
+            return
+    pytest.fail(f"{what}: {one * 1000:.1f} ms for {_FEW}, {four * 1000:.1f} ms for {_MANY}")
