@@ -133,7 +133,7 @@ def _lasting(case: Case, extra: ExtraMonitoring) -> Break | None:
     course = case.course
     if course.last_dose is None or not extra.gap.reached(case.hours_since(course.last_dose)):
         return None
-    if course.last_dose_doubtful and not case.clozapine_drafts:
+    if course.last_dose_doubt and not case.clozapine_drafts:
         return None  # the patient went home, where nobody charts
     return Break(
         course.last_dose, case.as_of, estimated=course.last_dose_basis == "supply", ref=course.last_dose_ref
