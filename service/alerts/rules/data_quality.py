@@ -367,9 +367,9 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
             # What has no name at all, data_unavailable says.
             if not m.drugs and not m.unread and m.matched_by == "none" and m.role in ("order", "statement")
         ]
-    shown = [
-        m for m in shown if m.label
-    ]  # without a name there is nothing to recognise: data-unavailable speaks of it
+    # Without a name there is nothing to recognise: data-unavailable speaks of it. What stays where it is put – eye drops – is checked
+    # against nothing, recognised or not.
+    shown = [m for m in shown if m.label and m.systemic]
     if not shown:
         return
     names = [w.plain(m.label, 40) for m in shown]
