@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", ""]
+Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", "rhythm", ""]
 
 
 class LastDose(Struct, frozen=True, gc=False):
