@@ -42,13 +42,37 @@ def _finding(case: Case, code: str, concern: Concern) -> Iterator[Finding]:
         severity = early or _while_it_lasts(case, concern, now)
         words = concern.at_start if case.starting else concern.now_early if early else concern.now
         stops = concern.stops or (early is not None and concern.stops_early)
+        if not early and not case.starting and not concern.lasts and _is_stale(case, now):
+            if "neutropenic-fever" in concern.kinds and case.clozapine_drafts:
+                return  # rechallenge-caution says it
+            # It passes within weeks: either nobody closed it, or somebody must look at once.
+            severity, stops = _MILDER[severity], False
+            words = f"on the list since {w.day(case.snapshot, now[0].onset)}: if it is not over, {words}"
         if not case.relevant and (severity != "critical" or not any(is_recent_problem(case, p) for p in now)):
             return  # whether clozapine is taken at all is an estimate: only what is new and dangerous is said
         yield _said(case, code, concern, now, severity, words, stops=stops)
         return
+    if concern.history and not listed and case.continuing and not case.starting:
+        # What is closed within days was there all the same.
+        over = [
+            p
+            for p in case.problems_of(concern.history, history=True)
+            if in_course(case, p) and is_recent_problem(case, p)
+        ]
+        if over:
+            yield _said(case, code, concern, over, _MILDER[concern.severity], concern.later, stops=False)
+            return
     older = listed or (case.problems_of(concern.history, history=True) if concern.history else ())
     if older and case.starting:
         yield _said(case, code, concern, list(older), concern.before, concern.later, stops=False)
+
+
+_MILDER: dict[Severity, Severity] = {"critical": "warning", "warning": "info", "info": "info"}
+
+
+def _is_stale(case: Case, problems: list[Problem]) -> bool:
+    """All of them are dated, and none began in the last weeks."""
+    return all(p.onset is not None and not is_recent_problem(case, p) for p in problems)
 
 
 def _while_it_lasts(case: Case, concern: Concern, problems: list[Problem]) -> Severity:

@@ -31,7 +31,7 @@ from service.alerts.rules.counting import (
     short,
     without_differential,
 )
-from service.alerts.rules.listed import in_course
+from service.alerts.rules.listed import in_course, is_recent_problem
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, HEART_SAYS, heart_citation, taken_before
 
 
@@ -450,7 +450,11 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
     blood += tuple(
         p
         for p in case.problems_of("neutropenic-fever", history=True)
-        if taken_before(case, p) and p not in case.problems_of("neutropenic-fever")
+        if taken_before(case, p)
+        and (
+            p not in case.problems_of("neutropenic-fever")
+            or (p.onset is not None and not is_recent_problem(case, p))
+        )
     )
     heart = tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
     # One from before this course was weighed when clozapine was begun again.

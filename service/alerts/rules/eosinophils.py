@@ -80,11 +80,20 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
         )
     rule = case.policy.eosinophils
     what = "do not start clozapine" if case.starting else "stop clozapine"
+    # By its name alone, and of weeks ago: either nobody closed it, or somebody must look.
+    stale = (
+        not counted
+        and not case.starting
+        and all(p.onset is not None and not is_recent_problem(case, p) for p in named)
+    )
+    since = f"on the list since {w.day(case.snapshot, named[0].onset)}: if it is not over, {what}" if stale else ""
     yield Finding(
         code="eosinophilia-organ",
-        severity="critical",
+        severity="warning" if stale else "critical",
         subject="eosinophils-organ",
-        summary=w.summary(f"{f'{counted}, {sign}' if counted else sign}: systemic reaction? {what}."),
+        summary=w.summary(
+            f"{f'{counted}, {sign}' if counted else sign}: {since or f'systemic reaction? {what}'}."
+        ),
         why=(
             *(problem_line(case, p) for p in problems),
             *(
