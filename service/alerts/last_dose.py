@@ -28,7 +28,7 @@ def last_dose_of(records: list[Medication], chart: Chart, stock: Stock | None, a
     if kept and (charted := charted_last_dose(chart, as_of)).at is not None:
         return charted
     said = said_last_doses(records, live, as_of)
-    if stock is not None and not kept and not any(r.role == "statement" for r in live):
+    if stock is not None and not kept and not any(_still_says(r, stock) for r in live):
         # What is said of the time after the supply was handed over counts for more than tablets that may lie at home.
         said = [word for word in said if is_later(word, stock.handed_over)]
         if not said:
@@ -38,6 +38,12 @@ def last_dose_of(records: list[Medication], chart: Chart, stock: Stock | None, a
     if not said and stock is None and not chart.given:
         return said_undated(records, live)
     return max(said, key=_when, default=NOTHING_TELLS)
+
+
+def _still_says(r: Medication, stock: Stock) -> bool:
+    """A statement that the drug is taken, made since the supply ran out; one of before, or of no date, knew nothing of that."""
+    said = r.authored or r.start
+    return r.role == "statement" and said is not None and said >= stock.until
 
 
 def says_nothing(records: list[Medication]) -> bool:
