@@ -60,7 +60,10 @@ def _finding(case: Case, code: str, concern: Concern) -> Iterator[Finding]:
             if in_course(case, p) and is_recent_problem(case, p)
         ]
         if over:
-            yield _said(case, code, concern, over, _MILDER[concern.severity], concern.later, stops=False)
+            steps = ("Find out whether it is over.", *concern.steps[-1:])
+            yield _said(
+                case, code, concern, over, _MILDER[concern.severity], concern.just_over, stops=False, steps=steps
+            )
             return
     older = listed or (case.problems_of(concern.history, history=True) if concern.history else ())
     if older and case.starting:
@@ -91,6 +94,7 @@ def _said(
     words: str,
     *,
     stops: bool,
+    steps: tuple[str, ...] = (),
 ) -> Finding:
     urgency = "stat" if severity == "critical" else "routine"
     source = case.policy.sources.get(concern.source)
@@ -114,7 +118,7 @@ def _said(
             *((f"Last usable ANC: {count_line(case, count)}.",) if count is not None else ()),
         ),
         policy_says=(concern.says,),
-        suggested=(*concern.steps, "If the problem is over, close it on the problem list."),
+        suggested=(*(steps or concern.steps), "If the problem is over, close it on the problem list."),
         evidence=problem_evidence(problems),
         citation=Citation(
             source.title if source is not None else concern.source,

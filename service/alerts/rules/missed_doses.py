@@ -201,7 +201,7 @@ def _renewed_late(case: Case, tier: MissedDoseTier) -> Finding:
         ),
         why=(
             f"{_BASIS[course.last_dose_basis][0].upper()}{_BASIS[course.last_dose_basis][1:]} "
-            f"({w.moment(case.snapshot, course.last_dose)}). Nothing tells whether doses were missed.",
+            f"({w.moment(case.snapshot, course.last_dose, course.last_dose_basis == 'rhythm')}). Nothing tells whether doses were missed.",
         ),
         policy_says=(tier.says, case.policy.missed_dose_says),
         suggested=(
