@@ -12,13 +12,11 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from service.alerts.breaks import Break, between, merged, observed
-from service.alerts.charted import NO_CHART, chart_of
+from service.alerts.charted import NO_CHART, chart_of, doubt_of
 from service.alerts.ending import NO_RENEWALS, Counting, Ending, Renewing, endings_of
 from service.alerts.exposure import (
-    ADMINISTRATION_COVERS,
     FOR_HOME,
     ORDER_LIVE,
-    ORDER_NOT_GIVEN,
     Span,
     is_live,
     span_of,
@@ -26,7 +24,7 @@ from service.alerts.exposure import (
 from service.alerts.facts import Medication
 from service.alerts.last_dose import last_dose_of, says_nothing
 from service.alerts.supplied import stock_of
-from service.alerts.witness import NOTHING_TELLS, Basis, LastDose
+from service.alerts.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 
 #: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
 _SHORTEST_BREAK = timedelta(days=2)
@@ -43,8 +41,8 @@ class Course(Struct, frozen=True, gc=False):
     last_dose_ref: str = ""
     #: It is only said that the drug is not taken: the last dose was then or earlier, nobody knows how much (``last_dose`` None: undated).
     last_dose_or_earlier: bool = False
-    #: The last dose is that of a stay that has ended, and an order for home runs on: nobody charts what is taken there.
-    last_dose_doubtful: bool = False
+    #: Why the last charted dose may not be the last one taken: nobody charts what is taken at home.
+    last_dose_doubt: Doubt = ""
     #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day, an order just carried out.
     active: bool = False
     #: The last known dose lies beyond the restart limit, whatever is still ordered.
@@ -71,22 +69,6 @@ class Course(Struct, frozen=True, gc=False):
     def start_known(self) -> bool:
         """False when no record tells when the course began."""
         return self.start is not None
-
-
-def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
-    """The order under which the last dose was charted was one for the ward and has ended, while an order for home runs on."""
-    orders = [r for r in records if r.role == "order"]
-    live = {r.setting for r in orders if is_live(r, as_of)}
-    if "inpatient" in live or live.isdisjoint(FOR_HOME):
-        return False
-    return any(
-        r.setting == "inpatient"
-        and r.status not in ORDER_NOT_GIVEN
-        and r.start is not None
-        and r.start <= last_dose
-        and (r.end is None or r.end >= last_dose - ADMINISTRATION_COVERS)
-        for r in orders
-    )
 
 
 def course_of(
@@ -180,12 +162,10 @@ def _laid_over(
     def ends_course(gap: timedelta) -> bool:
         return gap >= limit if limit_counts else gap > limit
 
-    doubtful = (
-        last.basis == "administration" and last.at is not None and _stay_is_over(records, as_of, last.at)
-    )
-    if doubtful and last.at is not None and ends_course(as_of - last.at):
+    doubt = doubt_of(chart, records, stock, last, as_of)
+    if doubt and last.at is not None and ends_course(as_of - last.at):
         # No ward leaves a patient without an order for so long: the order for home is what tells.
-        last, doubtful = NOTHING_TELLS, False
+        last, doubt = NOTHING_TELLS, ""
     supply_until = stock.until if stock is not None else None
     supply_ref = stock.ref if stock is not None else ""
     # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
@@ -252,7 +232,7 @@ def _laid_over(
         last_dose_basis=last.basis,
         last_dose_ref=last.ref,
         last_dose_or_earlier=last.or_earlier,
-        last_dose_doubtful=doubtful,
+        last_dose_doubt=doubt,
         active=active,
         lapsed=lapsed,
         stopped_at=stopped_at,

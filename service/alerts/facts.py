@@ -163,6 +163,8 @@ class Medication(Struct, frozen=True, gc=False):
     fills: tuple[str, ...] = ()
     #: The drug was *not* taken (administration not-done, statement not-taken).
     not_taken: bool = False
+    #: An administration that did not take place because the patient was on leave from the ward.
+    on_leave: bool = False
     #: A statement “not taken” that names no time since when: ``start`` is the moment it speaks of, or was made.
     of_a_moment: bool = False
     #: ``stopped`` by this record: the draft cancels or stops the drug, or the order was stopped.

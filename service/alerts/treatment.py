@@ -195,7 +195,9 @@ class Treatment:
         untaken = self._stored.untaken
         earlier = {ref for d in (*self.clozapine_drafts, *untaken) for ref in d.replaces}
         # An order that carries out the one in question tells of nothing before it.
-        return bool(earlier - {m.ref for m in (*self.clozapine_drafts, *untaken)}) or (self.hook == "medication-refill" and not untaken)
+        return bool(earlier - {m.ref for m in (*self.clozapine_drafts, *untaken)}) or (
+            self.hook == "medication-refill" and not untaken
+        )
 
     @lazy
     def starting(self) -> bool:

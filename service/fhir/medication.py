@@ -21,6 +21,7 @@ from service.alerts.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.supply_length import LONGEST_SUPPLY, lasts
+from service.fhir.absence import is_on_leave
 from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite
 from service.fhir.references import Home, read_reference
@@ -527,6 +528,7 @@ class MedicationReader:
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             not_taken=a.status == "not-done" or _nothing_given(a),
+            on_leave=a.status == "not-done" and is_on_leave(a.statusReason),
             amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs else None,
         )
 

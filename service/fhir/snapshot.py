@@ -45,6 +45,7 @@ from service.fhir.resources import (
     MedicationRequest,
     MedicationStatement,
     Patient,
+    Reference,
     Resource,
     ServiceRequest,
 )
@@ -88,7 +89,12 @@ def of_patient(
     """(resources that may be believed, the others): those of another patient are left out and reported (R6)."""
     kept: list[Resource] = []
     others: list[Resource] = []
+    plain = None if whose.home.mixed else whose.plain
     for resource in resources:
+        subject: Reference | None = getattr(resource, "subject", None)
+        if subject is not None and plain is not None and subject.reference == plain:
+            kept.append(resource)  # nearly every record says it so
+            continue
         why = whose.why_not(resource)
         if why:
             # The foreign resource's id is not repeated: it belongs to somebody else.
@@ -107,24 +113,23 @@ def home_of(gathered: Gathered, drafts: Sequence[Resource], patient_id: str) -> 
     own = set(gathered.servers)
     seen: set[str] = set()
     names: dict[str, str] = {}
-    last = "\0"
+    last, depth = "\0", 0
     for resources in (drafts, *(data.resources for data in gathered.sources.values())):
         for resource in resources:
             url = resource.full_url
-            if url is None:
+            # A Bundle's entries are mostly on one server: the next one begins as the last one did.
+            if url is None or (
+                url.startswith(last) and url.count("/") == depth and type(resource) is not Patient
+            ):
                 continue
             if url.startswith("urn:"):
                 names[read_reference(url).text] = f"{type(resource).__name__}/{resource.id}"
                 continue
-            is_patient = type(resource) is Patient and resource.id == patient_id
-            # A Bundle's entries are mostly on one server: the next one begins as the last one did.
-            if url.startswith(last) and url.count("/", len(last)) == 1 and not is_patient:
-                continue
             base = base_of_resource(url)
             if base:
                 seen.add(base)
-                last = f"{url.rsplit('/', 2)[0]}/"
-                if is_patient:
+                last, depth = f"{url.rsplit('/', 2)[0]}/", url.count("/")
+                if type(resource) is Patient and resource.id == patient_id:
                     own.add(base)
     return Home(frozenset(own), frozenset(seen), names)
 

@@ -284,7 +284,9 @@ def test_issued_the_day_it_was_written_it_did_not_end_that_day() -> None:
         ((56, 56, 28), 0),  # two strengths of one day
     ],
 )
-def test_the_rhythm_of_the_orders_tells_when_the_next_is_due(starts: tuple[float, ...], due: float | None) -> None:
+def test_the_rhythm_of_the_orders_tells_when_the_next_is_due(
+    starts: tuple[float, ...], due: float | None
+) -> None:
     orders = [_record(start=days, ref=f"MedicationRequest/{days}") for days in starts]
     found = _carried_out(*orders).due
     assert found == (None if due is None else _ago(due))

@@ -62,7 +62,14 @@ def _finding(case: Case, code: str, concern: Concern) -> Iterator[Finding]:
         if over:
             steps = ("Find out whether it is over.", *concern.steps[-1:])
             yield _said(
-                case, code, concern, over, _MILDER[concern.severity], concern.just_over, stops=False, steps=steps
+                case,
+                code,
+                concern,
+                over,
+                _MILDER[concern.severity],
+                concern.just_over,
+                stops=False,
+                steps=steps,
             )
             return
     older = listed or (case.problems_of(concern.history, history=True) if concern.history else ())

@@ -86,7 +86,11 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
         and not case.starting
         and all(p.onset is not None and not is_recent_problem(case, p) for p in named)
     )
-    since = f"on the list since {w.day(case.snapshot, named[0].onset)}: if it is not over, {what}" if stale else ""
+    since = (
+        f"on the list since {w.day(case.snapshot, named[0].onset)}: if it is not over, {what}"
+        if stale
+        else ""
+    )
     yield Finding(
         code="eosinophilia-organ",
         severity="warning" if stale else "critical",

@@ -110,7 +110,11 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
     # The weeks begin when clozapine is taken again: today, or when the break ended.
     until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
     # Of a break that is over only supply makes an estimate.
-    doubt = f" ({ESTIMATED.get(course.last_dose_basis, ESTIMATED['supply']) if gap.end == case.as_of else ESTIMATED['supply']})" if gap.estimated else ""
+    doubt = (
+        f" ({ESTIMATED.get(course.last_dose_basis, ESTIMATED['supply']) if gap.end == case.as_of else ESTIMATED['supply']})"
+        if gap.estimated
+        else ""
+    )
     yield Finding(
         code="interruption-extra-monitoring",
         severity=severity,
@@ -135,7 +139,7 @@ def _lasting(case: Case, extra: ExtraMonitoring) -> Break | None:
     course = case.course
     if course.last_dose is None or not extra.gap.reached(case.hours_since(course.last_dose)):
         return None
-    if course.last_dose_doubtful and not case.clozapine_drafts:
+    if course.last_dose_doubt and not case.clozapine_drafts:
         return None  # the patient went home, where nobody charts
     if is_between_orders(case) or is_renewed_in_time(case):
         return None  # missed-dose-retitrate asks whether there was a break at all
