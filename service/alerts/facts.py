@@ -155,6 +155,8 @@ class Medication(Struct, frozen=True, gc=False):
     dose: Dose | None = None
     #: Days of supply ordered or dispensed.
     days_supply: float | None = None
+    #: How often an order that is over could be dispensed again.
+    repeats: int = 0
     #: mg of the drug that was handed over (dispense) or given (administration); None = not known.
     amount_mg: float | None = None
     #: Orders that a dispense fills (authorizingPrescription).
