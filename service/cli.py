@@ -112,7 +112,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
     """Print the cards for requests or Bundles. Exit status: 0 none, 1 info or warning, 2 critical, 3 could not be evaluated."""
-    from service.checking import CheckError, check_file
+    from service.judge import JudgeError, judge
     from service.printing import print_cards
 
     settings = _settings(policy=policy)
@@ -128,17 +128,19 @@ def check(
     answers = []
     for path in files:
         try:
-            checked = check_file(path, site, moment, hook)
-        except CheckError as error:
-            fail(str(error), 3)
-        cards = [msgspec.to_builtins(card) for card in checked.cards]
+            judged = judge(path.read_bytes(), as_of=moment, hook=hook, site=site)
+        except OSError as error:
+            fail(f"{path}: {error.strerror}", 3)
+        except JudgeError as error:
+            fail(f"{path}: {error}", 3)
+        cards = [msgspec.to_builtins(card) for card in judged.cards]
         worst = max([worst, *(_EXIT[card["indicator"]] for card in cards)])
         if as_json:
             answers.append(
                 {
                     "file": str(path),
-                    "hook": checked.hook,
-                    "cards": orjson.loads(msgspec.json.encode(checked.cards)),
+                    "hook": judged.hook,
+                    "cards": orjson.loads(msgspec.json.encode(judged.cards)),
                 }
             )
             continue

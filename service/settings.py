@@ -33,8 +33,8 @@ from sqlalchemy.exc import ArgumentError
 
 from service.alerts.codes import dimensions, kinds
 from service.alerts.drugs import drug_ids
-from service.alerts.policy import Policy, PolicyError, policy_by_id, policy_ids
-from service.alerts.policy_check import load_sound
+from service.alerts.policy import Policy, PolicyError
+from service.alerts.policy_check import find_policy
 from service.ehrs import (
     BackendClient,
     Channel,
@@ -331,15 +331,9 @@ class Settings(BaseSettings):
     def load_policy(self) -> Policy:
         """The configured policy. Raises SettingsError."""
         try:
-            if self.policy in policy_ids():
-                return policy_by_id(self.policy)
-            if self.policy.endswith(".toml"):
-                return load_sound(Path(self.policy))
+            return find_policy(self.policy)
         except PolicyError as error:
             raise SettingsError(f"policy: {error}") from error
-        raise SettingsError(
-            f"policy: {self.policy!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file"
-        )
 
     @property
     def all_ehrs(self) -> tuple[EhrSettings, ...]:
@@ -522,6 +516,41 @@ def _from_file(variable: str) -> Any:
         raise SettingsError(f"{variable}: {path} does not hold JSON") from None
 
 
+def _refused(error: ValidationError) -> SettingsError:
+    """The first thing that is wrong, as a sentence that names the setting."""
+    first = error.errors(include_input=False)[0]
+    name = ".".join(str(part) for part in first["loc"]) or "configuration"
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        near = difflib.get_close_matches(name, Settings.model_fields, 1)
+        return SettingsError(
+            f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+        )
+    return SettingsError(sentence(error))
+
+
+class _Given(Settings):
+    """Settings that are handed over: neither the environment nor a file has a say in them."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def site_with(**options: Any) -> Site:
+    """The site that has these settings and else the defaults, whatever the environment says. Raises SettingsError naming the setting at fault."""
+    try:
+        return _Given(**options).site()
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and the configuration file. Raises SettingsError naming the setting at fault.
 
@@ -544,14 +573,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "configuration"
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            raise SettingsError(
-                f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
-            ) from None
-        raise SettingsError(sentence(error)) from None
+        raise _refused(error) from None
     except ValueError as error:
         not_json = _NOT_JSON.match(str(error))
         if not_json:

@@ -47,6 +47,16 @@ def load_sound(path: Path) -> Policy:
     return policy
 
 
+def find_policy(policy: str | Path) -> Policy:
+    """A shipped policy by its id, or a sound one of a ``.toml`` file. Raises PolicyError."""
+    name = str(policy)
+    if name in policy_ids():
+        return policy_by_id(name)
+    if name.endswith(".toml"):
+        return load_sound(Path(name))
+    raise PolicyError(f"{name!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file")
+
+
 def unconfirmed(policy: Policy) -> list[str]:
     """Paths of the values that no primary text has confirmed."""
     found = [path for path, node in _cited(msgspec.to_builtins(policy)) if node.get("confirmed") is False]

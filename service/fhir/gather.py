@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 from service.alerts.facts import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
+from service.fhir.queries import QUERIES
 from service.fhir.references import Home, base_of, base_of_resource, is_id, read_reference
 from service.fhir.resources import (
     Medication,
@@ -29,6 +30,7 @@ _CONFIRMED_WHEN_NULL = frozenset({"counts"})
 #: Orders and statements that are in force, or may be.
 _RUNNING = frozenset({"active", "draft", "on-hold", "intended", "unknown", "in-progress", "", None})
 _TOO_LATE = "its product could not be read: the FHIR server did not answer in time"
+_NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 _ABSENT = Raw(b"")
 _NULL = Raw(b"null")
 #: A resource of another type in place of a search result (Patient read) is not a Bundle.
@@ -110,6 +112,16 @@ def from_prefetch(
             data.state = "incomplete"
             tasks.append(_Task(source, decoded.next_link))
     return Gathered(sources, servers), tasks
+
+
+def only_sent(prefetch: Mapping[str, Value | Raw | None], own_server: str = "") -> Gathered:
+    """The data of a call that nothing can be fetched for: what the client sent is all there is."""
+    gathered, following = from_prefetch(prefetch, _NO_QUERIES, own_server)
+    for page in following:
+        data = gathered.sources[page.source]
+        if data.state == "incomplete":
+            data.problems.append(ReadProblem(page.source, "", "only the first page was sent"))
+    return gathered
 
 
 def _decoded(value: Value | Raw, source: str) -> Decoded:
@@ -205,14 +217,9 @@ async def gather(
         own_server: base URL of the client's FHIR server as the call names it, also where it may not be asked.
         not_sent: sources that the site does not have.
     """
-    own_server = own_server or (server.base_url if server is not None else "")
-    gathered, tasks = from_prefetch(prefetch, queries, own_server, not_sent)
     if server is None:
-        for task in tasks:
-            data = gathered.sources[task.source]
-            if data.state == "incomplete":
-                data.problems.append(ReadProblem(task.source, "", "only the first page was sent"))
-        return gathered
+        return only_sent(prefetch, own_server)
+    gathered, tasks = from_prefetch(prefetch, queries, own_server or server.base_url, not_sent)
     try:
         async with asyncio.timeout(deadline_seconds), asyncio.TaskGroup() as group:
             products = _Products(server, gathered, group)

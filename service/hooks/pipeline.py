@@ -15,20 +15,19 @@ from service.alerts.evaluate import evaluate
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
 from service.alerts.seen import Seen
-from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer, allowed_server
-from service.fhir.gather import Gathered, from_prefetch, gather
+from service.fhir.gather import Gathered, gather, only_sent
 from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.history import History
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds
 from service.hooks.site import Site
+from service.hooks.site_facts import site_facts
 from service.ops.metrics import Metrics
 from service.registry.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
-_NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 
 
 class Pipeline:
@@ -71,17 +70,14 @@ class Pipeline:
         gathered = await self._gather(request, site)
         if self.terminology is not None:
             await self.terminology.learn(gathered, request.context.orders)
-        snapshot = fhir_snapshot.build(
-            patient_id=request.context.patient_id,
+        context = request.context
+        snapshot = site_facts(
+            site,
+            gathered,
+            patient_id=context.patient_id,
             hook=request.hook,
-            zone=site.zone,
-            gathered=gathered,
-            orders=request.context.orders,
-            selections=request.context.selections if request.hook == "order-select" else None,
-            maps=site.maps,
-            smoke_free_wards=site.smoke_free_wards,
-            pathway=site.pathway,
-            not_sent=site.not_sent,
+            orders=context.orders,
+            selections=context.selections,
         )
         as_sent = snapshot
         snapshot = await self.history.enriched(site, snapshot, as_of)
@@ -98,7 +94,6 @@ class Pipeline:
         if said:
             texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered, on_fault=on_fault)
         if texts and not site.shadow:
-            context = request.context
             cards = render_all(texts, site, context.patient_id, context.orders, on_fault)
         return Response(
             cards,
@@ -128,10 +123,7 @@ class Pipeline:
     async def _gather(self, request: HookRequest, site: Site) -> Gathered:
         server = self._server(request, site)
         if server is None:
-            gathered, left = from_prefetch(request.prefetch, _NO_QUERIES, request.fhir_server)
-            if not left:
-                return gathered
-            return await gather(request.prefetch, _NO_QUERIES, None, 0.0, own_server=request.fhir_server)
+            return only_sent(request.prefetch, request.fhir_server)
         queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
         return await gather(
             request.prefetch,

@@ -18,6 +18,7 @@ from service.alerts.treatment import ORDER_HOOKS
 from service.fhir.decode import read_value, sound
 from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
+from service.hooks.causes import cause_of, summary_of
 from service.hooks.render import render_all
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
@@ -27,31 +28,10 @@ CODE = "data-unavailable"
 _SUBJECT = "call"
 _NOTHING = Raw(b"")
 _THIS_SERVICE = Citation("This service", "what could not be checked")
-_FAULT = "the service failed"
 _NAMED = "The orders or the record that came with this call name clozapine."
 _UNNAMED = "An order names its product by a reference alone, which could not be read: it may be clozapine."
-#: By FHIR issue type of the failure: its name in the metrics, and what a clinician is told.
-_CAUSES = {
-    "required": ("no-data", "no data of this patient could be read"),
-    "too-long": ("too-large", "the data sent are too large to be read"),
-    "throttled": ("too-many-calls", "too many calls came at once"),
-    "transient": ("busy", "the service was too busy"),
-    "timeout": ("timeout", "the check took too long"),
-    "exception": ("fault", _FAULT),
-}
 #: Trying again does not help against these.
 _LASTING = frozenset({"too-long"})
-
-
-def cause_of(failure_code: str) -> str:
-    """A failure's name in metrics and audit."""
-    return _CAUSES.get(failure_code, ("fault", _FAULT))[0]
-
-
-def summary_of(failure_code: str) -> str:
-    """The sentence for a failure (FHIR issue type), as it stands on the card and in the terminal."""
-    says = _CAUSES.get(failure_code, ("fault", _FAULT))[1]
-    return f"Clozapine was not checked: {says}. Look at the blood counts by hand."
 
 
 def finding_of(failure_code: str, incident: str, why: str = _NAMED) -> Finding:

@@ -15,9 +15,9 @@ from cds_hooks.router import Endpoint, read_body
 from service.alerts.cards import shown
 from service.alerts.evaluate import evaluate
 from service.alerts.finding import Finding
-from service.fhir import snapshot as fhir_snapshot
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
+from service.hooks.site_facts import site_facts
 from service.operation.detected import Answer, answer
 from service.operation.question import Question, read_question
 from service.ops.metrics import Metrics
@@ -92,15 +92,12 @@ class ClozapineCheck(Endpoint):
     def _check(self, site: Site, body: bytes, now: datetime) -> tuple[Question, list[Finding], Answer]:
         question = read_question(body, site.zone)
         as_of = question.as_of or now
-        snapshot = fhir_snapshot.build(
+        snapshot = site_facts(
+            site,
+            question.gathered,
             patient_id=question.patient_id,
             hook=question.event,
-            zone=site.zone,
-            gathered=question.gathered,
             orders=question.orders,
-            maps=site.maps,
-            smoke_free_wards=site.smoke_free_wards,
-            pathway=site.pathway,
         )
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         visible = _visible(site, findings, question.event)

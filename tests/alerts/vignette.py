@@ -7,16 +7,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import orjson
-from msgspec import Raw
-
-from service.alerts.evaluate import evaluate
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
-from service.alerts.policy import policy_by_id
-from service.fhir import snapshot
-from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
+from service.hooks.site_facts import site_facts
+from service.judge import SiteOptions, judge
+from service.judge.inquiry import read_inquiry
+from service.judge.options import site_for
 from tests.data import LOINC, NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
@@ -389,12 +386,30 @@ def _test_order(text: str, index: int) -> dict[str, Any]:
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:
-    """Evaluate one row."""
-    return evaluate(facts_of(row), policy_by_id(row.get("policy", "us-label-2025")), NOW)
+    """Evaluate one row, as whoever asks the service in Python does."""
+    policy = row.get("policy", "us-label-2025")
+    return list(judge(request_of(row), policy=policy, as_of=NOW, site=_site(row)).findings)
 
 
 def facts_of(row: dict[str, Any]) -> PatientSnapshot:
-    """The facts of one row; tests in Python may add ``resources`` as they are, by source."""
+    """The facts of one row, read as for a question."""
+    asked = read_inquiry(request_of(row), None)
+    return site_facts(
+        site_for(None, _site(row)),
+        asked.gathered,
+        patient_id=asked.patient_id,
+        hook=asked.hook,
+        orders=asked.orders,
+        selections=asked.selections,
+    )
+
+
+def _site(row: dict[str, Any]) -> SiteOptions:
+    return {"smoke_free_wards": row.get("smoke_free_wards", False)}
+
+
+def request_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The hook call of one row; tests in Python may add ``resources`` as they are, by source."""
     sources: dict[str, list[dict[str, Any]]] = {key: [] for key in QUERIES}
     sources["patient"].append(
         {
@@ -429,15 +444,4 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
     drafts += [_test_order(t, i) for i, t in enumerate(row.get("ordered", []))]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
-    prefetch = {key: Raw(orjson.dumps(bundle(*found))) for key, found in sources.items() if key not in unread}
-    gathered, _ = from_prefetch(prefetch, dict.fromkeys(QUERIES))
-    context = call(hook, None, *drafts)["context"]
-    orders = context.get("draftOrders") or context.get("medications") or context.get("medication") or {}
-    return snapshot.build(
-        patient_id="clz-p1",
-        hook=hook,
-        zone=NOW.tzinfo,
-        gathered=gathered,
-        orders=Raw(orjson.dumps(orders)) if orders else None,
-        smoke_free_wards=row.get("smoke_free_wards", False),
-    )
+    return call(hook, {key: bundle(*found) for key, found in sources.items() if key not in unread}, *drafts)

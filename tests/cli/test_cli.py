@@ -298,3 +298,10 @@ def test_the_hint_for_the_first_ehr_names_its_table(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/cds.db"
     run("db", "upgrade", CLOZAPINE_CDS_DATABASE_URL=url)
     assert "[[ehr]]" in run("ehr", "list", CLOZAPINE_CDS_DATABASE_URL=url).stdout
+
+
+def test_check_plays_no_request_at_another_hook() -> None:
+    refused = run("check", _example("severe-neutropenia"), "--hook", "patient-view", *AS_OF)
+    assert refused.returncode == 3
+    assert "a request of the hook order-sign" in refused.stderr
+    assert run("check", _example("severe-neutropenia"), "--hook", "order-sign", *AS_OF).returncode == 2

@@ -11,8 +11,7 @@ import httpx
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
-from service.checking import check_file
-from service.settings import Settings
+from service.judge import judge
 from tests.data import codes
 
 ALL = sorted(p for p in (Path(__file__).parents[2] / "examples").iterdir() if p.is_dir())
@@ -69,6 +68,6 @@ def test_table_of_examples_names_every_folder() -> None:
 def test_bundles_give_their_cards(folder: Path) -> None:
     expected = json.loads((folder / "expected.json").read_text())
     moment = datetime.fromisoformat(expected["as_of"])
-    checked = check_file(folder / "request.json", Settings().site(), moment, expected["hook"])
-    found = [(c.source.topic.code, c.indicator) for c in checked.cards if c.source.topic]
+    answer = judge((folder / "request.json").read_bytes(), as_of=moment, hook=expected["hook"])
+    found = [(c.source.topic.code, c.indicator) for c in answer.cards if c.source.topic]
     assert found == [(c["code"], c["indicator"]) for c in expected["cards"]]

@@ -143,6 +143,17 @@ def test_what_is_declared_unavailable_is_not_taken_for_absent(client: httpx.Clie
     assert ("data-unavailable", "moderate") not in found(ask(client, record(WOMAN, on_clozapine())))
 
 
+def test_what_the_site_does_not_have_is_not_asked_for(client: httpx.Client, start_service: Any) -> None:
+    chart = record(WOMAN, on_clozapine(), anc(), *(e["resource"] for e in normal_vitals()["entry"]))
+    body = parameters(("bundle", {"resource": chart}), ("unavailable", {"valueCode": "dispenses"}))
+    without = start_service(not_sent=("dispenses",))
+    assert ("data-unavailable", "low") in found(ask(client, body))
+    assert ("data-unavailable", "low") not in found(ask(without, body))
+    # What every answer rests on is missed all the same.
+    counts = parameters(("bundle", {"resource": chart}), ("unavailable", {"valueCode": "counts"}))
+    assert ("data-unavailable", "moderate") in found(ask(without, counts))
+
+
 def test_event_decides_which_info_findings_are_told(client: httpx.Client) -> None:
     chart = record(WOMAN, on_clozapine(), anc(3.2, 26))
     assert ("anc-due-soon", "low") in found(ask(client, chart))

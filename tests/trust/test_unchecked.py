@@ -22,7 +22,8 @@ from service.alerts import drugs
 from service.alerts.drugs import Product, install, names_of, product_rows
 from service.alerts.hint import hints_at_clozapine
 from service.hooks import pipeline
-from service.hooks.unchecked import finding_of, summary_of
+from service.hooks.causes import summary_of
+from service.hooks.unchecked import finding_of
 from service.registry.audit import events
 from service.registry.tables import CardShown, HookCall
 from tests.data import NOW, bundle, call, clozapine, codes, order, prefetch
