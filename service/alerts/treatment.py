@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
 
 from service.alerts.charted import IS_KEPT, chart_of
 from service.alerts.charted_dose import largest, most_in_a_day
@@ -311,22 +311,25 @@ class Treatment:
         live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
         renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
         on_ward = any(m.setting == "inpatient" for m in live)
+        written_last: dict[tuple[object, ...], date] = {}
+        for m in live:
+            if m.start is not None and m.dose is not None:
+                day, regimen = self.snapshot.day(m.start), _regimen(m.dose)
+                written_last[regimen] = max(day, written_last.get(regimen, day))
         return tuple(
             m
             for m in live
             if m.ref not in renewed
             and not (on_ward and m.setting in FOR_HOME)
-            and not any(self._written_again(m, later) for later in live)
+            and not self._written_again(m, written_last)
         )
 
-    def _written_again(self, order: Medication, later: Medication) -> bool:
-        """The later order is the same dose, written long enough afterwards to be a renewal."""
-        if order.start is None or later.start is None or order.dose is None or later.dose is None:
+    def _written_again(self, order: Medication, written_last: Mapping[tuple[object, ...], date]) -> bool:
+        """The same dose was written again, long enough afterwards to be a renewal."""
+        if order.start is None or order.dose is None:
             return False
-        apart = (self.snapshot.day(later.start) - self.snapshot.day(order.start)).days
-        return apart > self.policy.dosing.renewal_after_days.value and _regimen(order.dose) == _regimen(
-            later.dose
-        )
+        apart = (written_last[_regimen(order.dose)] - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value
 
     @lazy
     def established_mg_per_day(self) -> float | None:

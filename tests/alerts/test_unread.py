@@ -505,3 +505,148 @@ def test_one_card_with_at_most_five_causes() -> None:
     assert 2 <= len(causes) <= 5
     assert any("and 6 more" in line for line in causes)
     assert len(found[0].summary) < 140
+
+
+# -- records that name clozapine and cannot be read ---------------------------------------------------------------
+
+_FEVER = {
+    "vitals": [
+        {
+            "resourceType": "Observation",
+            "id": "t",
+            "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "8310-5"}]},
+            "subject": {"reference": "Patient/clz-p1"},
+            "effectiveDateTime": ago(0.1),
+            "valueQuantity": {"value": 39.2, "unit": "Cel"},
+        }
+    ]
+}
+
+
+def _odd(record: Json, **odd: Any) -> Json:
+    return record | odd
+
+
+_UNREADABLE = {
+    "an id of the wrong type": _odd(on_clozapine(), id=7),
+    "a status of the wrong type": _odd(on_clozapine(), status=["active"]),
+    "a subject that is none": _odd(on_clozapine(), subject="clz-p1"),
+    "a reference of the wrong type": _odd(on_clozapine(), subject={"reference": 7}),
+    "a date of the wrong type": _odd(on_clozapine(), authoredOn=2026),
+    "a code of the wrong type": _odd(
+        on_clozapine(), medicationCodeableConcept={"coding": [{"code": 7}], "text": "Clozaril 100 mg"}
+    ),
+    "a code alone": _odd(
+        on_clozapine(), medicationCodeableConcept={"coding": [{"system": 7, "code": "197535"}]}
+    ),
+    "no type": {k: v for k, v in on_clozapine().items() if k != "resourceType"},
+    "an order of DSTU2": _odd(on_clozapine(), resourceType="MedicationOrder"),
+    "a record of R5": _odd(on_clozapine(), resourceType="MedicationUsage"),
+}
+
+
+@pytest.mark.parametrize("record", _UNREADABLE.values(), ids=_UNREADABLE)
+def test_a_record_that_names_clozapine_and_cannot_be_read_is_said_at_a_visit(record: Json) -> None:
+    sent = {key: [] for key in QUERIES} | {"counts": list(_NORMAL), "medications": [record], **_FEVER}
+    prefetch = {key: Raw(orjson.dumps(bundle(*resources))) for key, resources in sent.items()}
+    found = _visited(prefetch)
+    assert found is not None
+    assert "medication orders" in found.summary
+    assert any("it names clozapine" in line for line in found.why)
+    # The same of another drug is nobody's business here.
+    other = orjson.loads(
+        orjson.dumps(record).replace(b"clozapine", b"ibuprofen").replace(b"Clozaril", b"Nurofen")
+        .replace(b"197535", b"197805")
+    )  # fmt: skip
+    prefetch["medications"] = Raw(orjson.dumps(bundle(other)))
+    assert _visited(prefetch) is None
+
+
+def test_a_list_of_orders_that_is_no_bundle_is_looked_through_for_clozapine() -> None:
+    prefetch = {key: Raw(orjson.dumps(bundle())) for key in QUERIES}
+    prefetch["counts"] = Raw(orjson.dumps(bundle(*_NORMAL)))
+    listed = bundle(on_clozapine())
+    for whole in (
+        listed | {"resourceType": None},
+        listed | {"entry": "x" + str(listed)},
+        [listed],
+        on_clozapine() | {"resourceType": "MedicationOrder"},
+        listed | {"entry": [{"resource": on_clozapine(id=f"m{n}")} for n in range(10_001)]},
+    ):
+        prefetch["medications"] = Raw(orjson.dumps(whole))
+        assert _visited(prefetch) is not None
+    for harmless in (
+        [bundle(order("ibuprofen 400 mg", status="active"))],
+        {"resourceType": "MedicationKnowledge", "code": {"text": "clozapine"}},
+    ):
+        prefetch["medications"] = Raw(orjson.dumps(harmless))
+        assert _visited(prefetch) is None
+
+
+def test_what_describes_a_drug_is_no_record_of_it() -> None:
+    # Servers send such beside the records, and an allergy or a plan that names clozapine is no order of it.
+    beside = [
+        {"resourceType": "MedicationKnowledge", "id": "k", "code": {"text": "clozapine"}},
+        {"resourceType": "CarePlan", "id": "c", "description": "consider clozapine"},
+    ]
+    assert card(*beside, counts=_NORMAL) is None
+
+
+def _visited(prefetch: dict[str, Raw]) -> Finding | None:
+    gathered = asyncio.run(gather(prefetch, dict.fromkeys(QUERIES), None, 0.0, own_server=_EHR))
+    given = snapshot.build(
+        patient_id="clz-p1", hook="patient-view", zone=NOW.tzinfo, gathered=gathered, orders=Raw(b"")  # type: ignore[arg-type]
+    )  # fmt: skip
+    return judged(given).get("data-unavailable")
+
+
+# -- statuses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["Active", "ACTIVE", " active "])
+def test_a_status_is_read_as_its_code(status: str) -> None:
+    found = judged(facts(on_clozapine() | {"status": status}, counts=_LOW))
+    assert "anc-severe-neutropenia" in found
+    assert "data-unavailable" not in found
+    over = order("fluvoxamine 50 mg", id="f", authoredOn=day_ago(90)) | {"status": "Entered-In-Error"}
+    assert "interaction-cyp1a2-strong-inhibitor" not in judged(facts(on_clozapine(), over, counts=_NORMAL))
+
+
+@pytest.mark.parametrize("status", ["in-progress", "aktiv", "ordered", "x" * 3000, "<b>"])
+def test_a_status_that_nobody_knows_is_no_word_of_an_end_and_is_said(status: str) -> None:
+    own = judged(facts(on_clozapine() | {"status": status}, counts=_LOW))
+    assert "anc-severe-neutropenia" in own
+    assert any("its status is none that FHIR R4 has" in line for line in own["data-unavailable"].why)
+    inhibitor = order("fluvoxamine 50 mg", id="f", authoredOn=day_ago(90), status=status)
+    beside = judged(facts(on_clozapine(), inhibitor, drafts=(clozapine(300),), counts=_NORMAL))
+    assert beside["interaction-cyp1a2-strong-inhibitor"].severity == "critical"
+    assert "data-unavailable" in beside
+    # Of a drug that means nothing here, the status means nothing.
+    harmless = order("ibuprofen 400 mg", id="i", authoredOn=day_ago(90), status=status)
+    assert "data-unavailable" not in judged(facts(on_clozapine(), harmless, counts=_NORMAL))
+
+
+def test_a_dose_charted_with_a_status_that_nobody_knows_was_perhaps_not_given() -> None:
+    def chart(status: str) -> list[Json]:
+        doses = [(60, "completed"), (36, status), (12, status)]
+        return [
+            on_clozapine(60)
+            | {
+                "resourceType": "MedicationAdministration",
+                "id": f"a{hours}",
+                "status": said,
+                "effectiveDateTime": ago(hours=hours),
+            }
+            for hours, said in doses
+        ]
+
+    def seen(status: str) -> dict[str, Finding]:
+        order_ = on_clozapine(60)
+        return judged(facts(order_, *chart(status), drafts=(clozapine(300),), counts=_NORMAL))
+
+    assert "missed-dose-retitrate" not in seen("completed")
+    for status in ("not-done", "Not-Done", "refused"):
+        assert "missed-dose-retitrate" in seen(status), status
+    assert "data-unavailable" in seen("refused")
+    assert "data-unavailable" not in seen("Not-Done")
