@@ -198,6 +198,9 @@ class _Witnesses:
         orders.sort(key=lambda found: found[0])
         self.orders = [r for _, r in orders]
         self.begun = [at for at, _ in orders]
+        #: The same, several strengths of one day as one order: the last of them.
+        self.written = [at for at, after in pairwise(self.begun) if after - at >= ADMINISTRATION_COVERS]
+        self.written += self.begun[-1:]
         self.renewed: dict[str, datetime] = {}
         for at, r in orders:
             for ref in r.replaces:
@@ -336,8 +339,11 @@ class _Witnesses:
     def _until_renewed(self, start: datetime, latest: datetime, by: Witness) -> tuple[datetime, Witness]:
         """Between two orders that follow each other in time the drug may be taken, unless somebody says that it is not."""
         until: list[tuple[datetime, Witness]] = [(self.as_of, "")]
-        until += [(at, "next") for at in self.begun[bisect_right(self.begun, start) :][:1]]
-        until += [(at, "said") for at in self.said_over[bisect_right(self.said_over, start) :][:1]]
+        following, contradicted = bisect_right(self.begun, start), bisect_right(self.said_over, start)
+        if following < len(self.begun):
+            until.append((self.begun[following], "next"))
+        if contradicted < len(self.said_over):
+            until.append((self.said_over[contradicted], "said"))
         upto = min(until, key=_at)
         return upto if latest < upto[0] <= latest + self.renewing.in_time else (latest, by)
 
@@ -346,10 +352,8 @@ class _Witnesses:
         if record.role != "order" or record.status == "on-hold":
             return None
         lasts = [timedelta(days=record.days_supply * (1 + record.repeats))] if record.days_supply else []
-        begun = self.begun[: bisect_right(self.begun, start)]
-        # Several strengths of one day are one order.
-        days = [at for at, after in pairwise(begun) if after - at >= ADMINISTRATION_COVERS] + begun[-1:]
-        apart = [after - at for at, after in pairwise(days[-3:])]
+        index = bisect_right(self.written, start)
+        apart = [after - at for at, after in pairwise(self.written[max(index - 3, 0) : index])]
         if len(apart) == 2 or (apart and apart[0] <= self.renewing.alone):
             lasts.append(min(apart))
         return start + max(lasts) if lasts else None
