@@ -22,7 +22,7 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
-from service.alerts.record_text import NAME, VALUE, to_read
+from service.alerts.record_text import NAME, VALUE, RecordText, to_read
 from service.registry import analytics, outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.watch import Watch
@@ -478,7 +478,7 @@ async def _body_of(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _text(name: str, text: str, limit: int) -> str:
+def _text(name: str, text: str, limit: int) -> RecordText:
     """What a person wrote, on one line. Raises HTTPException when it is longer than is kept."""
     read = to_read(text, limit)
     if read is None:
