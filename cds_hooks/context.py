@@ -49,8 +49,8 @@ HOOKS: dict[str, Hook] = {
         Hook("encounter-discharge", "1.0", (*_USER, "encounterId")),
     )
 }
-#: R4 datatypes.html, "id".
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+#: R4 datatypes.html, "id"; dots alone would be a step up in an address.
+_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9\-.]{1,64}")
 _STRINGS = ("userId", "patientId", "encounterId")
 
 

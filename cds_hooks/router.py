@@ -20,9 +20,9 @@ from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.errors import ProtocolError
 from cds_hooks.feedback import Feedback, read_feedback
-from cds_hooks.limits import Gate, Limits, TookTooLong
+from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest, envelope_reader, read_request
-from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, SaidByCard, concerns
+from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, Listening, SaidByCard, concerns
 
 log = logging.getLogger("cds_hooks")
 
@@ -282,7 +282,7 @@ class ServiceCall(Endpoint):
         service: Service,
         max_body_bytes: int,
         fallback: Fallback | None,
-        listening: Gate,
+        listening: Listening,
         **options: Any,
     ) -> None:
         super().__init__(service.id, "POST", **options)
@@ -437,7 +437,7 @@ def cds_routes(
         "limits": limits,
         "offered": offered,
     }
-    listening = Gate(limits.gate.places)
+    listening = Listening(limits.gate.places)
     routes: list[BaseRoute] = [_route("/cds-services", Discovery(services, **options))]
     for service in services:
         path = f"/cds-services/{service.id}"

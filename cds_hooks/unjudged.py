@@ -82,6 +82,17 @@ class SaidByCard(Exception):
         self.after = after
 
 
+class Listening(Gate):
+    """How many bodies that nobody judges are listened to at once; and of those one slice is looked through at a time.
+
+    A slice takes a millisecond of the processor. However many bodies come, between two slices every call that is answered gets its turn.
+    """
+
+    def __init__(self, places: int) -> None:
+        super().__init__(places)
+        self.turn = asyncio.Lock()
+
+
 class Hearing:
     """What one call has sent so far: an ASGI ``receive`` that keeps what passes."""
 
@@ -110,7 +121,7 @@ class Hearing:
 
 
 async def concerns(
-    fallback: Fallback, principal: Any, heard: Hearing, error: ProtocolError, limit: int, gate: Gate
+    fallback: Fallback, principal: Any, heard: Hearing, error: ProtocolError, limit: int, listening: Listening
 ) -> bool:
     """Whether a failed call is one to speak up for, by its body: as much as came, and, unless the client is what was too slow, the rest.
 
@@ -120,17 +131,17 @@ async def concerns(
         heard: what came.
         error: why the call failed.
         limit: accepted size of a body, bytes.
-        gate: so many bodies are listened to at once beside the calls that are being answered.
+        listening: so many bodies are listened to at once beside the calls that are being answered.
     """
-    seeker = _Seeker(fallback, principal)
+    seeker = _Seeker(fallback, principal, listening.turn)
     for part in heard.parts:
         await seeker.look(part)
     heard.parts.clear()
     if heard.complete or error.code == "timeout":
-        return seeker.found
+        return await seeker.end()
     size = 0
     try:
-        with gate:
+        with listening:
             async with asyncio.timeout(_LISTEN_SECONDS):
                 # To its end, also when it was found: a client that is still sending does not hear the answer.
                 while not heard.complete and size < _LISTENED_TO * limit:
@@ -139,24 +150,39 @@ async def concerns(
                     await seeker.look(part)
     except (TimeoutError, Overloaded):
         pass  # what was seen by then decides
-    return seeker.found
+    return await seeker.end()
 
 
 class _Seeker:
-    """Looks through a body part by part, a slice at a time so that other calls are not held up."""
+    """Looks through a body, a slice at a time so that other calls are not held up; what comes in crumbs is put together first."""
 
-    def __init__(self, fallback: Fallback, principal: Any) -> None:
+    def __init__(self, fallback: Fallback, principal: Any, turn: asyncio.Lock) -> None:
         self._fallback = fallback
         self._principal = principal
-        self._end = b""
+        self._turn = turn
+        self._waiting = bytearray()
         self.found = False
 
     async def look(self, part: bytes) -> None:
-        for start in range(0, len(part), _SLICE):
-            if self.found:
-                return
-            piece = self._end + part[start : start + _SLICE]
-            self.found = self._fallback.concerned(self._principal, piece)
-            self._end = piece[-OVERLAP:]
-            if start:
+        """Look through what has come, as far as it fills slices."""
+        if not self.found:
+            self._waiting += part
+            await self._slices()
+
+    async def end(self) -> bool:
+        """Look through the rest; whether it was found."""
+        await self._slices()
+        if self._waiting and not self.found:
+            await self._slice(len(self._waiting))
+        return self.found
+
+    async def _slices(self) -> None:
+        while len(self._waiting) >= _SLICE and not self.found:
+            await self._slice(_SLICE)
+
+    async def _slice(self, length: int) -> None:
+        async with self._turn:
+            self.found = self._fallback.concerned(self._principal, bytes(self._waiting[:length]))
+            if length == _SLICE:
                 await asyncio.sleep(0)
+        del self._waiting[: max(0, length - OVERLAP)]

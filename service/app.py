@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ from service.settings import Settings
 from service.trust import Directory, authenticator, hooks_of
 
 Clock = Callable[[], datetime]
+#: What is logged of a hookInstance: a UUID, or what is as short and as plain.
+_INSTANCE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -184,7 +187,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         service: str, status: int, seconds: float, request: HookRequest | None, said_by_card: bool
     ) -> None:
         metrics.request(service, status, seconds)
-        instance = request.hook_instance[:64] if request is not None else ""
+        instance = request.hook_instance if request is not None else ""
+        if not _INSTANCE.fullmatch(instance):
+            instance = ""  # whatever a client puts in the place of a UUID
         log_call(service, status, seconds, instance, said_by_card)
 
     async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:

@@ -96,7 +96,7 @@ class BackendClient(BaseModel):
 
 
 class EhrSettings(BaseModel):
-    """One EHR. What is not given is taken from the general settings."""
+    """One EHR. What its table does not give is taken from the general settings; its addresses and identities are its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
@@ -223,7 +223,7 @@ class EhrSettings(BaseModel):
 
     def stored(self) -> dict[str, Any]:
         """As it is kept in the database: a key file is read now, because other replicas do not have it."""
-        content = self.model_dump(mode="json", exclude_defaults=True)
+        content = self.model_dump(mode="json", exclude_unset=True)
         if self.jwks_file:
             del content["jwks_file"]
             entries = orjson.loads(Path(self.jwks_file).read_bytes())["keys"]

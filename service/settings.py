@@ -68,6 +68,15 @@ class SettingsError(ValueError):
     """A setting that stops the start; the message names it."""
 
 
+#: Options of a site: the general settings are the defaults of every EHR.
+_OF_A_SITE = frozenset(EhrSettings.model_fields) & {
+    "policy", "time_zone", "fhir_deadline_ms", "profile", "errors", "card_limit", "shadow", "shadow_codes", "smoke_free_wards", "codes", "units",
+    "enrol", "snooze_days", "pathway", "not_sent", "calls_per_second", "sweep", "due_again_days", "write_back", "webhook", "webhook_secret",
+}  # fmt: skip
+#: Addresses and identities of one EHR's own systems: another EHR's would be read, or written into, by mistake.
+_OF_ONE_EHR = ("fhir_servers", "backend")
+
+
 class Watched(Struct, frozen=True):
     """A site's watch with what the scheduler needs besides. Its text form shows no secret."""
 
@@ -353,8 +362,18 @@ class Settings(BaseSettings):
         """The one site of a service without authentication: the only EHR configured, or the general settings. Raises SettingsError."""
         if len(self.all_ehrs) == 1:
             return self.site_of(self.all_ehrs[0])
+        return self._resolved(self.site_name, None)
+
+    def of_ehr(self, ehr: EhrSettings) -> Settings:
+        """The options of one EHR: what it says wins, what it does not say is as the general settings have it."""
+        said = {name: getattr(ehr, name) for name in _OF_A_SITE if name in ehr.model_fields_set}
+        said = {name: value for name, value in said.items() if value is not None}
+        own = {name: getattr(ehr, name) for name in _OF_ONE_EHR}
+        return self.model_copy(update={**said, **own})
+
+    def _resolved(self, name: str, hooks: tuple[str, ...] | None) -> Site:
         return Site(
-            name=self.site_name,
+            name=name,
             policy=self.load_policy(),
             zone=ZoneInfo(self.time_zone),
             base_url=self.base_url,
@@ -372,6 +391,7 @@ class Settings(BaseSettings):
             pathway=self.pathway,
             not_sent=self.not_sent,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
+            hooks=frozenset(hooks) if hooks is not None else None,
             calls_per_second=self._rate,
         )
 
@@ -380,21 +400,20 @@ class Settings(BaseSettings):
         if ehr is None and len(self.all_ehrs) == 1:
             ehr = self.all_ehrs[0]
         site = self.site_of(ehr) if ehr is not None else self.site()
-        given: Settings | EhrSettings = ehr if ehr is not None else self
+        given = self.of_ehr(ehr) if ehr is not None else self
         where = f"ehr {ehr.name}: " if ehr is not None else ""
         if given.write_back and not given.fhir_servers:
             raise SettingsError(f"{where}write_back: it needs fhir_servers, which names where to write")
         secret = given.webhook_secret.get_secret_value()
         if given.webhook and not secret:
             raise SettingsError(f"{where}webhook_secret: a webhook must be signed; set the key")
-        days = given.due_again_days if given.due_again_days is not None else self.due_again_days
         watch = Watch(
             site=site.name,
             policy=site.policy,
             zone=site.zone,
             shadow=site.shadow,
             shadow_codes=site.shadow_codes,
-            due_again_after=timedelta(days=days),
+            due_again_after=timedelta(days=given.due_again_days),
             write_back=given.write_back,
             fhir_server=given.fhir_servers[0] if given.fhir_servers else "",
             webhook=given.webhook,
@@ -403,7 +422,7 @@ class Settings(BaseSettings):
             smoke_free_wards=site.smoke_free_wards,
             pathway=site.pathway,
         )
-        return Watched(watch, given.sweep if given.sweep is not None else self.sweep, secret, given.backend)
+        return Watched(watch, given.sweep, secret, given.backend)
 
     @property
     def _rate(self) -> float | None:
@@ -418,35 +437,12 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"ehr {ehr.name}: issuer: everybody has the private key of {_SANDBOX}; it is trusted on loopback only"
             )
-        given = {"policy": ehr.policy, "time_zone": ehr.time_zone, "fhir_deadline_ms": ehr.fhir_deadline_ms}
+        own = self.of_ehr(ehr)
         try:
-            own = self.model_copy(update={name: value for name, value in given.items() if value is not None})
             self._known_zone(own.time_zone)
-            policy = own.load_policy()
+            return own._resolved(ehr.name, ehr.hooks)
         except ValueError as error:
             raise SettingsError(f"ehr {ehr.name}: {error}") from None
-        return Site(
-            name=ehr.name,
-            policy=policy,
-            zone=ZoneInfo(own.time_zone),
-            base_url=self.base_url,
-            finding_system=self.finding_system,
-            fhir_servers=ehr.fhir_servers,
-            fhir_deadline_seconds=own.fhir_deadline_ms / 1000,
-            profile=ehr.profile,
-            errors=ehr.errors or self.errors,
-            card_limit=ehr.card_limit,
-            shadow=ehr.shadow,
-            shadow_codes=frozenset(ehr.shadow_codes),
-            smoke_free_wards=ehr.smoke_free_wards,
-            maps=SiteMaps(codes=_split(ehr.codes), units=_split(ehr.units)),
-            hooks=frozenset(ehr.hooks) if ehr.hooks is not None else None,
-            enrol=ehr.enrol,
-            snooze_days=ehr.snooze_days,
-            pathway=ehr.pathway,
-            not_sent=ehr.not_sent if ehr.not_sent is not None else self.not_sent,
-            calls_per_second=ehr.calls_per_second or self._rate,
-        )
 
     def check_ehrs(self) -> None:
         """Refuse EHRs that contradict each other or name what does not exist. Raises SettingsError."""
@@ -454,6 +450,11 @@ class Settings(BaseSettings):
             check_together(self.all_ehrs)
         except ValueError as error:
             raise SettingsError(f"ehr: {error}") from None
+        for name in _OF_ONE_EHR:
+            if self.all_ehrs and getattr(self, name):
+                raise SettingsError(
+                    f"{name}: it belongs to one EHR; write it into its [[ehr]] table, for no other may be read or written by mistake"
+                )
         if self.auth == "off" and len(self.all_ehrs) > 1:
             raise SettingsError(
                 f"auth: off serves one site, and {len(self.all_ehrs)} EHRs are configured; set auth = required"

@@ -25,6 +25,7 @@ SITUATIONS = frozenset(
         "starting",
         "continuing",
         "taking",
+        "perhaps-taking",  # an order that was carried out is over, since when nobody knows
         "stopped",  # the course has ended
         "last-dose-known",
         "interrupted",  # a break in the course, lasting or over, or one of unknown length that is only said
@@ -43,6 +44,8 @@ SITUATIONS = frozenset(
 )
 #: The question concerns clozapine at all (``Case.relevant``).
 RELEVANT = ("drafted", "stop-drafted", "taking")
+#: The same, or clozapine may be taken on (``Case.endangered``).
+ENDANGERED = (*RELEVANT, "perhaps-taking")
 _NEEDS: dict[Rule, tuple[frozenset[str], ...]] = {}
 _ECONOMICAL: set[Rule] = set()
 #: Situations that are remembered with their rules; there are far fewer.
@@ -85,6 +88,7 @@ def _words(case: Case) -> list[str]:
         ("starting", case.starting),
         ("continuing", case.continuing),
         ("taking", case.on_clozapine),
+        ("perhaps-taking", case.endangered and not case.relevant),
         ("stopped", course.stopped_at is not None),
         ("last-dose-known", course.last_dose is not None),
         ("interrupted", _is_interrupted(course)),

@@ -105,6 +105,8 @@ def _charted(chart: Chart, others: list[Medication], shortest: timedelta) -> Ite
         taken = before + _A_DAY if dose.start_date_only else before
         if after - taken < shortest:
             continue
+        if bisect_left(chart.leaves, after) > bisect_right(chart.leaves, before):
+            continue  # on leave, where nobody charts
         index = bisect_left(entries, before)
         led_up = index > 0 and before - entries[index - 1] <= IS_KEPT
         refused = bisect_left(entries, after) > bisect_right(entries, before)

@@ -15,6 +15,8 @@ from service.alerts.record_text import one_line
 from service.alerts.treatment import ORDER_HOOKS
 
 CARD_LIMIT = 10
+#: Lines of one part of a card: of a hundred orders alike nobody reads each.
+MOST_LINES = 20
 #: What a reader of Markdown takes for HTML or for an automatic link.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
@@ -73,9 +75,17 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
     return "\n\n".join(parts)
 
 
+def told(lines: Iterable[str]) -> list[str]:
+    """The lines of one part of a card; of very many the first, and how many there are more, so that a person can read it."""
+    all_ = list(lines)
+    if len(all_) <= MOST_LINES:
+        return all_
+    return [*all_[: MOST_LINES - 1], f"… and {len(all_) - MOST_LINES + 1} more."]
+
+
 def _section(title: str, lines: Iterable[str]) -> str:
     """A heading and its bullets; there is at least one."""
-    points = "\n- ".join([_point(line) for line in lines])
+    points = "\n- ".join([_point(line) for line in told(lines)])
     return f"**{title}**\n\n- {points}"
 
 
@@ -154,7 +164,7 @@ def cards_of(
     cards = [_card_or_notice(f, remembered, on_fault) for f in chosen[: limit - 1]]
     rest = chosen[limit - 1 :]
     last = _card_or_notice(rest[0], remembered, on_fault)
-    more = "\n".join(f"- {w.safe(f.summary)} ({f.severity})" for f in rest[1:])
+    more = "\n".join([f"- {line}" for line in told(f"{w.safe(f.summary)} ({f.severity})" for f in rest[1:])])
     cards.append(
         CardText(
             code=last.code,

@@ -31,6 +31,8 @@ class Concern(Struct, frozen=True, forbid_unknown_fields=True):
     confirmed: bool = True
     #: The kind that also holds what is over.
     history: str = ""
+    #: After the name of one of the last weeks that is closed already (with ``history``).
+    just_over: str = ""
     #: In the first weeks of a course, with its own words.
     early: Severity | None = None
     now_early: str = ""

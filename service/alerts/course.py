@@ -12,13 +12,11 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from service.alerts.breaks import Break, between, merged, observed
-from service.alerts.charted import NO_CHART, chart_of
-from service.alerts.ending import Counting, Ending, endings_of
+from service.alerts.charted import NO_CHART, chart_of, doubt_of
+from service.alerts.ending import NO_RENEWALS, Counting, Ending, Renewing, endings_of
 from service.alerts.exposure import (
-    ADMINISTRATION_COVERS,
     FOR_HOME,
     ORDER_LIVE,
-    ORDER_NOT_GIVEN,
     Span,
     is_live,
     span_of,
@@ -26,7 +24,7 @@ from service.alerts.exposure import (
 from service.alerts.facts import Medication
 from service.alerts.last_dose import last_dose_of, says_nothing
 from service.alerts.supplied import stock_of
-from service.alerts.witness import NOTHING_TELLS, Basis, LastDose
+from service.alerts.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 
 #: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
 _SHORTEST_BREAK = timedelta(days=2)
@@ -43,9 +41,9 @@ class Course(Struct, frozen=True, gc=False):
     last_dose_ref: str = ""
     #: It is only said that the drug is not taken: the last dose was then or earlier, nobody knows how much (``last_dose`` None: undated).
     last_dose_or_earlier: bool = False
-    #: The last dose is that of a stay that has ended, and an order for home runs on: nobody charts what is taken there.
-    last_dose_doubtful: bool = False
-    #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day.
+    #: Why the last charted dose may not be the last one taken: nobody charts what is taken at home.
+    last_dose_doubt: Doubt = ""
+    #: A record covers today: an order or statement that is active, supply that lasts, a dose in the last day, an order just carried out.
     active: bool = False
     #: The last known dose lies beyond the restart limit, whatever is still ordered.
     lapsed: bool = False
@@ -73,22 +71,6 @@ class Course(Struct, frozen=True, gc=False):
         return self.start is not None
 
 
-def _stay_is_over(records: list[Medication], as_of: datetime, last_dose: datetime) -> bool:
-    """The order under which the last dose was charted was one for the ward and has ended, while an order for home runs on."""
-    orders = [r for r in records if r.role == "order"]
-    live = {r.setting for r in orders if is_live(r, as_of)}
-    if "inpatient" in live or live.isdisjoint(FOR_HOME):
-        return False
-    return any(
-        r.setting == "inpatient"
-        and r.status not in ORDER_NOT_GIVEN
-        and r.start is not None
-        and r.start <= last_dose
-        and (r.end is None or r.end >= last_dose - ADMINISTRATION_COVERS)
-        for r in orders
-    )
-
-
 def course_of(
     records: Iterable[Medication],
     as_of: datetime,
@@ -97,6 +79,7 @@ def course_of(
     limit_counts: bool = True,
     shortest_break: timedelta = _SHORTEST_BREAK,
     counting: Counting | None = None,
+    renewing: Renewing = NO_RENEWALS,
 ) -> Course:
     """Lay the clozapine records over each other.
 
@@ -107,6 +90,7 @@ def course_of(
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
         shortest_break: shorter breaks under an order that stayed active are of no interest.
         counting: blood counts, which tell how long an order that ended without a date may have run on.
+        renewing: how orders follow each other, for those that ended without a date.
     """
     records = [r for r in records if r.status != "entered-in-error"]
     for r in records:
@@ -115,7 +99,7 @@ def course_of(
     else:
         return _running(records, as_of) if records else Course()
     return _laid_over(
-        records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break, counting
+        records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break, counting, renewing
     )
 
 
@@ -165,9 +149,10 @@ def _laid_over(
     limit_counts: bool,
     shortest_break: timedelta = _SHORTEST_BREAK,
     counting: Counting | None = None,
+    renewing: Renewing = NO_RENEWALS,
 ) -> Course:
     """The course of any records."""
-    endings = endings_of(records, as_of, counting)
+    endings = endings_of(records, as_of, counting, renewing)
     spans = [span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None]
     quiet = says_nothing(records)
     stock = None if quiet else stock_of(records, as_of)
@@ -177,23 +162,25 @@ def _laid_over(
     def ends_course(gap: timedelta) -> bool:
         return gap >= limit if limit_counts else gap > limit
 
-    doubtful = (
-        last.basis == "administration" and last.at is not None and _stay_is_over(records, as_of, last.at)
-    )
-    if doubtful and last.at is not None and ends_course(as_of - last.at):
+    doubt = doubt_of(chart, records, stock, last, as_of)
+    if doubt and last.at is not None and ends_course(as_of - last.at):
         # No ward leaves a patient without an order for so long: the order for home is what tells.
-        last, doubtful = NOTHING_TELLS, False
+        last, doubt = NOTHING_TELLS, ""
     supply_until = stock.until if stock is not None else None
     supply_ref = stock.ref if stock is not None else ""
     # An active order keeps the patient on clozapine even when the last charted dose is long ago: the chart may be one of an
     # earlier stay, and a patient whose order anybody can go on giving needs counts watched.
     active = any(is_live(r, as_of) for r in records) or (supply_until is not None and supply_until >= as_of)
-    ended = max(endings.values(), key=lambda e: e.latest) if endings and not active else None
+    # Of several that may have run on till the same time the one that began last tells.
+    ended = (
+        max(endings.values(), key=lambda e: (e.latest, e.between, _begun(e)))
+        if endings and not active
+        else None
+    )
     newest = max(endings.values(), key=_begun) if ended is not None else None
     if newest is not None and (last.at is None or _begun_after(newest, last.at, last.basis, records)):
         # What is known of the time before it does not tell the last dose under an order that ended without a date.
-        over_by = newest.over_by
-        last = LastDose(over_by, basis="update", ref=newest.ref) if over_by is not None else NOTHING_TELLS
+        last = _last_under(newest, as_of, renewing)
     # Known doses cut exposure that is only presumed: an order left active after the last charted dose proves nothing.
     presumed = [Span(e.start, e.latest, e.ref) for e in endings.values()]
     known = spans if ended is not None else [*spans, *presumed]
@@ -204,6 +191,7 @@ def _laid_over(
         ended = None
     if ended is not None:
         exposure_end = ended.latest
+        active = ended.between
     spans += presumed
     if exposure_end is None:
         return Course(
@@ -244,7 +232,7 @@ def _laid_over(
         last_dose_basis=last.basis,
         last_dose_ref=last.ref,
         last_dose_or_earlier=last.or_earlier,
-        last_dose_doubtful=doubtful,
+        last_dose_doubt=doubt,
         active=active,
         lapsed=lapsed,
         stopped_at=stopped_at,
@@ -260,6 +248,15 @@ def _laid_over(
         refs=tuple(dict.fromkeys(r.ref for r in records)),
         first_ever=dated[0].start if dated else None,
     )
+
+
+def _last_under(ending: Ending, as_of: datetime, renewing: Renewing) -> LastDose:
+    """The last dose under an order that ended without a date: by its last change, else at the time when its renewal was due, while that is near."""
+    if ending.over_by is not None:
+        return LastDose(ending.over_by, basis="update", ref=ending.ref)
+    if ending.carried_out and ending.due is not None and as_of <= ending.due + renewing.in_time:
+        return LastDose(min(ending.due, as_of), basis="rhythm", ref=ending.ref)
+    return NOTHING_TELLS
 
 
 def _begun(ending: Ending) -> float:

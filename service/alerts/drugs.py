@@ -1,21 +1,53 @@
-"""Drugs: their names, codes and interaction classes (``knowledge/drugs.toml``, ``interactions.toml``, ``atc.toml``)."""
+"""Drugs: one record each with its names, ATC codes and classes (``knowledge/drugs.toml``), and what a class does (``interactions.toml``).
+
+Products – codes, and names that stand for several drugs – are in ``products.toml``, drugs that draw no card in ``no_card.toml``. The loader refuses
+what cannot be meant: a class nobody defined, a drug without class or code and without a reason, a name of two drugs.
+"""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts import ndc
+from service.alerts.code_systems import ATC, canonical
 from service.alerts.finding import Severity
+from service.alerts.spelling import folded
 
-_ATC = "http://www.whocc.no/atc"
 Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
+
+
+class KnowledgeError(ValueError):
+    """Data that cannot be used; the message names the file, the record and what was expected."""
+
+
+class Drug(Struct, frozen=True, forbid_unknown_fields=True):
+    """One drug, as the data file holds it."""
+
+    #: Ids of ``interactions.toml``.
+    classes: tuple[str, ...] = ()
+    #: Names besides the id: brands, other spellings, other languages.
+    names: tuple[str, ...] = ()
+    #: ATC codes for systemic use, single and in combinations.
+    atc: tuple[str, ...] = ()
+    #: Why there is no class, or no ATC code.
+    no_class: str = ""
+    no_atc: str = ""
+    #: Classes whose membership was not read in a stored source.
+    unconfirmed: tuple[str, ...] = ()
+    #: Class -> severity, instead of the class's default.
+    severity: dict[str, Severity] = {}
+    #: Classes that are critical when the drug is given by injection.
+    parenteral_critical: tuple[str, ...] = ()
 
 
 class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +56,8 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     title: str
     source: str
-    drugs: tuple[str, ...]
+    #: Ids of its members, from their own records.
+    drugs: tuple[str, ...] = ()
     finding: str = ""
     effect: str = ""
     headline: str = ""
@@ -81,16 +114,10 @@ class _LongActing(Struct):
     words: tuple[str, ...]
 
 
-class _Drugs(Struct, forbid_unknown_fields=True):
-    names: dict[str, tuple[str, ...]]
+class _Products(Struct, forbid_unknown_fields=True):
     combinations: dict[str, tuple[str, ...]]
     long_acting: _LongActing
     product: tuple[ProductRow, ...]
-
-
-class _Atc(Struct, forbid_unknown_fields=True):
-    source: str
-    codes: dict[str, tuple[str, ...]]
 
 
 class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,14 +144,83 @@ def _load(name: str) -> object:
 
 
 @cache
-def classes() -> dict[str, InteractionClass]:
-    """Every class by id, in the order of the data file."""
-    return {c.id: c for c in msgspec.convert(_load("interactions.toml"), _Interactions).classes}
+def drugs() -> dict[str, Drug]:
+    """Every drug by id, in alphabetical order. Raises KnowledgeError for a record that cannot be meant."""
+    try:
+        found = msgspec.convert(_load("drugs.toml"), dict[str, Drug])
+    except msgspec.ValidationError as error:
+        raise KnowledgeError(f"drugs.toml: {error}") from error
+    known = tuple(c.id for c in _defined_classes())
+    for wrong in wrong_drugs(found, known):
+        raise KnowledgeError(f"drugs.toml: {wrong}")
+    return dict(sorted(found.items()))
+
+
+def wrong_drugs(found: Mapping[str, Drug], known: Sequence[str]) -> Iterator[str]:
+    """Sentences on records that cannot be meant.
+
+    Args:
+        found: drug id -> record.
+        known: ids of the classes that are defined.
+    """
+    owner: dict[str, str] = {}
+    for drug_id, drug in found.items():
+        for class_id in (*drug.classes, *drug.unconfirmed, *drug.severity, *drug.parenteral_critical):
+            if class_id not in known:
+                near = get_close_matches(class_id, known, 1)
+                yield f"{drug_id}: {class_id!r} is no class{f', expected {near[0]!r}' if near else ''} (interactions.toml)"
+            elif class_id not in drug.classes:
+                yield f"{drug_id}: {class_id!r} is not among its own classes"
+        if bool(drug.classes) == bool(drug.no_class):
+            near = get_close_matches(drug_id, [d for d in found if d != drug_id], 1)
+            expected = f"; is {near[0]!r} meant?" if near else ""
+            yield f"{drug_id}: expected classes, or no_class with the reason why it has none{expected}"
+        if bool(drug.atc) == bool(drug.no_atc):
+            yield f"{drug_id}: expected atc codes, or no_atc with the reason why it has none"
+        for name in (drug_id, *drug.names):
+            if (other := owner.setdefault(name.lower(), drug_id)) != drug_id:
+                yield f"{drug_id}: the name {name!r} is one of {other!r}, too; a name leads to one drug"
+            elif name is not drug_id and name.lower() == drug_id:
+                yield f"{drug_id}: the name {name!r} is its id"
+    used = {class_id for drug in found.values() for class_id in drug.classes}
+    for class_id in known:
+        if class_id not in used:
+            yield f"class {class_id!r} has no drug"
 
 
 @cache
-def _drugs() -> _Drugs:
-    return msgspec.convert(_load("drugs.toml"), _Drugs)
+def _defined_classes() -> tuple[InteractionClass, ...]:
+    """The classes of the data file, without their members."""
+    return msgspec.convert(_load("interactions.toml"), _Interactions).classes
+
+
+@cache
+def classes() -> dict[str, InteractionClass]:
+    """Every class by id, in the order of the data file, with its members."""
+    return {group.id: _with_members(group) for group in _defined_classes()}
+
+
+def _with_members(group: InteractionClass) -> InteractionClass:
+    members = {drug_id: drug for drug_id, drug in drugs().items() if group.id in drug.classes}
+    return replace(
+        group,
+        drugs=tuple(members),
+        severity_of={i: d.severity[group.id] for i, d in members.items() if group.id in d.severity},
+        parenteral_critical=tuple(i for i, d in members.items() if group.id in d.parenteral_critical),
+        unconfirmed=tuple(i for i, d in members.items() if group.id in d.unconfirmed),
+    )
+
+
+@cache
+def _product_data() -> _Products:
+    found = msgspec.convert(_load("products.toml"), _Products)
+    for name, parts in (*found.combinations.items(), *((row.label, row.drugs) for row in found.product)):
+        for part in parts:
+            if part not in drugs():
+                near = get_close_matches(part, drugs(), 1)
+                expected = f", expected {near[0]!r}" if near else ""
+                raise KnowledgeError(f"products.toml: {name!r} leads to {part!r}, which is no drug{expected}")
+    return found
 
 
 @cache
@@ -139,13 +235,13 @@ def _classes_of() -> dict[str, tuple[InteractionClass, ...]]:
 @cache
 def drug_ids() -> tuple[str, ...]:
     """Every drug the service knows by name, in alphabetical order."""
-    return tuple(sorted({"clozapine", *_classes_of(), *_drugs().names}))
+    return tuple(drugs())
 
 
 def names_of(drug_id: str) -> tuple[str, ...]:
     """The names a drug is recognised by, the generic one first."""
     generic = drug_id.replace("-", " ")
-    return (generic, *_drugs().names.get(drug_id, ()))
+    return (generic, *drugs()[drug_id].names)
 
 
 def classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
@@ -179,23 +275,23 @@ def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
 
 @cache
 def atc() -> dict[str, tuple[str, ...]]:
-    """Drugs behind each shipped ATC code of an interacting drug for systemic use (``knowledge/atc.toml``)."""
+    """Drugs behind each shipped ATC code of an interacting drug for systemic use."""
     found: dict[str, tuple[str, ...]] = {}
-    for drug_id, codes in msgspec.convert(_load("atc.toml"), _Atc).codes.items():
-        for code in codes:
+    for drug_id, drug in drugs().items():
+        for code in drug.atc:
             found[code] = (*found.get(code, ()), drug_id)
     return found
 
 
 def product_rows() -> tuple[ProductRow, ...]:
     """The shipped product codes, as listed."""
-    return _drugs().product
+    return _product_data().product
 
 
 @cache
 def _products() -> dict[tuple[str, str], Product]:
-    found = {(_ATC, code): Product(drugs, " and ".join(drugs)) for code, drugs in atc().items()}
-    for row in _drugs().product:
+    found = {(ATC, code): Product(drugs, " and ".join(drugs)) for code, drugs in atc().items()}
+    for row in _product_data().product:
         product = Product(row.drugs, row.label, row.mg, row.confirmed, row.named)
         for code in (row.code, *row.codes):
             if code:
@@ -259,6 +355,7 @@ def imported_product(system: str, code: str) -> Product | None:
 
 def product_by_code(system: str, code: str) -> Product | None:
     """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
+    system = canonical(system)
     product = _products().get((system, code))
     if product is not None and product.mg is not None:
         return product
@@ -272,7 +369,7 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
     for drug_id in drug_ids():
         for name in {drug_id, *names_of(drug_id)}:
             index[name.lower()] = (drug_id,)
-    for name, parts in _drugs().combinations.items():
+    for name, parts in _product_data().combinations.items():
         index[name.lower()] = parts
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
@@ -280,20 +377,44 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
     # and Japanese puts no blank after a name. An N-oxide is a metabolite, not the drug.
     return (
         re.compile(
-            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b)|(?<=[\u30a0-\u30ff])(?![\u30a0-\u30ff]))(?![\s-]*N[\s-]*oxide)",
+            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b)|(?<=[\u30a0-\u30ff])(?![\u30a0-\u30ff]))(?![\s-]*N[\s-]*oxid)",
             re.IGNORECASE,
         ),
         index,
     )
 
 
+@cache
+def by_folded_name() -> dict[str, str]:
+    """Folded generic name -> drug, for names in other European languages; a form that two drugs share leads to none."""
+    found: dict[str, str] = {}
+    shared = {folded(name) for group in without_card() for name in group.names}
+    for drug_id, drug in drugs().items():
+        for name in (drug_id, *drug.names):
+            form = folded(name) if name.islower() else ""  # brands are not translated
+            if form and found.setdefault(form, drug_id) != drug_id:
+                shared.add(form)
+    return {form: drug_id for form, drug_id in found.items() if form not in shared}
+
+
+_WORD = re.compile(r"[^\W\d_]{6,}")
+_METABOLITE = re.compile(r"[\s-]*N[\s-]*oxid", re.IGNORECASE)
+
+
 @lru_cache(maxsize=4096)
 def drugs_by_name(text: str) -> tuple[str, ...]:
-    """Ids of every drug named in a text, in order of appearance; empty when none is."""
+    """Ids of every drug named in a text, in order of appearance, those named in another language last; empty when none is."""
     pattern, index = _names()
     found: list[str] = []
-    for match in pattern.finditer(text.replace("’", "'")):
+    left = text.replace("’", "'")
+    for match in pattern.finditer(left):
         found += index[" ".join(match.group().lower().split())]
+    # A word of a longer name is no name of its own: "peginterferon" in "peginterferon beta-1a".
+    left = pattern.sub(" ", left) if found else left
+    for word in _WORD.finditer(left):
+        drug_id = by_folded_name().get(folded(word.group()))
+        if drug_id is not None and not _METABOLITE.match(left, word.end()):
+            found.append(drug_id)
     return tuple(dict.fromkeys(found))
 
 
@@ -318,7 +439,7 @@ def is_known_without_card(text: str) -> bool:
 
 @cache
 def _long_acting() -> re.Pattern[str]:
-    words = "|".join(re.escape(w) for w in _drugs().long_acting.words)
+    words = "|".join(re.escape(w) for w in _product_data().long_acting.words)
     return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
 

@@ -52,6 +52,31 @@ class Ending(Struct, frozen=True, gc=False):
     latest_by: Witness
     #: It was over by then according to its last change or to what the patient says: the end a gap may be counted from.
     over_by: datetime | None = None
+    #: An order for home that was carried out to its end (``completed``): nobody stopped it, the next one is to be expected.
+    carried_out: bool = False
+    #: When the next order was to be expected: by the supply it ordered, or by the rhythm of the orders before it; None: nothing tells.
+    due: datetime | None = None
+    #: It was carried out so lately, or is due for renewal so lately, that the drug is taken on between two prescriptions.
+    between: bool = False
+
+
+class Renewing(Struct, frozen=True, gc=False):
+    """How orders for home follow each other.
+
+    ``completed`` says that an order was carried out, not that the drug was stopped: systems set it when the supply is issued, when its time
+    is over, or when the next order is written.
+
+    Args:
+        in_time: an order that follows so soon after the end of one carried out renews it, and until then it may be taken.
+        alone: the distance of two orders tells a rhythm by itself when it is no longer; else it takes two distances.
+    """
+
+    in_time: timedelta = timedelta(0)
+    alone: timedelta = timedelta(0)
+
+
+#: Nothing is taken for a renewal.
+NO_RENEWALS = Renewing()
 
 
 class Counting(Struct, frozen=True, gc=False):
@@ -102,7 +127,10 @@ def is_over_undated(medication: Medication, as_of: datetime) -> bool:
 
 
 def endings_of(
-    records: Sequence[Medication], as_of: datetime, counting: Counting | None = None
+    records: Sequence[Medication],
+    as_of: datetime,
+    counting: Counting | None = None,
+    renewing: Renewing = NO_RENEWALS,
 ) -> dict[int, Ending]:
     """The estimated end of every record that is over without a date, by ``id(record)``.
 
@@ -110,11 +138,12 @@ def endings_of(
         records: every record of one drug.
         as_of: the moment of the question.
         counting: blood counts, where they tell something of the drug.
+        renewing: how orders of the drug follow each other.
     """
     over = [r for r in records if is_over_undated(r, as_of)]
     if not over:
         return {}
-    witnesses = _Witnesses(records, as_of, counting)
+    witnesses = _Witnesses(records, as_of, counting, renewing)
     found = {}
     for r in over:
         ending = witnesses.ending_of(r)
@@ -126,9 +155,16 @@ def endings_of(
 class _Witnesses:
     """What the records of one drug tell of each other's end, put in order once."""
 
-    def __init__(self, records: Sequence[Medication], as_of: datetime, counting: Counting | None) -> None:
+    def __init__(
+        self,
+        records: Sequence[Medication],
+        as_of: datetime,
+        counting: Counting | None,
+        renewing: Renewing = NO_RENEWALS,
+    ) -> None:
         self.as_of = as_of
         self.counting = counting
+        self.renewing = renewing
         self.runs = counting.runs() if counting is not None else []
         self.doses = sorted(
             r.start
@@ -162,6 +198,9 @@ class _Witnesses:
         orders.sort(key=lambda found: found[0])
         self.orders = [r for _, r in orders]
         self.begun = [at for at, _ in orders]
+        #: The same, several strengths of one day as one order: the last of them.
+        self.written = [at for at, after in pairwise(self.begun) if after - at >= ADMINISTRATION_COVERS]
+        self.written += self.begun[-1:]
         self.renewed: dict[str, datetime] = {}
         for at, r in orders:
             for ref in r.replaces:
@@ -192,10 +231,19 @@ class _Witnesses:
         if cap is not None and cap[0] < latest:
             latest, latest_by = cap
         latest = max(latest, start)
+        carried_out = _is_carried_out(record)
+        between = False
+        if carried_out and latest_by in _NO_STOP:
+            latest, latest_by = self._until_renewed(start, latest, latest_by)
+            between = not latest_by
         if latest >= self.as_of:
             latest, latest_by = self.as_of, ""
+        due = self._due(record, start)
+        if carried_out and over_by is None and due is not None and not latest_by:
+            between = self.as_of <= due + self.renewing.in_time
         earliest = min(earliest, latest)
-        best, best_by = self._best(record, earliest, earliest_by, latest, over_by)
+        used_up = _used_up(record, start, over_by)
+        best, best_by = self._best(record, earliest, earliest_by, latest, used_up)
         return Ending(
             record.ref,
             start,
@@ -204,7 +252,10 @@ class _Witnesses:
             best_by,
             latest,
             latest_by,
-            min(over_by, latest) if over_by is not None and over_by > start else None,
+            min(used_up, latest) if used_up is not None and used_up > start else None,
+            carried_out,
+            due,
+            between,
         )
 
     def _undated(self, record: Medication) -> Ending | None:
@@ -285,6 +336,28 @@ class _Witnesses:
             return long[-1]
         return after[0] if after[0][0] <= earliest + counting.within else None
 
+    def _until_renewed(self, start: datetime, latest: datetime, by: Witness) -> tuple[datetime, Witness]:
+        """Between two orders that follow each other in time the drug may be taken, unless somebody says that it is not."""
+        until: list[tuple[datetime, Witness]] = [(self.as_of, "")]
+        following, contradicted = bisect_right(self.begun, start), bisect_right(self.said_over, start)
+        if following < len(self.begun):
+            until.append((self.begun[following], "next"))
+        if contradicted < len(self.said_over):
+            until.append((self.said_over[contradicted], "said"))
+        upto = min(until, key=_at)
+        return upto if latest < upto[0] <= latest + self.renewing.in_time else (latest, by)
+
+    def _due(self, record: Medication, start: datetime) -> datetime | None:
+        """When the order after this one was to be expected."""
+        if record.role != "order" or record.status == "on-hold":
+            return None
+        lasts = [timedelta(days=record.days_supply * (1 + record.repeats))] if record.days_supply else []
+        index = bisect_right(self.written, start)
+        apart = [after - at for at, after in pairwise(self.written[max(index - 3, 0) : index])]
+        if len(apart) == 2 or (apart and apart[0] <= self.renewing.alone):
+            lasts.append(min(apart))
+        return start + max(lasts) if lasts else None
+
     def _supplied_until(self, start: datetime) -> datetime | None:
         """When the supply of a record is used up; it may have been handed over on the day before a time that is only a date."""
         index = bisect_left(self.supplied, start - ADMINISTRATION_COVERS)
@@ -332,15 +405,34 @@ def _said_over(records: Iterable[Medication], as_of: datetime) -> list[datetime]
     return found
 
 
+#: Ends that do not say that somebody stopped the drug.
+_NO_STOP = frozenset({"update", "supply", "validity"})
+
+
+def _is_carried_out(record: Medication) -> bool:
+    """An order for home that is completed: FHIR means that what it ordered was done. On a ward the doses end with it."""
+    return record.role == "order" and record.status == "completed" and record.setting != "inpatient"
+
+
 def _over_by(record: Medication, start: datetime, as_of: datetime) -> datetime | None:
     """When the record was over already: what the patient says of it, else its last change; an order carried out to its end leaves its supply."""
     if record.role == "statement" and record.authored is not None and start < record.authored <= as_of:
         return record.authored
     if record.updated is None or record.updated > as_of:
         return None
+    if not record.days_supply and _is_carried_out(record) and record.updated - start <= ADMINISTRATION_COVERS:
+        return None  # it was issued that day, and nobody takes an order for a day: this change tells nothing of the end
     left = (record.days_supply or 0) if record.role == "order" and record.status == "completed" else 0
     since = as_of - record.updated
     return as_of if left >= since.total_seconds() / 86400 else record.updated + timedelta(days=left)
+
+
+def _used_up(record: Medication, start: datetime, over_by: datetime | None) -> datetime | None:
+    """The end a gap is counted from: an order completed when all that it ordered was used up leaves nothing."""
+    if over_by is None or record.updated is None or not record.days_supply or not _is_carried_out(record):
+        return over_by
+    ordered = timedelta(days=record.days_supply * (1 + record.repeats))
+    return record.updated if record.updated >= start + ordered - ADMINISTRATION_COVERS else over_by
 
 
 def _not_after(

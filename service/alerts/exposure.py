@@ -114,7 +114,7 @@ def supplies_of(records: Iterable[Medication], as_of: datetime) -> list[tuple[Me
     """(dispense, when it is used up) of all supply handed over, oldest first.
 
     What is left of the dispense before of the same product is used first: an early refill, the second part of a fill. Only of the one
-    before, so that small remainders do not add up to a stock nobody has.
+    before, so that small remainders do not add up to a stock nobody has. What is handed over on one day for two orders is used side by side.
     """
     dispensed = sorted(
         (
@@ -130,11 +130,29 @@ def supplies_of(records: Iterable[Medication], as_of: datetime) -> list[tuple[Me
         key=lambda r: r.start,  # type: ignore[arg-type,return-value]
     )
     found: list[tuple[Medication, datetime]] = []
-    own_end: dict[str, datetime] = {}
+    before: dict[str, _Handed] = {}
     for r in dispensed:
         assert r.start is not None
-        own = timedelta(days=r.days_supply or 0)
-        left = max(own_end.get(r.label, r.start) - r.start, timedelta(0))
-        own_end[r.label] = r.start + own
-        found.append((r, r.start + own + left))
+        own_end = r.start + timedelta(days=r.days_supply or 0)
+        last = before.get(r.label)
+        left = max(last.own_end - r.start, timedelta(0)) if last is not None else timedelta(0)
+        if last is not None and _is_beside(r, last.record):
+            left, own_end = last.left, max(own_end, last.own_end)
+        before[r.label] = _Handed(r, own_end, left)
+        found.append((r, r.start + timedelta(days=r.days_supply or 0) + left))
     return found
+
+
+class _Handed(Struct, frozen=True, gc=False):
+    """The last supply of a product: when it is used up by itself, and how long what was left before it lasts."""
+
+    record: Medication
+    own_end: datetime
+    left: timedelta
+
+
+def _is_beside(r: Medication, other: Medication) -> bool:
+    """Handed over on one day, each for an order of its own: one is for the morning, the other for the night."""
+    if not r.fills or not other.fills or not set(r.fills).isdisjoint(other.fills):
+        return False
+    return r.start is not None and other.start is not None and r.start.date() == other.start.date()

@@ -155,12 +155,16 @@ class Medication(Struct, frozen=True, gc=False):
     dose: Dose | None = None
     #: Days of supply ordered or dispensed.
     days_supply: float | None = None
+    #: How often an order that is over could be dispensed again.
+    repeats: int = 0
     #: mg of the drug that was handed over (dispense) or given (administration); None = not known.
     amount_mg: float | None = None
     #: Orders that a dispense fills (authorizingPrescription).
     fills: tuple[str, ...] = ()
     #: The drug was *not* taken (administration not-done, statement not-taken).
     not_taken: bool = False
+    #: An administration that did not take place because the patient was on leave from the ward.
+    on_leave: bool = False
     #: A statement “not taken” that names no time since when: ``start`` is the moment it speaks of, or was made.
     of_a_moment: bool = False
     #: ``stopped`` by this record: the draft cancels or stops the drug, or the order was stopped.

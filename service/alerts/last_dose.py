@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from service.alerts.charted import Chart, charted_last_dose, is_kept
+from service.alerts.charted import Chart, charted_last_dose, is_kept, is_left_for_home
 from service.alerts.exposure import is_live
 from service.alerts.facts import Medication
-from service.alerts.said import ends, is_later, said_last_doses, said_undated
+from service.alerts.said import ends, is_later, said_at, said_last_doses, said_undated
 from service.alerts.supplied import Stock, supplied_last_dose
 from service.alerts.witness import NOTHING_TELLS, LastDose
 
@@ -24,20 +24,29 @@ def last_dose_of(records: list[Medication], chart: Chart, stock: Stock | None, a
         as_of: the moment of the question.
     """
     live = [r for r in records if r.role in ("order", "statement") and is_live(r, as_of)]
-    kept = is_kept(chart, live, stock.handed_over if stock is not None else None, as_of)
+    kept = is_kept(
+        chart, live, stock.handed_over if stock is not None else None, as_of
+    ) and not is_left_for_home(chart, records, live, stock, as_of)
     if kept and (charted := charted_last_dose(chart, as_of)).at is not None:
         return charted
     said = said_last_doses(records, live, as_of)
-    if stock is not None and not kept and not any(r.role == "statement" for r in live):
-        # What is said of the time after the supply was handed over counts for more than tablets that may lie at home.
+    if stock is not None and not kept:
+        # What is said of the time after the supply was handed over counts for more than tablets that may lie at home; what was said before
+        # it, that the drug is taken or not, knows nothing of them.
         said = [word for word in said if is_later(word, stock.handed_over)]
-        if not said:
+        if not said and not any(r.role == "statement" and _may_be_of(r, stock.handed_over) for r in live):
             return supplied_last_dose(stock, as_of)
     if not said and not live:
         said = ends(records, as_of)
     if not said and stock is None and not chart.given:
         return said_undated(records, live)
     return max(said, key=_when, default=NOTHING_TELLS)
+
+
+def _may_be_of(statement: Medication, since: datetime) -> bool:
+    """The statement was made then or later, or nobody knows when."""
+    at = said_at(statement)
+    return at is None or at >= since
 
 
 def says_nothing(records: list[Medication]) -> bool:

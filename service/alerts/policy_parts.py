@@ -317,6 +317,8 @@ class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):
     within_days: Annotated[Value, Quantity("d", 28, 1500)]
     #: Without a count for so many sampling intervals (or restart limits, where those are longer) treatment is over.
     silent_intervals: Annotated[Value, Quantity("", 1, 10)]
+    #: An order for home that was carried out may be taken on for so long, and one that follows so soon renews it.
+    renewed_within_days: Annotated[Value, Quantity("d", 1, 28)]
 
 
 class Dosing(Struct, frozen=True, forbid_unknown_fields=True):

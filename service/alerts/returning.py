@@ -24,6 +24,8 @@ class Return(Struct, frozen=True, gc=False):
     tier: MissedDoseTier
     #: mg per day, the most since the gap.
     reached: float
+    #: mg per day before the gap; None = not known.
+    established: float | None
     #: First dose since, and the record that shows it.
     since: datetime
     ref: str
@@ -69,7 +71,7 @@ def return_of(
         return None  # the doses are as they were, if not all of a day yet
     longest, tier = max(late, key=_length)
     begun = min(since, key=lambda r: r.start or last.end)
-    return Return(longest, tier, reached, begun.start or last.end, begun.ref)
+    return Return(longest, tier, reached, established, begun.start or last.end, begun.ref)
 
 
 def _longest_tier(tiers: Sequence[MissedDoseTier], hours: float) -> MissedDoseTier | None:

@@ -53,9 +53,16 @@ def said_undated(records: Iterable[Medication], live: list[Medication]) -> LastD
 
 
 def is_past(statement: Medication, as_of: datetime) -> bool:
-    """“Not taken” of a time that was over when it was said: it tells of a break, not of today."""
-    end = statement.end
-    return end is not None and end + _A_DAY <= (statement.authored or as_of)
+    """“Not taken” of a time that was over when it was said, or that was to end later and has: it tells of a break, not of today."""
+    end, said = statement.end, statement.authored
+    if end is None:
+        return False
+    return end + _A_DAY <= (as_of if said is None or end > said + _A_DAY else said)
+
+
+def said_at(statement: Medication) -> datetime | None:
+    """When a statement was made, as far as a date says so."""
+    return statement.authored or statement.start
 
 
 def is_later(word: LastDose, handed_over: datetime) -> bool:
@@ -89,12 +96,12 @@ def _end_of(record: Medication) -> LastDose:
 
 
 def _holds(record: Medication, at: datetime, live: list[Medication], as_of: datetime) -> bool:
-    """No order or statement of a later day says that the drug is taken."""
+    """No order or statement of a later day says that the drug is taken; one without a date is not later."""
     said = max(at, record.authored or at) if record.role == "statement" else at
     for other in live:
         if other.role == "statement":
-            since = other.authored or other.start
-            if since is None or since >= said:
+            since = said_at(other)
+            if since is not None and since >= said:
                 return False
         elif other.start is not None and other.start > said:
             return False

@@ -43,9 +43,7 @@ def with_lengths(
     """
     found = tuple(records)
     unknown = [
-        r
-        for r in found
-        if r.role == "dispense" and r.days_supply is None and r.amount_mg and r.start is not None
+        r for r in found if r.role == "dispense" and not r.days_supply and r.amount_mg and r.start is not None
     ]
     if not unknown:
         return found

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
 
 from service.alerts.charted import IS_KEPT, chart_of
 from service.alerts.charted_dose import largest, most_in_a_day
 from service.alerts.course import Course, course_of
 from service.alerts.drugs import has_class
-from service.alerts.ending import Counting, Ending, endings_of, is_over_undated
+from service.alerts.ending import Counting, Ending, Renewing, endings_of, is_over_undated
 from service.alerts.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
 from service.alerts.facts import Dose, Medication, PatientSnapshot
 from service.alerts.in_question import NOTHING_STORED, Question, Stored, stored_copies
@@ -141,6 +141,16 @@ class Treatment:
             limit_counts=limit.comparator == ">=",
             shortest_break=self.policy.shortest_break,
             counting=self._counting if undated else None,
+            renewing=self._renewing,
+        )
+
+    @property
+    def _renewing(self) -> Renewing:
+        """How orders of clozapine follow each other (``ending``)."""
+        policy = self.policy
+        return Renewing(
+            in_time=timedelta(days=policy.unknown_end.renewed_within_days.value),
+            alone=timedelta(days=policy.interruption.new_course.value),
         )
 
     @lazy
@@ -184,7 +194,10 @@ class Treatment:
             return False
         untaken = self._stored.untaken
         earlier = {ref for d in (*self.clozapine_drafts, *untaken) for ref in d.replaces}
-        return bool(earlier - {m.ref for m in untaken}) or (self.hook == "medication-refill" and not untaken)
+        # An order that carries out the one in question tells of nothing before it.
+        return bool(earlier - {m.ref for m in (*self.clozapine_drafts, *untaken)}) or (
+            self.hook == "medication-refill" and not untaken
+        )
 
     @lazy
     def starting(self) -> bool:
@@ -215,6 +228,14 @@ class Treatment:
         """No record says that clozapine is taken now, but one that is over without a date may have run on until today."""
         ending = self.course.ending
         return ending is not None and not ending.latest_by and not self.relevant
+
+    @lazy
+    def endangered(self) -> bool:
+        """What is dangerous under clozapine is said: the question concerns it, or it may be taken on after an order that was carried out."""
+        if self.relevant:
+            return True
+        ending = self.course.ending
+        return self.perhaps_taken and ending is not None and ending.carried_out
 
     @lazy
     def may_be_resumed(self) -> bool:
@@ -290,22 +311,25 @@ class Treatment:
         live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
         renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
         on_ward = any(m.setting == "inpatient" for m in live)
+        written_last: dict[tuple[object, ...], date] = {}
+        for m in live:
+            if m.start is not None and m.dose is not None:
+                day, regimen = self.snapshot.day(m.start), _regimen(m.dose)
+                written_last[regimen] = max(day, written_last.get(regimen, day))
         return tuple(
             m
             for m in live
             if m.ref not in renewed
             and not (on_ward and m.setting in FOR_HOME)
-            and not any(self._written_again(m, later) for later in live)
+            and not self._written_again(m, written_last)
         )
 
-    def _written_again(self, order: Medication, later: Medication) -> bool:
-        """The later order is the same dose, written long enough afterwards to be a renewal."""
-        if order.start is None or later.start is None or order.dose is None or later.dose is None:
+    def _written_again(self, order: Medication, written_last: Mapping[tuple[object, ...], date]) -> bool:
+        """The same dose was written again, long enough afterwards to be a renewal."""
+        if order.start is None or order.dose is None:
             return False
-        apart = (self.snapshot.day(later.start) - self.snapshot.day(order.start)).days
-        return apart > self.policy.dosing.renewal_after_days.value and _regimen(order.dose) == _regimen(
-            later.dose
-        )
+        apart = (written_last[_regimen(order.dose)] - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value
 
     @lazy
     def established_mg_per_day(self) -> float | None:

@@ -7,7 +7,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", ""]
+Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", "rhythm", ""]
+
+#: The last charted dose may not be the last one taken: the stay has ended and an order for home runs on, the patient was on leave, or has
+#: supply of before. ``""``: no doubt.
+Doubt = Literal["", "home", "leave", "supply"]
 
 
 class LastDose(Struct, frozen=True, gc=False):

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.drugs import drugs_by_name, product_by_code
 from service.alerts.facts import ReadProblem
+from service.alerts.hint import hints_at_clozapine
 from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
 
@@ -34,6 +35,11 @@ MAX_ENTRIES = 10_000
 #: Lists and objects that are looked through for the name of a drug.
 _PARTS_LOOKED_AT = 2000
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+#: Sources whose records say what somebody takes.
+_OF_DRUGS = frozenset({"medications", "statements", "dispenses", "administrations"})
+#: A record whose type begins so is of a drug, in this release of FHIR or in another; these types only describe products.
+_DRUG_RECORD = "Medication"
+_PRODUCTS = frozenset({"Medication", "MedicationKnowledge"})
 
 
 class Unknown(Struct, frozen=True):
@@ -77,6 +83,20 @@ def _at_fault(error: Exception) -> str:
     return f"the element {where} has the wrong type" if where else "it is not a FHIR resource in JSON"
 
 
+def names_clozapine(type_name: object, raw: Raw | bytes, source: str) -> bool:
+    """Whether a record that cannot be read is one of a drug and names clozapine: it may be the only one that does."""
+    if isinstance(type_name, str):
+        of_a_drug = type_name.startswith(_DRUG_RECORD) and type_name not in _PRODUCTS
+    else:
+        of_a_drug = source in _OF_DRUGS  # of a type that cannot be told
+    return of_a_drug and hints_at_clozapine(bytes(raw))
+
+
+def _left_out(source: str, reference: str, why: str, *, names: bool) -> ReadProblem:
+    """What is said of a part that could not be read, and of its naming clozapine."""
+    return ReadProblem(source, reference, f"{why}{'; it names clozapine' if names else ''}", hints=names)
+
+
 def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProblem | None]:
     """One resource; (None, None) for a type the service does not use, (None, problem) for one it cannot read."""
     try:
@@ -89,7 +109,8 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
         if isinstance(peek.resourceType, str) and peek.resourceType not in _KNOWN:
             return None, None
         reference = reference_of(peek.resourceType, peek.id)
-        return None, ReadProblem(source, reference, f"left out: {_at_fault(error)}")
+        names = names_clozapine(peek.resourceType, raw, source)
+        return None, _left_out(source, reference, f"left out: {_at_fault(error)}", names=names)
 
 
 def source_left_out(source: str, error: Exception) -> ReadProblem:
@@ -130,7 +151,7 @@ def sound(value: Value, source: str) -> Decoded:
         return _failed_query(source) if isinstance(value, OperationOutcome) else Decoded([value], [])
     entries = value.entry or ()
     if len(entries) > MAX_ENTRIES:
-        return _too_many(source)
+        return _too_many(source, msgspec.json.encode(entries) if source in _OF_DRUGS else b"")
     decoded = Decoded([], [])
     resources = decoded.resources
     for entry in entries:
@@ -206,7 +227,7 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
     if isinstance(bundle, OperationOutcome):
         return _failed_query(source)
     if len(bundle.entry or ()) > MAX_ENTRIES:
-        return _too_many(source)
+        return _too_many(source, raw)
     _note_links(decoded, bundle)
     for raw_entry in bundle.entry or ():
         if bytes(raw_entry) == b"null":
@@ -224,8 +245,11 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
             resource.full_url = entry.fullUrl
             if resource.id is None:
                 resource.id = read_reference(entry.fullUrl).id or None
-        if unknown_too and resource is None and problem is None:
-            decoded.unknown.append(_unknown(entry.resource))
+        if resource is None and problem is None:
+            if unknown_too:
+                decoded.unknown.append(_unknown(entry.resource))
+            else:
+                problem = _of_another_release(entry.resource, source)
         if problem is not None:
             decoded.problems.append(problem)
             decoded.partial = True
@@ -236,13 +260,21 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
     return decoded
 
 
-def _too_many(source: str) -> Decoded:
+def _of_another_release(raw: Raw | bytes, source: str) -> ReadProblem | None:
+    """A record of clozapine of a type that R4 does not have, such as a MedicationOrder of DSTU2."""
+    peek = _peek.decode(raw)
+    if not names_clozapine(peek.resourceType, raw, source):
+        return None
+    reference = reference_of(peek.resourceType, peek.id)
+    type_name = reference.partition("/")[0] or "record of its type"
+    why = f"left out: a {type_name} is no record this service reads"
+    return _left_out(source, reference, why, names=True)
+
+
+def _too_many(source: str, raw: Raw | bytes) -> Decoded:
     """Reading a part of it could leave out the result that matters, so none of it is read, and the card says so."""
-    return Decoded(
-        [],
-        [ReadProblem(source, "", f"its Bundle has more than {MAX_ENTRIES} entries and was not read")],
-        failed=True,
-    )
+    why = f"its Bundle has more than {MAX_ENTRIES} entries and was not read"
+    return Decoded([], [_left_out(source, "", why, names=names_clozapine(None, raw, source))], failed=True)
 
 
 def _failed_query(source: str) -> Decoded:
@@ -267,7 +299,7 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
             else "it is neither a resource nor a Bundle"
         )
         decoded.failed = True
-        decoded.problems.append(ReadProblem(source, "", what))
+        decoded.problems.append(_left_out(source, "", what, names=names_clozapine(None, raw, source)))
         return decoded
     resource, problem = read_one(raw, source)
     if isinstance(resource, OperationOutcome):
@@ -282,7 +314,6 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         decoded.partial = True
     else:
         decoded.failed = True
-        decoded.problems.append(
-            ReadProblem(source, "", "it holds another type of resource than was asked for")
-        )
+        what = "it holds another type of resource than was asked for"
+        decoded.problems.append(_left_out(source, "", what, names=names_clozapine(type_name, raw, source)))
     return decoded

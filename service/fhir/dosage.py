@@ -69,8 +69,11 @@ class _Line(Struct):
         return len(self.weekdays) / len(WEEK) if self.weekdays else 1 / self.every_days
 
     def apart(self, other: _Line) -> bool:
-        """Both name times of the day, and no common one: they are taken beside each other."""
-        return bool(self.times) and bool(other.times) and not self.times & other.times
+        """Both name times of the day, or days of the week, and no common one: they are taken beside each other."""
+        return any(
+            bool(own) and bool(others) and not own & others
+            for own, others in ((self.times, other.times), (self.weekdays, other.weekdays))
+        )
 
 
 class _Said(Struct):
@@ -128,11 +131,27 @@ def _rate_mg(ratio: dict[str, Any], strength: Strength) -> float | None:
     return _amount_mg(numerator, strength)[0] / (length * DAYS[unit])
 
 
+def _agree_on_one(quantities: list[Any], strength: Strength) -> None:
+    """Raises Unreadable when one dose is there in several ways that do not come to the same."""
+    if len(quantities) < 2:
+        return
+    read: list[float] = []
+    for quantity in quantities:
+        try:
+            read.append(_amount_mg(_dict(quantity), strength)[0])
+        except Unreadable:
+            continue
+    for mg in read[1:]:
+        if not _close(mg, read[0]):
+            raise Unreadable(f"the dose is given as {read[0]:g} mg and as {mg:g} mg")
+
+
 def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str, bool] | None:
     """mg of one dose (the high end of a range), a note, and whether it is that of the day; None when the line has no structured dose."""
     rates = line.get("doseAndRate")
     candidates = rates if isinstance(rates, list) else [rates] if isinstance(rates, dict) else []
     unreadable: Unreadable | None = None
+    _agree_on_one([_dict(c).get("doseQuantity") for c in candidates], strength)
     # The same dose may be there in several ways (as ordered, as calculated, in tablets): the first that can be read.
     for holder in [*map(_dict, candidates), line]:
         try:

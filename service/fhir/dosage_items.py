@@ -19,6 +19,9 @@ class NotRead(Exception):
 _MOST_TABLETS = 60
 #: A number without a unit is a number of tablets up to here; more may be mg.
 _MOST_BARE = 10
+#: A scheme (1-0-1) of more tablets at a time is none; without the word “tablets” halves are of no more than so many.
+_MOST_IN_A_SCHEME = 20
+_MOST_HALVED = 5
 _SCHEME = ("MORN", "NOON", "EVE", "HS")
 
 
@@ -105,6 +108,12 @@ _HOLD_WORDS = frozenset(
         "missed",
     ]
 )
+
+
+def _may_be_tablets(number: float) -> bool:
+    """A number that a scheme without a unit may mean by tablets: halves and quarters of few, whole ones of more; “12,5-0-12,5” are mg."""
+    part = 4 if number < 2 else 2 if number < _MOST_HALVED else 1
+    return number <= _MOST_BARE and (number * part).is_integer()
 
 
 def same(a: float, b: float) -> bool:
@@ -258,10 +267,12 @@ class Reader:
             ahead += 1
         elif self.kind(ahead) in _FORMS:
             ahead += 1
+            if max(numbers) > _MOST_IN_A_SCHEME:
+                return False
         elif self.kind(ahead) in ("volume", "number") or self.is_sign("-–—/", ahead):
             return False
-        if unit == "tablet" and max(numbers) > 20:
-            return False
+        elif not all(map(_may_be_tablets, numbers)):
+            raise NotRead(f"“{'-'.join(f'{n:g}' for n in numbers)}” may be tablets or mg")
         self.at += ahead
         self.add("scheme", [(Amount(n, unit), part) for n, part in zip(numbers, _SCHEME, strict=False) if n])
         return True

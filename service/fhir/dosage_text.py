@@ -66,6 +66,8 @@ class _Timing(Struct, frozen=True):
     as_needed: bool
     #: Says no more than “daily”.
     only_daily: bool
+    #: “daily”, and then several times of the day by name: more than one tablet may be that of the day or of each time.
+    of_day_or_dose: bool = False
 
 
 def _fail(why: str) -> NoReturn:
@@ -203,6 +205,10 @@ def _timing(times: list[Item]) -> _Timing | None:
         divided=bool(divided),
         as_needed=as_needed,
         only_daily=not often and not points and not apart and not divided,
+        of_day_or_dose=count > 1
+        and not divided
+        and not any(i.kind == "clock" for i in named)
+        and _before(times, "daily", ("part", "frequency", "once", "hours")),
     )
 
 
@@ -401,6 +407,8 @@ def _doses(items: list[Item], strength: Strength) -> Written:
         mg = clause.amount.mg(strength)
         if mg <= 0:
             _fail("the dose is zero")
+        if timing.of_day_or_dose and (clause.amount.unit in ("mg", "ml") or clause.amount.number > 1):
+            _fail("the amount may be that of the day or of one dose")
         read.append((clause, timing, mg / timing.per_day if timing.divided else mg))
     read = _added_up(read)
     if len(read) > 1 and any(t.not_daily for _, t, _ in read):

@@ -185,6 +185,11 @@ class _Products:
         except FetchFailed as why:
             self._gathered.failed[key] = f"its product could not be read: {why}"
             return
+        except Exception as error:  # what nobody expected costs the product, never the call
+            self._gathered.failed[key] = (
+                f"its product could not be read: this service failed on it ({type(error).__name__}); tell its operators"
+            )
+            return
         for resource in found:
             if type(resource) is Medication and resource.id in (identifier, None):
                 resource.id = identifier

@@ -21,6 +21,7 @@ from service.alerts.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.facts import MatchedBy, Medication, ReadProblem
 from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.supply_length import LONGEST_SUPPLY, lasts
+from service.fhir.absence import is_on_leave
 from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite
 from service.fhir.references import Home, read_reference
@@ -61,6 +62,8 @@ CLOZAPINE = "clozapine"
 _AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
 #: Intents by which nobody has ordered anything yet.
+#: More repeats than any prescription has: a number nobody meant as one.
+_MOST_REPEATS = 99
 _PROPOSED = frozenset({"proposal", "option"})
 _DAYS = {
     "d": 1.0,
@@ -380,6 +383,7 @@ class MedicationReader:
             authored=start.at if start else None,
             dose=dose,
             days_supply=supply,
+            repeats=_repeats(r.dispenseRequest) if supply and not draft and r.status not in ORDER_LIVE else 0,
             # An order not to give a drug was never a treatment, whatever became of that order.
             not_taken=r.doNotPerform is True and not draft,
             # A draft that puts the order on hold stops it for now.
@@ -524,6 +528,7 @@ class MedicationReader:
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
             not_taken=a.status == "not-done" or _nothing_given(a),
+            on_leave=a.status == "not-done" and is_on_leave(a.statusReason),
             amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs else None,
         )
 
@@ -628,6 +633,12 @@ def _text(concept: CodeableConcept | None) -> RecordText:
 def _lifelong(days: float) -> float | None:
     """Days of a supply; None for more than any life has, with which no calendar can count."""
     return days if days <= LONGEST_SUPPLY else None
+
+
+def _repeats(request: Any) -> int:
+    """How often an order may be dispensed again (``numberOfRepeatsAllowed``)."""
+    allowed = _get(request, "numberOfRepeatsAllowed")
+    return min(allowed, _MOST_REPEATS) if isinstance(allowed, int) and allowed > 0 else 0
 
 
 def _days(duration: Any) -> float | None:

@@ -240,6 +240,7 @@ class MedicationAdministration(Resource, tag="MedicationAdministration"):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     dosage: Raw = Raw(b"")
+    statusReason: Raw = Raw(b"")
 
 
 class OperationOutcome(Resource, tag="OperationOutcome"):

@@ -86,7 +86,7 @@ def route_reaches(route: str, drugs: tuple[str, ...]) -> bool | None:
     for word in route.split():
         if (place := known.codes.get(word)) is not None:
             return place == "systemic" or _absorbed(drugs, place)
-    words = _folded(route)
+    words = known.indication.sub(" ", _folded(route))
     # “oral inhalation”, “oral topical”: the place is the more telling word; “sublingual” and the like stand alone.
     found = known.place.search(words)
     if found is not None and not known.always.search(words):

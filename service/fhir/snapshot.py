@@ -19,7 +19,7 @@ from service.alerts.conditions import (
     kinds_by_text,
     kinds_denied_by_text,
 )
-from service.alerts.drugs import drugs_by_name, product_by_code
+from service.alerts.drugs import alerting_classes_of, drugs_by_name, product_by_code
 from service.alerts.facts import (
     Allergy,
     Medication,
@@ -45,10 +45,12 @@ from service.fhir.resources import (
     MedicationRequest,
     MedicationStatement,
     Patient,
+    Reference,
     Resource,
     ServiceRequest,
 )
 from service.fhir.resources import Medication as MedicationResource
+from service.fhir.statuses import UNKNOWN_STATUS, settle
 from service.fhir.subjects import Whose
 from service.fhir.times import read_date, read_moment
 
@@ -88,7 +90,12 @@ def of_patient(
     """(resources that may be believed, the others): those of another patient are left out and reported (R6)."""
     kept: list[Resource] = []
     others: list[Resource] = []
+    plain = None if whose.home.mixed else whose.plain
     for resource in resources:
+        subject: Reference | None = getattr(resource, "subject", None)
+        if subject is not None and plain is not None and subject.reference == plain:
+            kept.append(resource)  # nearly every record says it so
+            continue
         why = whose.why_not(resource)
         if why:
             # The foreign resource's id is not repeated: it belongs to somebody else.
@@ -107,24 +114,23 @@ def home_of(gathered: Gathered, drafts: Sequence[Resource], patient_id: str) -> 
     own = set(gathered.servers)
     seen: set[str] = set()
     names: dict[str, str] = {}
-    last = "\0"
+    last, depth = "\0", 0
     for resources in (drafts, *(data.resources for data in gathered.sources.values())):
         for resource in resources:
             url = resource.full_url
-            if url is None:
+            # A Bundle's entries are mostly on one server: the next one begins as the last one did.
+            if url is None or (
+                url.startswith(last) and url.count("/") == depth and type(resource) is not Patient
+            ):
                 continue
             if url.startswith("urn:"):
                 names[read_reference(url).text] = f"{type(resource).__name__}/{resource.id}"
                 continue
-            is_patient = type(resource) is Patient and resource.id == patient_id
-            # A Bundle's entries are mostly on one server: the next one begins as the last one did.
-            if url.startswith(last) and url.count("/", len(last)) == 1 and not is_patient:
-                continue
             base = base_of_resource(url)
             if base:
                 seen.add(base)
-                last = f"{url.rsplit('/', 2)[0]}/"
-                if is_patient:
+                last, depth = f"{url.rsplit('/', 2)[0]}/", url.count("/")
+                if type(resource) is Patient and resource.id == patient_id:
                     own.add(base)
     return Home(frozenset(own), frozenset(seen), names)
 
@@ -178,6 +184,7 @@ class _Builder:
         reader = self.medication_reader
         unread = reader.unread_names
         record: Medication | None = None
+        clear = not isinstance(r, _MEDICATION_RECORDS) or settle(r)
         if type(r) is MedicationRequest:
             record = reader.ordered(r, source)
         elif type(r) is MedicationStatement:
@@ -202,6 +209,10 @@ class _Builder:
             self._unread(source, record.ref if record is not None else "", UNREAD_NAME)
         if record is not None:
             self.medications[record.ref or f"{source}#{index}"] = record
+            if not clear and (record.unread or any(_speaks_up(drug) for drug in record.drugs)):
+                hints = CLOZAPINE in record.drugs
+                self.problems.append(ReadProblem(source, record.ref, UNKNOWN_STATUS, hints=hints))
+                self.spoilt.add(source)
 
     def take_drafts(self, decoded: Decoded, selections: Sequence[str] | None) -> None:
         self.problems += decoded.problems
@@ -214,6 +225,7 @@ class _Builder:
         believed, _ = of_patient(decoded.resources, self.whose, DRAFTS, self.problems)
         for r in believed:
             if type(r) is MedicationRequest:
+                settle(r)  # whatever it is called, it is an order in question
                 if r.status == "entered-in-error":
                     continue
                 selected = wanted is None or (r.id or "") in wanted
@@ -279,10 +291,10 @@ class _Builder:
             return
         ref = f"Condition/{c.id}" if c.id else ""
         by_text: dict[str, None] = {}
-        by_code: dict[str, None] = {}
+        by_code: dict[str, str] = {}
         for coding in c.code.coding or ():
             if coding.code is not None and len(coding.code) <= NAME:
-                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code))
+                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code), coding.code)
         names, unread = _names(c.code)
         for name in (*names[1:], *names[:1]) if c.code.text else names:
             by_text |= dict.fromkeys(kinds_by_text(name))
@@ -293,6 +305,9 @@ class _Builder:
         kinds = by_text | {kind: None for kind in by_code if kind not in denied}
         if not kinds:
             return
+        if not label:  # a code without words is named by what it was read as
+            kind = next(iter(kinds))
+            label = to_show(f"{kind.replace('-', ' ')} (code {by_code[kind]})")
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
         status = _code(c.clinicalStatus).lower()
         verification = _code(c.verificationStatus).lower()
@@ -419,6 +434,11 @@ def _has_code(concepts: Any, code: str) -> bool:
         if isinstance(concept, dict)
         for coding in _listed(concept.get("coding"))
     )
+
+
+def _speaks_up(drug: str) -> bool:
+    """Whether a drug is clozapine or raises a finding of its own beside it."""
+    return drug == CLOZAPINE or bool(alerting_classes_of(drug))
 
 
 def _names_a_product(r: MedicationRequest) -> bool:

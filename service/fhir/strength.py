@@ -61,7 +61,7 @@ def _counted() -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
 
 @lru_cache(maxsize=512)
 def unit_name(unit: str) -> str:
-    """A unit's name for comparison: lower case, without accents, braces and plural marks."""
+    """A unit's name for comparison: lower case, without accents, braces, plural marks and the full stop of an abbreviation."""
     plain = (
         unit.strip()
         .lower()
@@ -69,6 +69,7 @@ def unit_name(unit: str) -> str:
         .replace("(s)", "")
         .replace("(en)", "")
         .replace("(n)", "")
+        .rstrip(".")
         .replace(" ", "_")
     )
     return "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))

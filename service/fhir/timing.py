@@ -98,7 +98,15 @@ def days_of_week(timing: dict[str, Any]) -> frozenset[str]:
 
 
 def how_often(timing: dict[str, Any]) -> HowOften | None:
-    """None when the timing does not say. Raises Unreadable."""
+    """None when the timing does not say. Raises Unreadable, also when its code and its fields name two numbers of doses a day."""
+    found = _how_often(timing)
+    coded = next((_CODES[code] for code in _codes_of(timing) if code in _CODES), None)
+    if found is not None and coded is not None and not math.isclose(found.per_day, coded):
+        raise Unreadable(f"the timing says both {coded:g} and {found.per_day:g} doses a day")
+    return found
+
+
+def _how_often(timing: dict[str, Any]) -> HowOften | None:
     repeat = _dict(timing.get("repeat"))
     times = repeat.get("timeOfDay")
     when = repeat.get("when")

@@ -46,18 +46,22 @@ def conversion(dimension: str, unit: str) -> Linear | None:
 
 
 #: Number, then volume, of a count in words of its own: powers of ten for K, thousand and the like; nothing for the cells themselves.
-_CELLS = re.compile(r"\{?(?:cells?|leukocytes|#)\}?|[.*](?=\{|cells)")
+_CELLS = re.compile(r"\{?(?:cells?|leukocytes|zellen|cellules|cellen|#)\}?|[.*](?=\{|cells)")
+#: Volumes written as a negative power: ``giga.l-1``, ``nL-1``.
+_PER = re.compile(r"[.*]?(ul|nl|l)\^?-1$")
 _VOLUMES = (
-    (re.compile(r"(?:/|per)(?:mcl|micro(?:l|liters?|litres?)|mm[\^*]?3|cu\.?mm|cmm|ul)\.?$"), "/ul"),
+    (re.compile(r"(?:/|per)(?:mcl|micro(?:l|liters?|litres?)|mm[\^*]?3|cu\.?mm|cmm|mmc|ul)\.?$"), "/ul"),
     (re.compile(r"(?:/|per)(?:l|liter|litre)\.?$"), "/l"),
 )
 _TEN_TO = re.compile(r"[x*]?10(?:\*\*|[*^'x(]|exp|e\+?)?0?([369])\)?")
-_THOUSAND = re.compile(r"[x*]?1000|k|th|thou|thous|thousands?|tsd\.?")
+_THOUSAND = re.compile(r"[x*]?1000|k|th|thou|thous|thousands?|tsd\.?|tys\.?|miles")
 
 
 def _plain_count(spelling: str) -> str | None:
     """UCUM-like spelling (``10*3/ul``) of a normalised unit that is a count in everyday words; None when it is not."""
-    text = _CELLS.sub("", spelling)
+    text = _PER.sub(r"/\1", _CELLS.sub("", spelling))
+    if text in ("/nl", "1/nl"):
+        return "10*3/ul"
     for volume, plain in _VOLUMES:
         if (end := volume.search(text)) is not None:
             number = text[: end.start()].removesuffix("x")
@@ -67,7 +71,7 @@ def _plain_count(spelling: str) -> str | None:
             if power is not None:
                 return f"10*{power.group(1)}{plain}"
             if plain == "/l":
-                return "10*9/l" if number in ("e9", "bil", "billion") else None
+                return "10*9/l" if number in ("e9", "bil", "billion", "giga") else None
             return "10*3/ul" if _THOUSAND.fullmatch(number) else None
     return None
 
@@ -109,9 +113,14 @@ _QUOTED = 60
 _NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)(?!\ufffd)\s*([^\s\d.].*?)\s*$")
 
 
+_DECIMAL_COMMA = re.compile(r"^(\s*(?:[<>]=?)?\s*\d+),(\d{1,2})(?![\d.,])")
+
+
 def split_text(text: str) -> tuple[str, float, str] | None:
     """Comparator, number and unit of a text such as ``1.2 x10^3/uL``; None unless the whole text is just that."""
     text = html.unescape(text).replace("≤", "<=").replace("≥", ">=")
+    # A comma before one or two digits is a decimal one; before three it may part thousands, and nobody knows.
+    text = _DECIMAL_COMMA.sub(r"\1.\2", text, count=1)
     match = _NUMBER_AND_UNIT.match(text)
     if match is None:
         # "1.2 10*3/uL": the unit begins with a digit, after a blank.

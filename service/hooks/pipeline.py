@@ -21,7 +21,7 @@ from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.history import History
 from service.hooks.render import render_all
-from service.hooks.required import require_data
+from service.hooks.required import require_data, require_grounds
 from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.ops.metrics import Metrics
@@ -83,6 +83,7 @@ class Pipeline:
         snapshot = await self.history.enriched(site, snapshot, as_of)
         require_data(gathered, snapshot)
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
+        require_grounds(gathered, snapshot, findings)
         patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
         said = self.history.audible(site, patient_key, findings, snapshot, as_of)
         if site.shadow_codes:

@@ -26,6 +26,8 @@ from service.fhir import build
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
 
+#: Suggestions of one card: nobody chooses among hundreds.
+_MOST_SUGGESTIONS = 20
 #: Cards are rendered in the event loop only, one thread.
 _identifiers = Identifiers()
 
@@ -156,7 +158,7 @@ def render_all(
 def render(text: CardText, site: Site, patient_id: str, drafts: Drafts, on_fault: FaultObserver) -> Card:
     """One card of the protocol; suggestions and links that cannot be built are left out. Raises ValueError for anything else."""
     suggestions: list[Suggestion] = []
-    for offer in text.offers:
+    for offer in text.offers[:_MOST_SUGGESTIONS]:
         try:
             action = _action(offer, patient_id, drafts)
             if action is not None:

@@ -23,6 +23,7 @@ from service.alerts.conditions import (
 )
 from service.alerts.drugs import (
     alerting_classes_of,
+    by_folded_name,
     drugs_by_name,
     has_class,
     is_known_without_card,
@@ -56,6 +57,7 @@ def warm() -> None:
     is_counted({"unit": _ANY})
     product_reaches(_ANY, ())
     is_known_without_card(_ANY)
+    by_folded_name()
     denies_allergy(_ANY)
     contraindications()
     concerns()

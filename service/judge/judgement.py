@@ -15,7 +15,7 @@ from service.alerts.finding import Finding
 from service.alerts.policy import Policy
 from service.hooks.causes import summary_of
 from service.hooks.render import render_all
-from service.hooks.required import require_data
+from service.hooks.required import require_data, require_grounds
 from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.judge.errors import JudgeError
@@ -107,6 +107,7 @@ def _judged(inquiry: Inquiry, site: Site, as_of: datetime) -> Judgement:
     )
     require_data(inquiry.gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)
+    require_grounds(inquiry.gathered, snapshot, findings)
     texts = cards_of(findings, inquiry.hook, site.card_limit)
     cards = render_all(texts, site, inquiry.patient_id, inquiry.orders)
     return Judgement(

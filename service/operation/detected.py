@@ -14,7 +14,7 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
 from msgspec import Struct
 
-from service.alerts.cards import citation_text, not_shown
+from service.alerts.cards import citation_text, not_shown, told
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
 from service.alerts.finding_codes import title_of
@@ -174,7 +174,9 @@ def _detail(finding: Finding) -> str:
         ("What could not be checked", finding.unchecked),
     ):
         if lines:
-            parts.append("\n".join([f"{heading}:", *(f"- {unmarked(line)}" for line in lines if line)]))
+            parts.append(
+                "\n".join([f"{heading}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))])
+            )
     return "\n\n".join(parts)
 
 

@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
 from service.alerts.facts import ReadProblem
-from service.fhir.decode import lost_something, read_one, reference_of
+from service.fhir.decode import lost_something, names_clozapine, read_one, reference_of
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.references import read_reference
@@ -287,7 +287,10 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
                 f"{at}.resourceType",
             )
         )
-        problems.append(ReadProblem(_RECORD, "", "left out: it is not a FHIR R4 resource"))
+        names = names_clozapine(type_name, _in_json(entry.resource) or b"", _RECORD)
+        also = "; it names clozapine" if names else ""
+        why = f"left out: it is not a FHIR R4 resource{also}"
+        problems.append(ReadProblem(_RECORD, "", why, hints=names))
         return None
     if type_name not in _READ:
         return None

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import structlog
 
 _FLUSH_SECONDS = 0.25
 _KEPT = 100_000
+_MOST_TRACE_LINES = 200
 
 
 #: service, status, milliseconds, hookInstance, when, whether a failure was said by a card.
@@ -117,12 +119,39 @@ def log_call(
     _log.info("call", service=service, status=status, ms=milliseconds, **extra)
 
 
+class WithoutValues(logging.Formatter):
+    """What kind of fault, and where: never what it says, for the text of an exception may quote a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging."""
+        if record.name == "asyncio":
+            # Its further lines show tasks and callbacks with what they were called with.
+            first = record.getMessage().partition("\n")[0]
+            record = logging.makeLogRecord(record.__dict__ | {"msg": first, "args": ()})
+        return super().format(record)
+
+    def formatException(self, ei: Any) -> str:
+        """Types and places of an exception and of those behind it."""
+        lines: list[str] = []
+        error: BaseException | None = ei[1]
+        while error is not None and len(lines) < _MOST_TRACE_LINES:
+            kind = type(error)
+            lines.append(f"{kind.__module__}.{kind.__qualname__}")
+            lines += [
+                f"  {f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
+            ]
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n".join(lines)
+
+
 def configure(level: str = "info", style: str = "json") -> None:
     """Set up logging for the process. ``style``: ``json`` or ``console`` (for people)."""
     threshold = getattr(logging, level.upper())
-    logging.basicConfig(
-        stream=sys.stdout, level=threshold, format="%(levelname)s %(name)s %(message)s", force=True
-    )
+    output = logging.StreamHandler(sys.stdout)
+    output.setFormatter(WithoutValues("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[output], level=threshold, force=True)
+    # Its warnings of slow callbacks show what those were called with.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # its lines hold addresses; ours say more
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold URLs with patient ids
     logging.getLogger("httpcore").setLevel(logging.WARNING)

@@ -22,12 +22,21 @@ from service.alerts import remembered
 from service.alerts.case import Case
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
-from service.alerts.record_text import DOSAGE, VALUE, to_read
+from service.alerts.record_text import NAME, VALUE, RecordText, to_read
 from service.registry import analytics, outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.watch import Watch
 
 _MOST_ROWS = 500
+#: A body is a few sentences of a person.
+_MOST_BYTES = 65_536
+_BODY_SECONDS = 10.0
+#: Characters of a statement, a note, a name: as many as are kept.
+_STATEMENT, _NOTE, _WHO = NAME, 400, VALUE
+#: Numbers of rows, and what a page begins after, are smaller.
+_LARGEST = 2**31
+#: At the ends of the calendar no zone could be applied.
+_YEARS = (1900, 2999)
 _STATUSES = ("overdue", "due", "on", "stopped", "unenrolled", "all")
 _STATES = ("open", "in-hand", "closed", "resolved", "all")
 Handler = Callable[[Request, Client, Connection], Any]
@@ -116,7 +125,8 @@ class RegistryApi:
     def _route(self, handler: Handler, role: Role = "viewer") -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             client = self.access.client(request, role)
-            request.state.body = await request.body() if request.method == "POST" else b""
+            _check_path(request)
+            request.state.body = await _body_of(request) if request.method == "POST" else b""
 
             def work() -> Any:
                 with self.engine.begin() as connection:
@@ -191,10 +201,10 @@ class RegistryApi:
             cursor = orjson.loads(base64.urlsafe_b64decode(text.encode()))
             if not isinstance(cursor, list) or len(cursor) != 2 or type(cursor[1]) is not int:
                 raise ValueError("shape")
-            if abs(cursor[1]) >= 2**31:
+            if abs(cursor[1]) >= _LARGEST:
                 raise ValueError("range")
             return read(cursor[0]), cursor[1]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise HTTPException(
                 400, "cursor: use the value of 'next' of the page before, unchanged."
             ) from None
@@ -219,7 +229,7 @@ class RegistryApi:
         status = self._choice(request, "status", _STATUSES, "on")
         limit = self._limit(request)
         by_due = status in ("overdue", "due", "on")
-        cursor = self._cursor(request, (lambda text: date.fromisoformat(text).isoformat()) if by_due else str)
+        cursor = self._cursor(request, _due if by_due else lambda _: "")
         rows = roster.page(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
@@ -284,11 +294,8 @@ class RegistryApi:
             )
         if body.continueAt is not None and not 0 < body.continueAt < 10_000:
             raise HTTPException(400, "continueAt: a count in cells/µL is expected, such as 900.")
-        by, text = to_read(body.by or client.name, VALUE), to_read(body.text, DOSAGE)
-        if by is None:
-            raise HTTPException(400, f"by: at most {VALUE} characters are expected.")
-        if text is None:
-            raise HTTPException(400, f"text: at most {DOSAGE} characters are expected.")
+        by = _text("by", body.by or client.name, _WHO)
+        text = _text("text", body.text, _STATEMENT)
         expires = self._expiry(body.expires, self._watch(site).zone)
         flag = ClinicianFlag(body.kind, by, self.clock(), text, body.continueAt, expires)
         return {"id": roster.add_flag(connection, row.id, flag)}
@@ -296,13 +303,11 @@ class RegistryApi:
     def _expiry(self, text: str | None, zone: tzinfo) -> datetime | None:
         if text is None:
             return None
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise HTTPException(400, "expires: an ISO 8601 date is expected, such as 2027-06-30.") from None
-        if len(text) == 10:
+        moment = _moment(text, zone)
+        if moment is None:
+            raise HTTPException(400, "expires: an ISO 8601 date is expected, such as 2027-06-30.")
+        if _is_day(text):
             moment += timedelta(days=1)  # an agreement until a day holds on that day
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
         if moment <= self.clock():
             raise HTTPException(400, "expires: a moment in the future is expected.")
         return moment
@@ -357,7 +362,7 @@ class RegistryApi:
         """Alerts, most severe first."""
         state = self._choice(request, "state", _STATES, "open")
         limit = self._limit(request)
-        cursor = self._cursor(request, int)
+        cursor = self._cursor(request, _rank)
         rows = people.alerts(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
@@ -374,11 +379,13 @@ class RegistryApi:
     def close(self, request: Request, client: Client, connection: Connection) -> Any:
         """A person closes an alert."""
         body: NoteBody = self._body(request, NoteBody)
-        if not body.note.strip():
+        note = _text("note", body.note, _NOTE)
+        if not note:
             raise HTTPException(400, "note: say why the alert is closed.")
+        by = _text("by", body.by or client.name, _WHO)
         alert, watch = self._alert(request, client, connection)
         try:
-            event = people.close_alert(connection, alert, body.by or client.name, body.note, self.clock())
+            event = people.close_alert(connection, alert, by, note, self.clock())
         except people.NotClosable as error:
             raise HTTPException(409, str(error)) from None
         if event is None:
@@ -390,13 +397,14 @@ class RegistryApi:
     def take_in_hand(self, request: Request, client: Client, connection: Connection) -> Any:
         """A person has an alert in hand until a moment."""
         body: HandBody = self._body(request, HandBody)
-        if not body.reason.strip():
+        reason = _text("reason", body.reason, _NOTE)
+        if not reason:
             raise HTTPException(400, "reason: say what is being done.")
+        by = _text("by", body.by or client.name, _WHO)
         alert, watch = self._alert(request, client, connection)
         until = self._until(body.until, watch.zone if watch is not None else UTC)
-        by = body.by or client.name
         try:
-            event = people.take_in_hand(connection, alert, by, until, body.reason, self.clock())
+            event = people.take_in_hand(connection, alert, by, until, reason, self.clock())
         except people.NotClosable as error:
             raise HTTPException(400, str(error)) from None
         if event is None:
@@ -415,15 +423,10 @@ class RegistryApi:
 
     @staticmethod
     def _until(text: str, zone: tzinfo) -> datetime:
-        try:
-            moment = datetime.fromisoformat(text)
-            if len(text) == 10:
-                raise ValueError("a date alone")
-        except ValueError:
-            raise HTTPException(
-                400, "until: a moment is expected (ISO 8601), such as 2026-11-27T20:00:00Z."
-            ) from None
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+        moment = None if _is_day(text) else _moment(text, zone)
+        if moment is None:
+            raise HTTPException(400, "until: a moment is expected (ISO 8601), such as 2026-11-27T20:00:00Z.")
+        return moment
 
     def analytics(self, request: Request, client: Client, connection: Connection) -> Any:
         """Cards fired, accepted and overridden."""
@@ -444,11 +447,73 @@ class RegistryApi:
         text = request.query_params.get(name)
         if text is None:
             return None
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise HTTPException(400, f"{name}: an ISO 8601 date is expected, such as 2026-11-01.") from None
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone(request, client))
+        moment = _moment(text, self._zone(request, client))
+        if moment is None:
+            raise HTTPException(400, f"{name}: an ISO 8601 date is expected, such as 2026-11-01.")
+        return moment
+
+
+def _check_path(request: Request) -> None:
+    """Refuse what can be no row's number, no patient's id and no site's name. Raises HTTPException 404 and 400."""
+    for value in request.path_params.values():
+        if value >= _LARGEST if isinstance(value, int) else "\0" in value:
+            raise HTTPException(404, "There is nothing of this number or id.")
+    if any("\0" in value for value in request.query_params.values()):
+        raise HTTPException(400, "No parameter may hold a NUL character.")
+
+
+async def _body_of(request: Request) -> bytes:
+    """The body. Raises HTTPException 413 and 408."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > _MOST_BYTES:
+                    raise HTTPException(413, f"The body is larger than {_MOST_BYTES} bytes.")
+                parts.append(part)
+    except TimeoutError:
+        raise HTTPException(408, f"The body was not complete after {_BODY_SECONDS:g} s.") from None
+    return b"".join(parts)
+
+
+def _text(name: str, text: str, limit: int) -> RecordText:
+    """What a person wrote, on one line. Raises HTTPException when it is longer than is kept."""
+    read = to_read(text, limit)
+    if read is None:
+        raise HTTPException(400, f"{name}: at most {limit} characters are expected.")
+    return read
+
+
+def _is_day(text: str) -> bool:
+    """Whether an ISO 8601 text is a date alone, in any of its forms."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _moment(text: str, zone: tzinfo) -> datetime | None:
+    """An ISO 8601 date or moment, in a zone when it names none; None when it is none, or of no year that matters."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+
+
+def _due(text: Any) -> str:
+    return date.fromisoformat(text).isoformat()
+
+
+def _rank(number: Any) -> int:
+    if type(number) is not int or abs(number) >= _LARGEST:
+        raise ValueError("rank")
+    return number
 
 
 def _doses(snapshot: PatientSnapshot) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ def engine_for(url: str) -> Engine:
     engine = create_engine(
         address,
         pool_pre_ping=address.get_backend_name() != "sqlite",
+        # The text of a database error would else quote what was to be written.
+        hide_parameters=True,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )

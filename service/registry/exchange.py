@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, tzinfo
@@ -21,7 +20,7 @@ from service.alerts.record_text import RecordText, to_show
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
-from service.fhir.references import read_reference
+from service.fhir.references import is_id, read_reference
 from service.fhir.resources import (
     AllergyIntolerance,
     Condition,
@@ -49,7 +48,6 @@ SOURCES: dict[type, str] = {
 }
 _COLUMNS = ("patient", "course_start", "anc", "anc_at", "dose_mg")
 _MOST_PROBLEMS = 1000
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 #: A line longer than this is no resource of one patient.
 _LONGEST_LINE = 5_000_000
 
@@ -150,7 +148,7 @@ def _number(column: str, text: str, unit: str) -> float:
 def _from_row(row: dict[str, str | None], zone: tzinfo, name: str, as_of: datetime) -> PatientSnapshot:
     text = {key: (value or "").strip() for key, value in row.items() if key in _COLUMNS}
     patient = text["patient"].removeprefix("Patient/")
-    if not _ID.fullmatch(patient):
+    if not is_id(patient):
         raise ValueError("patient: the FHIR id of the patient is expected")
     start = _moment("course_start", text["course_start"], zone) if text.get("course_start") else None
     if start is not None and start[0] > as_of:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -19,13 +18,13 @@ from service.alerts.case import Case
 from service.alerts.facts import ClinicianFlag, PatientSnapshot
 from service.alerts.policy import Policy
 from service.alerts.record_text import DOSAGE, to_show
+from service.fhir.references import is_id
 from service.registry import outbox
 from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.registry.standing import Standing, standing_of
 from service.registry.tables import CardFeedback, CardShown, ServiceSecret
 from service.registry.watch import Watch
 
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 #: The worklist ``due`` looks so far ahead.
 _SOON = timedelta(days=7)
 Status = Literal["overdue", "due", "on", "stopped", "unenrolled", "all"]
@@ -352,7 +351,7 @@ def merge(
     ``watch``: the site, so that its webhook is told of alerts that go on as one of the other record.
     Raises NotRegistered when ``gone`` is not registered, ValueError when both are the same or ``into`` is no FHIR id.
     """
-    if gone == into or not _ID.fullmatch(into):
+    if gone == into or not is_id(into):
         raise ValueError("into: the FHIR id of another patient is expected")
     old = find(connection, site, gone)
     new = _held(connection, site, into)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.alerts.course import course_of
-from service.alerts.ending import Counting, Ending, endings_of, is_over_undated
+from service.alerts.ending import Counting, Ending, Renewing, endings_of, is_over_undated
 from service.alerts.facts import Medication
 from tests.data import NOW
 
@@ -226,3 +226,80 @@ def test_a_course_never_reaches_beyond_the_question(records: list[Medication]) -
     if course.ending is not None:
         assert not course.active
         assert course.stopped_at == course.last_exposure == course.ending.latest
+
+
+# -- orders for home that were carried out -----------------------------------------------------------------------------------
+
+_RENEWING = Renewing(in_time=timedelta(days=7), alone=timedelta(days=30))
+
+
+def _carried_out(*records: Medication) -> Ending:
+    """The end of the last record, where renewals are reckoned with."""
+    return endings_of(records, NOW, None, _RENEWING)[id(records[-1])]
+
+
+def test_between_two_prescriptions_it_may_be_taken_for_a_week() -> None:
+    ending = _carried_out(_record(start=60, updated=_ago(7)))
+    assert (_bounds(ending)[2], ending.latest_by, ending.between) == (0, "", True)
+    assert ending.over_by == _ago(7)
+    ending = _carried_out(_record(start=60, updated=_ago(7.1)))
+    assert (_bounds(ending)[2], ending.latest_by, ending.between) == (7.1, "update", False)
+
+
+@pytest.mark.parametrize(
+    "more", [{"status": "stopped"}, {"status": "on-hold"}, {"setting": "inpatient"}], ids=lambda m: str(m)
+)
+def test_not_where_somebody_stopped_it_nor_on_a_ward(more: dict[str, Any]) -> None:
+    assert not _carried_out(_record(start=60, updated=_ago(2), **more)).between
+
+
+def test_nor_where_the_patient_says_that_it_is_not_taken() -> None:
+    said = _record("statement", 1, "not-taken", not_taken=True)
+    ending = endings_of((order := _record(start=60, updated=_ago(2)), said), NOW, None, _RENEWING)[id(order)]
+    assert not ending.between
+
+
+def test_a_renewal_in_time_leaves_no_break_and_a_late_one_all_of_it() -> None:
+    for renewed, latest in ((24, 24), (22, 30)):
+        old = _record(start=60, updated=_ago(30))
+        new = _record(start=renewed, status="active", ref="MedicationRequest/b")
+        assert _bounds(endings_of((old, new), NOW, None, _RENEWING)[id(old)])[2] == latest
+
+
+def test_issued_the_day_it_was_written_it_did_not_end_that_day() -> None:
+    ending = _carried_out(_record(start=28, updated=_ago(27.5)))
+    assert (ending.over_by, _bounds(ending)[2]) == (None, 0)
+    assert _carried_out(_record(start=28, status="stopped", updated=_ago(27.5))).over_by == _ago(27.5)
+
+
+@pytest.mark.parametrize(
+    ("starts", "due"),
+    [
+        ((28,), None),
+        ((56, 28), 0),
+        ((84, 56, 28), 0),
+        ((128, 28), None),  # one long distance is no rhythm
+        ((300, 200, 100), 0),
+        ((300, 128, 28), -72),  # of two the shorter: later orders are shorter ones
+        ((56, 56, 28), 0),  # two strengths of one day
+    ],
+)
+def test_the_rhythm_of_the_orders_tells_when_the_next_is_due(
+    starts: tuple[float, ...], due: float | None
+) -> None:
+    orders = [_record(start=days, ref=f"MedicationRequest/{days}") for days in starts]
+    found = _carried_out(*orders).due
+    assert found == (None if due is None else _ago(due))
+
+
+def test_the_supply_it_ordered_tells_it_too() -> None:
+    assert _carried_out(_record(start=30, days_supply=28)).due == _ago(2)
+    assert _carried_out(_record(start=30, days_supply=28, repeats=2)).due == _ago(-54)
+
+
+def test_completed_when_all_of_it_was_used_up_it_leaves_nothing() -> None:
+    """A gap is counted from then; what may be dangerous still reckons with a last fill."""
+    ending = _carried_out(_record(start=60, days_supply=28, updated=_ago(32)))
+    assert (ending.over_by, _bounds(ending)[2]) == (_ago(32), 0)
+    ending = _carried_out(_record(start=60, days_supply=28, repeats=2, updated=_ago(4)))
+    assert ending.over_by == NOW

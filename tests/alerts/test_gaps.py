@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from service.alerts.evaluate import evaluate
 from service.alerts.facts import Dose, Medication, PatientSnapshot
 from service.alerts.policy import policy_by_id, policy_ids
+from service.alerts.supply_length import with_lengths
 from tests.data import NOW
 
 _COMPLETE = dict.fromkeys(("medications", "statements", "dispenses", "administrations", "counts"), "complete")
@@ -118,3 +119,19 @@ def test_a_small_dose_after_a_gap_never_allows_the_full_one(
     test_dose = _dose(999, NOW - timedelta(hours=5), mg)
     said = _said([_order(300, times), *earlier, test_dose], policy_id, _order(300, times, "draft"))
     assert "missed-dose-retitrate critical" in said
+
+
+@pytest.mark.parametrize("stated", [None, 0.0])
+def test_supply_for_no_days_is_supply_of_no_stated_length(stated: float | None) -> None:
+    dispense = Medication(
+        ref="MedicationDispense/1",
+        role="dispense",
+        drugs=("clozapine",),
+        label="clozapine 100 mg tablet",
+        status="completed",
+        start=NOW - timedelta(days=40),
+        days_supply=stated,
+        amount_mg=8400,
+    )
+    found = with_lengths([_order(300, 2), dispense], (), NOW.tzinfo)  # type: ignore[arg-type]
+    assert [r.days_supply for r in found if r.role == "dispense"] == [28]

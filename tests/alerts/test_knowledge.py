@@ -11,15 +11,22 @@ from service.alerts import catalogue, codes
 from service.alerts.codes import coded_kinds, kinds
 from service.alerts.conditions import ConditionKind, condition_kinds
 from service.alerts.drugs import (
+    Drug,
     InteractionClass,
     atc,
+    by_folded_name,
     classes,
+    classes_of,
+    drugs,
     drugs_by_name,
     names_of,
     product_by_code,
     product_rows,
+    without_card,
+    wrong_drugs,
 )
 from service.alerts.policy import policy_by_id
+from service.alerts.spelling import folded
 
 _D5 = (
     "0123456789", "1234067895", "2340178956", "3401289567", "4012395678",
@@ -202,14 +209,15 @@ def test_an_order_for_a_result_that_satisfies_a_test_is_seen() -> None:
 
 def test_a_sum_with_norclozapine_is_no_clozapine_level() -> None:
     assert not {"12375-2", "10992-6"} & set(kinds()["clozapine-level"].loinc)
-    assert not kinds()["norclozapine-level"].confirmed
+    assert kinds()["norclozapine-level"].loinc == ("10992-6",)
+    assert not any("12375-2" in kind.loinc for kind in kinds().values())
 
 
 def test_atc_codes_are_of_known_drugs_for_systemic_use() -> None:
-    known = {d for group in classes().values() for d in group.drugs}
-    for code, drugs in atc().items():
+    known = {d for group in classes().values() for d in group.drugs} | {"clozapine"}
+    for code, found in atc().items():
         assert re.fullmatch(r"[A-Z]\d\d[A-Z]{2}\d\d", code), code
-        assert set(drugs) <= known, code
+        assert set(found) <= known, code
         # Skin (but for fungi by mouth), eye and ear, nose, inhaled, mouth, vagina: not for the circulation.
         assert not re.match(r"D(?!01B)|S|R01|R03[AB]|A01|G01|C05|M02", code), code
 
@@ -236,3 +244,99 @@ def test_a_drug_by_its_atc_code(code: str, drugs: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("code", ["S01AE03", "D06AX02", "S01AA01", "D01AE15"])
 def test_drops_and_creams_have_other_atc_codes(code: str) -> None:
     assert product_by_code("http://www.whocc.no/atc", code) is None
+
+
+def test_every_drug_is_one_sound_record() -> None:
+    known = tuple(classes())
+    assert list(wrong_drugs(drugs(), known)) == []
+    assert len(drugs()) > 350
+    assert {c.id for d in drugs() for c in classes_of(d)} == set(known)
+
+
+@pytest.mark.parametrize(
+    ("drug_id", "record", "expected"),
+    [
+        ("lansoprazol", Drug(names=("Zoton",), no_atc="x"), "lansoprazol: expected classes, or no_class"),
+        ("omeprazol", Drug(names=("Losec MUPS",), no_atc="x"), "is 'omeprazole' meant?"),
+        ("lansoprazole", Drug(classes=("cyp1a2-inducr",), no_atc="x"), "'cyp1a2-inducr' is no class, expected 'cyp1a2-inducer'"),
+        ("lansoprazole", Drug(classes=("qt",)), "expected atc codes, or no_atc with the reason"),
+        ("lansoprazole", Drug(classes=("qt",), unconfirmed=("bowel",), no_atc="x"), "'bowel' is no class"),
+        ("lansoprazole", Drug(classes=("qt",), unconfirmed=("cns-depressant",), no_atc="x"), "'cns-depressant' is not among its own classes"),
+        ("lansoprazole", Drug(classes=("qt",), severity={"cns-depressant": "critical"}, no_atc="x"), "is not among its own classes"),
+        ("lansoprazole", Drug(classes=("qt",), names=("Luvox",), no_atc="x"), "the name 'Luvox' is one of 'fluvoxamine', too"),
+        ("lansoprazole", Drug(classes=("qt",), no_class="x", no_atc="x"), "expected classes, or no_class"),
+    ],
+)  # fmt: skip
+def test_a_record_that_cannot_be_meant_is_refused(drug_id: str, record: Drug, expected: str) -> None:
+    ids = {c.id: c.id for c in classes().values()} | {"cyp1a2-inducer": "cyp1a2-inducer", "qt": "qt"}
+    members = dict(drugs()) | {"cyp1a2-inducer-drug": Drug(classes=("cyp1a2-inducer", "qt"), no_atc="x")}
+    wrong = list(wrong_drugs({**members, drug_id: record}, tuple(ids)))
+    assert any(expected in sentence for sentence in wrong), wrong
+
+
+def test_a_class_without_a_drug_is_refused() -> None:
+    assert list(wrong_drugs(drugs(), (*classes(), "nobody"))) == ["class 'nobody' has no drug"]
+
+
+@pytest.mark.parametrize(
+    ("text", "drug"),
+    [
+        ("Carbamazepin 200 mg", "carbamazepine"), ("carbamazépine LP", "carbamazepine"), ("Fluvoxamina", "fluvoxamine"), ("Fluvoxamin-neuraxpharm", "fluvoxamine"),
+        ("ciprofloxacine", "ciprofloxacin"), ("ciprofloxacino", "ciprofloxacin"), ("Fenitoína", "phenytoin"), ("fenytoin", "phenytoin"), ("Rifampicina", "rifampicin"),
+        ("Erytromycin", "erythromycin"), ("Metotrexato", "methotrexate"), ("klozapin", "clozapine"), ("Clozapinum", "clozapine"), ("Omeprazol", "omeprazole"),
+        ("Ketokonazol", "ketoconazole"), ("Lorazépam", "lorazepam"),
+    ],
+)  # fmt: skip
+def test_a_generic_name_in_another_language(text: str, drug: str) -> None:
+    assert drugs_by_name(text) == (drug,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Amoxicilina",
+        "Clozapin-N-oxid",
+        "clozapine N-oxide",
+        "Metformina",
+        "Iron Man",
+        "Olanzapinoid",
+        "Clozap",
+        "Paracetamolum",
+    ],
+)
+def test_what_only_looks_like_a_drug(text: str) -> None:
+    assert drugs_by_name(text) in ((), ("iron",) if text == "Iron Man" else ())
+
+
+def test_no_two_drugs_share_a_folded_name() -> None:
+    forms = by_folded_name()
+    for drug_id, drug in drugs().items():
+        for name in (drug_id, *(n for n in drug.names if n.islower())):
+            form = folded(name)
+            assert not form or forms.get(form, drug_id) == drug_id, (drug_id, name)
+    assert not {folded(n) for g in without_card() for n in g.names} & forms.keys()
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "http://www.whocc.no/atc", "https://www.whocc.no/atc/", "http://fhir.de/CodeSystem/bfarm/atc", "http://fhir.de/CodeSystem/dimdi/atc",
+        "urn:oid:2.16.840.1.113883.6.73", "HTTP://WWW.WHOCC.NO/ATC",
+    ],
+)  # fmt: skip
+def test_atc_however_it_is_written(system: str) -> None:
+    product = product_by_code(system, "N05AH02")
+    assert product is not None
+    assert product.drugs == ("clozapine",)
+    assert product_by_code("http://example.org/atc", "N05AH02") is None
+
+
+def test_an_edition_of_snomed_ct_is_snomed_ct() -> None:
+    for system in (
+        "http://snomed.info/sct",
+        "http://snomed.info/sct/731000124108",
+        "http://snomed.info/sct/83821000000107/version/20250101",
+    ):
+        product = product_by_code(system, "387568001")
+        assert product is not None
+        assert product.drugs == ("clozapine",)

@@ -111,3 +111,22 @@ def test_another_test_that_is_ordered_changes_no_offer() -> None:
     assert _offered(only("baseline-incomplete", **row, ordered=["Serum sodium"])) == _offered(
         only("baseline-incomplete", **row)
     )
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "named"),
+    [
+        ("code I40.9", "myocarditis-suspected", "myocarditis (code I40.9)"),
+        ("code G21.0", "neuroleptic-malignant-syndrome", "neuroleptic malignant syndrome (code G21.0)"),
+        ("code H40.031", "angle-closure", "angle closure (code H40.031)"),
+    ],
+)
+def test_a_problem_that_is_a_code_without_words_is_named(problem: str, code: str, named: str) -> None:
+    found = only(code, on=LONG, problems=[problem])
+    assert found.why[0].startswith(f"Problem list: {named}")
+    assert not found.summary.startswith((":", " "))
+
+
+def test_a_single_dose_is_shown_where_the_order_has_no_text() -> None:
+    found = only("dose-single-too-high", hook="order-sign", on=LONG, draft=["clozapine 500 mg"])
+    assert "500 mg" in found.why[0]

@@ -14,6 +14,7 @@ from service.alerts.evaluate import evaluate
 from service.alerts.facts import PatientSnapshot
 from service.alerts.finding import Finding
 from service.alerts.policy import policy_by_id
+from service.alerts.seen import Seen
 from service.fhir import snapshot
 from service.fhir.gather import gather
 from service.fhir.queries import QUERIES
@@ -255,6 +256,104 @@ def test_counts_that_failed_after_a_stop_or_on_hold(ended: str) -> None:
     assert card(old, failed=("counts",)) is None
 
 
+@pytest.mark.parametrize("failed", [("medications", "counts"), (*_EVIDENCE, "counts")], ids=len)
+def test_several_sources_that_failed_are_no_hint(failed: tuple[str, ...]) -> None:
+    """While an EHR is slow many fail at once: at visits nothing is said of patients of whom nothing hints at clozapine."""
+    assert card(failed=failed) is None
+    assert card(failed=failed, drafts=_IBUPROFEN) is None
+    schizophrenia = {
+        "resourceType": "Condition",
+        "id": "c",
+        "code": {"text": "schizophrenia"},
+        "subject": {"reference": "Patient/clz-p1"},
+    }
+    assert card(failed=failed, conditions=[schizophrenia]) is not None
+    assert card(failed=failed, drafts=_FLUVOXAMINE) is not None
+    assert "data-unavailable" in judged(replace(facts(failed=failed), registered=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "matters"),
+    [
+        ("ciprofloxacin 500 mg tablet", True),
+        ("ciprofloxacin 0.3 % eye drops", False),
+        ("chloramphenicol 0.5 % eye drops", False),
+        ("ketoconazole 2 % shampoo", False),
+        ("ketoconazole 200 mg tablet", True),
+        ("atropine 1 % ophthalmic solution", False),
+        ("haloperidol decanoate 100 mg/mL injection", True),
+        ("aripiprazole 10 mg tablet", False),  # interacts as a long-acting injection only
+        ("aripiprazole 400 mg prolonged release suspension for injection", True),
+        ("lorazepam 1 mg tablet", True),
+        ("methotrexate 2.5 mg tablet", True),
+        # Information at most, also where everything was read.
+        ("lisinopril 10 mg tablet", False),
+        ("amlodipine 5 mg tablet", False),
+        ("methylphenidate 10 mg tablet", False),
+        ("warfarin 5 mg tablet", False),
+        ("ibuprofen 400 mg tablet", False),
+    ],
+)
+def test_an_order_matters_where_a_warning_could_be_hidden(name: str, matters: bool) -> None:
+    """What is not read is said beside an order that would draw a warning beside clozapine, as it is given."""
+    draft = (order(name),)
+    for failed in _EVIDENCE:
+        assert (card(failed=(failed,), drafts=draft, counts=_NORMAL) is not None) is matters
+    beside = {f.severity for f in judged(facts(on_clozapine(), drafts=draft, counts=_NORMAL)).values()}
+    assert bool(beside & {"warning", "critical"}) is matters
+
+
+def test_the_card_says_first_why_it_matters() -> None:
+    low = card(nameless(), counts=_LOW)
+    assert low is not None
+    assert low.summary == (
+        "ANC 400/µL on 2026-11-19. Is clozapine taken? Part of the medication orders could not be read."
+    )
+    assert "If clozapine is taken: stop it, and count again at once." in low.suggested
+    mild = card(nameless(), counts=(anc(1.2, 1),))
+    assert mild is not None
+    assert "ANC 1200/µL on 2026-11-19." in mild.summary
+    assert not any("stop" in step for step in mild.suggested)
+    ordered = card(failed=("statements",), drafts=_FLUVOXAMINE)
+    assert ordered is not None
+    assert ordered.summary == (
+        "Fluvoxamine with clozapine needs care. Is clozapine taken? What the patient reports taking could not be read."
+    )
+    assert "fluvoxamine 50 mg oral tablet is being ordered" in ordered.why[0]
+    many = card(failed=_EVIDENCE, drafts=(*_FLUVOXAMINE, order("carbamazepine 200 mg tablet", id="d3")))
+    assert many is not None
+    assert many.summary == (
+        "Fluvoxamine (and 1 more) with clozapine needs care. Is clozapine taken? Part of the medication record could not be read."
+    )
+    for found in (low, mild, ordered, many):
+        assert len(found.summary) < 140
+        assert "If it is not taken, this card asks for nothing more." in found.suggested
+
+
+@pytest.mark.parametrize("failed", [(), ("statements",), ("medications",)], ids=str)
+def test_the_card_shows_what_it_is_about(failed: tuple[str, ...]) -> None:
+    """An override of it covers this order, this count: the next one is new evidence."""
+
+    def seen(*records: Json, **more: Any) -> str:
+        given = facts(*records, failed=failed, **more)
+        found = [
+            f for f in evaluate(given, policy_by_id("us-label-2025"), NOW) if f.code == "data-unavailable"
+        ]
+        assert len(found) == 1
+        return Seen(given, found)(found[0])
+
+    records = () if failed else (nameless(),)
+    one = seen(*records, drafts=_FLUVOXAMINE)
+    assert one == seen(*records, drafts=(_FLUVOXAMINE[0] | {"id": "another"},))
+    assert one != seen(*records, drafts=(order("ciprofloxacin 500 mg tablet"),))
+    assert one != seen(*records, drafts=(clozapine(25),))
+    assert seen(*records, drafts=(clozapine(25),)) != seen(*records, drafts=(clozapine(300),))
+    mild = seen(*records, counts=(anc(1.4, 2),))
+    assert mild == seen(*records, counts=(anc(1.4, 2),))
+    assert mild != seen(*records, counts=(anc(1.4, 2), anc(0.4, 1, id="anc-2")))
+    assert mild != seen(*records, counts=(anc(0.4, 2),))
+
+
 def test_a_source_the_site_does_not_have_gives_no_card() -> None:
     for more in ({"drafts": _FLUVOXAMINE}, {"counts": _LOW}):
         assert card(failed=("statements",), **more) is not None  # type: ignore[arg-type]
@@ -406,3 +505,148 @@ def test_one_card_with_at_most_five_causes() -> None:
     assert 2 <= len(causes) <= 5
     assert any("and 6 more" in line for line in causes)
     assert len(found[0].summary) < 140
+
+
+# -- records that name clozapine and cannot be read ---------------------------------------------------------------
+
+_FEVER = {
+    "vitals": [
+        {
+            "resourceType": "Observation",
+            "id": "t",
+            "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "8310-5"}]},
+            "subject": {"reference": "Patient/clz-p1"},
+            "effectiveDateTime": ago(0.1),
+            "valueQuantity": {"value": 39.2, "unit": "Cel"},
+        }
+    ]
+}
+
+
+def _odd(record: Json, **odd: Any) -> Json:
+    return record | odd
+
+
+_UNREADABLE = {
+    "an id of the wrong type": _odd(on_clozapine(), id=7),
+    "a status of the wrong type": _odd(on_clozapine(), status=["active"]),
+    "a subject that is none": _odd(on_clozapine(), subject="clz-p1"),
+    "a reference of the wrong type": _odd(on_clozapine(), subject={"reference": 7}),
+    "a date of the wrong type": _odd(on_clozapine(), authoredOn=2026),
+    "a code of the wrong type": _odd(
+        on_clozapine(), medicationCodeableConcept={"coding": [{"code": 7}], "text": "Clozaril 100 mg"}
+    ),
+    "a code alone": _odd(
+        on_clozapine(), medicationCodeableConcept={"coding": [{"system": 7, "code": "197535"}]}
+    ),
+    "no type": {k: v for k, v in on_clozapine().items() if k != "resourceType"},
+    "an order of DSTU2": _odd(on_clozapine(), resourceType="MedicationOrder"),
+    "a record of R5": _odd(on_clozapine(), resourceType="MedicationUsage"),
+}
+
+
+@pytest.mark.parametrize("record", _UNREADABLE.values(), ids=_UNREADABLE)
+def test_a_record_that_names_clozapine_and_cannot_be_read_is_said_at_a_visit(record: Json) -> None:
+    sent = {key: [] for key in QUERIES} | {"counts": list(_NORMAL), "medications": [record], **_FEVER}
+    prefetch = {key: Raw(orjson.dumps(bundle(*resources))) for key, resources in sent.items()}
+    found = _visited(prefetch)
+    assert found is not None
+    assert "medication orders" in found.summary
+    assert any("it names clozapine" in line for line in found.why)
+    # The same of another drug is nobody's business here.
+    other = orjson.loads(
+        orjson.dumps(record).replace(b"clozapine", b"ibuprofen").replace(b"Clozaril", b"Nurofen")
+        .replace(b"197535", b"197805")
+    )  # fmt: skip
+    prefetch["medications"] = Raw(orjson.dumps(bundle(other)))
+    assert _visited(prefetch) is None
+
+
+def test_a_list_of_orders_that_is_no_bundle_is_looked_through_for_clozapine() -> None:
+    prefetch = {key: Raw(orjson.dumps(bundle())) for key in QUERIES}
+    prefetch["counts"] = Raw(orjson.dumps(bundle(*_NORMAL)))
+    listed = bundle(on_clozapine())
+    for whole in (
+        listed | {"resourceType": None},
+        listed | {"entry": "x" + str(listed)},
+        [listed],
+        on_clozapine() | {"resourceType": "MedicationOrder"},
+        listed | {"entry": [{"resource": on_clozapine(id=f"m{n}")} for n in range(10_001)]},
+    ):
+        prefetch["medications"] = Raw(orjson.dumps(whole))
+        assert _visited(prefetch) is not None
+    for harmless in (
+        [bundle(order("ibuprofen 400 mg", status="active"))],
+        {"resourceType": "MedicationKnowledge", "code": {"text": "clozapine"}},
+    ):
+        prefetch["medications"] = Raw(orjson.dumps(harmless))
+        assert _visited(prefetch) is None
+
+
+def test_what_describes_a_drug_is_no_record_of_it() -> None:
+    # Servers send such beside the records, and an allergy or a plan that names clozapine is no order of it.
+    beside = [
+        {"resourceType": "MedicationKnowledge", "id": "k", "code": {"text": "clozapine"}},
+        {"resourceType": "CarePlan", "id": "c", "description": "consider clozapine"},
+    ]
+    assert card(*beside, counts=_NORMAL) is None
+
+
+def _visited(prefetch: dict[str, Raw]) -> Finding | None:
+    gathered = asyncio.run(gather(prefetch, dict.fromkeys(QUERIES), None, 0.0, own_server=_EHR))
+    given = snapshot.build(
+        patient_id="clz-p1", hook="patient-view", zone=NOW.tzinfo, gathered=gathered, orders=Raw(b"")  # type: ignore[arg-type]
+    )  # fmt: skip
+    return judged(given).get("data-unavailable")
+
+
+# -- statuses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["Active", "ACTIVE", " active "])
+def test_a_status_is_read_as_its_code(status: str) -> None:
+    found = judged(facts(on_clozapine() | {"status": status}, counts=_LOW))
+    assert "anc-severe-neutropenia" in found
+    assert "data-unavailable" not in found
+    over = order("fluvoxamine 50 mg", id="f", authoredOn=day_ago(90)) | {"status": "Entered-In-Error"}
+    assert "interaction-cyp1a2-strong-inhibitor" not in judged(facts(on_clozapine(), over, counts=_NORMAL))
+
+
+@pytest.mark.parametrize("status", ["in-progress", "aktiv", "ordered", "x" * 3000, "<b>"])
+def test_a_status_that_nobody_knows_is_no_word_of_an_end_and_is_said(status: str) -> None:
+    own = judged(facts(on_clozapine() | {"status": status}, counts=_LOW))
+    assert "anc-severe-neutropenia" in own
+    assert any("its status is none that FHIR R4 has" in line for line in own["data-unavailable"].why)
+    inhibitor = order("fluvoxamine 50 mg", id="f", authoredOn=day_ago(90), status=status)
+    beside = judged(facts(on_clozapine(), inhibitor, drafts=(clozapine(300),), counts=_NORMAL))
+    assert beside["interaction-cyp1a2-strong-inhibitor"].severity == "critical"
+    assert "data-unavailable" in beside
+    # Of a drug that means nothing here, the status means nothing.
+    harmless = order("ibuprofen 400 mg", id="i", authoredOn=day_ago(90), status=status)
+    assert "data-unavailable" not in judged(facts(on_clozapine(), harmless, counts=_NORMAL))
+
+
+def test_a_dose_charted_with_a_status_that_nobody_knows_was_perhaps_not_given() -> None:
+    def chart(status: str) -> list[Json]:
+        doses = [(60, "completed"), (36, status), (12, status)]
+        return [
+            on_clozapine(60)
+            | {
+                "resourceType": "MedicationAdministration",
+                "id": f"a{hours}",
+                "status": said,
+                "effectiveDateTime": ago(hours=hours),
+            }
+            for hours, said in doses
+        ]
+
+    def seen(status: str) -> dict[str, Finding]:
+        order_ = on_clozapine(60)
+        return judged(facts(order_, *chart(status), drafts=(clozapine(300),), counts=_NORMAL))
+
+    assert "missed-dose-retitrate" not in seen("completed")
+    for status in ("not-done", "Not-Done", "refused"):
+        assert "missed-dose-retitrate" in seen(status), status
+    assert "data-unavailable" in seen("refused")
+    assert "data-unavailable" not in seen("Not-Done")

@@ -212,6 +212,10 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     return made
 
 
+#: Doses not given because the patient was not there.
+_ABSENT = {"on-leave": "Patient on leave", "without-leave": "Absent without leave"}
+
+
 def _given(text: str, index: int) -> dict[str, Any]:
     match = re.fullmatch(r"([\d.]+) h(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
     assert match, f"not a dose given: {text}"
@@ -226,6 +230,8 @@ def _given(text: str, index: int) -> dict[str, Any]:
         "subject": {"reference": "Patient/clz-p1"},
         "effectiveDateTime": ago(0, float(hours)),
     }
+    if status in _ABSENT:
+        return made | {"status": "not-done", "statusReason": [{"text": _ABSENT[status]}]}
     return made | ({"dosage": {"dose": {"value": float(amount), "unit": unit}}} if amount else {})
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 import time
 from typing import Any
 
 import pytest
+import structlog
 
 from service.ops import logging as log
 
@@ -85,3 +87,55 @@ def test_a_line_that_cannot_be_written_takes_no_warning_with_it(output: _Output)
     assert b'"event":"warning"' in full.getvalue()
     log._direct.lines.warning(b'{"event":"another"}')
     assert b'"hookInstance":"i-1"' in full.getvalue()
+
+
+def _raised() -> BaseException:
+    try:
+        try:
+            int("Canary-Name")
+        except ValueError as quoted:
+            raise RuntimeError("Canary-Id") from quoted
+    except RuntimeError as found:
+        return found
+    raise AssertionError
+
+
+def test_the_trace_of_a_fault_names_kinds_and_places_and_quotes_nothing() -> None:
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    handler.setFormatter(log.WithoutValues("%(levelname)s %(name)s %(message)s"))
+    for name in ("cds_hooks", "uvicorn.error", "asyncio"):
+        record = logging.makeLogRecord(
+            {"name": name, "levelname": "ERROR", "msg": "Task failed\nfuture: <Task exception=%r>", "args": (_raised(),)}
+        )  # fmt: skip
+        if name != "asyncio":
+            record.msg, record.args = "incident 7", ()
+        error = _raised()
+        record.exc_info = (type(error), error, error.__traceback__)
+        handler.handle(record)
+    assert "Canary" not in told.getvalue()
+    assert told.getvalue().count("builtins.RuntimeError") == 3
+    assert told.getvalue().count("builtins.ValueError") == 3
+    assert told.getvalue().count("test_logging.py") >= 6
+    assert "ERROR asyncio Task failed" in told.getvalue()
+    assert "ERROR cds_hooks incident 7" in told.getvalue()
+
+
+def test_a_service_logs_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, asyncios = logging.getLogger(), logging.getLogger("asyncio")
+    before = root.handlers[:], root.level, asyncios.level, log._direct.lines
+    told = io.TextIOWrapper(io.BytesIO(), write_through=True)
+    monkeypatch.setattr(sys, "stdout", told)
+    try:
+        log.configure("debug")
+        logging.getLogger("cds_hooks").debug("incident", exc_info=_raised())
+        logging.getLogger("asyncio").warning("Executing <Handle f('Canary')> took 0.2 seconds")
+        assert [type(h.formatter) for h in root.handlers] == [log.WithoutValues]
+    finally:
+        root.handlers[:], log._direct.lines = before[0], before[3]
+        root.setLevel(before[1])
+        asyncios.setLevel(before[2])
+        structlog.reset_defaults()
+    written = told.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert "builtins.RuntimeError" in written
+    assert "Canary" not in written

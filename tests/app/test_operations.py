@@ -11,11 +11,15 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
+from service import app
 from service.alerts import evaluate as evaluate_module
 from service.alerts.asked import RuleBook
 from service.app import create_app
+from service.registry.database import engine_for
 from service.registry.tables import CardShown, HookCall
 from service.settings import Settings
 from tests.data import NOW, anc, bundle, call, clozapine, codes, on_clozapine, prefetch
@@ -250,3 +254,29 @@ def test_the_site_s_time_zone_decides_the_date(start_service: Any) -> None:
     assert "anc-overdue" not in {
         c for c, _ in codes(start_service(time_zone="Pacific/Auckland").post(_SIGN, json=body).json())
     }
+
+
+@pytest.mark.parametrize("instance", ["Smith, Jane 1944", "x" * 65, "a\nb", "\x1b[2J", "é"])
+def test_what_stands_in_place_of_a_uuid_is_not_logged(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, instance: str
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(app, "log_call", lambda *told: logged.append(told[3]))
+    for sent, told in (
+        (instance, ""),
+        ("9a3e7b10-55c4-4d1a-b7a9-6c1f2d3e4a03", "9a3e7b10-55c4-4d1a-b7a9-6c1f2d3e4a03"),
+    ):
+        body = call("patient-view", prefetch()) | {"hookInstance": sent}
+        assert client.post("/cds-services/clozapine-patient-view", json=body).status_code == 200
+        for _ in range(100):
+            if logged:
+                break
+            time.sleep(0.01)
+        assert logged.pop() == told
+
+
+def test_errors_of_the_database_quote_nothing(tmp_path: Path) -> None:
+    engine = engine_for(f"sqlite:///{tmp_path}/x.db")
+    with engine.connect() as connection, pytest.raises(SQLAlchemyError) as error:
+        connection.execute(text("INSERT INTO nowhere VALUES (:name)"), {"name": "Canary-Name"})
+    assert "Canary" not in str(error.value)

@@ -19,7 +19,10 @@ _CALLS = {
     "dose": call("order-sign", prefetch(counts=bundle(anc())), clozapine(300)),
     "interaction": call("order-select", prefetch(medications=bundle(on_clozapine()), counts=bundle(anc())), order("fluvoxamine 50 MG Oral Tablet", "903884")),
     "due": call("patient-view", prefetch(medications=bundle(on_clozapine(60)), counts=bundle(anc(3.0, 5)))),
-    "nothing read": call("patient-view", {"patient": None, "conditions": None}),
+    "nothing read": call(
+        "patient-view",
+        {"patient": None, "conditions": bundle({"resourceType": "Condition", "id": "c", "code": {"text": "schizophrenia"}, "subject": {"reference": "Patient/clz-p1"}})},
+    ),
     "many": call(
         "order-sign",
         prefetch(counts=bundle(anc(0.4)), labs=None, vitals=None, medications=bundle(*(

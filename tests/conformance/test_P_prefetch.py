@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.data import anc, bundle, call, clozapine, codes, on_clozapine, prefetch
+from tests.data import anc, bundle, call, clozapine, codes, on_clozapine, order, prefetch
 from tests.ehr import Ehr
 
 _SIGN = "/cds-services/clozapine-order-sign"
@@ -185,6 +185,36 @@ def test_P5_nothing_readable_of_clozapine_is_said_by_a_card(client: httpx.Client
         client.post("/cds-services/clozapine-patient-view", json=call("patient-view", None)).status_code
         == 412
     )
+
+
+def test_P5_a_visit_without_orders_and_counts_is_never_an_empty_answer(client: httpx.Client) -> None:
+    """Neither a card on every chart while an EHR is slow, nor an answer that says that there is nothing to say."""
+    view = "/cds-services/clozapine-patient-view"
+
+    def ask(sent: dict[str, Any]) -> httpx.Response:
+        return client.post(view, json=call("patient-view", sent))
+
+    failed = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+    rest = prefetch(medications=failed, counts=failed)
+    refused = ask(rest)
+    assert refused.status_code == 412
+    assert refused.json()["issue"][0]["expression"] == ["prefetch.counts", "prefetch.medications"]
+    assert ask({"patient": None, "conditions": None}).status_code == 412
+    # Either of them is enough to answer; what hints at clozapine is worth a card.
+    assert ask(rest | {"counts": bundle(anc())}).json() == {"cards": []}
+    assert ask(rest | {"medications": None}).json() == {"cards": []}
+    assert codes(ask(rest | {"counts": bundle(anc(0.4))}).json()) == [("data-unavailable", "warning")]
+    for problem in ("schizophrenia", "agranulocytosis after clozapine"):
+        listed = {
+            "resourceType": "Condition",
+            "id": "c",
+            "code": {"text": problem},
+            "subject": {"reference": "Patient/clz-p1"},
+        }
+        assert codes(ask(rest | {"conditions": bundle(listed)}).json()) == [("data-unavailable", "warning")]
+    # An order of another drug is answered at once.
+    order_of_another = call("order-sign", rest, order("ibuprofen 400 MG Oral Tablet"))
+    assert client.post(_SIGN, json=order_of_another).json() == {"cards": []}
 
 
 def test_P5_foreign_servers_are_never_called(start_service: Any, ehr: Ehr) -> None:

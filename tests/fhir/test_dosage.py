@@ -125,6 +125,10 @@ TEXTS = [
     ("1 tablet 30 minutes before breakfast", 100),
     # other languages and national ways of writing
     ("1-0-1-0", 200),
+    ("0-0-2,5", 250),
+    ("0-0-0-9", 900),
+    ("1 tablet daily, morning and night", 200),
+    ("1 tds pc", 300),
     ("0-0-0-3", 300),
     ("½-0-1 Tabl.", 150),
     ("100-0-200 mg", 300),
@@ -217,6 +221,15 @@ def test_texts(text: str, mg: float) -> None:
         "100 mg/kg daily",
         "0-0-0",
         "100 mg nocte 5/7",
+        "12,5-0-12,5",
+        "0-0-0-12.5",
+        "6,25-0-0",
+        "20-0-20",
+        "300 mg daily, morning and night",
+        "2 comprimés par jour matin et soir",
+        "2 tablets a day (morning and night)",
+        "1 pc & hs",
+        "1 ac & hs",
         "1 tablet nightly " + "with food " * 250,
     ],
 )
@@ -362,6 +375,8 @@ STRUCTURED += [
     ("steps that are only numbered", [_line(12.5, sequence=1), _line(25, sequence=2), _line(50, sequence=3)], 50),
     ("numbered, but at other times of the day", [_bounded(25, when="MORN", sequence=1), _bounded(50, when="EVE", sequence=2)], 75),
     ("numbered, at one time of the day", [_bounded(25, when="EVE", sequence=1), _bounded(50, when="EVE", sequence=2)], 50),
+    ("numbered, on other days of the week", [_weekly(300, "mon", "wed", "fri") | {"sequence": 1}, _weekly(200, "tue", "thu", "sat", "sun") | {"sequence": 2}], 300),
+    ("numbered, a line for each day of the week", [_weekly(100, day) | {"sequence": n} for n, day in enumerate(_WEEK, 1)], 100),
     ("once, then daily", [_line(200, timing={"repeat": {"count": 1}}, sequence=1), _line(100, sequence=2)], 200),
     ("1-0-0-2 in columns", [_line(n, "Tablette", timing={"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "timeOfDay": [at]}}) for n, at in ((1, "08:00:00"), (0, "12:00:00"), (0, "18:00:00"), (2, "22:00:00"))], 300),
     ("at meals", [_line(100, timing={"repeat": {"when": ["C"]}})], 300),
@@ -370,7 +385,7 @@ STRUCTURED += [
     ("breakfast and dinner", [_line(100, timing={"repeat": {"when": ["CM", "CV"]}})], 200),
     ("a rate by the day", [{"doseAndRate": [{"rateRatio": {"numerator": {"value": 300, "unit": "mg"}, "denominator": {"value": 1, "unit": "d", "code": "d"}}}]}], 300),
     ("a rate by the day, twice daily", [{"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"rateRatio": {"numerator": {"value": 300, "unit": "mg"}, "denominator": {"value": 24, "code": "h"}}}]}], 300),
-    *((unit, [_line(2, unit)], 200) for unit in ("Stück", "stuk", "comprimé", "comprimés", "Tabletten", "TAB", "Kapsel(n)", "gélule")),
+    *((unit, [_line(2, unit)], 200) for unit in ("Stück", "stuk", "comprimé", "comprimés", "Tabletten", "TAB", "Kapsel(n)", "gélule", "Tbl.", "Stk.", "tab.")),
     *(
         (f"{code} of {system}", [{"timing": {"code": {"text": "QD"}}, "doseAndRate": [{"doseQuantity": {"value": 2, "system": system, "code": code}}]}], 200)
         for system, code in (("http://snomed.info/sct", "732936001"), ("http://snomed.info/sct", "428673006"), ("urn:oid:2.16.840.1.113883.2.4.4.1.900.2", "245"), ("https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_BMP_DOSIEREINHEIT", "1"))
@@ -386,6 +401,40 @@ def test_structured(lines: list[dict[str, Any]], mg: float) -> None:
     dose = read_dose(lines, TABLET)
     assert dose.unreadable == ""
     assert dose.mg_per_day == pytest.approx(mg)
+
+
+def test_lines_of_other_days_of_the_week_are_no_steps() -> None:
+    lines = [_weekly(300, *_WEEK[:3]) | {"sequence": 1}, _weekly(200, *_WEEK[3:]) | {"sequence": 2}]
+    assert read_dose(lines, TABLET).steps == ()
+    assert read_dose(lines, TABLET).mean_mg_per_day == pytest.approx((3 * 300 + 4 * 200) / 7, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (_line(timing={"code": {"text": "BID"}, "repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}), "both 2 and 1 doses a day"),
+        (_line(timing={"code": {"text": "QD"}, "repeat": {"frequency": 1, "period": 12, "periodUnit": "h"}}), "both 1 and 2 doses a day"),
+        (_line() | {"doseAndRate": [{"doseQuantity": {"value": 100, "unit": "mg"}}, {"doseQuantity": {"value": 200, "unit": "mg"}}]}, "100 mg and as 200 mg"),
+        (_line() | {"doseAndRate": [{"doseQuantity": {"value": 2, "unit": "tablet"}}, {"doseQuantity": {"value": 100, "unit": "mg"}}]}, "200 mg and as 100 mg"),
+    ],
+)  # fmt: skip
+def test_fields_that_contradict_each_other_are_not_read(line: dict[str, Any], says: str) -> None:
+    dose = read_dose([line], TABLET)
+    assert dose.mg_per_day is None
+    assert says in dose.unreadable
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        _line(timing={"code": {"text": "BID"}, "repeat": {"frequency": 1, "period": 12, "periodUnit": "h"}}),
+        _line(timing={"code": {"text": "BID"}, "repeat": {"timeOfDay": ["08:00:00", "21:00:00"]}}),
+        _line() | {"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "tablet"}}, {"doseQuantity": {"value": 100, "unit": "mg"}}]},
+        _line() | {"timing": {"code": {"text": "BID"}}, "doseAndRate": [{"doseQuantity": {"value": 7}}, {"doseQuantity": {"value": 100, "unit": "mg"}}]},
+    ],
+)  # fmt: skip
+def test_fields_that_say_the_same_in_several_ways_are_read(line: dict[str, Any]) -> None:
+    assert read_dose([line], TABLET).mg_per_day == 200
 
 
 def test_days_without_a_dose_are_said() -> None:

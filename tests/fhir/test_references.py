@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import orjson
 import pytest
 
+from service.fhir.gather import gather
 from service.fhir.references import Home, base_of, is_id, read_reference
+from tests.data import bundle, on_clozapine
 
 _EHR = "ehr.example/fhir"
 
@@ -83,3 +88,20 @@ def test_an_inner_address_behind_a_proxy_is_no_other_server() -> None:
     assert home.elsewhere(holder) == ""
     table = dict.fromkeys(home.keys_of("Medication", "7", "http://10.0.0.5:8080/fhir/Medication/7"), "inner")
     assert home.find(table, "Medication/7", holder=holder) == "inner"
+
+
+def test_a_product_on_which_the_service_fails_costs_its_record() -> None:
+    class Odd:
+        base_url = "https://ehr.example/fhir"
+
+        async def get(self, query: str) -> bytes:
+            if query.startswith("Medication/"):
+                raise RuntimeError("nobody expected this")
+            return orjson.dumps(bundle(nameless))
+
+    nameless = {k: v for k, v in on_clozapine().items() if k != "medicationCodeableConcept"}
+    nameless["medicationReference"] = {"reference": "Medication/m-1"}
+    found = asyncio.run(gather({}, {"medications": "MedicationRequest?x"}, Odd(), 1.0))  # type: ignore[arg-type]
+    assert found.state("medications") == "complete"
+    assert "failed on it (RuntimeError)" in found.failed["Medication/m-1"]
+    assert "nobody expected" not in str(found.failed)

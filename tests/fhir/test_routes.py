@@ -31,6 +31,13 @@ from service.fhir.routes import product_reaches, route_reaches
         ("erythromycin 2 % gel", False),
         ("diphenhydramine liquid gel capsule", True),
         ("fluticasone nasal spray", False),
+        ("Ciprofloxacin 3 mg/ml Augentropfen", False),
+        ("ciprofloxacine 0,3 % collyre en solution", False),
+        ("ciprofloxacine oogdruppels 3 mg/ml", False),
+        ("Ciprofloxacin Ohrentropfen", False),
+        ("Erythromycin Creme 2 %", False),
+        ("Ciprofloxacin 500 mg Filmtabletten bei Augeninfektion", True),
+        ("ciprofloxacine 500 mg comprimé", True),
     ],
 )
 def test_by_product(name: str, reaches: bool) -> None:
@@ -56,6 +63,8 @@ def test_by_product(name: str, reaches: bool) -> None:
         ("nasal", False),
         ("Per vagina", False),
         ("topical", False),
+        ("by mouth for ear infection", True),
+        ("voie ophtalmique", False),
         ("as directed", None),
         ("", None),
     ],
@@ -72,6 +81,7 @@ def test_by_route(route: str, reaches: bool | None) -> None:
         ("fentanyl", "fentanyl nasal spray", "Nasal"),
         ("oxybutynin", "oxybutynin 10 % gel", "topical"),
         ("loxapine", "loxapine 10 mg inhalation powder", "inhalation"),
+        ("ethinylestradiol", "etonogestrel/ethinyl estradiol vaginal ring", "vaginal"),
     ],
 )
 def test_absorbed_where_others_stay(drug: str, name: str, route: str) -> None:

@@ -146,3 +146,35 @@ def test_the_unit_in_which_a_count_is_written_never_matters(unit: str, thousands
     assert found is not None
     written = thousands * 1000 / found.factor
     assert written * found.factor == pytest.approx(thousands * 1000)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("giga.l-1", 1000), ("tys/µl", 1000), ("1/nl", 1000), ("/nL", 1000), ("nL-1", 1000), ("Zellen/nl", 1000), ("10^3/mmc", 1000),
+        ("miles/mm3", 1000), ("10*3.uL-1", 1000), ("Zellen/µl", 1), ("/mmc", 1),
+    ],
+)  # fmt: skip
+def test_counts_as_european_laboratories_write_them(unit: str, factor: float) -> None:
+    found = conversion("count", unit)
+    assert found is not None
+    assert found.factor == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("unit", ["mg.l-1", "nl", "tys", "giga", "Zellen", "g.l-1", "mmol.l-1"])
+def test_what_is_no_count_stays_none(unit: str) -> None:
+    assert conversion("count", unit) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0,4 G/L", ("", 0.4, "G/L")), ("< 0,25 10*3/uL", ("<", 0.25, "10*3/uL")), ("12,5 %", ("", 12.5, "%"))],
+)
+def test_a_decimal_comma_in_a_text(text: str, expected: tuple[str, float, str]) -> None:
+    assert split_text(text) == expected
+
+
+@pytest.mark.parametrize("text", ["1,200 /uL", "1,5.2 G/L", "12,34,5 G/L"])
+def test_a_comma_of_which_nobody_knows_gives_no_count(text: str) -> None:
+    found = split_text(text)
+    assert found is None or conversion("count", found[2]) is None

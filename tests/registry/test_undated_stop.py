@@ -101,8 +101,21 @@ def test_the_last_change_of_the_order_is_nearer_than_the_day_it_was_read(engine:
     known = facts("p1", *_monthly(20), course_days=600)
     _learn(engine, site, known, NOW - timedelta(days=9))
     changed = NOW - timedelta(days=4)
-    _learn(engine, site, _over(known, updated=changed), NOW)
+    _learn(engine, site, _over(known, "stopped", updated=changed), NOW)
     assert _row(engine, site).stopped_at == changed.astimezone(ZONE).date()
+
+
+def test_an_order_that_was_carried_out_is_no_stop_for_a_week(engine: Engine, site: str) -> None:
+    """Between two prescriptions the patient stays on the list; without the next one the stop is dated to the last change."""
+    known = facts("p1", *_monthly(20), course_days=600)
+    _learn(engine, site, known, NOW - timedelta(days=9))
+    changed = NOW - timedelta(days=4)
+    over = _over(known, updated=changed)
+    _learn(engine, site, over, NOW)
+    assert (_row(engine, site).state, _row(engine, site).stopped_at) == ("on", None)
+    _learn(engine, site, over, NOW + timedelta(days=4))
+    row = _row(engine, site)
+    assert (row.state, row.stopped_at) == ("stopped", changed.astimezone(ZONE).date())
 
 
 def test_an_order_changed_before_the_last_reading_was_not_seen_active_then(engine: Engine, site: str) -> None:
@@ -129,7 +142,7 @@ def test_a_reading_of_the_ehr_brings_the_last_change(engine: Engine, site: str, 
     register(engine, site, [patient])
     ehr.add(
         data.clozapine(
-            300, id="p1", status="completed", patient="p1", authoredOn=data.day_ago(500), meta={"lastUpdated": data.ago(3)}
+            300, id="p1", status="stopped", patient="p1", authoredOn=data.day_ago(500), meta={"lastUpdated": data.ago(3)}
         ),
         data.anc(3.0, 20, id="anc-new", patient="p1"),
         {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1984-05-02"},

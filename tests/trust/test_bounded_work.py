@@ -189,6 +189,7 @@ _LISTS: dict[str, _Make] = {
     "reference ranges": lambda n: _visit(labs=bundle(*_results("67151-1", 20, "ng/L", 1, referenceRange=[{"text": "0-14 ng/L"}] * n))),
     "smoking answers": lambda n: _visit(smoking=bundle(*_of("Observation", n, status="final", code={"coding": [{"system": LOINC, "code": "72166-2"}]}, effectiveDateTime="{t}", valueCodeableConcept={"text": "Current smoker"}))),
     "active orders": lambda n: _sign(clozapine(300), medications=bundle(*_of("MedicationRequest", n, status="active", intent="order", medicationCodeableConcept=_CLOZAPINE, authoredOn="{t}", dosageInstruction=dosage(300)))),
+    "active orders of one day": lambda n: _sign(clozapine(300), medications=bundle(*_of("MedicationRequest", n, status="active", intent="order", medicationCodeableConcept=_CLOZAPINE, authoredOn="2025-07-08", dosageInstruction=dosage(300)))),
     "orders that ended without a date": lambda n: _visit(
         medications=bundle(*(order for status in ("completed", "stopped", "on-hold") for order in _of("MedicationRequest", n // 3, status=status, intent="order", medicationCodeableConcept=_CLOZAPINE, authoredOn="{t}", dosageInstruction=dosage(300)))),
         counts=bundle(*_results("751-8", 3, "10*3/uL", n)),
@@ -228,3 +229,16 @@ def test_four_times_as_many_take_four_times_as_long(what: str) -> None:
         if four < max(_NOTHING, _FASTER_THAN_LINES * one):
             return
     pytest.fail(f"{what}: {one * 1000:.1f} ms for {_FEW}, {four * 1000:.1f} ms for {_MANY}")
+
+
+def test_a_card_about_very_many_orders_is_one_that_can_be_read(client: httpx.Client) -> None:
+    drafts = [clozapine(300, id=f"d{i}") for i in range(400)]
+    unread = [clozapine(id=f"u{i}") | {"dosageInstruction": []} for i in range(400)]
+    for orders in (drafts, unread):
+        body = call("order-sign", prefetch(medications=bundle(on_clozapine())), *orders)
+        cards = client.post("/cds-services/clozapine-order-sign", json=body).json()["cards"]
+        assert len(json.dumps(cards)) < 40_000
+        for card in cards:
+            assert len(card.get("suggestions", [])) <= 20
+            assert all(len(part.splitlines()) <= 22 for part in card["detail"].split("\n\n**"))
+        assert any("… and 3" in card["detail"] for card in cards)

@@ -214,3 +214,93 @@ def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, name: str, va
     with pytest.raises(SettingsError, match=says) as error:
         load_settings()
     assert "hunter2" not in str(error.value)
+
+
+_INHERITED: dict[str, tuple[Any, Any]] = {
+    "policy": ("uk-smpc", "ca-2020"), "time_zone": ("Europe/London", "America/Toronto"), "fhir_deadline_ms": (700, 900), "profile": ("epic", "oracle"),
+    "errors": ("status", "card"), "card_limit": (5, 6), "shadow": (True, False), "shadow_codes": (("weight-gain",), ()), "smoke_free_wards": (True, False),
+    "enrol": (False, True), "snooze_days": (0, 3), "pathway": (True, False), "not_sent": (("statements",), ()), "calls_per_second": (7.0, 8.0),
+    "codes": ({"urn:x|1": "anc"}, {}), "units": ({"urn:x|1": "10*3/uL"}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _INHERITED)
+def test_the_general_settings_are_the_defaults_of_every_ehr(name: str) -> None:
+    general, own = _INHERITED[name]
+
+    def site(**ehr: Any) -> Any:
+        settings = Settings(
+            auth="required", base_url="https://cds.example", ehr=[_NORTH | ehr], **{name: general}
+        )
+        return settings.site_of(settings.all_ehrs[0])
+
+    def of(value: Any) -> Any:
+        return Settings(site_name="north", **{name: value}).site()
+
+    fields = {
+        f
+        for f in site().__struct_fields__
+        if f not in ("name", "base_url", "fhir_servers", "calls_per_second")
+    }
+    for field in fields:
+        assert getattr(site(), field) == getattr(of(general), field), field
+        assert getattr(site(**{name: own}), field) == getattr(of(own), field), field
+    if name == "calls_per_second":
+        assert (site().calls_per_second, site(calls_per_second=own).calls_per_second) == (7.0, 8.0)
+
+
+def test_how_patients_are_watched_is_inherited_too() -> None:
+    general = {
+        "sweep": "0 4 * * *",
+        "due_again_days": 3,
+        "write_back": ("Task",),
+        "webhook": "https://events.example/x",
+        "webhook_secret": "s",
+    }
+    settings = Settings(
+        auth="required",
+        base_url="https://cds.example",
+        ehr=[
+            _NORTH,
+            _NORTH | {"name": "south", "issuer": "https://s.example", "sweep": "", "write_back": ()},
+        ],
+        **general,
+    )  # type: ignore[arg-type]
+    north, south = (settings.watched(ehr) for ehr in settings.all_ehrs)
+    assert (north.sweep, north.watch.due_again_after.days, north.watch.write_back, north.watch.webhook) == (
+        "0 4 * * *",
+        3,
+        ("Task",),
+        "https://events.example/x",
+    )
+    assert (south.sweep, south.watch.write_back, south.watch.webhook) == ("", (), "https://events.example/x")
+    assert north.watch.fhir_server == "https://ehr.north.example/fhir"
+
+
+def test_every_option_of_an_ehr_is_inherited_or_its_own() -> None:
+    from service.ehrs import EhrSettings
+    from service.settings import _OF_A_SITE, _OF_ONE_EHR
+
+    of_the_caller = {
+        "name",
+        "issuer",
+        "tenant",
+        "jwks_uri",
+        "jwks_file",
+        "keys",
+        "jku",
+        "audience",
+        "algorithms",
+        "token_seconds",
+        "hooks",
+    }
+    assert set(EhrSettings.model_fields) == _OF_A_SITE | set(_OF_ONE_EHR) | of_the_caller
+    assert set(Settings.model_fields) >= _OF_A_SITE
+
+
+def test_an_address_of_one_ehr_is_nobody_elses() -> None:
+    settings = Settings(fhir_servers=["https://ehr.south.example/fhir"], ehr=[_NORTH])  # type: ignore[list-item]
+    with pytest.raises(
+        SettingsError, match=r"^fhir_servers: it belongs to one EHR; write it into its \[\[ehr\]\] table"
+    ):
+        settings.check_ehrs()

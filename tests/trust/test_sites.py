@@ -54,6 +54,7 @@ def two(start_service: Any, ehr: Ehr, other: Ehr, tmp_path: Path) -> httpx.Clien
             other.settings("south", fhir_deadline_ms=2000, policy=str(policy), profile="epic"),
         ],
         sweep="",
+        enrol=True,
     )
 
 

@@ -16,8 +16,7 @@ import pytest
 from sqlmodel import Session, select
 
 from cds_hooks.errors import ProtocolError
-from cds_hooks.limits import Gate
-from cds_hooks.unjudged import Hearing, concerns
+from cds_hooks.unjudged import Hearing, Listening, concerns
 from service.alerts import drugs
 from service.alerts.drugs import Product, install, names_of, product_rows
 from service.alerts.hint import hints_at_clozapine
@@ -502,7 +501,7 @@ def _concerned(
         for _ in range(heard):
             await hearing()
         error = ProtocolError(413, "", code=code)
-        return await concerns(Looking(b"leponex"), None, hearing, error, limit, Gate(places))
+        return await concerns(Looking(b"leponex"), None, hearing, error, limit, Listening(places))
 
     return asyncio.run(play())
 
@@ -526,6 +525,67 @@ def test_how_much_of_a_body_is_listened_to() -> None:
 def test_a_large_body_that_was_read_is_looked_through_in_slices() -> None:
     assert _concerned([b"." * 300_000 + b"leponex" + b"." * 300_000], heard=1)
     assert _concerned([b"." * (65_536 - 3) + b"leponex"], heard=1)
+
+
+def test_crumbs_are_put_together_before_they_are_looked_at() -> None:
+    looking = Looking(b"leponex")
+    crumbs = [b"." * 5] * 40_000
+    messages = [{"type": "http.request", "body": c, "more_body": n < 39_999} for n, c in enumerate(crumbs)]
+
+    async def play() -> bool:
+        async def receive() -> Any:
+            return messages.pop()
+
+        hearing = Hearing(receive)
+        messages.reverse()
+        for _ in range(20_000):
+            await hearing()
+        return await concerns(
+            looking, None, hearing, ProtocolError(413, "", code="too-long"), 100_000, Listening(1)
+        )
+
+    assert not asyncio.run(play())
+    assert looking.looked_at < 1.1 * 200_000
+
+
+def test_between_two_slices_of_any_bodies_every_call_gets_its_turn() -> None:
+    slices = 0
+
+    class Counting(Looking):
+        def concerned(self, principal: Any, part: bytes) -> bool:
+            nonlocal slices
+            slices += 1
+            return super().concerned(principal, part)
+
+    listening = Listening(50)
+    most = 0
+
+    async def one() -> None:
+        messages = [{"type": "http.request", "body": b"." * 700_000, "more_body": False}]
+
+        async def receive() -> Any:
+            return messages.pop()
+
+        hearing = Hearing(receive)
+        await hearing()
+        error = ProtocolError(429, "", code="throttled")
+        assert not await concerns(Counting(b"leponex"), None, hearing, error, 1_000_000, listening)
+
+    async def others() -> None:
+        nonlocal most
+        while True:
+            before = slices
+            await asyncio.sleep(0)
+            most = max(most, slices - before)
+
+    async def play() -> None:
+        ticking = asyncio.create_task(others())
+        await asyncio.gather(*(one() for _ in range(50)))
+        ticking.cancel()
+
+    asyncio.run(play())
+    assert slices >= 500
+    assert most <= 2
 
 
 def test_the_sentence_fits_and_says_what_to_do() -> None:

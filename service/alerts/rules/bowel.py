@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when, when_it_bears
+from service.alerts.asked import ENDANGERED, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.finding import Citation, Evidence, Finding
 from service.alerts.rules.counting import remove_drafts
+from service.alerts.rules.listed import is_recent_problem
 
 #: Kinds of problems that say that the bowel is slow, but not blocked.
 SLOW_BOWEL = ("bowel-hypomotility", "constipation")
@@ -52,12 +53,14 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
 
 @when_it_bears
 @when("problems")
-@when(*RELEVANT)
+@when(*ENDANGERED)
 def gi_hypomotility(case: Case) -> Iterator[Finding]:
     """Ileus, megacolon, impaction or another obstruction under clozapine, or a slow bowel on the problem list."""
-    if not case.relevant:
+    if not case.endangered:
         return
     blocked = case.problems_of("gi-obstruction")
+    if not case.relevant and not any(is_recent_problem(case, p) for p in blocked):
+        return  # whether clozapine is taken at all is an estimate: only what is new and dangerous is said
     problems = blocked or case.problems_of(*SLOW_BOWEL)
     if not problems:
         return

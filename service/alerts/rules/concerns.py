@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when, when_it_bears
+from service.alerts.asked import ENDANGERED, when, when_it_bears
 from service.alerts.case import Case
 from service.alerts.concerns import Concern, concerning_kinds, concerns
 from service.alerts.facts import Problem
 from service.alerts.finding import Citation, Finding, Offer, ReferTo, Severity
-from service.alerts.rules.counting import CBC, count_line, remove_drafts
+from service.alerts.rules.counting import CBC, count_line, ending_line, remove_drafts
 from service.alerts.rules.listed import (
     in_course,
     is_recent_problem,
@@ -23,10 +23,10 @@ from service.alerts.rules.readings import course_line, in_myocarditis_window, or
 
 @when_it_bears
 @when("problems")
-@when(*RELEVANT)
+@when(*ENDANGERED)
 def concern_on_the_list(case: Case) -> Iterator[Finding]:
     """A problem that is a danger under clozapine: neuroleptic malignant syndrome, neutropenic fever, thromboembolism and others."""
-    if not case.relevant or case.stopping or not case.has_problems(concerning_kinds()):
+    if not case.endangered or case.stopping or not case.has_problems(concerning_kinds()):
         return
     for code, concern in concerns().items():
         if case.has_problems(concern.kinds) or (concern.history and case.has_problems((concern.history,))):
@@ -42,11 +42,47 @@ def _finding(case: Case, code: str, concern: Concern) -> Iterator[Finding]:
         severity = early or _while_it_lasts(case, concern, now)
         words = concern.at_start if case.starting else concern.now_early if early else concern.now
         stops = concern.stops or (early is not None and concern.stops_early)
+        if not early and not case.starting and not concern.lasts and _is_stale(case, now):
+            if "neutropenic-fever" in concern.kinds and case.clozapine_drafts:
+                return  # rechallenge-caution says it
+            # It passes within weeks: either nobody closed it, or somebody must look at once.
+            severity, stops = _MILDER[severity], False
+            words = f"on the list since {w.day(case.snapshot, now[0].onset)}: if it is not over, {words}"
+        if not case.relevant and (severity != "critical" or not any(is_recent_problem(case, p) for p in now)):
+            return  # whether clozapine is taken at all is an estimate: only what is new and dangerous is said
         yield _said(case, code, concern, now, severity, words, stops=stops)
         return
+    if concern.history and not listed and case.continuing and not case.starting:
+        # What is closed within days was there all the same.
+        over = [
+            p
+            for p in case.problems_of(concern.history, history=True)
+            if in_course(case, p) and is_recent_problem(case, p)
+        ]
+        if over:
+            steps = ("Find out whether it is over.", *concern.steps[-1:])
+            yield _said(
+                case,
+                code,
+                concern,
+                over,
+                _MILDER[concern.severity],
+                concern.just_over,
+                stops=False,
+                steps=steps,
+            )
+            return
     older = listed or (case.problems_of(concern.history, history=True) if concern.history else ())
     if older and case.starting:
         yield _said(case, code, concern, list(older), concern.before, concern.later, stops=False)
+
+
+_MILDER: dict[Severity, Severity] = {"critical": "warning", "warning": "info", "info": "info"}
+
+
+def _is_stale(case: Case, problems: list[Problem]) -> bool:
+    """All of them are dated, and none began in the last weeks."""
+    return all(p.onset is not None and not is_recent_problem(case, p) for p in problems)
 
 
 def _while_it_lasts(case: Case, concern: Concern, problems: list[Problem]) -> Severity:
@@ -65,6 +101,7 @@ def _said(
     words: str,
     *,
     stops: bool,
+    steps: tuple[str, ...] = (),
 ) -> Finding:
     urgency = "stat" if severity == "critical" else "routine"
     source = case.policy.sources.get(concern.source)
@@ -84,11 +121,11 @@ def _said(
         summary=w.summary(f"{w.plain(problems[0].label)}{verified(problems[0])}: {words}"),
         why=(
             *(problem_line(case, p) for p in problems),
-            course_line(case),
+            course_line(case) if case.relevant else ending_line(case),
             *((f"Last usable ANC: {count_line(case, count)}.",) if count is not None else ()),
         ),
         policy_says=(concern.says,),
-        suggested=(*concern.steps, "If the problem is over, close it on the problem list."),
+        suggested=(*(steps or concern.steps), "If the problem is over, close it on the problem list."),
         evidence=problem_evidence(problems),
         citation=Citation(
             source.title if source is not None else concern.source,

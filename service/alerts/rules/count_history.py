@@ -31,7 +31,7 @@ from service.alerts.rules.counting import (
     short,
     without_differential,
 )
-from service.alerts.rules.listed import in_course
+from service.alerts.rules.listed import in_course, is_recent_problem
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, HEART_SAYS, heart_citation, taken_before
 
 
@@ -325,27 +325,39 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
     if newest is not None and waited <= every:
         return
     band = low[0] if low is not None else reason
+    stale = newest is None and not severe and _is_long_silent(case)
+    if stale and case.is_order_hook:
+        return  # no news, and nothing that another order could change
     offers, steps = order_cbc(
         case, "stat" if severe else "routine", "Follow-up ANC after clozapine was stopped"
     )
-    since = f"stopped on {w.day(case.snapshot, stopped)}" if ending is None else "stopped or on hold"
+    completed = ending is not None and ending.carried_out
+    since = "order completed" if completed else "stopped or on hold"
+    if ending is None:
+        since = f"stopped on {w.day(case.snapshot, stopped)}"
     counts = names(case)
     if severe and newest is not None and low is not None:
         summary = f"{short(case, newest)}, clozapine {since}, no count since: count now, then {label}."
     elif band is not None and severe:
         summary = f"Clozapine {since} for neutropenia and no {counts} since: count now, then {label}."
+    elif stale:
+        assert ending is not None
+        summary = (
+            f"The clozapine order of {w.day(case.snapshot, ending.start)} is over, since when is not known, and no {counts} is on record: "
+            "count if it was taken lately."
+        )
     elif newest is None:
         summary = f"Clozapine {since} and no {counts} on record: count now."
     elif ending is not None:
         summary = (
-            f"Clozapine is stopped or on hold, since when is not on record: the follow-up {counts} "
+            f"{'The last clozapine order is completed' if completed else 'Clozapine is stopped or on hold'}, since when is not on record: the follow-up {counts} "
             f"{'are' if case.uses_wbc else 'is'} missing (last usable ANC {w.day(case.snapshot, newest.at)})."
         )
     else:
         summary = f"Clozapine {since}: the follow-up {counts} {'are' if case.uses_wbc else 'is'} missing."
     yield Finding(
         code="anc-post-stop",
-        severity="critical" if severe else "warning",
+        severity="critical" if severe else "info" if stale else "warning",
         subject="anc",
         summary=w.summary(summary),
         why=(
@@ -377,6 +389,18 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
         ),
         overrides="counts",
     )
+
+
+def _is_long_silent(case: Case) -> bool:
+    """Nothing is known of clozapine for so long that counts, had there ever been any, would show that treatment is over.
+
+    Where no count ever reached this service their silence proves nothing, so the order is believed for longer; as news it is old.
+    """
+    ending, rule = case.course.ending, case.policy.unknown_end
+    if ending is None or ending.earliest is None or ending.latest_by not in ("", "silence"):
+        return False
+    silence = rule.silent_intervals.value * max(case.interval.days, case.policy.interruption.new_course.value)
+    return case.days_since(ending.earliest) > silence
 
 
 def _too_few_white_cells(case: Case) -> Measurement | None:
@@ -426,7 +450,11 @@ def rechallenge_caution(case: Case) -> Iterator[Finding]:
     blood += tuple(
         p
         for p in case.problems_of("neutropenic-fever", history=True)
-        if taken_before(case, p) and p not in case.problems_of("neutropenic-fever")
+        if taken_before(case, p)
+        and (
+            p not in case.problems_of("neutropenic-fever")
+            or (p.onset is not None and not is_recent_problem(case, p))
+        )
     )
     heart = tuple(p for p in case.problems_of(*HEART_PROBLEMS, history=True) if taken_before(case, p))
     # One from before this course was weighed when clozapine was begun again.

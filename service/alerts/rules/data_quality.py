@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from service.alerts import wording as w
 from service.alerts.asked import RELEVANT, when
+from service.alerts.beside import warned_of
 from service.alerts.case import Case
-from service.alerts.drugs import alerting_classes_of
 from service.alerts.exposure import is_live, span_of, waits
 from service.alerts.facts import Measurement, Medication, ReadProblem, SourceName
 from service.alerts.finding import Citation, Evidence, Finding
@@ -120,7 +120,7 @@ def _lost_elsewhere(case: Case) -> _Lost:
     orders = [p for p in problems if p.source == "draftOrders"]
     unread = _unread_medications(case)
     hidden = _missing(case, _EVIDENCE)
-    if not _in_question(case, orders_unknown=bool(unread) or "medications" in hidden):
+    if not _in_question(case, unread=bool(unread), orders_failed="medications" in hidden):
         # An order of this call that could not be read may be one of clozapine, whoever the patient is.
         return _Lost(problems=tuple(p for p in orders if not p.in_question_only))
     # A file that is read as a whole has no sources: its problems may concern any.
@@ -133,34 +133,42 @@ def _lost_elsewhere(case: Case) -> _Lost:
     return _Lost(tuple(sources), (*orders, *records, *unread))
 
 
-def _in_question(case: Case, *, orders_unknown: bool) -> bool:
+def _in_question(case: Case, *, unread: bool, orders_failed: bool) -> bool:
     """Clozapine may be in question, although nothing that was read proves it: something hints at it, or what is ordered must not go beside it.
 
     Args:
         case: the case.
-        orders_unknown: orders, or the drugs they are of, could not be read: then a little suffices.
+        unread: there are records that may be in force and nobody can tell which drug they are of.
+        orders_failed: orders could not be read. Either way a little suffices.
 
-    A failed source alone is no hint: else every chart of every patient would get a card while an EHR is slow.
+    A failed source alone is no hint, nor are several: else every chart of every patient would get a card while an EHR is slow.
     """
-    if case.is_order_hook and any(alerting_classes_of(drug) for d in case.other_drafts for drug in d.drugs):
+    if _warned(case) or _low_count(case) is not None:
         return True
-    if case.snapshot.registered or case.clozapine_in_session or case.may_be_resumed or _count_is_low(case):
+    if case.snapshot.registered or case.clozapine_in_session or case.may_be_resumed:
         return True
     if any(p.hints for p in case.snapshot.read_problems):
         return True
-    if case.is_order_hook or not orders_unknown:
+    if case.is_order_hook or not (unread or orders_failed):
         return False
-    # Clozapine of whatever time; what it is given for; counts that somebody watches, and late; or neither orders nor counts, so that
-    # nothing is ruled out.
-    if case.clozapine_records or case.has_problems(_GIVEN_FOR) or _missing(case, ("counts",)):
+    # Clozapine of whatever time; what it is given for; an order nobody can name, and no counts to rule anything out; a record of which
+    # a part is cut off; counts that somebody watches, and late.
+    if case.clozapine_records or case.has_problems(_GIVEN_FOR) or (unread and _missing(case, ("counts",))):
+        return True
+    if all(case.snapshot.state(source) == "incomplete" for source in _NEEDED):
         return True
     return _count_is_due(case)
 
 
-def _count_is_low(case: Case) -> bool:
-    """The newest count on record lies in an abnormal band of the policy."""
+def _warned(case: Case) -> tuple[Medication, ...]:
+    """Orders of this call that would draw a warning beside clozapine."""
+    return tuple(d for d in case.other_drafts if warned_of(d)) if case.is_order_hook else ()
+
+
+def _low_count(case: Case) -> Measurement | None:
+    """The newest count on record, when it lies in an abnormal band of the policy."""
     decided = case.decided
-    return decided is not None and decided[0].finding is not None
+    return decided[1] if decided is not None and decided[0].finding is not None else None
 
 
 def _count_is_due(case: Case) -> bool:
@@ -203,35 +211,79 @@ def _finding(case: Case, lost: _Lost) -> Finding:
     whole = [_what(case, source) for source in lost.sources]
     also = [_what(case, source) for source in lost.helpful]
     needed = bool(lost.sources or lost.problems)
+    # Why it matters is part of what is seen: whoever overrides it for one order or count has not done so for the next.
+    orders = case.clozapine_drafts if case.relevant else _warned(case)
+    low = None if case.relevant else _low_count(case)
     return Finding(
         code="data-unavailable",
         severity="warning" if needed else "info",
         changes_order=True,
         subject="data",
-        summary=w.summary(
-            f"Clozapine check incomplete: {_named(case, lost)} could not be read. Check by hand before relying on this."
-            if needed
-            else f"Not checked for lack of data: {_named(case, lost)}."
-        ),
+        summary=w.summary(_summary(case, lost, orders, low, needed=needed)),
         # One line: the list of them stands under “What could not be checked”.
         why=(
+            *([f"{count_line(case, low)}."] if low is not None else []),
+            *([] if case.relevant else [_interacting_line(d) for d in orders]),
             *([f"Could not be read: {w.listed([*whole, *also])}."] if whole or also else []),
             *([] if case.relevant else [_not_known(case)]),
             *_causes(case, lost),
         ),
         policy_says=("An order is never presented as checked when the data for the check are missing.",),
-        suggested=(
-            "Look the missing data up in the record."
-            if case.relevant
-            else "Look up whether the patient takes clozapine, and the newest ANC.",
-            "Do not read the absence of other cards as safety.",
-        ),
+        suggested=_steps(case, lost, low),
         unchecked=(*whole, *also),
-        evidence=tuple(Evidence(p.ref, w.safe(p.reason)) for p in lost.problems[:8] if p.ref),
+        evidence=(
+            *(evidence_of(case, low) if low is not None else ()),
+            *(Evidence(d.ref, w.safe(d.label), d.start, d.start_date_only) for d in orders if d.ref),
+            *(Evidence(p.ref, w.safe(p.reason)) for p in lost.problems[:8] if p.ref),
+        ),
         missing=(*whole, *also) or ("records that could not be read",),
         citation=_THIS_SERVICE,
         overrides="data",
     )
+
+
+def _summary(
+    case: Case, lost: _Lost, orders: tuple[Medication, ...], low: Measurement | None, *, needed: bool
+) -> str:
+    """What was not read, and first why that matters in somebody of whom nobody knows whether clozapine is taken."""
+    named = _named(case, lost)
+    if not needed:
+        return f"Not checked for lack of data: {named}."
+    reason = ""
+    if low is not None:
+        reason = short(case, low)
+    elif orders and not case.relevant:
+        reason = f"{w.capital(_interacting(orders))} with clozapine needs care"
+    if not reason:
+        return f"Clozapine check incomplete: {named} could not be read. Check by hand before relying on this."
+    asked = f"{reason}. Is clozapine taken? "
+    whole = f"{asked}{w.capital(named)} could not be read."
+    return (
+        whole if len(whole) <= w.SUMMARY_LIMIT else f"{asked}Part of the medication record could not be read."
+    )
+
+
+def _interacting(orders: tuple[Medication, ...]) -> str:
+    """Names of drugs that warn beside clozapine: one, and that there are more."""
+    names = list(dict.fromkeys(drug_id.replace("-", " ") for d in orders for drug_id, _ in warned_of(d)[:1]))
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+
+
+def _interacting_line(order: Medication) -> str:
+    _, group = warned_of(order)[0]
+    return f"{w.safe(order.label)} is being ordered; beside clozapine: {group.headline}."
+
+
+def _steps(case: Case, lost: _Lost, low: Measurement | None) -> tuple[str, ...]:
+    careful = "Do not read the absence of other cards as safety."
+    if case.relevant:
+        return ("Look the missing data up in the record.", careful)
+    steps = ["Look up whether the patient takes clozapine, and the newest ANC."]
+    if any(p.source == "draftOrders" for p in lost.problems):
+        steps.insert(0, "See what the order that could not be read is of.")
+    if low is not None and case.decided is not None and case.decided[0].treatment != "continue":
+        steps.append("If clozapine is taken: stop it, and count again at once.")
+    return (*steps, "If it is not taken, this card asks for nothing more.", careful)
 
 
 def _what(case: Case, source: SourceName) -> str:
@@ -315,9 +367,9 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
             # What has no name at all, data_unavailable says.
             if not m.drugs and not m.unread and m.matched_by == "none" and m.role in ("order", "statement")
         ]
-    shown = [
-        m for m in shown if m.label
-    ]  # without a name there is nothing to recognise: data-unavailable speaks of it
+    # Without a name there is nothing to recognise: data-unavailable speaks of it. What stays where it is put – eye drops – is checked
+    # against nothing, recognised or not.
+    shown = [m for m in shown if m.label and m.systemic]
     if not shown:
         return
     names = [w.plain(m.label, 40) for m in shown]

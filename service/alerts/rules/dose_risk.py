@@ -94,13 +94,16 @@ def dose_single_too_high(case: Case) -> Iterator[Finding]:
             severity="info",
             subject="single-dose",
             summary=w.summary(f"Clozapine: {text}; divide it or give the larger part at bedtime."),
-            why=(f"{w.safe(draft.label)}: {w.safe(dose.text)}.",),
+            # A structured dose may have no text.
+            why=(f"{w.safe(draft.label)}: {w.safe(dose.text) if dose.text else text}.",),
             policy_says=(
                 f"More than {w.mg(rule.once_daily_maximum.value)}/day is divided, the larger part in the evening; "
                 f"one dose is at most {w.mg(rule.single_maximum.value)}.",
             ),
             suggested=("Divide the dose, or write that it is taken at bedtime.",),
-            evidence=(Evidence(draft.ref, w.safe(f"{draft.label}: {dose.text}")),) if draft.ref else (),
+            evidence=(Evidence(draft.ref, w.safe(f"{draft.label}: {dose.text or text}")),)
+            if draft.ref
+            else (),
             missing=() if draft.ref else ("an id on the draft order",),
             citation=case.policy.cite(limit),
             overrides="dose",

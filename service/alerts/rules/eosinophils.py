@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when
+from service.alerts.asked import ENDANGERED, when
 from service.alerts.case import Case
 from service.alerts.facts import Measurement, Problem
 from service.alerts.finding import Finding
-from service.alerts.rules.counting import evidence_of, remove_drafts
+from service.alerts.rules.counting import ending_line, evidence_of, remove_drafts
 from service.alerts.rules.listed import (
     in_course,
     is_recent_problem,
@@ -59,10 +59,10 @@ def _organ_results(case: Case) -> list[Measurement]:
 
 
 @when("problems", "eosinophils")
-@when(*RELEVANT)
+@when(*ENDANGERED)
 def eosinophilia_organ(case: Case) -> Iterator[Finding]:
     """Eosinophilia with signs of an organ: by the name of the disease, or a raised count beside an inflamed organ."""
-    if not case.relevant or case.stopping:
+    if not case.endangered or case.stopping:
         return
     named = _of_now(case, _BY_NAME) if case.has_problems((_BY_NAME,)) else []
     count = _raised(case) if "eosinophils" in case.snapshot.measurements else None
@@ -80,11 +80,24 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
         )
     rule = case.policy.eosinophils
     what = "do not start clozapine" if case.starting else "stop clozapine"
+    # By its name alone, and of weeks ago: either nobody closed it, or somebody must look.
+    stale = (
+        not counted
+        and not case.starting
+        and all(p.onset is not None and not is_recent_problem(case, p) for p in named)
+    )
+    since = (
+        f"on the list since {w.day(case.snapshot, named[0].onset)}: if it is not over, {what}"
+        if stale
+        else ""
+    )
     yield Finding(
         code="eosinophilia-organ",
-        severity="critical",
+        severity="warning" if stale else "critical",
         subject="eosinophils-organ",
-        summary=w.summary(f"{f'{counted}, {sign}' if counted else sign}: systemic reaction? {what}."),
+        summary=w.summary(
+            f"{f'{counted}, {sign}' if counted else sign}: {since or f'systemic reaction? {what}'}."
+        ),
         why=(
             *(problem_line(case, p) for p in problems),
             *(
@@ -93,7 +106,7 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
                 else ()
             ),
             *(f"{line(case, m)}." for m in results),
-            course_line(case),
+            course_line(case) if case.relevant else ending_line(case),
         ),
         policy_says=(
             "Eosinophilia with signs of an organ or of the skin: clozapine is stopped, and a systemic reaction is looked for.",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from service.alerts import wording as w
+from service.alerts.beside import applies, base_severity
 from service.alerts.case import Case
 from service.alerts.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
 from service.alerts.facts import Medication, Problem
@@ -63,7 +64,7 @@ def _qt_is_critical(case: Case) -> bool:
 def _severity(case: Case, group: InteractionClass, drug_id: str, medication: Medication) -> Severity:
     """Severity of a class for one drug here: the worst of what applies; long-standing quietens only what nothing raised."""
     table = group.severity
-    base: Severity = group.severity_of.get(drug_id, table["default"])
+    base = base_severity(group, drug_id)
     raised: list[Severity] = []
     if case.policy.interactions.severity_region == "eu" and "eu" in table:
         raised.append(table["eu"])
@@ -91,12 +92,10 @@ def _dose_already_reduced(case: Case, drug_id: str) -> bool:
 def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
     found: list[_Match] = []
     for group in alerting_classes_of(drug_id):
-        if group.long_acting_only and not medication.long_acting:
+        if not applies(group, medication):
             continue
         # A laxative quietens it in a healthy bowel; where one is slow already the bowel is named whatever is taken for it.
         if group.unless_taking and case.taken_now(group.unless_taking) and not _bowel(case, group):
-            continue
-        if group.not_beside and any(has_class(d, group.not_beside) for d in medication.drugs):
             continue
         severity = _severity(case, group, drug_id, medication)
         if group.reduce_to_one_third and _dose_already_reduced(case, drug_id):

@@ -13,6 +13,7 @@ from service.alerts.drugs import classes_of
 from service.alerts.finding import Evidence, Finding, Severity
 from service.alerts.policy_parts import ExtraMonitoring
 from service.alerts.rules.counting import order_cbc, stalest
+from service.alerts.rules.missed_doses import ESTIMATED, is_between_orders, is_renewed_in_time
 
 
 def _severity(case: Case) -> Severity | None:
@@ -108,7 +109,12 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
     offers, steps = order_cbc(case, "routine", "Weekly ANC after a break in clozapine")
     # The weeks begin when clozapine is taken again: today, or when the break ended.
     until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
-    doubt = " (estimated from supply)" if gap.estimated else ""
+    # Of a break that is over only supply makes an estimate.
+    doubt = (
+        f" ({ESTIMATED.get(course.last_dose_basis, ESTIMATED['supply']) if gap.end == case.as_of else ESTIMATED['supply']})"
+        if gap.estimated
+        else ""
+    )
     yield Finding(
         code="interruption-extra-monitoring",
         severity=severity,
@@ -133,10 +139,15 @@ def _lasting(case: Case, extra: ExtraMonitoring) -> Break | None:
     course = case.course
     if course.last_dose is None or not extra.gap.reached(case.hours_since(course.last_dose)):
         return None
-    if course.last_dose_doubtful and not case.clozapine_drafts:
+    if course.last_dose_doubt and not case.clozapine_drafts:
         return None  # the patient went home, where nobody charts
+    if is_between_orders(case) or is_renewed_in_time(case):
+        return None  # missed-dose-retitrate asks whether there was a break at all
     return Break(
-        course.last_dose, case.as_of, estimated=course.last_dose_basis == "supply", ref=course.last_dose_ref
+        course.last_dose,
+        case.as_of,
+        estimated=course.last_dose_basis in ESTIMATED,
+        ref=course.last_dose_ref,
     )
 
 

@@ -10,6 +10,8 @@ from service.alerts.case import Case
 from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
 from service.alerts.policy_parts import MissedDoseTier
 from service.alerts.returning import Return
+from service.alerts.rules.counting import stalest
+from service.alerts.witness import Doubt
 
 _HOURS_A_DAY = 24.0
 _BASIS = {
@@ -19,9 +21,18 @@ _BASIS = {
     "stop": "end date of the last order",
     "supply": "estimated from supply: the dispensed supply ran out",
     "update": "estimated: the last order or statement was over by then",
+    "rhythm": "estimated: the next order was due by then",
+}
+_DOUBT: dict[Doubt, str] = {
+    "home": "The order of the ward has ended and one for home runs on: doses taken since are not charted.",
+    "leave": "Charted as on leave since: doses taken there are not charted.",
 }
 #: Last doses that nobody saw or stated, in words for the summary.
-_ESTIMATED = {"supply": "estimated from supply", "update": "estimated from the last change of the order"}
+ESTIMATED = {
+    "supply": "estimated from supply",
+    "update": "estimated from the last change of the order",
+    "rhythm": "estimated from the orders before",
+}
 #: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
 _DOSE_STEP_MG = 12.5
 
@@ -79,19 +90,24 @@ def missed_dose(case: Case) -> Iterator[Finding]:
     target = tier_dose(case, tier)
     if target is not None and first is not None and first <= target[1]:
         return
+    if is_renewed_in_time(case):
+        yield _renewed_late(case, tier)
+        return
+    if is_between_orders(case):
+        return  # asked when the next one is written
     gap = case.hours_since(course.last_dose)
-    estimated = course.last_dose_basis in _ESTIMATED
+    estimated = course.last_dose_basis in ESTIMATED
     withheld = course.last_dose_basis == "withheld"
-    unsure = estimated or course.last_dose_doubtful
+    unsure = estimated or bool(course.last_dose_doubt)
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
     restart = _restart_text(case, tier, target)
     about = "≥ " if course.last_dose_date_only or course.last_dose_or_earlier else ""
     basis = _BASIS.get(course.last_dose_basis, "record")
     doubt = (
-        f" ({_ESTIMATED[course.last_dose_basis]})"
+        f" ({ESTIMATED[course.last_dose_basis]})"
         if estimated
         else " (if none since the ward's chart)"
-        if course.last_dose_doubtful
+        if course.last_dose_doubt
         else ""
     )
     why = [
@@ -101,10 +117,8 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         why.append("It is said since then; the last dose may have been earlier.")
     elif course.last_dose_date_only and not (estimated or withheld):
         why.append("Only the date of the last dose is known, so the longer gap is assumed.")
-    if course.last_dose_doubtful:
-        why.append(
-            "The order of the ward has ended and one for home runs on: doses taken since are not charted."
-        )
+    if course.last_dose_doubt:
+        why.append(_doubt(case, course.last_dose_doubt))
     if dose is not None:
         label = "Drafted" if case.clozapine_drafts else "Active"
         why.append(
@@ -143,6 +157,77 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
         offers=offers,
+        overrides="dose",
+    )
+
+
+def _doubt(case: Case, why: Doubt) -> str:
+    until = case.course.supply_until
+    if why == "supply" and until is not None:
+        return f"Supply handed over before lasts until {w.day(case.snapshot, until)}: doses taken at home since are not charted."
+    return _DOUBT[why]
+
+
+def is_between_orders(case: Case) -> bool:
+    """No order of this call, and only the end of one that was carried out a few days ago tells of the last dose."""
+    course = case.course
+    return (
+        course.ending is not None
+        and course.ending.between
+        and not case.clozapine_drafts
+        and course.last_dose_basis in ("update", "rhythm")
+    )
+
+
+def is_renewed_in_time(case: Case) -> bool:
+    """The draft follows an order for home that was carried out (``completed``) a few days ago, at no higher dose, and counts go on.
+
+    That an order is completed is no sign that a dose was missed, no more than an order that stays active; it is worth a question.
+    """
+    course = case.course
+    ending, last = course.ending, course.last_dose
+    if ending is None or not ending.carried_out or last is None or not case.clozapine_drafts:
+        return False
+    if course.last_dose_basis not in ("update", "rhythm"):
+        return False
+    if case.hours_since(last) > _HOURS_A_DAY * case.policy.unknown_end.renewed_within_days.value:
+        return False
+    first, established, newest = first_day_dose(case), case.established_mg_per_day, stalest(case)
+    if first is None or established is None or first > established or newest is None:
+        return False
+    return case.answered_days(newest) <= case.interval.days
+
+
+def _renewed_late(case: Case, tier: MissedDoseTier) -> Finding:
+    """A question, for nobody is interrupted by it: the order before was over some days ago."""
+    course, first = case.course, first_day_dose(case)
+    assert course.ending is not None
+    assert course.last_dose is not None
+    gap = w.hours(case.hours_since(course.last_dose))
+    over = "was completed" if course.last_dose_basis == "update" else "is completed, its renewal was due"
+    return Finding(
+        code="missed-dose-retitrate",
+        severity="info",
+        subject="missed-dose",
+        changes_order=True,
+        summary=w.summary(
+            f"The last clozapine order {over} {gap} ago: ask whether doses were missed before giving {w.mg(first or 0)}/day."
+        ),
+        why=(
+            f"{_BASIS[course.last_dose_basis][0].upper()}{_BASIS[course.last_dose_basis][1:]} "
+            f"({w.moment(case.snapshot, course.last_dose, course.last_dose_basis == 'rhythm')}). Nothing tells whether doses were missed.",
+        ),
+        policy_says=(tier.says, case.policy.missed_dose_says),
+        suggested=(
+            "Ask when the last dose was taken.",
+            "No dose missed: go on as before. Otherwise restart at the dose for that gap.",
+        ),
+        evidence=(
+            Evidence(course.ending.ref, "clozapine order, completed", course.ending.start),
+            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+        ),
+        decisive=(tier.name, course.last_dose.isoformat()),
+        citation=case.policy.cite(tier),
         overrides="dose",
     )
 
@@ -225,9 +310,8 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         return
     rise = case.policy.dosing.early_rise_maximum
     dose = first_day_dose(case) if case.clozapine_drafts else case.ordered_mg_per_day
-    restart = back.tier.mg_per_day or back.tier.single_mg or 0.0
-    highest = max(back.reached + rise.value, restart)
-    if dose is None or dose <= highest:
+    highest = max(back.reached + rise.value, _restart_mg(back))
+    if (dose is None and not case.clozapine_drafts) or (dose is not None and dose <= highest):
         return
     next_mg = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
     offers = _offers(case, next_mg)
@@ -239,11 +323,17 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         severity=back.tier.severity_when_estimated if back.gap.estimated else back.tier.severity,
         subject="missed-dose",
         summary=w.summary(
-            f"Clozapine {w.mg(back.reached)}/day since a gap of {gap}{estimated}: at most {w.mg(next_mg)}/day next, not {w.mg(dose)}."
+            f"Clozapine {w.mg(back.reached)}/day since a gap of {gap}{estimated}: at most {w.mg(next_mg)}/day next"
+            f"{f', not {w.mg(dose)}' if dose is not None else ''}."
         ),
         why=(
             f"Not taken for {gap}{estimated}, from {w.moment(case.snapshot, back.gap.start)} to {w.moment(case.snapshot, back.gap.end)}.",
-            f"Most given within a day since: {w.mg(back.reached)}. {ordered} dose: {w.mg(dose)}/day.",
+            f"Most given within a day since: {w.mg(back.reached)}. "
+            + (
+                f"{ordered} dose: {w.mg(dose)}/day."
+                if dose is not None
+                else "The dose of the order could not be read, so it cannot be compared."
+            ),
         ),
         policy_says=(
             back.tier.says,
@@ -266,6 +356,14 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         offers=offers,
         overrides="dose",
     )
+
+
+def _restart_mg(back: Return) -> float:
+    """The dose that the tier of the gap allows at once, mg per day."""
+    tier = back.tier
+    if tier.single_mg is not None:
+        return tier.mg_per_day or tier.single_mg
+    return (back.established or 0.0) * (tier.percent_high or 0.0) / 100
 
 
 def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
