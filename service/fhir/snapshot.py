@@ -258,7 +258,7 @@ class _Builder:
 
     def _unread_draft(self, reference: str, drugs: frozenset[str]) -> None:
         """An order in a form that no rule reads: it may be one of clozapine, or of what interacts with it."""
-        type_name = reference.partition("/")[0]
+        type_name = reference.partition("/")[0] or "resource of no known type"
         names = CLOZAPINE in drugs
         self.problems.append(
             ReadProblem(

@@ -121,6 +121,8 @@ def _answered_as_for_a_word(client: httpx.Client, where: str, body: Json, place:
     got = answered.json()
     assert codes(got) == codes(expected), where
     _assert_harmless(got, where)
+    if place[-1] == "resourceType":
+        return  # what is no name of a type names no resource: the card has no evidence to show
     for one, other in zip(got["cards"], expected["cards"], strict=True):
         assert _shape(one["detail"]) == _shape(other["detail"]), f"{where}: {one['detail']}"
 
