@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from service.alerts import wording as w
 from service.alerts.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
-from service.alerts.finding_codes import title_of, urgency
+from service.alerts.finding_codes import reasons_of, title_of, urgency
 from service.alerts.record_text import one_line
 from service.alerts.treatment import ORDER_HOOKS
 
@@ -114,7 +114,7 @@ def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
         citation=finding.citation,
         subject=finding.subject,
         offers=finding.offers,
-        overrides=finding.overrides,
+        overrides=finding.overrides or reasons_of(finding.code),
         evidence_refs=tuple(dict.fromkeys(e.ref for e in finding.evidence if e.ref)),
     )
 
@@ -133,7 +133,6 @@ def not_shown(code: str, severity: Severity, subject: str) -> Finding:
         suggested=("Check this by hand before relying on the other cards.", "Tell the service's operators."),
         missing=(f"what “{title}” would have said",),
         citation=Citation("This service", "internal fault"),
-        overrides="data",
     )
 
 

@@ -63,5 +63,4 @@ def _could_not_run(rule: str) -> Finding:
         ),
         missing=(f"result of the check “{name}”",),
         citation=Citation("This service", "internal fault"),
-        overrides="data",
     )

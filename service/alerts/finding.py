@@ -115,8 +115,8 @@ class Finding(Struct, frozen=True, kw_only=True, gc=False):
     decisive: tuple[str, ...] = ()
     citation: Citation
     offers: tuple[Offer, ...] = ()
-    #: id of an override-reason set in ``knowledge/overrides.toml``.
-    overrides: str = "general"
+    #: Which of the override-reason sets of its code (``finding_codes``) it offers; empty: the first.
+    overrides: str = ""
     #: An ``info`` finding that bears on the order of this call; others are kept for the visit (alert economy).
     changes_order: bool = False
     #: Further codes folded into this finding (an interacting drug in several classes).

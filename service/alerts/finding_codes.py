@@ -27,8 +27,8 @@ class FindingCode(Struct, frozen=True, forbid_unknown_fields=True):
         title: its display on cards and in FHIR.
         means: one sentence.
         hooks: where it is told: names of hooks, or of groups of them.
-        overrides: ids of the override-reason sets that its cards may offer (``knowledge/overrides.toml``); where there are several, the
-            rule chooses.
+        overrides: ids of the override-reason sets that its cards may offer (``knowledge/overrides.toml``): the first, unless the rule
+            names another of them.
         stops: when critical it says that clozapine must stop or not be started.
         always_said: when critical no override silences it.
         told_as: resources that are written into the EHR for it, besides those that every finding may become.
@@ -91,6 +91,12 @@ def title_of(code: str) -> str:
         return entry.title
     words = code.replace("-", " ")
     return words[:1].upper() + words[1:]
+
+
+def reasons_of(code: str) -> str:
+    """id of the override-reason set that a finding offers unless its rule names another."""
+    entry = finding_codes().get(code)
+    return entry.overrides[0] if entry is not None else "general"
 
 
 def check_finding_codes(codes: Iterable[str]) -> None:

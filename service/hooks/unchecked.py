@@ -59,7 +59,6 @@ def finding_of(failure_code: str, incident: str, why: str = _NAMED) -> Finding:
         unchecked=("blood counts", "dose and missed doses", "interactions", "overdue monitoring"),
         missing=("the check itself",),
         citation=_THIS_SERVICE,
-        overrides="data",
         changes_order=True,
     )
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from cds_hooks import HOOKS
-from service.alerts.cards import shown
+from service.alerts.cards import card_of, shown
 from service.alerts.catalogue import reason_sets
 from service.alerts.concerns import concerns
 from service.alerts.drugs import classes
@@ -142,7 +142,7 @@ def _told() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
             asked = replace(facts, hook=hook, drafts=facts.drafts if hook in ORDER_HOOKS else ())
             for finding in shown(evaluate(asked, policy, NOW), hook):
                 seen[finding.code][0].add(hook)
-                seen[finding.code][1].add(finding.overrides)
+                seen[finding.code][1].add(card_of(finding).overrides)
     return {code: (frozenset(hooks), frozenset(sets)) for code, (hooks, sets) in seen.items()}
 
 

@@ -101,7 +101,6 @@ def anc_missing(case: Case) -> Iterator[Finding]:
         missing=("a usable ANC",),
         citation=case.policy.cite(_minima(case)[0][1]),
         offers=(*offers, *(remove_drafts(case) if case.starting else ())),
-        overrides="counts",
     )
 
 
@@ -140,7 +139,6 @@ def wbc_missing(case: Case) -> Iterator[Finding]:
         missing=("a usable WBC",),
         citation=case.policy.cite(minimum or case.policy.schedule[0]),
         offers=(*offers, *(remove_drafts(case) if case.starting else ())),
-        overrides="counts",
     )
 
 
@@ -170,7 +168,6 @@ def baseline_missing(case: Case) -> Iterator[Finding]:
         missing=("a baseline ANC",),
         citation=case.policy.cite(wanted),
         offers=offers,
-        overrides="counts",
     )
 
 
@@ -212,7 +209,6 @@ def baseline_count_too_old(case: Case) -> Iterator[Finding]:
         evidence=evidence_of(case, newest),
         citation=case.policy.cite(cited),
         offers=(*offers, *remove_drafts(case)),
-        overrides="counts",
     )
 
 
@@ -267,7 +263,6 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
         evidence=evidence_of(case, newest),
         citation=_cited(case),
         offers=(*offers, *team),
-        overrides="counts",
     )
 
 
@@ -295,7 +290,6 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
         evidence=evidence_of(case, newest),
         citation=_cited(case),
         offers=offers,
-        overrides="counts",
     )
 
 
@@ -330,7 +324,6 @@ def anc_below_initiation(case: Case) -> Iterator[Finding]:
         evidence=evidence_of(case, *counts),
         citation=case.policy.cite(minimum),
         offers=(*remove_drafts(case), *offers),
-        overrides="counts",
         also=folded,
     )
 

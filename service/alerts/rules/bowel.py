@@ -47,7 +47,6 @@ def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
         citation=Citation(
             "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
         ),
-        overrides="general",
     )
 
 
@@ -108,7 +107,6 @@ def gi_hypomotility(case: Case) -> Iterator[Finding]:
             "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
         ),
         offers=remove_drafts(case) if blocked else (),
-        overrides="general",
     )
 
 

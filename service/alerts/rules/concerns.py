@@ -134,7 +134,6 @@ def _said(
             concern.confirmed,
         ),
         offers=tuple(offers),
-        overrides="general",
         changes_order=case.starting,
     )
 

@@ -142,7 +142,6 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Finding:
         evidence=evidence_of(case, *(m for m in (deciding, previous, other) if m is not None)),
         citation=case.policy.cite(band),
         offers=(*removal, *offers, *referral),
-        overrides="counts",
         also=("anc-falling",) if fall is not None else (),
     )
 
@@ -179,7 +178,6 @@ def _agreed_finding(
         decisive=(w.number(continue_at), agreed.at.isoformat()),
         citation=case.policy.cite(band),
         offers=offers,
-        overrides="counts",
     )
 
 

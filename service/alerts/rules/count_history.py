@@ -64,7 +64,6 @@ def anc_falling(case: Case) -> Iterator[Finding]:
             evidence=evidence_of(case, now, before),
             citation=case.policy.cite(_cited_fall(rule, now.kind)),
             offers=offers,
-            overrides="counts",
         )
         return
     signs = flu_like_signs(case)
@@ -90,7 +89,6 @@ def anc_falling(case: Case) -> Iterator[Finding]:
         evidence=(Evidence(signs.ref, w.safe(signs.label), signs.onset, signs.onset_date_only),),
         citation=case.policy.cite(rule.flu_like),
         offers=offers,
-        overrides="counts",
     )
 
 
@@ -133,7 +131,6 @@ def anc_recheck_after_recovery(case: Case) -> Iterator[Finding]:
         evidence=evidence_of(case, newest),
         citation=case.policy.cite(interval.recovery),
         offers=offers,
-        overrides="counts",
     )
 
 
@@ -188,7 +185,6 @@ def anc_unusable(case: Case) -> Iterator[Finding]:
         evidence=tuple(Evidence(u.ref, w.safe(u.raw), u.at, u.date_only) for u in refused[:5]),
         citation=case.policy.citation,
         offers=offers,
-        overrides="counts",
     )
 
 
@@ -227,7 +223,6 @@ def anc_without_differential(case: Case) -> Iterator[Finding]:
         missing=("an ANC of the newest blood count",),
         citation=case.policy.cite(interval.cited or case.policy.schedule[0]),
         offers=offers,
-        overrides="counts",
         changes_order=due,
     )
 
@@ -387,7 +382,6 @@ def anc_post_stop(case: Case) -> Iterator[Finding]:
             *offers,
             *((ReferTo("hematology", "urgent", "Severe neutropenia, no count since"),) if severe else ()),
         ),
-        overrides="counts",
     )
 
 

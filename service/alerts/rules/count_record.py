@@ -48,7 +48,6 @@ def neutropenia_free_time_not_on_record(case: Case) -> Iterator[Finding]:
         unchecked=(f"Blood counts before {w.day(case.snapshot, oldest.at)}.",),
         evidence=evidence_of(case, oldest),
         citation=case.policy.cite(phase),
-        overrides="data",
     )
 
 

@@ -238,7 +238,6 @@ def _finding(case: Case, lost: _Lost) -> Finding:
         ),
         missing=(*whole, *also) or ("records that could not be read",),
         citation=_THIS_SERVICE,
-        overrides="data",
     )
 
 
@@ -403,7 +402,6 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
         changes_order=True,
         missing=() if all(m.ref for m in shown) else ("the identity of a medication",),
         citation=_THIS_SERVICE,
-        overrides="data",
     )
 
 

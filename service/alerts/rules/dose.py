@@ -66,7 +66,6 @@ def dose_start_too_high(case: Case) -> Iterator[Finding]:
         evidence=_evidence(drafts),
         citation=case.policy.cite(limit),
         offers=offers,
-        overrides="dose",
     )
 
 
@@ -104,7 +103,6 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
         evidence=_evidence(drafts),
         citation=case.policy.cite(limit),
         offers=offers,
-        overrides="dose",
     )
 
 
@@ -133,7 +131,6 @@ def dose_written_two_ways(case: Case) -> Iterator[Finding]:
         ),
         evidence=_evidence(drafts),
         citation=case.policy.cite(case.policy.dosing.daily_maximum),
-        overrides="dose",
     )
 
 
@@ -171,7 +168,6 @@ def dose_unreadable(case: Case) -> Iterator[Finding]:
         unchecked=("start dose, daily maximum, restart dose after missed doses",),
         evidence=_evidence(tuple(unreadable)),
         citation=case.policy.cite(case.policy.dosing.daily_maximum),
-        overrides="dose",
     )
 
 

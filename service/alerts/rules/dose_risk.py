@@ -55,7 +55,6 @@ def dose_seizure_risk(case: Case) -> Iterator[Finding]:
         evidence=_dose_evidence(case),
         missing=("an anticonvulsant",) if read else ("the complete medication list",),
         citation=case.policy.cite(rule.seizure_above),
-        overrides="dose",
     )
 
 
@@ -106,7 +105,6 @@ def dose_single_too_high(case: Case) -> Iterator[Finding]:
             else (),
             missing=() if draft.ref else ("an id on the draft order",),
             citation=case.policy.cite(limit),
-            overrides="dose",
             changes_order=limit is rule.single_maximum,
         )
         return
@@ -154,7 +152,6 @@ def dose_reduced_need(case: Case) -> Iterator[Finding]:
         suggested=("Rise in smaller steps.", "Check a level before going beyond a low dose."),
         evidence=tuple(dict.fromkeys(evidence)),
         citation=case.policy.cite(rule.elderly_from_years),
-        overrides="dose",
         # Sex and smoking alone shape the target, not the order at hand.
         changes_order=bool(strong),
     )

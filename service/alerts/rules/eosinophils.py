@@ -128,7 +128,6 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
             *order(case, "troponin-crp", "stat", "Eosinophilia with signs of an organ"),
             *order(case, "liver", "urgent", "Eosinophilia with signs of an organ"),
         ),
-        overrides="results",
     )
 
 

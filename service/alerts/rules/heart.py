@@ -75,7 +75,6 @@ def qt_prolonged(case: Case) -> Iterator[Finding]:
             *order(case, "ecg", "stat" if critical else "urgent", f"{value(qtc)}"),
             *order(case, "electrolytes", "urgent", "Prolonged QTc under clozapine"),
         ),
-        overrides="results",
     )
 
 
@@ -156,7 +155,6 @@ def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
         evidence=evidence(case, found),
         citation=case.policy.cite(limit),
         offers=order(case, "vital-signs", "routine", "Low blood pressure under clozapine"),
-        overrides="results",
     )
 
 
@@ -197,7 +195,6 @@ def tachycardia(case: Case) -> Iterator[Finding]:
         evidence=evidence(case, [pulse]),
         citation=case.policy.cite(limit),
         offers=offers,
-        overrides="results",
     )
 
 

@@ -97,7 +97,6 @@ def fever(case: Case) -> Iterator[Finding]:
         missing=() if counted else ("a blood count since the fever",),
         citation=case.policy.cite(rule.threshold if full else rule.early_threshold),
         offers=(*offers, *extra),
-        overrides="counts",
     )
 
 
@@ -148,7 +147,6 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
             *offers,
             OrderTest("troponin-crp", "urgent", "Eosinophilia under clozapine"),
         ),
-        overrides="counts",
     )
 
 
@@ -206,7 +204,6 @@ def thrombocytopenia(case: Case) -> Iterator[Finding]:
         evidence=evidence_of(case, newest),
         citation=case.policy.cite(rule.low),
         offers=(*remove_drafts(case), *offers),
-        overrides="counts",
     )
 
 

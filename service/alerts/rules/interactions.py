@@ -223,7 +223,6 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         ),
         citation=_cite(case, lead, next((d for d in drug_ids if d in lead.drugs), drug_ids[0])),
         offers=tuple(offers),
-        overrides="interaction",
         changes_order=_bears_on_order(case, medication),
         also=tuple(dict.fromkeys(m.group.finding for m in others)),
     )
@@ -360,7 +359,6 @@ def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: In
         ),
         citation=_cite(case, group, drug_id),
         offers=() if ordered else (OrderTest("clozapine-level", "routine", f"{drug} stopped"),),
-        overrides="interaction",
     )
 
 

@@ -81,7 +81,6 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
         decisive=(last.isoformat(),),
         citation=case.policy.cite(case.policy.interruption.new_course),
         offers=offers,
-        overrides="dose",
     )
 
 
@@ -130,7 +129,6 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
         decisive=(gap.start.isoformat(),),
         citation=case.policy.cite(extra.gap),
         offers=offers,
-        overrides="dose",
     )
 
 

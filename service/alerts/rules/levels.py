@@ -201,7 +201,6 @@ def _finding(
         evidence=evidence(case, [level]),
         citation=case.policy.cite(limit),
         offers=offers,
-        overrides="results",
     )
 
 
@@ -293,7 +292,6 @@ def level_suggested(case: Case) -> Iterator[Finding]:
         evidence=tuple(e for _, e, _ in causes),
         citation=rule.cite(rule.levels.steady_state_days),
         offers=order(case, "clozapine-level", "routine", "Something changed that moves the clozapine level"),
-        overrides="results",
     )
 
 

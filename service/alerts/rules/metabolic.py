@@ -101,7 +101,6 @@ def _glucose(
         offers=order(
             case, "hba1c", "urgent" if severity == "warning" else "routine", "Raised glucose under clozapine"
         ),
-        overrides="results",
     )
 
 
@@ -142,7 +141,6 @@ def weight_gain(case: Case) -> Iterator[Finding]:
         ),
         evidence=evidence(case, [now, before[0]]),
         citation=case.policy.cite(limit),
-        overrides="results",
     )
 
 
@@ -184,7 +182,6 @@ def hepatotoxicity(case: Case) -> Iterator[Finding]:
         evidence=evidence(case, over),
         citation=case.policy.cite(limit),
         offers=order(case, "liver", "urgent", "Raised liver tests under clozapine"),
-        overrides="results",
     )
 
 

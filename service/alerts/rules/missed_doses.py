@@ -157,7 +157,6 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
         offers=offers,
-        overrides="dose",
     )
 
 
@@ -228,7 +227,6 @@ def _renewed_late(case: Case, tier: MissedDoseTier) -> Finding:
         ),
         decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
-        overrides="dose",
     )
 
 
@@ -300,7 +298,6 @@ def _since_when_unknown(case: Case) -> Iterator[Finding]:
         ),
         decisive=(case.course.last_dose_ref,),
         citation=case.policy.cite(longest),
-        overrides="dose",
     )
 
 
@@ -354,7 +351,6 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
         decisive=(back.tier.name, back.gap.start.isoformat(), w.number(back.reached)),
         citation=case.policy.cite(back.tier),
         offers=offers,
-        overrides="dose",
     )
 
 

@@ -164,7 +164,6 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
         missing=tuple(missing),
         citation=case.policy.cite(overdue[0].test),
         offers=tuple(offers),
-        overrides="monitoring",
     )
 
 
@@ -227,7 +226,6 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
             for order in orders
             if case.test_ordered(order) is None
         ),
-        overrides="monitoring",
     )
 
 
@@ -262,7 +260,6 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
         missing=("a clozapine level",),
         citation=case.policy.cite(case.policy.levels.steady_state_days),
         offers=() if ordered else (OrderTest("clozapine-level", "routine", "No level on record"),),
-        overrides="monitoring",
     )
 
 

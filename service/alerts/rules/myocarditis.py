@@ -158,7 +158,6 @@ def _stop(case: Case, results: list[Measurement], unjudged: Measurement | None) 
             *order(case, "troponin-crp", "stat", "Suspected myocarditis"),
             *referral,
         ),
-        overrides="results",
     )
 
 
@@ -181,7 +180,6 @@ def _watch(case: Case, results: list[Measurement], unjudged: Measurement | None)
             *order(case, "troponin-crp", "urgent", "Raised troponin or CRP in the first weeks of clozapine"),
             *order(case, "ecg", "urgent", "Myocarditis?"),
         ),
-        overrides="results",
     )
 
 
@@ -200,7 +198,6 @@ def _unjudged(case: Case, troponin: Measurement) -> Finding:
         unchecked=(f"Whether the troponin is raised: the result {_why_not(troponin)}.",),
         evidence=evidence(case, [troponin]),
         citation=case.policy.cite(case.policy.myocarditis.troponin_stop_factor),
-        overrides="results",
     )
 
 
@@ -221,7 +218,6 @@ def _open_bound(case: Case, crp: Measurement) -> Finding:
         evidence=evidence(case, [crp]),
         citation=case.policy.cite(limit),
         offers=order(case, "troponin-crp", "urgent", "CRP sent as a lower bound only"),
-        overrides="results",
     )
 
 
@@ -312,7 +308,6 @@ def myocarditis_history(case: Case) -> Iterator[Finding]:
             *remove_drafts(case),
             ReferTo("cardiology", "urgent", "Myocarditis or cardiomyopathy before clozapine"),
         ),
-        overrides="general",
     )
 
 

@@ -82,7 +82,6 @@ def duplicate_order(case: Case) -> Iterator[Finding]:
         missing=() if any(m.ref for m in orders) else ("ids of the orders",),
         citation=case.policy.cite(rule.daily_maximum if too_much else rule.duplicate_factor),
         offers=offers,
-        overrides="dose",
     )
 
 
@@ -147,7 +146,6 @@ def abrupt_stop(case: Case) -> Iterator[Finding]:
         evidence=tuple(Evidence(s.ref, w.safe(s.label)) for s in stops if s.ref),
         missing=() if any(s.ref for s in stops) else ("the id of the stopped order",),
         citation=case.policy.cite(rule.taper_weeks_low),
-        overrides="dose",
     )
 
 

@@ -85,7 +85,6 @@ def contraindication_condition(case: Case) -> Iterator[Finding]:
             first.confirmed,
         ),
         offers=offers,
-        overrides="general",
     )
 
 
@@ -130,7 +129,6 @@ def hypersensitivity(case: Case) -> Iterator[Finding]:
         evidence=tuple(Evidence(a.ref, w.safe(a.label)) for a in found),
         citation=Citation(case.policy.sources["US-PI"].title, "4", case.policy.sources["US-PI"].url),
         offers=remove_drafts(case),
-        overrides="general",
     )
 
 
@@ -164,7 +162,6 @@ def dementia_boxed_warning(case: Case) -> Iterator[Finding]:
             case.policy.sources["US-PI"].title, "boxed warning", case.policy.sources["US-PI"].url
         ),
         offers=remove_drafts(case) if case.starting else (),
-        overrides="general",
     )
 
 
@@ -265,7 +262,6 @@ def pregnancy(case: Case) -> Iterator[Finding]:
             *((Evidence(test.ref, w.safe(test.raw), test.at, test.date_only),) if test is not None else ()),
         ),
         citation=Citation(_SUMMARY_2026, "Pregnancy"),
-        overrides="general",
         changes_order=bool(case.clozapine_drafts),
     )
 
@@ -293,7 +289,6 @@ def breastfeeding(case: Case) -> Iterator[Finding]:
         ),
         evidence=problem_evidence(found),
         citation=Citation(_SUMMARY_2026, "Breast-feeding"),
-        overrides="general",
     )
 
 
@@ -318,7 +313,6 @@ def _anticholinergic(case: Case, kind: str, code: str, what: str, risk: str) -> 
         citation=Citation(
             case.policy.sources["UK-SmPC"].title, "4.4", case.policy.sources["UK-SmPC"].url, confirmed=False
         ),
-        overrides="general",
     )
 
 

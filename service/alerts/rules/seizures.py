@@ -105,7 +105,6 @@ def seizure(case: Case) -> Iterator[Finding]:
         ),
         citation=case.policy.cite(rule.seizure_above),
         offers=order(case, "clozapine-level", "urgent", "Seizure under clozapine"),
-        overrides="general",
     )
 
 
@@ -159,7 +158,6 @@ def epilepsy_before_start(case: Case) -> Iterator[Finding]:
         evidence=problem_evidence(found),
         citation=Citation(source.title, "4.3" if uncontrolled else "4.4", source.url, confirmed=False),
         offers=remove_drafts(case) if uncontrolled else (),
-        overrides="general",
     )
 
 

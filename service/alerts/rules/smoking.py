@@ -104,7 +104,6 @@ def _finding(
         offers=()
         if case.test_ordered("clozapine-level")
         else (OrderTest("clozapine-level", "urgent", "Smoking status changed"),),
-        overrides="interaction",
     )
 
 

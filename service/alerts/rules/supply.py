@@ -38,7 +38,6 @@ def supply_gap(case: Case) -> Iterator[Finding]:
         evidence=(Evidence(case.course.supply_ref, "dispense"),),
         decisive=(until.isoformat(),),
         citation=case.policy.cite(limit),
-        overrides="dose",
     )
 
 
@@ -91,7 +90,6 @@ def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
             evidence=(Evidence(draft.ref, w.safe(draft.label)),),
             decisive=(w.number(draft.days_supply),),
             citation=_cited_supply(case),
-            overrides="dose",
         )
 
 
@@ -156,7 +154,6 @@ def adherence_low(case: Case) -> Iterator[Finding]:
         suggested=("Ask openly about missed doses and why.", "A trough clozapine level helps to tell."),
         evidence=tuple(Evidence(m.ref, "dispense", m.start, m.start_date_only) for m in found.dispensed[-5:]),
         citation=case.policy.cite(wanted),
-        overrides="dose",
     )
 
 

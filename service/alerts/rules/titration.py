@@ -178,7 +178,6 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
             for d in case.clozapine_drafts
         ),
         citation=case.policy.cite(problems[0][1]),
-        overrides="dose",
     )
 
 

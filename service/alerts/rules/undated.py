@@ -64,7 +64,6 @@ def gap_not_known(case: Case) -> Iterator[Finding]:
         ),
         missing=("the time of the last dose",),
         citation=case.policy.cite(longest),
-        overrides="dose",
     )
 
 
@@ -97,7 +96,6 @@ def order_not_seen_taken(case: Case) -> Iterator[Finding]:
         evidence=(Evidence(order.ref, w.safe(order.label), order.start, order.start_date_only),),
         missing=("a record of a dose taken",),
         citation=Citation("This service", "what could not be checked"),
-        overrides="data",
     )
 
 

@@ -99,7 +99,6 @@ def results_not_judged(case: Case) -> Iterator[Finding]:
         ),
         missing=tuple(f"a usable {name}" for name in names),
         citation=Citation("This service", "what could not be checked"),
-        overrides="data",
     )
 
 
