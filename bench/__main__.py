@@ -24,7 +24,7 @@ from bench.load import Burst, burst, check
 from cds_hooks.context import HOOKS
 from cds_hooks.request import envelope_reader, read_request
 from service.alerts.evaluate import evaluate
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.decode import Value
 from service.fhir.gather import from_prefetch

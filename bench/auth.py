@@ -18,8 +18,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from cds_hooks import Authenticator, CachedKeys, Client, MemoryReplays, Replays
 from cds_hooks.keys import ALGORITHMS, read_key_set
 from cds_hooks.p384 import ES384
-from service.registry.database import engine_for, upgrade
-from service.registry.replay import DatabaseReplays
+from service.store.database import engine_for, upgrade
+from service.trail.used_tokens import DatabaseReplays
 
 #: Aim: what an authenticated call may cost more (ms), the database not counted.
 AIM = 0.3

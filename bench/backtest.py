@@ -16,10 +16,10 @@ import orjson
 from rich.table import Table
 
 from bench.data import NOW, RXNORM, medication, observation
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
 from service.backtest.replay import Protocol
 from service.backtest.run import OPTIONAL_TYPES, Options, backtest
-from service.ops import memory
+from service.ops import garbage as memory
 
 #: Aim of the specification: patients a second a core.
 AIM = 1000

@@ -111,10 +111,10 @@ def main() -> None:
     if kind == "service":
         import tempfile
 
-        from service.app import create_app
         from service.ops.logging import configure
-        from service.registry.database import upgrade
-        from service.settings import Settings
+        from service.site.settings import Settings
+        from service.store.database import upgrade
+        from service.web.app import create_app
 
         url = f"sqlite:///{tempfile.mkdtemp(prefix='clozapine-bench-')}/fetch.db"
         upgrade(url)

@@ -16,16 +16,16 @@ from sqlalchemy import Engine, insert
 from bench.data import NOW, order_sign
 from cds_hooks.context import HOOKS
 from cds_hooks.request import read_request
-from service.alerts import remembered
-from service.alerts.policy import policy_by_id
+from service.alerts.case import remembered
+from service.alerts.policy.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
 from service.registry import roster
-from service.registry.database import engine_for, upgrade
-from service.registry.roster_tables import RegisteredPatient
 from service.registry.sweep import start_run, sweep
 from service.registry.watch import Watch
+from service.store.database import engine_for, upgrade
+from service.store.roster_tables import RegisteredPatient
 
 SIZES = (5_000, 20_000)
 LISTED = 200_000

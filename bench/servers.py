@@ -12,10 +12,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from bench.data import NOW
-from service.app import create_app
 from service.ops.logging import configure
-from service.registry.database import upgrade
-from service.settings import Settings
+from service.site.settings import Settings
+from service.store.database import upgrade
+from service.web.app import create_app
 
 _CARD = {
     "cards": [

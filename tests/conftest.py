@@ -12,9 +12,9 @@ import httpx
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from service.app import create_app
-from service.registry.database import upgrade
-from service.settings import Settings
+from service.site.settings import Settings
+from service.store.database import upgrade
+from service.web.app import create_app
 from tests.data import NOW
 from tests.ehr import Ehr
 from tests.server import serving

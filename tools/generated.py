@@ -8,17 +8,17 @@ from pathlib import Path
 
 import orjson
 
-from service.alerts.catalogue import override_reasons, reason_sets
-from service.alerts.codes import kinds
-from service.alerts.concerns import concerns
-from service.alerts.conditions import condition_kinds, contraindications
-from service.alerts.drugs import classes, drug_ids, names_of, product_rows, without_card
-from service.alerts.finding_codes import finding_codes, urgency
-from service.alerts.policy import Policy, policy_by_id, policy_ids
-from service.alerts.policy_check import unconfirmed
-from service.alerts.policy_sheet import sheet
+from service.alerts.knowledge.catalogue import override_reasons, reason_sets
+from service.alerts.knowledge.codes import kinds
+from service.alerts.knowledge.concerns import concerns
+from service.alerts.knowledge.conditions import condition_kinds, contraindications
+from service.alerts.knowledge.drugs import classes, drug_ids, names_of, product_rows, without_card
+from service.alerts.policy.check import unconfirmed
+from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.sheet import sheet
 from service.alerts.rules import RULES
-from service.openapi import document
+from service.alerts.say.finding_codes import finding_codes, urgency
+from service.web.openapi import document
 
 ROOT = Path(__file__).parent.parent
 _NOTE = "<!-- Generated from the data by `make generated`; do not edit. -->\n\n"

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from service.alerts import policy as policies
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import Finding
-from service.alerts.policy import POLICY_FILES, Policy, policy_ids
-from service.alerts.policy_numbers import name_of
-from service.alerts.policy_prose import filled
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.policy import policy as policies
+from service.alerts.policy.numbers import name_of
+from service.alerts.policy.policy import POLICY_FILES, Policy, policy_ids
+from service.alerts.policy.prose import filled
+from service.alerts.say.finding import Finding
 from tests.alerts.vignette import facts_of, rows
 from tests.data import NOW
 

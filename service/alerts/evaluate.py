@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from service.alerts.asked import RuleBook
-from service.alerts.case import Case
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
-from service.alerts.policy import Policy
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.policy.policy import Policy
 from service.alerts.rules import RULES
+from service.alerts.rules.asked import RuleBook
+from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
 
 RULEBOOK = RuleBook(RULES)
 
@@ -20,7 +20,7 @@ def evaluate(
     """Findings for a patient under a policy at a moment, most severe first.
 
     Args:
-        snapshot: the facts; see ``service.alerts.facts``.
+        snapshot: the facts; see ``service.alerts.facts.patient``.
         policy: the monitoring protocol that applies.
         as_of: timezone-aware moment of the question; the site's zone (``snapshot.zone``) decides the date.
         on_fault: told of rules that failed.

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from service.alerts.drugs import classes_of
-from service.alerts.facts import (
+from service.alerts.facts.patient import (
+    CLOZAPINE,
     Allergy,
     CodedResult,
     Measurement,
@@ -24,9 +24,9 @@ from service.alerts.facts import (
     SourceState,
     UnusableResult,
 )
-from service.alerts.treatment import CLOZAPINE
+from service.alerts.knowledge.drugs import classes_of
 from service.backtest.export import Faults
-from service.backtest.history import MedicationHistory, ProblemHistory, histories, problem_history, seconds
+from service.backtest.histories import MedicationHistory, ProblemHistory, histories, problem_history, seconds
 from service.backtest.known import (
     Extra,
     ResultsKnown,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.backtest.replay import Protocol
     from service.backtest.report import Report
     from service.backtest.run import Options, Outcome, Step
-    from service.settings import Settings
+    from service.site.settings import Settings
 
 EPILOG = "Example: `clozapine-cds backtest export/ --from 2026-01-01 --html report.html --csv report.csv`"
 _STEPS = {
@@ -145,7 +145,7 @@ def backtest(
 
 
 def _settings() -> Settings:
-    from service.settings import SettingsError, load_settings
+    from service.site.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()
@@ -156,7 +156,7 @@ def _settings() -> Settings:
 
 
 def _protocols(settings: Settings, names: list[str] | None, in_force: bool) -> tuple[Protocol, ...]:
-    from service.alerts.policy import PolicyError
+    from service.alerts.policy.policy import PolicyError
     from service.backtest.protocols import policy_of, protocols
 
     try:
@@ -175,7 +175,7 @@ def _zone(name: str) -> ZoneInfo:
 
 def _run(options: Options) -> Outcome:
     from service.backtest.run import backtest as run
-    from service.ops import memory
+    from service.ops import garbage as memory
 
     memory.tune()
     # Progress goes to stderr: stdout may be a file of JSON.

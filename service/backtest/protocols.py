@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from service.alerts.policy import Policy, policy_by_id, policy_ids
-from service.alerts.policy_check import load_sound
-from service.alerts.policy_history import line_of
+from service.alerts.policy.check import load_sound
+from service.alerts.policy.history import line_of
+from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.backtest.replay import Protocol
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import UTC
 from pathlib import Path
 
-from service.alerts.treatment import CLOZAPINE
+from service.alerts.facts.patient import CLOZAPINE
 from service.backtest.export import MEDICATION_RECORDS, ExportFile, Faults, lines, patient_in, peeked
 from service.fhir.decode import read_one
 from service.fhir.medication import MedicationReader

@@ -10,13 +10,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-from service.alerts.cards import shown
-from service.alerts.case import Case
+from service.alerts.case.case import Case
 from service.alerts.evaluate import evaluate_case
-from service.alerts.facts import PatientSnapshot
-from service.alerts.policy import Policy
-from service.alerts.policy_history import in_force
-from service.alerts.treatment import CLOZAPINE
+from service.alerts.facts.patient import CLOZAPINE, PatientSnapshot
+from service.alerts.policy.history import in_force
+from service.alerts.policy.policy import Policy
+from service.alerts.say.cards import shown
 from service.backtest.chart import Chart, Order, Reading
 from service.backtest.known import NOON
 from service.backtest.partition import patients_in

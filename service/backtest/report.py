@@ -11,9 +11,9 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 from msgspec import Struct
 
-from service.alerts.finding import SEVERITY_RANK
-from service.alerts.finding_codes import title_of
-from service.alerts.policy_check import unconfirmed
+from service.alerts.policy.check import unconfirmed
+from service.alerts.say.finding import SEVERITY_RANK
+from service.alerts.say.finding_codes import title_of
 from service.backtest.run import Outcome
 from service.backtest.tally import SILENT
 

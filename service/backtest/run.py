@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from service.alerts.facts import SourceState
+from service.alerts.facts.patient import SourceState
 from service.backtest.chart import Reading
 from service.backtest.export import MEDICATION_RECORDS, OF_PATIENT, ExportFile, files_of
 from service.backtest.known import ResultsKnown
@@ -24,7 +24,7 @@ from service.backtest.relevance import patients_on_clozapine, store_products
 from service.backtest.replay import At, Plan, Protocol, replay
 from service.backtest.tally import Tally
 from service.fhir.snapshot import NO_MAPS, SiteMaps
-from service.ops import memory
+from service.ops import garbage as memory
 
 #: Which resource type each prefetch key of the service is read from.
 _TYPE_OF = {

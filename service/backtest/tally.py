@@ -6,7 +6,7 @@ from collections import Counter
 
 from msgspec import Struct, field
 
-from service.alerts.finding import SEVERITY_RANK, Finding
+from service.alerts.say.finding import SEVERITY_RANK, Finding
 from service.backtest.export import Faults
 
 SILENT = "none"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from service.alerts.record_text import NAME, to_read
+from service.alerts.facts.record_text import NAME, to_read
 
 #: Agreed leave; of a patient who left without it nobody may suppose that tablets went along.
 _LEAVE = re.compile(

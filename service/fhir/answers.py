@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from service.alerts.codes import CodedKind, coded_by_loinc, coded_kinds
-from service.alerts.facts import CodedResult
-from service.alerts.record_text import NAME, to_read, to_show
+from service.alerts.facts.patient import CodedResult
+from service.alerts.facts.record_text import NAME, to_read, to_show
+from service.alerts.knowledge.codes import CodedKind, coded_by_loinc, coded_kinds
 from service.fhir.loinc import LOINC_SYSTEMS
 from service.fhir.resources import CodeableConcept, Observation
 from service.fhir.times import Moment

@@ -13,8 +13,8 @@ import orjson
 from fhir.resources.R4B.servicerequest import ServiceRequest
 from fhir.resources.R4B.task import Task
 
-from service.alerts.catalogue import referral, test
-from service.alerts.wording import mg, number
+from service.alerts.knowledge.catalogue import referral, test
+from service.alerts.say.wording import mg, number
 
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"

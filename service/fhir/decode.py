@@ -7,9 +7,9 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.drugs import drugs_by_name, product_by_code
-from service.alerts.facts import ReadProblem
-from service.alerts.hint import hints_at_clozapine
+from service.alerts.facts.patient import ReadProblem
+from service.alerts.knowledge.drugs import drugs_by_name, product_by_code
+from service.alerts.knowledge.hint import hints_at_clozapine
 from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
 

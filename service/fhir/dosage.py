@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from service.alerts.facts import FROM_THE_TEXT, Dose, DoseStep
-from service.alerts.record_text import DOSAGE, to_show
+from service.alerts.facts.patient import FROM_THE_TEXT, Dose, DoseStep
+from service.alerts.facts.record_text import DOSAGE, to_show
 from service.fhir.dosage_text import Written, read_text
 from service.fhir.numbers import finite
 from service.fhir.strength import VOLUME_ML, Strength, is_counted, mass_mg, unit_name

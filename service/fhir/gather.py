@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from msgspec import Raw, Struct
 
-from service.alerts.facts import ReadProblem, SourceState
+from service.alerts.facts.patient import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
 from service.fhir.queries import QUERIES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.alerts.codes import LOINC
+from service.alerts.knowledge.codes import LOINC
 
 LOINC_SYSTEMS = frozenset({LOINC, "urn:oid:2.16.840.1.113883.6.1"})
 #: What some systems write in its place, in lower case and without a slash at the end; a code without a system was found by

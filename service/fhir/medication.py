@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.drugs import (
+from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
+from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
+from service.alerts.facts.patient import MatchedBy, Medication, ReadProblem
+from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.knowledge.drugs import (
     drugs_by_name,
     has_class,
     is_known_without_card,
     is_long_acting,
     product_by_code,
 )
-from service.alerts.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
-from service.alerts.facts import MatchedBy, Medication, ReadProblem
-from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
-from service.alerts.supply_length import LONGEST_SUPPLY, lasts
 from service.fhir.absence import is_on_leave
 from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite

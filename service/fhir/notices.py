@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from service.alerts.finding import Finding
-from service.alerts.finding_codes import finding_codes
+from service.alerts.say.finding import Finding
+from service.alerts.say.finding_codes import finding_codes
 
 _FINDING_SYSTEM = "https://clozapine-cds.example/CodeSystem/finding"
 _ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}

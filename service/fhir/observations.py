@@ -11,14 +11,14 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.codes import (
+from service.alerts.facts.patient import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
+from service.alerts.facts.record_text import NOTHING, VALUE, RecordText, to_read, to_show, too_long
+from service.alerts.knowledge.codes import (
     LOINC,
     Kind,
     kinds,
     kinds_by_loinc,
 )
-from service.alerts.facts import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
-from service.alerts.record_text import NOTHING, VALUE, RecordText, to_read, to_show, too_long
 from service.fhir.answers import answer_of, text_of
 from service.fhir.decode import left_out, read_one
 from service.fhir.loinc import is_loinc

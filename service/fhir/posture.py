@@ -7,8 +7,8 @@ import re
 import msgspec
 from msgspec import Struct
 
-from service.alerts.codes import posture
-from service.alerts.record_text import NAME, to_read
+from service.alerts.facts.record_text import NAME, to_read
+from service.alerts.knowledge.codes import posture
 from service.fhir.resources import CodeableConcept, Observation
 
 _BODY_POSITION = "http://hl7.org/fhir/StructureDefinition/observation-bodyPosition"

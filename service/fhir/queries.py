@@ -5,7 +5,7 @@ Reads and type-level searches with token equality only; no date token, no repeat
 
 from __future__ import annotations
 
-from service.alerts.codes import coded_kinds, kinds
+from service.alerts.knowledge.codes import coded_kinds, kinds
 
 _PATIENT = "patient={{context.patientId}}"
 _COUNT_KINDS = (

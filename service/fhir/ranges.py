@@ -7,8 +7,8 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.codes import Kind
-from service.alerts.record_text import VALUE, to_read
+from service.alerts.facts.record_text import VALUE, to_read
+from service.alerts.knowledge.codes import Kind
 from service.fhir.numbers import finite
 from service.fhir.resources import CodeableConcept, Component, Observation, Quantity
 from service.fhir.units import agreed_conversion, conversion, normalised

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from service.alerts.facts import Dose
-from service.alerts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read, too_long
+from service.alerts.facts.patient import Dose
+from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read, too_long
 from service.fhir.dosage import read_dose
 from service.fhir.strength import Strength
 

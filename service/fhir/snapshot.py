@@ -10,17 +10,8 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from service.alerts.catalogue import tests_by_text
-from service.alerts.codes import LOINC, tests_by_code
-from service.alerts.conditions import (
-    denies_allergy,
-    is_suspected,
-    kinds_by_code,
-    kinds_by_text,
-    kinds_denied_by_text,
-)
-from service.alerts.drugs import alerting_classes_of, drugs_by_name, product_by_code
-from service.alerts.facts import (
+from service.alerts.case.supply_length import with_lengths
+from service.alerts.facts.patient import (
     Allergy,
     Medication,
     PatientSnapshot,
@@ -29,8 +20,17 @@ from service.alerts.facts import (
     SourceState,
     TestOrder,
 )
-from service.alerts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
-from service.alerts.supply_length import with_lengths
+from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.knowledge.catalogue import tests_by_text
+from service.alerts.knowledge.codes import LOINC, tests_by_code
+from service.alerts.knowledge.conditions import (
+    denies_allergy,
+    is_suspected,
+    kinds_by_code,
+    kinds_by_text,
+    kinds_denied_by_text,
+)
+from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader

@@ -17,8 +17,8 @@ import httpx
 import orjson
 from msgspec import Raw
 
-from service.alerts.drugs import Product, codes_of, drugs_by_name, learn, product_by_code
-from service.alerts.record_text import NAME, VALUE, to_read, to_show
+from service.alerts.facts.record_text import NAME, VALUE, to_read, to_show
+from service.alerts.knowledge.drugs import Product, codes_of, drugs_by_name, learn, product_by_code
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import read_value
 from service.fhir.gather import Gathered

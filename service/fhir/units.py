@@ -7,8 +7,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from service.alerts.codes import Linear, conversions, dimensions
-from service.alerts.record_text import to_show
+from service.alerts.facts.record_text import to_show
+from service.alerts.knowledge.codes import Linear, conversions, dimensions
 
 _BLANKS = re.compile(r"[\s\u00a0]+")
 _RAISED = re.compile(r"<sup>\s*(\d+)\s*</sup>", re.IGNORECASE)

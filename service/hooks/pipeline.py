@@ -10,22 +10,22 @@ import httpx
 
 from cds_hooks import Card, HookRequest, Response
 from cds_hooks.prefetch import fill
-from service.alerts.cards import CardText, cards_of
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import Finding
-from service.alerts.seen import Seen
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.say.cards import CardText, cards_of
+from service.alerts.say.finding import Finding
+from service.alerts.say.seen import Seen
 from service.fhir.client import FhirServer, allowed_server
 from service.fhir.gather import Gathered, gather, only_sent
 from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
-from service.hooks.history import History
+from service.hooks.recalled import History
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds
 from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.ops.metrics import Metrics
-from service.registry.recorder import Call, Recorder
+from service.trail.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
 

@@ -10,10 +10,10 @@ import orjson
 from msgspec import Raw
 
 from cds_hooks import Action, Card, Coding, Link, Source, Suggestion
-from service.alerts import wording as w
-from service.alerts.cards import CardText, card_of, not_shown
-from service.alerts.catalogue import override_reasons, referral, test
-from service.alerts.finding import (
+from service.alerts.knowledge.catalogue import override_reasons, referral, test
+from service.alerts.say import wording as w
+from service.alerts.say.cards import CardText, card_of, not_shown
+from service.alerts.say.finding import (
     ChangeDose,
     FaultObserver,
     NotifyTeam,

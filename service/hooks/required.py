@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cds_hooks import PreconditionFailed
-from service.alerts.beside import warned_of
-from service.alerts.facts import Medication, PatientSnapshot
-from service.alerts.finding import Finding
-from service.alerts.treatment import ORDER_HOOKS
+from service.alerts.case.beside import warned_of
+from service.alerts.facts.patient import ORDER_HOOKS, Medication, PatientSnapshot
+from service.alerts.say.finding import Finding
 from service.fhir.gather import Gathered
 from service.fhir.queries import QUERIES
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from service.alerts.policy import Policy
+from service.alerts.policy.policy import Policy
 from service.fhir.snapshot import NO_MAPS, SiteMaps
 
 Profile = Literal["generic", "epic", "oracle", "athena", "sandbox"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Raw
 
-from service.alerts.facts import PatientSnapshot
+from service.alerts.facts.patient import PatientSnapshot
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.gather import Gathered
 from service.hooks.site import Site

@@ -11,10 +11,10 @@ from datetime import datetime
 from msgspec import Raw
 
 from cds_hooks import Failure, HookRequest, Response
-from service.alerts.cards import card_of
-from service.alerts.finding import Citation, Finding
-from service.alerts.hint import hints_at_clozapine
-from service.alerts.treatment import ORDER_HOOKS
+from service.alerts.facts.patient import ORDER_HOOKS
+from service.alerts.knowledge.hint import hints_at_clozapine
+from service.alerts.say.cards import card_of
+from service.alerts.say.finding import Citation, Finding
 from service.fhir.decode import read_value, sound
 from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
@@ -22,7 +22,7 @@ from service.hooks.causes import cause_of, summary_of
 from service.hooks.render import render_all
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
-from service.registry.recorder import Call, Recorder
+from service.trail.recorder import Call, Recorder
 
 CODE = "data-unavailable"
 _SUBJECT = "call"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.alerts.catalogue import offered_reasons, referral_ids, test_ids, tests_by_text
-from service.alerts.codes import (
+from service.alerts.knowledge.catalogue import offered_reasons, referral_ids, test_ids, tests_by_text
+from service.alerts.knowledge.codes import (
     coded_by_loinc,
     coded_kinds,
     conversions,
@@ -11,8 +11,8 @@ from service.alerts.codes import (
     kinds_by_loinc,
     tests_by_code,
 )
-from service.alerts.concerns import concerning_kinds, concerns
-from service.alerts.conditions import (
+from service.alerts.knowledge.concerns import concerning_kinds, concerns
+from service.alerts.knowledge.conditions import (
     condition_kinds,
     contraindications,
     denies_allergy,
@@ -21,7 +21,7 @@ from service.alerts.conditions import (
     kinds_denied_by_text,
     passing_kinds,
 )
-from service.alerts.drugs import (
+from service.alerts.knowledge.drugs import (
     alerting_classes_of,
     by_folded_name,
     drugs_by_name,
@@ -30,8 +30,8 @@ from service.alerts.drugs import (
     is_long_acting,
     product_by_code,
 )
-from service.alerts.finding_codes import codes_always_said, stopping_codes, urgency
-from service.alerts.hint import hints_at_clozapine
+from service.alerts.knowledge.hint import hints_at_clozapine
+from service.alerts.say.finding_codes import codes_always_said, stopping_codes, urgency
 from service.fhir.build import referral_order, test_order
 from service.fhir.dosage_text import read_text
 from service.fhir.routes import product_reaches

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from msgspec import Raw, Struct
 
-from service.alerts.record_text import NAME, to_read
+from service.alerts.facts.record_text import NAME, to_read
 from service.fhir.sig import dose_of
 from service.fhir.strength import strength_in_name
 from service.judge.errors import JudgeError

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from cds_hooks import HOOKS, BadRequest
 from cds_hooks.request import envelope_reader, read_request
-from service.alerts.facts import ReadProblem, SourceState
+from service.alerts.facts.patient import ReadProblem, SourceState
 from service.fhir.decode import Value, read_value
 from service.fhir.gather import Gathered, SourceData, only_sent
 from service.fhir.queries import QUERIES

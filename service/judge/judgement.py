@@ -8,11 +8,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from cds_hooks import Card, ProtocolError
-from service.alerts.cards import cards_of
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import ReadProblem, SourceState
-from service.alerts.finding import Finding
-from service.alerts.policy import Policy
+from service.alerts.facts.patient import ReadProblem, SourceState
+from service.alerts.policy.policy import Policy
+from service.alerts.say.cards import cards_of
+from service.alerts.say.finding import Finding
 from service.hooks.causes import summary_of
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds

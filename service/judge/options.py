@@ -11,11 +11,11 @@ from typing import TypedDict
 import orjson
 from msgspec.structs import replace
 
-from service.alerts.policy import Policy, PolicyError
-from service.alerts.policy_check import find_policy
+from service.alerts.policy.check import find_policy
+from service.alerts.policy.policy import Policy, PolicyError
 from service.hooks.site import Profile, Site
 from service.judge.errors import JudgeError
-from service.settings import SettingsError, site_with
+from service.site.settings import SettingsError, site_with
 
 DEFAULT_POLICY = "us-label-2025"
 _REMEMBERED = 64

@@ -14,11 +14,11 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
 from msgspec import Struct
 
-from service.alerts.cards import citation_text, not_shown, told
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
-from service.alerts.finding_codes import title_of
-from service.alerts.record_text import one_line
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.record_text import one_line
+from service.alerts.say.cards import citation_text, not_shown, told
+from service.alerts.say.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
+from service.alerts.say.finding_codes import title_of
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
 from service.operation.issues import outcome

@@ -12,16 +12,16 @@ from starlette.types import Receive, Scope
 
 from cds_hooks.errors import ProtocolError
 from cds_hooks.router import Endpoint, read_body
-from service.alerts.cards import shown
 from service.alerts.evaluate import evaluate
-from service.alerts.finding import Finding
+from service.alerts.say.cards import shown
+from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.operation.detected import Answer, answer
 from service.operation.question import Question, read_question
 from service.ops.metrics import Metrics
-from service.registry.recorder import Call, Recorder
+from service.trail.recorder import Call, Recorder
 
 PATH = "/fhir/$clozapine-check"
 NAME = "clozapine-check"

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
-from service.alerts.facts import ReadProblem
+from service.alerts.facts.patient import ReadProblem
 from service.fhir.decode import lost_something, names_clozapine, read_one, reference_of
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES

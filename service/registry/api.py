@@ -18,14 +18,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from service.alerts import remembered
-from service.alerts.case import Case
+from service.alerts.case import remembered
+from service.alerts.case.case import Case
 from service.alerts.evaluate import evaluate_case
-from service.alerts.facts import ClinicianFlag, PatientSnapshot
-from service.alerts.record_text import NAME, VALUE, RecordText, to_read
-from service.registry import analytics, outbox, people, roster
+from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
+from service.alerts.facts.record_text import NAME, VALUE, RecordText, to_read
+from service.registry import outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.watch import Watch
+from service.trail import analytics
 
 _MOST_ROWS = 500
 #: A body is a few sentences of a person.

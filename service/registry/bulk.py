@@ -22,7 +22,7 @@ from msgspec import Struct
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-from service.alerts.facts import SourceState
+from service.alerts.facts.patient import SourceState
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import lost_something, read_one, read_value
 from service.fhir.gather import Gathered, SourceData
@@ -32,9 +32,9 @@ from service.fhir.resources import Medication, Resource
 from service.fhir.subjects import named_by_number
 from service.registry.exchange import SOURCES, patient_of
 from service.registry.refresh import OVERLAP, READING, Refreshed, keep, merged_away, read_at, whole_is_due
-from service.registry.roster import aware
-from service.registry.roster_tables import RegisteredPatient
 from service.registry.watch import Watch
+from service.store.roster_tables import RegisteredPatient
+from service.store.times import aware
 
 log = logging.getLogger("service.registry")
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]

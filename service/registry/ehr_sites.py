@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlmodel import Session
 
-from service.registry.tables import EhrSite
+from service.store.tables import EhrSite
 
 
 def stored_ehrs(engine: Engine) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ import orjson
 from msgspec import Struct
 from sqlalchemy import Engine, select
 
-from service.alerts.facts import Dose, Measurement, Medication, PatientSnapshot
-from service.alerts.record_text import RecordText, to_show
+from service.alerts.facts.patient import Dose, Measurement, Medication, PatientSnapshot
+from service.alerts.facts.record_text import RecordText, to_show
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
@@ -33,8 +33,8 @@ from service.fhir.resources import (
 )
 from service.fhir.subjects import subject_of
 from service.registry.roster import enrol
-from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 #: Which source a resource type belongs to; Observations and the rest: counts.
 SOURCES: dict[type, str] = {

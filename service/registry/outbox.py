@@ -23,12 +23,12 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.alerts.finding import Finding
+from service.alerts.say.finding import Finding
 from service.fhir import notices
 from service.fhir.client import FetchFailed
 from service.registry.patient_alerts import Change
-from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
 
 log = logging.getLogger("service.registry")
 _items = OutboxItem.__table__  # type: ignore[attr-defined]

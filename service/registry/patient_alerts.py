@@ -8,8 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from service.alerts.finding import SEVERITY_RANK, Finding
-from service.alerts.silence import must_stop
+from service.alerts.say.finding import SEVERITY_RANK, Finding
+from service.alerts.say.silence import must_stop
 
 What = Literal["opened", "raised", "lowered", "rewritten", "due-again", "resolved", "reopened"]
 #: Findings about one call's data, or that only mean something while an order is written.
@@ -71,7 +71,7 @@ def changes(
     Args:
         live: the alerts that are not resolved.
         findings: what holds now.
-        seen: tells what a finding rests on (``service.alerts.seen``).
+        seen: tells what a finding rests on (``service.alerts.say.seen``).
         as_of: the moment of the evaluation.
         due_again_after: an open alert is brought up again after so long.
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
-from service.alerts.silence import must_stop
+from service.alerts.say.silence import must_stop
 from service.registry import outbox
 from service.registry.patient_alerts import LONGEST_HAND
-from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 _alerts = Alert.__table__  # type: ignore[attr-defined]
 _events = AlertEvent.__table__  # type: ignore[attr-defined]

@@ -20,9 +20,10 @@ from service.fhir.gather import Gathered, gather
 from service.fhir.queries import QUERIES
 from service.fhir.references import is_id
 from service.fhir.resources import Patient, Resource
-from service.registry.roster import aware, enrol, facts_of
-from service.registry.roster_tables import RegisteredPatient
+from service.registry.roster import enrol, facts_of
 from service.registry.watch import Watch
+from service.store.roster_tables import RegisteredPatient
+from service.store.times import aware
 
 log = logging.getLogger("service.registry")
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -13,17 +13,18 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, Row, and_, bindparam, delete, false, func, insert, or_, select, update
 
-from service.alerts import remembered
-from service.alerts.case import Case
-from service.alerts.facts import ClinicianFlag, PatientSnapshot
-from service.alerts.policy import Policy
-from service.alerts.record_text import DOSAGE, to_show
+from service.alerts.case import remembered
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
+from service.alerts.facts.record_text import DOSAGE, to_show
+from service.alerts.policy.policy import Policy
 from service.fhir.references import is_id
 from service.registry import outbox
-from service.registry.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.registry.standing import Standing, standing_of
-from service.registry.tables import CardFeedback, CardShown, ServiceSecret
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
+from service.store.tables import CardFeedback, CardShown, ServiceSecret
+from service.store.times import aware
 
 #: The worklist ``due`` looks so far ahead.
 _SOON = timedelta(days=7)
@@ -65,11 +66,6 @@ class Deletion(Struct, frozen=True):
     deleted_at: datetime
     deleted_by: str
     rows: dict[str, int]
-
-
-def aware(moment: datetime | None) -> datetime | None:
-    """SQLite gives back naive times; everything is stored in UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _columns(standing: Standing) -> dict[str, Any]:
@@ -133,6 +129,19 @@ def enrol(
         )
     )
     return int(created.inserted_primary_key[0])  # type: ignore[index]
+
+
+def rememberer(
+    policy_of: Callable[[str], Policy | None],
+) -> Callable[[Connection, str, PatientSnapshot, datetime], None]:
+    """What keeps the roster up to date with calls: (connection, site, facts, when they were known); a site without policy enrols nobody."""
+
+    def remember(connection: Connection, site: str, facts: PatientSnapshot, at: datetime) -> None:
+        policy = policy_of(site)
+        if policy is not None:
+            enrol(connection, site, policy, facts, at)
+
+    return remember
 
 
 def _held(connection: Connection, site: str, patient_id: str) -> Row[Any] | None:

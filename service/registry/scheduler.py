@@ -22,10 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
 from service.registry import bulk, outbox, people
-from service.registry.database import engine_for
 from service.registry.refresh import Refreshed, refresh
 from service.registry.sweep import Summary, start_run, sweep
 from service.registry.watch import Watch
+from service.store.database import engine_for
 
 log = logging.getLogger("service.registry")
 #: A planned sweep that could not begin in time is still made up for so long afterwards.

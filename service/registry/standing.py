@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 
-from service.alerts.case import Case
+from service.alerts.case.case import Case
 
 
 class Standing(Struct, frozen=True):

@@ -19,18 +19,19 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from service.alerts import remembered
-from service.alerts.case import Case
+from service.alerts.case import remembered
+from service.alerts.case.case import Case
 from service.alerts.evaluate import evaluate_case
-from service.alerts.facts import ClinicianFlag
-from service.alerts.finding import SEVERITY_RANK, Evidence, FaultObserver, Finding
-from service.alerts.seen import Seen
+from service.alerts.facts.patient import ClinicianFlag
+from service.alerts.say.finding import SEVERITY_RANK, Evidence, FaultObserver, Finding
+from service.alerts.say.seen import Seen
 from service.registry import outbox, people
 from service.registry.patient_alerts import Change, LiveAlert, alertable, changes
-from service.registry.roster import aware, flags_of
-from service.registry.roster_tables import Alert, AlertEvent, RegisteredPatient, SweepRun
+from service.registry.roster import flags_of
 from service.registry.standing import standing_of
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, AlertEvent, RegisteredPatient, SweepRun
+from service.store.times import aware
 
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]

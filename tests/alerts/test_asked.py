@@ -8,14 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from cds_hooks.context import HOOKS
-from service.alerts.asked import SITUATIONS, RuleBook, needs_of, situation_of, when
-from service.alerts.case import Case
-from service.alerts.codes import kinds
+from service.alerts.case.case import Case
 from service.alerts.evaluate import RULEBOOK, evaluate_case
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import Finding
-from service.alerts.policy import policy_by_id, policy_ids
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.knowledge.codes import kinds
+from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.rules import RULES
+from service.alerts.rules.asked import SITUATIONS, RuleBook, needs_of, situation_of, when
+from service.alerts.say.finding import Finding
 from tests.alerts.vignette import facts_of, rows
 from tests.data import NOW
 
@@ -87,7 +87,7 @@ def test_a_case_that_cannot_be_told_is_put_to_every_rule(monkeypatch: pytest.Mon
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("service.alerts.treatment.course_of", broken)
+    monkeypatch.setattr("service.alerts.case.treatment.course_of", broken)
     facts = facts_of(
         {
             "on": ["clozapine 300 mg since 400 d"],
@@ -111,7 +111,7 @@ def test_nor_is_it_louder_while_another_drug_is_ordered(monkeypatch: pytest.Monk
 
     row = {"on": ["clozapine 300 mg since 400 d"], "problems": ["constipation"], "draft": ["ibuprofen"]}
     case = Case(facts_of(row), policy_by_id("us-label-2025"), NOW)
-    monkeypatch.setattr("service.alerts.record.anc_series", broken)
+    monkeypatch.setattr("service.alerts.case.record.anc_series", broken)
     said = {f.code for f in evaluate_case(case)}
     assert "data-unavailable" in said
     assert said.isdisjoint({"gi-hypomotility", "monitoring-overdue"})

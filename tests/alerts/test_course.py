@@ -7,8 +7,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.course import _laid_over, _running, _runs_on, course_of
-from service.alerts.facts import Medication
+from service.alerts.case.course import _laid_over, _running, _runs_on, course_of
+from service.alerts.facts.patient import Medication
 from tests.data import NOW
 
 _STARTS = st.one_of(st.none(), st.integers(-3, 900).map(lambda days: NOW - timedelta(days=days)))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from service.alerts import catalogue
-from service.alerts.concerns import concerns
-from service.alerts.conditions import condition_kinds, is_suspected, kinds_by_code, kinds_by_text
-from service.alerts.finding import Finding, OrderTest
-from service.alerts.policy import policy_by_id, policy_ids
-from service.alerts.wording import SUMMARY_LIMIT
+from service.alerts.knowledge import catalogue
+from service.alerts.knowledge.concerns import concerns
+from service.alerts.knowledge.conditions import condition_kinds, is_suspected, kinds_by_code, kinds_by_text
+from service.alerts.policy.policy import policy_by_id, policy_ids
+from service.alerts.say.finding import Finding, OrderTest
+from service.alerts.say.wording import SUMMARY_LIMIT
 from tests.alerts.vignette import findings
 from tests.data import ago, clozapine, day_ago
 

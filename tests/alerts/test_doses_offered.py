@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.alerts.finding import ChangeDose
+from service.alerts.say.finding import ChangeDose
 from tests.alerts.vignette import findings
 
 ROWS: list[tuple[dict[str, Any], tuple[float, int]]] = [

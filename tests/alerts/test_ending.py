@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.course import course_of
-from service.alerts.ending import Counting, Ending, Renewing, endings_of, is_over_undated
-from service.alerts.facts import Medication
+from service.alerts.case.course import course_of
+from service.alerts.case.ending import Counting, Ending, Renewing, endings_of, is_over_undated
+from service.alerts.facts.patient import Medication
 from tests.data import NOW
 
 

@@ -11,12 +11,15 @@ import pytest
 from msgspec.structs import replace
 
 from cds_hooks import HOOKS
-from service.alerts.cards import card_of, shown
-from service.alerts.catalogue import reason_sets
-from service.alerts.concerns import concerns
-from service.alerts.drugs import classes
 from service.alerts.evaluate import evaluate
-from service.alerts.finding_codes import (
+from service.alerts.facts.patient import ORDER_HOOKS
+from service.alerts.knowledge.catalogue import reason_sets
+from service.alerts.knowledge.concerns import concerns
+from service.alerts.knowledge.drugs import classes
+from service.alerts.policy.check import find_policy
+from service.alerts.policy.policy import policy_by_id, policy_ids
+from service.alerts.say.cards import card_of, shown
+from service.alerts.say.finding_codes import (
     HOOK_GROUPS,
     check_finding_codes,
     codes_always_said,
@@ -25,10 +28,7 @@ from service.alerts.finding_codes import (
     title_of,
     urgency,
 )
-from service.alerts.policy import policy_by_id, policy_ids
-from service.alerts.policy_check import find_policy
-from service.alerts.treatment import ORDER_HOOKS
-from service.openapi import document
+from service.web.openapi import document
 from tests.alerts.vignette import facts_of, rows
 from tests.data import NOW
 
@@ -207,7 +207,7 @@ def test_the_api_enumerates_them() -> None:
 
 def test_a_band_whose_finding_nobody_knows_is_refused(tmp_path: Path) -> None:
     """Nobody would know that it must stop, or that no override silences it."""
-    text = (SERVICE / "alerts" / "policies" / "us-label-2025.toml").read_text()
+    text = (SERVICE / "alerts" / "policy" / "files" / "us-label-2025.toml").read_text()
     file = tmp_path / "ours.toml"
     file.write_text(
         text.replace('finding = "anc-severe-neutropenia"', 'finding = "anc-severe-neutropaenia"', 1)

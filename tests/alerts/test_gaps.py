@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from service.alerts.case.supply_length import with_lengths
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import Dose, Medication, PatientSnapshot
-from service.alerts.policy import policy_by_id, policy_ids
-from service.alerts.supply_length import with_lengths
+from service.alerts.facts.patient import Dose, Medication, PatientSnapshot
+from service.alerts.policy.policy import policy_by_id, policy_ids
 from tests.data import NOW
 
 _COMPLETE = dict.fromkeys(("medications", "statements", "dispenses", "administrations", "counts"), "complete")

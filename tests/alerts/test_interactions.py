@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.alerts.finding import ChangeDose, Finding
+from service.alerts.say.finding import ChangeDose, Finding
 from tests.alerts.vignette import findings
 
 _TAPERED = ["clozapine 300 mg from 500 d to 60 d", "clozapine 100 mg since 60 d", "fluvoxamine since 60 d"]

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from service.alerts import catalogue, codes
-from service.alerts.codes import coded_kinds, kinds
-from service.alerts.conditions import ConditionKind, condition_kinds
-from service.alerts.drugs import (
+from service.alerts.knowledge import catalogue, codes
+from service.alerts.knowledge.codes import coded_kinds, kinds
+from service.alerts.knowledge.conditions import ConditionKind, condition_kinds
+from service.alerts.knowledge.drugs import (
     Drug,
     InteractionClass,
     atc,
@@ -25,8 +25,8 @@ from service.alerts.drugs import (
     without_card,
     wrong_drugs,
 )
-from service.alerts.policy import policy_by_id
-from service.alerts.spelling import folded
+from service.alerts.knowledge.spelling import folded
+from service.alerts.policy.policy import policy_by_id
 
 _D5 = (
     "0123456789", "1234067895", "2340178956", "3401289567", "4012395678",

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.alerts.pieces import pieces, stretches
-from service.alerts.policy import Policy, load_policy, policy_by_id, policy_ids
-from service.alerts.policy_diff import BASIS, OTHERS, policy_diff
+from service.alerts.policy.diff import BASIS, OTHERS, policy_diff
+from service.alerts.policy.pieces import pieces, stretches
+from service.alerts.policy.policy import Policy, load_policy, policy_by_id, policy_ids
 
 
 def changes(one: str, other: str) -> dict[tuple[str, str], tuple[str, str]]:

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from service.alerts.policy import PolicyError, policy_by_id, policy_ids
-from service.alerts.policy_history import policy_in_force
+from service.alerts.policy.history import policy_in_force
+from service.alerts.policy.policy import PolicyError, policy_by_id, policy_ids
 
 
 @pytest.mark.parametrize(

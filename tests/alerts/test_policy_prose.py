@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from service.alerts.evaluate import evaluate
-from service.alerts.policy import POLICY_FILES, Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy.policy import (
+    POLICY_FILES,
+    Policy,
+    PolicyError,
+    load_policy,
+    policy_by_id,
+    policy_ids,
+)
 from tests.alerts.vignette import facts_of
 from tests.data import NOW
 

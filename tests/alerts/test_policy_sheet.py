@@ -8,9 +8,9 @@ import re
 import msgspec
 import pytest
 
-from service.alerts.policy import Policy, policy_by_id, policy_ids
-from service.alerts.policy_sheet import sheet
-from service.pages import policy_page
+from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.sheet import sheet
+from service.web.pages import policy_page
 from tests.alerts.test_policy_diff import _numbers
 from tools.generated import policy_page as markdown
 

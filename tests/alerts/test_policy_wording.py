@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import ClinicianFlag, Measurement, Medication, PatientSnapshot
-from service.alerts.finding import ChangeDose, Finding, OrderTest, ReferTo, RemoveDraft
-from service.alerts.policy import policy_by_id, policy_ids
+from service.alerts.facts.patient import ClinicianFlag, Measurement, Medication, PatientSnapshot
+from service.alerts.policy.policy import policy_by_id, policy_ids
+from service.alerts.say.finding import ChangeDose, Finding, OrderTest, ReferTo, RemoveDraft
 from tests.alerts.vignette import findings
 from tests.data import NOW
 

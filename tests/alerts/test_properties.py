@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from service.alerts.evaluate import evaluate
-from service.alerts.finding import SEVERITY_RANK, Finding
-from service.alerts.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.say.finding import SEVERITY_RANK, Finding
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.record_text import DOSAGE, NAME, VALUE, one_line, to_read, to_show
+from service.alerts.facts.record_text import DOSAGE, NAME, VALUE, one_line, to_read, to_show
 
 _ANY = st.text(st.characters(exclude_categories=()), max_size=300)
 _ODD = st.text(st.sampled_from("a1 .\t\n\r\x00\x0b\x1f\x7f\x85\xa0\xad\u200b\u200d\u202e\u2028\u2066\ufeff\ud800\ue000\ufffd"), max_size=60)  # fmt: skip

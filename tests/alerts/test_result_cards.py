@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.alerts.catalogue import test as orderable
-from service.alerts.finding import Finding, OrderTest
+from service.alerts.knowledge.catalogue import test as orderable
+from service.alerts.say.finding import Finding, OrderTest
 from tests.alerts.vignette import findings
 
 

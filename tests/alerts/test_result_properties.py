@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from service.alerts.cards import cards_of
 from service.alerts.evaluate import evaluate
-from service.alerts.finding import SEVERITY_RANK, Finding
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
+from service.alerts.say.cards import cards_of
+from service.alerts.say.finding import SEVERITY_RANK, Finding
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.counts import Samples, same_sample
-from service.alerts.facts import Measurement
-from service.alerts.record_text import RecordText
+from service.alerts.case.counts import Samples, same_sample
+from service.alerts.facts.patient import Measurement
+from service.alerts.facts.record_text import RecordText
 
 _START = datetime(2026, 11, 20, tzinfo=UTC)
 _RANK = {"corrected": 0, "final": 1, "preliminary": 2}

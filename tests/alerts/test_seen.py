@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import (
+from service.alerts.facts.patient import (
     Allergy,
     ClinicianFlag,
     CodedResult,
@@ -21,10 +21,10 @@ from service.alerts.facts import (
     Problem,
     UnusableResult,
 )
-from service.alerts.finding import Evidence, Finding
-from service.alerts.policy import policy_by_id
-from service.alerts.seen import Seen
-from service.alerts.silence import Silence, audible, must_stop
+from service.alerts.policy.policy import policy_by_id
+from service.alerts.say.finding import Evidence, Finding
+from service.alerts.say.seen import Seen
+from service.alerts.say.silence import Silence, audible, must_stop
 from tests.alerts.vignette import facts_of, rows
 from tests.data import NOW
 from tests.registry.roster import anc, facts
@@ -263,7 +263,7 @@ def test_what_says_stop_is_known() -> None:
 
 def test_every_finding_of_a_stopping_band_says_stop() -> None:
     """A policy's own band that stops clozapine must be among those that nobody can close."""
-    from service.alerts.policy import policy_ids
+    from service.alerts.policy.policy import policy_ids
 
     for policy in map(policy_by_id, policy_ids()):
         for band in policy.bands:

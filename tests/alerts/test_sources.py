@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.alerts.policy import Policy, policy_by_id, policy_ids
-from service.alerts.policy_check import unconfirmed
-from service.alerts.policy_parts import Limit, Minimum, Value
+from service.alerts.policy.check import unconfirmed
+from service.alerts.policy.parts import Limit, Minimum, Value
+from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 
 #: What the specification marks [check] and the fact base lists as read nowhere, by policy ("" = every policy).
 UNREAD = {

@@ -11,10 +11,10 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from service.alerts.evaluate import evaluate
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import Finding
-from service.alerts.policy import policy_by_id
-from service.alerts.seen import Seen
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.policy.policy import policy_by_id
+from service.alerts.say.finding import Finding
+from service.alerts.say.seen import Seen
 from service.fhir import snapshot
 from service.fhir.gather import gather
 from service.fhir.queries import QUERIES

@@ -9,8 +9,8 @@ import pytest
 from msgspec import Raw
 
 from service.alerts.evaluate import evaluate
-from service.alerts.finding import Finding
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
+from service.alerts.say.finding import Finding
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES

@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from service.alerts.facts import PatientSnapshot
-from service.alerts.finding import Finding
+from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.say.finding import Finding
 from service.fhir.queries import QUERIES
 from service.hooks.site_facts import site_facts
 from service.judge import SiteOptions, judge

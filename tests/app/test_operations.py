@@ -15,13 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
-from service import app
 from service.alerts import evaluate as evaluate_module
-from service.alerts.asked import RuleBook
-from service.app import create_app
-from service.registry.database import engine_for
-from service.registry.tables import CardShown, HookCall
-from service.settings import Settings
+from service.alerts.rules.asked import RuleBook
+from service.site.settings import Settings
+from service.store.database import engine_for
+from service.store.tables import CardShown, HookCall
+from service.web import app
+from service.web.app import create_app
 from tests.data import NOW, anc, bundle, call, clozapine, codes, on_clozapine, prefetch
 from tests.server import serving
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings, SettingsError, load_settings
+from service.site.settings import Settings, SettingsError, load_settings
 
 _NORTH: dict[str, Any] = {
     "name": "north",

@@ -10,7 +10,7 @@ from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
 from service.backtest.replay import Protocol
 from service.backtest.run import OPTIONAL_TYPES, Options, backtest
 from service.backtest.tally import Tally

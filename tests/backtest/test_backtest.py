@@ -43,7 +43,7 @@ def some_patients(count: int = 40) -> list[dict[str, Any]]:
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", "backtest", *arguments],
+        [sys.executable, "-m", "service.cli.main", "backtest", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -306,7 +306,7 @@ def test_the_command_has_help_with_an_example() -> None:
 def test_every_option_is_in_the_documentation() -> None:
     from typer.main import get_command
 
-    from service.cli import app
+    from service.cli.main import app
 
     page = (ROOT / "docs" / "backtest.md").read_text()
     options = _options(get_command(app).commands["backtest"])  # type: ignore[attr-defined]
@@ -319,7 +319,7 @@ def _options(backtest: Any) -> Iterator[str]:
 
 
 def test_a_page_without_any_alert_is_still_a_page(tmp_path: Path) -> None:
-    from service.alerts.policy import policy_by_id
+    from service.alerts.policy.policy import policy_by_id
     from service.backtest.replay import Protocol
     from service.backtest.report import report_of
     from service.backtest.run import Options, backtest

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
 from service.backtest.chart import Chart, Reading
 from service.backtest.export import Faults
 from service.backtest.protocols import protocols

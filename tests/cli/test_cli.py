@@ -125,7 +125,7 @@ def test_policy_commands(tmp_path: Path) -> None:
     assert "Blood count bands" in shown
     assert "Not confirmed" in shown
     assert json.loads(run("policy", "show", "us-label-2025", "--json").stdout)["id"] == "us-label-2025"
-    assert run("policy", "validate", "service/alerts/policies/us-label-2025.toml").returncode == 0
+    assert run("policy", "validate", "service/alerts/policy/files/us-label-2025.toml").returncode == 0
     bad = tmp_path / "bad.toml"
     bad.write_text(
         'id = "bad"\ntitle = "Bad"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\nschedule = []\n'

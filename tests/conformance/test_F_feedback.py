@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 from sqlmodel import Session
 
-from service.registry.feedback import latest
-from service.registry.tables import CardFeedback
+from service.store.tables import CardFeedback
+from service.trail.feedback import latest
 from tests.data import call, clozapine, prefetch
 
 _PATH = "/cds-services/clozapine-order-sign/feedback"

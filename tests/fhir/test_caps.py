@@ -8,8 +8,8 @@ import orjson
 import pytest
 from msgspec import Raw
 
-from service.alerts.facts import Dose, Medication, PatientSnapshot
-from service.alerts.record_text import DOSAGE, NAME, VALUE
+from service.alerts.facts.patient import Dose, Medication, PatientSnapshot
+from service.alerts.facts.record_text import DOSAGE, NAME, VALUE
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES

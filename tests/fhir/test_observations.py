@@ -8,7 +8,7 @@ import orjson
 import pytest
 from msgspec import Raw
 
-from service.alerts.facts import Measurement, PatientSnapshot
+from service.alerts.facts.patient import Measurement, PatientSnapshot
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES

@@ -6,7 +6,13 @@ from datetime import UTC
 
 import pytest
 
-from service.alerts.drugs import classes, drug_ids, drugs_by_name, is_known_without_card, without_card
+from service.alerts.knowledge.drugs import (
+    classes,
+    drug_ids,
+    drugs_by_name,
+    is_known_without_card,
+    without_card,
+)
 from service.fhir.medication import MedicationReader
 from service.fhir.resources import CodeableConcept, Coding
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.codes import conversions, kinds
+from service.alerts.knowledge.codes import conversions, kinds
 from service.fhir.units import agreed_conversion, conversion, split_text
 
 THOUSANDS = (

@@ -12,13 +12,13 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select, update
 
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
 from service.registry import outbox
-from service.registry.database import engine_for, upgrade
 from service.registry.refresh import refresh
-from service.registry.roster_tables import Alert, OutboxItem, RegisteredPatient
 from service.registry.sweep import start_run, sweep
 from service.registry.watch import Watch
+from service.store.database import engine_for, upgrade
+from service.store.roster_tables import Alert, OutboxItem, RegisteredPatient
 from tests.data import NOW, anc
 from tests.hapi.conftest import CHARTS, FHIR_HEADERS, TOKEN
 from tests.registry.roster import facts, register

@@ -19,8 +19,8 @@ from sqlmodel import Session
 from cds_hooks.context import Context
 from cds_hooks.prefetch import fill
 from service.fhir.queries import QUERIES
-from service.registry.database import upgrade
-from service.registry.tables import CardFeedback
+from service.store.database import upgrade
+from service.store.tables import CardFeedback
 from service.synthetic.chart import Chart
 from service.synthetic.clinic import HOOKS, hook_call
 from tests.data import anc, clozapine, codes
@@ -249,7 +249,7 @@ def test_ehr_check_finds_nothing_to_complain_of(keys: Ehr, hapi: str, tmp_path: 
     upgrade(f"sqlite:///{tmp_path}/ehrs.db")
     command = ["ehr", "check", "clinic", "--patient", CHARTS[0].patient_id]
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", *command, "--token-file", str(tmp_path / "token")],
+        [sys.executable, "-m", "service.cli.main", *command, "--token-file", str(tmp_path / "token")],
         env=os.environ | {"CLOZAPINE_CDS_CONFIG": str(tmp_path / "service.toml"), "COLUMNS": "250"},
         capture_output=True,
         text=True,

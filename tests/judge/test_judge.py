@@ -15,9 +15,9 @@ import httpx
 import msgspec
 import pytest
 
-from service.alerts.policy import load_policy, policy_by_id
+from service.alerts.policy.policy import load_policy, policy_by_id
 from service.judge import JudgeError, Judgement, SiteOptions, judge
-from service.settings import Settings
+from service.site.settings import Settings
 from tests.alerts.vignette import request_of, rows
 from tests.data import (
     LOINC,

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, select
 
-from service.registry.tables import CardShown, HookCall
+from service.store.tables import CardShown, HookCall
 from tests.data import (
     PATIENT,
     anc,

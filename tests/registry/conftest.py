@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.registry.database import engine_for, upgrade
+from service.store.database import engine_for, upgrade
 from tests.registry.writable_ehr import WritableEhr
 from tests.server import serving
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, insert
 
-from service.alerts import remembered
-from service.alerts.facts import Dose, Measurement, Medication, PatientSnapshot
-from service.registry.roster_tables import RegisteredPatient
+from service.alerts.case import remembered
+from service.alerts.facts.patient import Dose, Measurement, Medication, PatientSnapshot
+from service.store.roster_tables import RegisteredPatient
 from tests.data import NOW
 
 ZONE = ZoneInfo("America/New_York")

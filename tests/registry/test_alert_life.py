@@ -18,13 +18,14 @@ from fhir.resources.R4B.flag import Flag
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, select, text, update
 
-from service.alerts import remembered
-from service.alerts.facts import Medication
-from service.registry import database, outbox, people, roster
-from service.registry.audit import prune
-from service.registry.database import engine_for, upgrade
-from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
+from service.alerts.case import remembered
+from service.alerts.facts.patient import Medication
+from service.registry import outbox, people, roster
 from service.registry.sweep import start_run, sweep
+from service.store import database
+from service.store.database import engine_for, upgrade
+from service.store.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
+from service.trail.audit import prune
 from tests import data
 from tests.data import NOW, bundle
 from tests.registry.roster import anc, facts, register
@@ -727,7 +728,7 @@ def test_the_command_line_closes_and_takes_in_hand(tmp_path: Any) -> None:
 
     def run(*given: str) -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "service.cli", "registry", *given],
+            [sys.executable, "-m", "service.cli.main", "registry", *given],
             env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr

@@ -14,13 +14,13 @@ from fhir.resources.R4B.auditevent import AuditEvent
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, insert, select, update
 
-from service.alerts.policy import policy_by_id
-from service.registry.audit import events, prune
-from service.registry.database import engine_for, upgrade
-from service.registry.recorder import Recorder
-from service.registry.roster_tables import OutboxItem, Silence
-from service.registry.tables import CardShown, HookCall
+from service.alerts.policy.policy import policy_by_id
 from service.registry.watch import Watch
+from service.store.database import engine_for, upgrade
+from service.store.roster_tables import OutboxItem, Silence
+from service.store.tables import CardShown, HookCall
+from service.trail.audit import events, prune
+from service.trail.recorder import Recorder
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_registry import _call
@@ -115,7 +115,7 @@ def test_the_command_writes_ndjson(tmp_path: Path) -> None:
     engine.dispose()
     target = tmp_path / "audit.ndjson"
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "audit", "export", str(target), "--until", "2026-12-01"],
+        [sys.executable, "-m", "service.cli.main", "audit", "export", str(target), "--until", "2026-12-01"],
         env=os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url},
         capture_output=True,
         text=True,

@@ -15,14 +15,14 @@ import pytest
 from fhir.resources.R4B.group import Group
 from sqlalchemy import Engine
 
-from service.alerts import remembered
-from service.alerts.policy import policy_by_id
-from service.registry.database import engine_for, upgrade
+from service.alerts.case import remembered
+from service.alerts.policy.policy import policy_by_id
 from service.registry.exchange import ImportFailed, export_files, import_file
 from service.registry.roster import find
-from service.registry.rxnorm import Entry, Release
-from service.registry.terminology import store
 from service.registry.watch import Watch
+from service.store.database import engine_for, upgrade
+from service.terminology.rxnorm import Entry, Release
+from service.terminology.terminology import store
 from tests import data
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
@@ -144,7 +144,7 @@ def test_commands(tmp_path: Path) -> None:
 
     def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url, "COLUMNS": "200"}
-        command = [sys.executable, "-m", "service.cli", "registry", *arguments]
+        command = [sys.executable, "-m", "service.cli.main", "registry", *arguments]
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=60, check=False
         )

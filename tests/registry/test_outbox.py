@@ -15,13 +15,13 @@ from fhir.resources.R4B.task import Task
 from msgspec.structs import replace
 from sqlalchemy import Engine, select, update
 
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
 from service.fhir.backend import BackendToken, credentials
 from service.fhir.client import FetchFailed
 from service.registry import outbox, people
-from service.registry.roster_tables import Alert, OutboxItem
 from service.registry.sweep import start_run, sweep
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, OutboxItem
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_sweep import _learn

@@ -12,14 +12,14 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from service.alerts import remembered
-from service.alerts.policy import policy_by_id
+from service.alerts.case import remembered
+from service.alerts.policy.policy import policy_by_id
 from service.fhir.snapshot import SiteMaps
-from service.registry.database import engine_for, upgrade
 from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import find
 from service.registry.scheduler import Scheduler, alone, read_anew
 from service.registry.watch import Watch
+from service.store.database import engine_for, upgrade
 from tests import data
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
@@ -433,7 +433,7 @@ key_id = "k1"
 """
     )
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "registry", "sweep", "--refresh", "--deliver", "--as-of", NOW.isoformat(), "--json"],
+        [sys.executable, "-m", "service.cli.main", "registry", "sweep", "--refresh", "--deliver", "--as-of", NOW.isoformat(), "--json"],
         env=os.environ | {"CLOZAPINE_CDS_CONFIG": str(configuration)},
         capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip

@@ -14,13 +14,12 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, func, inspect, select, text
 from sqlmodel import Session, SQLModel
 
-from service.alerts.facts import PatientSnapshot
-from service.alerts.policy import policy_by_id
-from service.registry import database
-from service.registry.database import engine_for, head, not_ready, upgrade
-from service.registry.feedback import FeedbackItem, latest, store
-from service.registry.recorder import Call, Recorder
-from service.registry.tables import CardShown, HookCall
+from service.alerts.facts.patient import PatientSnapshot
+from service.store import database
+from service.store.database import engine_for, head, not_ready, upgrade
+from service.store.tables import CardShown, HookCall
+from service.trail.feedback import FeedbackItem, latest, store
+from service.trail.recorder import Call, Recorder
 from tests.data import NOW
 
 
@@ -192,16 +191,13 @@ def test_feedback_knows_the_cards_that_were_shown(engine: Engine) -> None:
     assert store(engine, "x", [FeedbackItem(call.cards[0][0], "overridden", NOW)], NOW, "north") == ["known"]
 
 
-def test_of_several_calls_on_a_patient_the_last_is_remembered(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_several_calls_on_a_patient_the_last_is_remembered(engine: Engine) -> None:
     remembered: list[tuple[str, str, str]] = []
 
-    def remember(_: Any, site: str, policy: Any, facts: Any, at: Any) -> None:
+    def remember(_: Any, site: str, facts: Any, at: Any) -> None:
         remembered.append((site, facts.patient_id, facts.hook))
 
-    monkeypatch.setattr("service.registry.recorder.enrol", remember)
-    recorder = Recorder(engine, policies=lambda site: policy_by_id("us-label-2025"))
+    recorder = Recorder(engine, remember=remember)
     for hook, patient in (("order-select", "a"), ("order-sign", "b"), ("order-sign", "a")):
         recorder.record(_call(str(uuid4()), 0), PatientSnapshot(patient_id=patient, hook=hook))
     assert recorder.flush(5)
@@ -215,7 +211,7 @@ def test_many_patients_are_remembered_in_transactions_of_a_bounded_size(
     """After an outage many wait: together they would hold the write lock for longer than others wait for it."""
     transactions: list[set[str]] = [set()]
 
-    def remember(_: Any, site: str, policy: Any, facts: Any, at: Any) -> None:
+    def remember(_: Any, site: str, facts: Any, at: Any) -> None:
         transactions[-1].add(facts.patient_id)
 
     def began(engine: Engine) -> Any:
@@ -223,9 +219,8 @@ def test_many_patients_are_remembered_in_transactions_of_a_bounded_size(
         return real(engine)
 
     real = Engine.begin
-    monkeypatch.setattr("service.registry.recorder.enrol", remember)
-    monkeypatch.setattr("service.registry.recorder._BATCH", 10)
-    recorder = Recorder(engine, policies=lambda site: policy_by_id("us-label-2025"))
+    monkeypatch.setattr("service.trail.recorder._BATCH", 10)
+    recorder = Recorder(engine, remember=remember)
     monkeypatch.setattr(Engine, "begin", began)
     for number in range(45):
         recorder.record(_call(str(uuid4()), 0), PatientSnapshot(patient_id=f"p{number}", hook="patient-view"))
@@ -240,13 +235,12 @@ def test_a_record_that_cannot_be_written_keeps_no_other_from_being_written(
     """A fault in one patient's facts, or text that PostgreSQL does not take, must not end the audit trail."""
     instance, remembered, dropped = str(uuid4()), [], []
 
-    def remember(_: Any, site: str, policy: Any, facts: Any, at: Any) -> None:
+    def remember(_: Any, site: str, facts: Any, at: Any) -> None:
         if facts.patient_id == "odd":
             raise ZeroDivisionError
         remembered.append(facts.patient_id)
 
-    monkeypatch.setattr("service.registry.recorder.enrol", remember)
-    recorder = Recorder(engine, policies=lambda site: policy_by_id("us-label-2025"), on_drop=dropped.append)
+    recorder = Recorder(engine, remember=remember, on_drop=dropped.append)
     odd, sound = (PatientSnapshot(patient_id=p, hook="patient-view") for p in ("odd", "sound"))
     recorder.record(_call(instance, 0), odd)
     recorder.record(_call(instance + "\x00", 0))

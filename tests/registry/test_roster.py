@@ -10,15 +10,15 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, insert, select
 
-from service.alerts import remembered
-from service.alerts.facts import ClinicianFlag
-from service.alerts.policy import policy_by_id
+from service.alerts.case import remembered
+from service.alerts.facts.patient import ClinicianFlag
+from service.alerts.policy.policy import policy_by_id
 from service.registry import people, roster
-from service.registry.feedback import FeedbackItem, store
-from service.registry.memory import Memory
-from service.registry.recorder import Call, Recorder
-from service.registry.roster_tables import Alert, OutboxItem, Silence
-from service.registry.tables import CardFeedback, CardShown
+from service.registry.latest_facts import Memory
+from service.store.roster_tables import Alert, OutboxItem, Silence
+from service.store.tables import CardFeedback, CardShown
+from service.trail.feedback import FeedbackItem, store
+from service.trail.recorder import Call, Recorder
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_sweep import _alerts, _history, _sweep, _watch
@@ -185,7 +185,7 @@ def test_nothing_is_left_that_leads_to_a_deleted_patient(engine: Engine, site: s
 
 
 def test_feedback_of_another_site_does_not_count(engine: Engine, site: str) -> None:
-    from service.registry import analytics
+    from service.trail import analytics
 
     recorder = Recorder(engine)
     card = (site[-36:], "anc-overdue", "warning", [], "anc")

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from service.registry.database import engine_for
-from service.registry.roster_tables import Silence
-from service.registry.tables import CardShown
+from service.store.database import engine_for
+from service.store.roster_tables import Silence
+from service.store.tables import CardShown
 from tests import data
 from tests.data import NOW, ago, bundle, call, codes, prefetch
 from tests.registry.test_calls import StartService, _ask, _visit

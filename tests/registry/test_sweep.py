@@ -20,17 +20,18 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, select, update
 
-from service.alerts import remembered
-from service.alerts.asked import RuleBook
-from service.alerts.facts import ClinicianFlag
-from service.alerts.policy import policy_by_id
+from service.alerts.case import remembered
+from service.alerts.facts.patient import ClinicianFlag
+from service.alerts.policy.policy import policy_by_id
+from service.alerts.rules.asked import RuleBook
 from service.registry import outbox, people
-from service.registry.database import engine_for, upgrade
-from service.registry.roster import add_flag, aware, find
-from service.registry.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient, SweepRun
+from service.registry.roster import add_flag, find
 from service.registry.standing import standing_of
 from service.registry.sweep import Summary, start_run, sweep
 from service.registry.watch import Watch
+from service.store.database import engine_for, upgrade
+from service.store.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient, SweepRun
+from service.store.times import aware
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
@@ -253,7 +254,7 @@ def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
         "CLOZAPINE_CDS_WRITE_BACK": '["Task"]',
     }
     command = [
-        sys.executable, "-m", "service.cli", "registry", "sweep", "--as-of", NOW.isoformat(), "--planned-for", NOW.isoformat(), "--batch", "50", "--json",
+        sys.executable, "-m", "service.cli.main", "registry", "sweep", "--as-of", NOW.isoformat(), "--planned-for", NOW.isoformat(), "--batch", "50", "--json",
     ]  # fmt: skip
 
     def swept() -> int:

@@ -9,13 +9,13 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Engine, select, update
 
-from service.alerts import remembered
-from service.alerts.facts import Measurement, PatientSnapshot
-from service.alerts.policy import policy_by_id
+from service.alerts.case import remembered
+from service.alerts.facts.patient import Measurement, PatientSnapshot
+from service.alerts.policy.policy import policy_by_id
 from service.registry import roster
-from service.registry.roster_tables import Alert, RegisteredPatient
 from service.registry.sweep import start_run, sweep
 from service.registry.watch import Watch
+from service.store.roster_tables import Alert, RegisteredPatient
 from tests import data
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register

@@ -11,8 +11,8 @@ import alembic.command
 import pytest
 from sqlalchemy import Engine, event, inspect, text
 
-from service.registry import database
-from service.registry.database import engine_for, head, not_ready, upgrade
+from service.store import database
+from service.store.database import engine_for, head, not_ready, upgrade
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def _upgraded(url: str) -> str:
     """What an upgrade by a process of its own says; empty when it went well."""
 
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from service.registry.database import upgrade; upgrade(sys.argv[1])", url],
+        [sys.executable, "-c", "import sys; from service.store.database import upgrade; upgrade(sys.argv[1])", url],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     return done.stderr[-500:] if done.returncode else ""

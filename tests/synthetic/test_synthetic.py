@@ -11,7 +11,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli.main import app
 from service.judge import judge
 from service.synthetic.chart import Chart
 from service.synthetic.clinic import HOOKS, clinic, hook_call, transaction

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service.alerts import ndc
-from service.alerts.drugs import imported_product, install, product_by_code
-from service.registry.database import engine_for, upgrade
-from service.registry.rxnorm import SYSTEM, TerminologyError, read_release
-from service.registry.terminology import load, store
+from service.alerts.knowledge import ndc
+from service.alerts.knowledge.drugs import imported_product, install, product_by_code
+from service.store.database import engine_for, upgrade
+from service.terminology.rxnorm import SYSTEM, TerminologyError, read_release
+from service.terminology.terminology import load, store
 from tests import data
 from tests.data import NOW, bundle, call, codes, prefetch
 from tests.terminology import release
@@ -124,7 +124,7 @@ def _cli(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
+        [sys.executable, "-m", "service.cli.main", *arguments],
         env=os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url, "COLUMNS": "300"},
         capture_output=True,
         text=True,
@@ -213,7 +213,7 @@ def test_a_site_maps_its_own_codes(start_service: StartService) -> None:
 
 
 def test_a_code_map_to_nothing_known_stops_the_start() -> None:
-    from service.settings import Settings
+    from service.site.settings import Settings
 
     with pytest.raises(ValueError, match="did you mean 'clozapine'"):
         Settings(codes={"urn:ward:drugs|1": "clozapin"})

@@ -18,9 +18,9 @@ import pytest
 
 from cds_hooks import HOOKS, BadRequest
 from cds_hooks.request import envelope_reader, read_request
-from service.alerts.cards import cards_of
 from service.alerts.evaluate import evaluate
-from service.alerts.policy import policy_by_id
+from service.alerts.policy.policy import policy_by_id
+from service.alerts.say.cards import cards_of
 from service.fhir import snapshot
 from service.fhir.decode import Value
 from service.fhir.gather import from_prefetch

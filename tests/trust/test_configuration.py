@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from jwt.algorithms import ECAlgorithm
 
-from service.settings import Settings, SettingsError, load_settings
-from service.trust import require_ehrs
+from service.site.settings import Settings, SettingsError, load_settings
+from service.site.trust import require_ehrs
 from tests.signing import Signer
 
 _NORTH: dict[str, Any] = {
@@ -278,8 +278,8 @@ def test_how_patients_are_watched_is_inherited_too() -> None:
 
 
 def test_every_option_of_an_ehr_is_inherited_or_its_own() -> None:
-    from service.ehrs import EhrSettings
-    from service.settings import _OF_A_SITE, _OF_ONE_EHR
+    from service.site.ehrs import EhrSettings
+    from service.site.settings import _OF_A_SITE, _OF_ONE_EHR
 
     of_the_caller = {
         "name",

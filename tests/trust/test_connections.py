@@ -14,9 +14,9 @@ import pytest
 
 from service.ops.connections import Line, client_of
 from service.ops.outbound import Guard, GuardedTransport, address_of, tls_context
-from service.registry.database import engine_for
-from service.settings import Settings
-from service.trust import Directory
+from service.site.settings import Settings
+from service.site.trust import Directory
+from service.store.database import engine_for
 from tests.data import anc, call, clozapine, codes, on_clozapine
 from tests.ehr import Ehr
 from tests.server import serving

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.alerts.finding import Finding
+from service.alerts.say.finding import Finding
 from tests.data import PATIENT, anc, bundle, call, clozapine, codes, on_clozapine, order, prefetch
 from tests.ehr import Ehr
 from tests.texts import Place, calls, element, put
@@ -184,7 +184,7 @@ _FAULTS = "clozapine_cds_rule_faults_total"
 def test_a_card_that_cannot_be_written_is_replaced_by_one_as_severe(
     start_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import service.alerts.cards as cards
+    import service.alerts.say.cards as cards
 
     write = cards.card_of
 
@@ -288,7 +288,7 @@ def test_a_fetch_that_fails_in_an_unforeseen_way_costs_its_source(
 def test_a_registry_that_fails_in_an_unforeseen_way_costs_what_is_remembered(
     start_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import service.hooks.history as history
+    import service.hooks.recalled as history
 
     client = start_service(enrol=True)
     body = call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=_LOW), clozapine(300))

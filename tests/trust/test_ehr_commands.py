@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from service.registry.database import upgrade
+from service.store.database import upgrade
 from tests.data import anc, on_clozapine
 from tests.ehr import Ehr
 from tests.signing import Signer
@@ -36,7 +36,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
+        [sys.executable, "-m", "service.cli.main", *arguments],
         capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False,
     )  # fmt: skip
 

@@ -13,8 +13,8 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
-from service.registry.database import _config, engine_for, upgrade
-from service.registry.replay import DatabaseReplays
+from service.store.database import _config, engine_for, upgrade
+from service.trail.used_tokens import DatabaseReplays
 from tests.data import NOW, call, clozapine, prefetch
 from tests.ehr import Ehr
 from tests.signing import BASE, refused

@@ -14,9 +14,9 @@ import pytest
 
 from service.fhir.client import FetchFailed, FhirServer
 from service.ops.outbound import Guard, address_of, guarded_client, is_public
-from service.registry.database import engine_for
-from service.settings import Settings
-from service.trust import Directory
+from service.site.settings import Settings
+from service.site.trust import Directory
+from service.store.database import engine_for
 from tests.ehr import Ehr
 
 

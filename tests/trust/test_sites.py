@@ -14,12 +14,12 @@ import pytest
 from sqlalchemy import select
 from sqlmodel import Session
 
-from service import trust
-from service.registry.database import upgrade
 from service.registry.ehr_sites import save_ehr
-from service.registry.feedback import latest
-from service.registry.roster_tables import RegisteredPatient
-from service.registry.tables import CardFeedback, CardShown, HookCall
+from service.site import trust
+from service.store.database import upgrade
+from service.store.roster_tables import RegisteredPatient
+from service.store.tables import CardFeedback, CardShown, HookCall
+from service.trail.feedback import latest
 from tests.data import anc, bundle, call, clozapine, codes, on_clozapine, prefetch
 from tests.ehr import Ehr
 from tests.server import serving
@@ -215,7 +215,7 @@ def test_local_codes_stay_with_their_site(start_service: Any, ehr: Ehr, other: E
 def test_an_ehr_in_the_database_may_call_and_one_added_later_is_found(
     start_service: Any, ehr: Ehr, other: Ehr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.registry.database import engine_for
+    from service.store.database import engine_for
 
     monkeypatch.setattr(trust, "_RELOAD_SECONDS", 0.2)
     url = f"sqlite:///{tmp_path}/sites.db"
@@ -242,7 +242,7 @@ def test_an_ehr_in_the_database_may_call_and_one_added_later_is_found(
 def test_a_stored_ehr_with_a_slip_in_a_finding_code_still_calls(
     start_service: Any, ehr: Ehr, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from service.registry.database import engine_for
+    from service.store.database import engine_for
 
     url = f"sqlite:///{tmp_path}/sites.db"
     upgrade(url)

@@ -17,14 +17,14 @@ from sqlmodel import Session, select
 
 from cds_hooks.errors import ProtocolError
 from cds_hooks.unjudged import Hearing, Listening, concerns
-from service.alerts import drugs
-from service.alerts.drugs import Product, install, names_of, product_rows
-from service.alerts.hint import hints_at_clozapine
+from service.alerts.knowledge import drugs
+from service.alerts.knowledge.drugs import Product, install, names_of, product_rows
+from service.alerts.knowledge.hint import hints_at_clozapine
 from service.hooks import pipeline
 from service.hooks.causes import summary_of
 from service.hooks.unchecked import finding_of
-from service.registry.audit import events
-from service.registry.tables import CardShown, HookCall
+from service.store.tables import CardShown, HookCall
+from service.trail.audit import events
 from tests.data import NOW, bundle, call, clozapine, codes, order, prefetch
 from tests.ehr import Ehr
 from tests.signing import BASE

@@ -4,14 +4,10 @@ A rule is a pure function ``(Case) -> Iterable[Finding]``. Its name is what a ``
 ``@when`` says in which cases it is asked at all.
 """
 
-from service.alerts.asked import Rule
 from service.alerts.rules import (
-    blood_counts,
     bowel,
     concerns,
-    count_bands,
     count_history,
-    count_record,
     data_quality,
     dose,
     dose_risk,
@@ -35,6 +31,10 @@ from service.alerts.rules import (
     undated,
     unjudged,
 )
+from service.alerts.rules import due_counts as blood_counts
+from service.alerts.rules import neutropenia as count_bands
+from service.alerts.rules import neutropenia_free as count_record
+from service.alerts.rules.asked import Rule
 
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import ENDANGERED, when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.finding import Citation, Evidence, Finding
-from service.alerts.rules.counting import remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
+from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.listed import is_recent_problem
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding
 
 #: Kinds of problems that say that the bowel is slow, but not blocked.
 SLOW_BOWEL = ("bowel-hypomotility", "constipation")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import ENDANGERED, when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.concerns import Concern, concerning_kinds, concerns
-from service.alerts.facts import Problem
-from service.alerts.finding import Citation, Finding, Offer, ReferTo, Severity
-from service.alerts.rules.counting import CBC, count_line, ending_line, remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Problem
+from service.alerts.knowledge.concerns import Concern, concerning_kinds, concerns
+from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
+from service.alerts.rules.count_lines import CBC, count_line, ending_line, remove_drafts
 from service.alerts.rules.listed import (
     in_course,
     is_recent_problem,
@@ -19,6 +17,8 @@ from service.alerts.rules.listed import (
     verified,
 )
 from service.alerts.rules.readings import course_line, in_myocarditis_window, order
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Finding, Offer, ReferTo, Severity
 
 
 @when_it_bears

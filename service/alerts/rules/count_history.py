@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when
-from service.alerts.case import Case, bounded_by
-from service.alerts.conditions import kinds_by_text
-from service.alerts.counts import judged_value
-from service.alerts.facts import Measurement, UnusableResult
-from service.alerts.falling import fall_of, flu_like_signs
-from service.alerts.finding import Evidence, Finding, ReferTo
-from service.alerts.interval import sampling_in
-from service.alerts.policy_parts import Band, Falling, Value
-from service.alerts.rules.count_bands import said_band
-from service.alerts.rules.counting import (
+from service.alerts.case.case import Case, bounded_by
+from service.alerts.case.counts import judged_value
+from service.alerts.case.falling import fall_of, flu_like_signs
+from service.alerts.case.interval import sampling_in
+from service.alerts.facts.patient import Measurement, UnusableResult
+from service.alerts.knowledge.conditions import kinds_by_text
+from service.alerts.policy.parts import Band, Falling, Value
+from service.alerts.rules.asked import RELEVANT, when
+from service.alerts.rules.count_lines import (
     NAMES,
     count_line,
     counts_readable,
@@ -33,6 +30,9 @@ from service.alerts.rules.counting import (
 )
 from service.alerts.rules.listed import in_course, is_recent_problem
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, HEART_SAYS, heart_citation, taken_before
+from service.alerts.rules.neutropenia import said_band
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding, ReferTo
 
 
 @when("continuing")

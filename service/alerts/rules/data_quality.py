@@ -8,15 +8,14 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when
-from service.alerts.beside import warned_of
-from service.alerts.case import Case
-from service.alerts.exposure import is_live, span_of, waits
-from service.alerts.facts import Measurement, Medication, ReadProblem, SourceName
-from service.alerts.finding import Citation, Evidence, Finding
-from service.alerts.rules.counting import count_line, evidence_of, short
-from service.alerts.treatment import CLOZAPINE
+from service.alerts.case.beside import warned_of
+from service.alerts.case.case import Case
+from service.alerts.case.exposure import is_live, span_of, waits
+from service.alerts.facts.patient import CLOZAPINE, Measurement, Medication, ReadProblem, SourceName
+from service.alerts.rules.asked import RELEVANT, when
+from service.alerts.rules.count_lines import count_line, evidence_of, short
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
 #: Sources a clozapine answer rests on, and what is not checked without them.

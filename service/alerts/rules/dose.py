@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.facts import FROM_THE_TEXT, Medication
-from service.alerts.finding import ChangeDose, Evidence, Finding, Offer
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import FROM_THE_TEXT, Medication
+from service.alerts.rules.asked import when
+from service.alerts.say import wording as w
+from service.alerts.say.finding import ChangeDose, Evidence, Finding, Offer
 
 
 def _evidence(drafts: tuple[Medication, ...]) -> tuple[Evidence, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.facts import Medication
-from service.alerts.finding import Evidence, Finding
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Medication
+from service.alerts.rules.asked import when
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding
 
 _LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
 

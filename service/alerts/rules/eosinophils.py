@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import ENDANGERED, when
-from service.alerts.case import Case
-from service.alerts.facts import Measurement, Problem
-from service.alerts.finding import Finding
-from service.alerts.rules.counting import ending_line, evidence_of, remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Measurement, Problem
+from service.alerts.rules.asked import ENDANGERED, when
+from service.alerts.rules.count_lines import ending_line, evidence_of, remove_drafts
 from service.alerts.rules.listed import (
     in_course,
     is_recent_problem,
@@ -27,6 +25,8 @@ from service.alerts.rules.readings import (
     reaches,
     recent_comparable,
 )
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Finding
 
 _BY_NAME = "eosinophilic-organ-disease"
 _ORGANS = ("inflamed-organ", "myocarditis", "pericarditis")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.facts import Measurement
-from service.alerts.finding import Finding, Severity
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Measurement
+from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.rules.readings import (
     course_line,
     evidence,
@@ -23,6 +21,8 @@ from service.alerts.rules.readings import (
     recent,
     value,
 )
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Finding, Severity
 
 #: Two readings belong together when they were taken within so long.
 _SAME_OCCASION = timedelta(hours=1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when
-from service.alerts.case import Case
-from service.alerts.counts import judged_value
-from service.alerts.facts import Measurement
-from service.alerts.finding import Evidence, Finding, Offer, OrderTest, Severity
-from service.alerts.rules.counting import count_line, evidence_of, order_cbc, pending_lines, remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.case.counts import judged_value
+from service.alerts.facts.patient import Measurement
+from service.alerts.rules.asked import RELEVANT, when
+from service.alerts.rules.count_lines import count_line, evidence_of, order_cbc, pending_lines, remove_drafts
 from service.alerts.rules.readings import exceeds, reaches, within_hours
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding, Offer, OrderTest, Severity
 
 
 def _early(m: Measurement) -> str:

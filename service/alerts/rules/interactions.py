@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from service.alerts import wording as w
-from service.alerts.beside import applies, base_severity
-from service.alerts.case import Case
-from service.alerts.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
-from service.alerts.facts import Medication, Problem
-from service.alerts.finding import (
+from service.alerts.case.beside import applies, base_severity
+from service.alerts.case.case import Case
+from service.alerts.case.together import clozapine_dose_before, taken_since
+from service.alerts.facts.patient import Medication, Problem
+from service.alerts.knowledge.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
+from service.alerts.rules.bowel import SLOW_BOWEL
+from service.alerts.rules.count_lines import ending_line
+from service.alerts.rules.readings import reaches
+from service.alerts.say import wording as w
+from service.alerts.say.finding import (
     SEVERITY_RANK,
     ChangeDose,
     Citation,
@@ -22,10 +26,6 @@ from service.alerts.finding import (
     RemoveDraft,
     Severity,
 )
-from service.alerts.rules.bowel import SLOW_BOWEL
-from service.alerts.rules.counting import ending_line
-from service.alerts.rules.readings import reaches
-from service.alerts.rules.together import clozapine_dose_before, taken_since
 
 _DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.breaks import Break
-from service.alerts.case import Case
-from service.alerts.drugs import classes_of
-from service.alerts.finding import Evidence, Finding, Severity
-from service.alerts.policy_parts import ExtraMonitoring
-from service.alerts.rules.counting import order_cbc, stalest
+from service.alerts.case.breaks import Break
+from service.alerts.case.case import Case
+from service.alerts.knowledge.drugs import classes_of
+from service.alerts.policy.parts import ExtraMonitoring
+from service.alerts.rules.asked import when
+from service.alerts.rules.count_lines import order_cbc, stalest
 from service.alerts.rules.missed_doses import ESTIMATED, is_between_orders, is_renewed_in_time
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding, Severity
 
 
 def _severity(case: Case) -> Severity | None:

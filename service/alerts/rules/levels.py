@@ -6,14 +6,12 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.drugs import classes_of
-from service.alerts.exposure import is_live, was_given
-from service.alerts.facts import Measurement, Medication
-from service.alerts.finding import Evidence, Finding
-from service.alerts.policy_parts import Value
+from service.alerts.case.case import Case
+from service.alerts.case.exposure import is_live, was_given
+from service.alerts.facts.patient import Measurement, Medication
+from service.alerts.knowledge.drugs import classes_of
+from service.alerts.policy.parts import Value
+from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.rules.readings import (
     evidence,
     exceeds,
@@ -24,6 +22,8 @@ from service.alerts.rules.readings import (
     reaches,
     recent,
 )
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
 #: A chart that is kept has an entry, given or not given, within so long of any moment.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.alerts import wording as w
-from service.alerts.case import Case
-from service.alerts.facts import Problem
-from service.alerts.finding import Evidence
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Problem
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence
 
 
 def verified(p: Problem) -> str:

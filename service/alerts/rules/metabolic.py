@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.facts import Measurement
-from service.alerts.finding import Evidence, Finding
-from service.alerts.policy_parts import Value
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Measurement
+from service.alerts.policy.parts import Value
+from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.rules.readings import (
     course_line,
     evidence,
@@ -24,6 +22,8 @@ from service.alerts.rules.readings import (
     recent_comparable,
     value,
 )
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding
 
 
 @when_it_bears

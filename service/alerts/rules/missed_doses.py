@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.finding import ChangeDose, Evidence, Finding, Offer, Severity
-from service.alerts.policy_parts import MissedDoseTier
-from service.alerts.returning import Return
-from service.alerts.rules.counting import stalest
-from service.alerts.witness import Doubt
+from service.alerts.case.case import Case
+from service.alerts.case.returning import Return
+from service.alerts.case.witness import Doubt
+from service.alerts.policy.parts import MissedDoseTier
+from service.alerts.rules.asked import when
+from service.alerts.rules.count_lines import stalest
+from service.alerts.say import wording as w
+from service.alerts.say.finding import ChangeDose, Evidence, Finding, Offer, Severity
 
 _HOURS_A_DAY = 24.0
 _BASIS = {

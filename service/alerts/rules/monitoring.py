@@ -8,13 +8,13 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from service.alerts import wording as w
-from service.alerts.asked import when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.facts import Measurement, SourceName
-from service.alerts.finding import Evidence, Finding, Offer, OrderTest
-from service.alerts.policy_parts import MonitoringTest
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Measurement, SourceName
+from service.alerts.policy.parts import MonitoringTest
+from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.readings import is_a_result
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding, Offer, OrderTest
 
 _SOURCES: tuple[SourceName, ...] = ("labs", "vitals")
 _VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "bmi"})

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.facts import Measurement, Problem
-from service.alerts.finding import Citation, Evidence, Finding, Offer, ReferTo
-from service.alerts.rules.counting import remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Measurement, Problem
+from service.alerts.rules.asked import when
+from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.readings import (
     comparable,
     course_line,
@@ -27,6 +25,8 @@ from service.alerts.rules.readings import (
     value,
     within_hours,
 )
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding, Offer, ReferTo
 
 HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
 HEART_SAYS = "Clozapine can cause myocarditis and cardiomyopathy: it is stopped as soon as one is suspected, and as a rule not given again."

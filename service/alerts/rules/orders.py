@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.conditions import kinds_by_text
-from service.alerts.facts import Medication
-from service.alerts.finding import Evidence, Finding, Offer, RemoveDraft
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Medication
+from service.alerts.knowledge.conditions import kinds_by_text
+from service.alerts.rules.asked import when
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_suspected
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding, Offer, RemoveDraft
 
 
 def _renewed(case: Case, order: Medication) -> bool:

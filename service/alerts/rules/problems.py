@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.conditions import contraindications
-from service.alerts.facts import Allergy, CodedResult, Problem
-from service.alerts.finding import Citation, Evidence, Finding, Offer, Severity, worst
-from service.alerts.rules.counting import remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import CLOZAPINE, Allergy, CodedResult, Problem
+from service.alerts.knowledge.conditions import contraindications
+from service.alerts.rules.asked import RELEVANT, when, when_it_bears
+from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.listed import problem_evidence, problem_line, verified
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
 from service.alerts.rules.seizures import UNCONTROLLED
-from service.alerts.treatment import CLOZAPINE
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding, Offer, Severity, worst
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({"gi-obstruction"})

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from service.alerts import wording as w
-from service.alerts.case import Case
-from service.alerts.codes import kinds, title
-from service.alerts.counts import Series, judged_value
-from service.alerts.facts import Measurement, UnusableResult
-from service.alerts.finding import Evidence, Offer, OrderTest
+from service.alerts.case.case import Case
+from service.alerts.case.counts import Series, judged_value
+from service.alerts.facts.patient import Measurement, UnusableResult
+from service.alerts.knowledge.codes import kinds, title
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Offer, OrderTest
 
 Wanted = Callable[[Measurement], bool]
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.facts import Medication, Problem
-from service.alerts.finding import Citation, Evidence, Finding, Severity
-from service.alerts.rules.counting import remove_drafts
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Medication, Problem
+from service.alerts.rules.asked import when, when_it_bears
+from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.levels import level_text
 from service.alerts.rules.listed import (
     in_course,
@@ -19,6 +17,8 @@ from service.alerts.rules.listed import (
     verified,
 )
 from service.alerts.rules.readings import order
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding, Severity
 
 UNCONTROLLED = "uncontrolled-epilepsy"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import when, when_it_bears
-from service.alerts.case import Case
-from service.alerts.facts import CodedResult
-from service.alerts.finding import Evidence, Finding, OrderTest, Severity
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import CodedResult
+from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.readings import reaches
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding, OrderTest, Severity
 
 
 @when_it_bears

@@ -7,13 +7,13 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.exposure import supplies_of
-from service.alerts.facts import Medication
-from service.alerts.finding import Citation, Evidence, Finding, Severity
-from service.alerts.rules.counting import stalest
+from service.alerts.case.case import Case
+from service.alerts.case.exposure import supplies_of
+from service.alerts.facts.patient import Medication
+from service.alerts.rules.asked import when
+from service.alerts.rules.count_lines import stalest
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding, Severity
 
 
 @when("visit")

@@ -8,13 +8,13 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.exposure import was_given
-from service.alerts.finding import Evidence, Finding
-from service.alerts.policy_parts import Value
+from service.alerts.case.case import Case
+from service.alerts.case.exposure import was_given
+from service.alerts.policy.parts import Value
+from service.alerts.rules.asked import when
 from service.alerts.rules.dose import how_read
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Evidence, Finding
 
 
 class Rise(Struct, frozen=True):

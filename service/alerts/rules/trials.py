@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from service.alerts import wording as w
-from service.alerts.case import Case
-from service.alerts.drugs import has_class
-from service.alerts.exposure import Span, span_of
-from service.alerts.facts import Measurement, Medication
+from service.alerts.case.case import Case
+from service.alerts.case.exposure import Span, span_of
+from service.alerts.facts.patient import Measurement, Medication
+from service.alerts.knowledge.drugs import has_class
 from service.alerts.rules.levels import hours_after_dose, is_trough
 from service.alerts.rules.readings import reaches
 from service.alerts.rules.supply import coverage
 from service.alerts.rules.titration import dated_doses
+from service.alerts.say import wording as w
 
 _ANTIPSYCHOTIC = "antipsychotic"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service.alerts import wording as w
-from service.alerts.asked import when
-from service.alerts.case import Case
-from service.alerts.finding import Citation, Evidence, Finding
-from service.alerts.rules.counting import ending_line
+from service.alerts.case.case import Case
+from service.alerts.rules.asked import when
+from service.alerts.rules.count_lines import ending_line
 from service.alerts.rules.missed_doses import first_day_dose, tier_dose
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding
 
 
 def _goes_on(case: Case) -> bool:

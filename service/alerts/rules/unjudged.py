@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.alerts import wording as w
-from service.alerts.asked import RELEVANT, when
-from service.alerts.case import Case
-from service.alerts.codes import title
-from service.alerts.facts import UnusableResult
-from service.alerts.finding import Citation, Evidence, Finding
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import UnusableResult
+from service.alerts.knowledge.codes import title
+from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.rules.readings import (
     evidence,
     in_myocarditis_window,
@@ -20,6 +18,8 @@ from service.alerts.rules.readings import (
     recent_comparable,
     value,
 )
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding
 
 #: Kinds that a rule judges; of ANC and WBC anc-unusable says more.
 _JUDGED = (

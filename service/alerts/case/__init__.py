@@ -1,0 +1,1 @@
+"""A patient's case: treatment, counts, gaps and what follows from them."""

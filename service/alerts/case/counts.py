@@ -1,0 +1,387 @@
+"""Which result counts (clinical.md 3.1): one usable, ordered series per kind out of everything a record holds.
+
+A blood count may be reported twice, corrected, calculated, dated in the future or contradict the white cell count of the
+same sample. The functions here decide, and say why a result was left out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from operator import attrgetter
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from service.alerts.facts.patient import Measurement, UnusableResult
+from service.alerts.facts.record_text import to_show
+
+#: A result dated later than this after ``as_of`` is a mistake (clinical.md 3.1: more than 1 day).
+_FUTURE_TOLERANCE = timedelta(days=1)
+#: Results taken within this time of each other are of one sample (clinical.md 3.1: ± 1 h).
+_SAME_SAMPLE = timedelta(hours=1)
+#: ANC may exceed the WBC of its sample by rounding only (clinical.md 3.1).
+_ANC_OVER_WBC = 1.05
+_BOUND_RANK = {"<": 0, "": 1, ">": 2}
+_STATUS_RANK = {"corrected": 0, "final": 1, "preliminary": 2}
+#: A value with "<" lies below its bound; this factor puts it there for comparisons.
+_JUST_BELOW = 1 - 1e-9
+
+
+class Series(Struct, frozen=True, gc=False):
+    """Results of one kind, the one that counts first."""
+
+    #: Final and corrected results, newest first; of one day the one that counts comes first.
+    settled: tuple[Measurement, ...] = ()
+    #: Preliminary results that no settled result of the same time replaces, newest first.
+    preliminary: tuple[Measurement, ...] = ()
+    unusable: tuple[UnusableResult, ...] = ()
+
+    @property
+    def newest(self) -> Measurement | None:
+        """The settled result that counts; None without any."""
+        return self.settled[0] if self.settled else None
+
+
+NO_RESULTS = Series()
+
+
+def judged_value(measurement: Measurement) -> float:
+    """The value to compare with thresholds: an upper bound counts as just below itself."""
+    return measurement.value * _JUST_BELOW if measurement.bound == "<" else measurement.value
+
+
+def same_sample(one: Measurement, other: Measurement) -> bool:
+    """True when two results are of one specimen, panel or report, or were taken within an hour of each other."""
+    if one.specimen and one.specimen == other.specimen:
+        return True
+    if one.at is None or other.at is None:
+        return False
+    if one.date_only or other.date_only:
+        return one.date_only and other.date_only and one.at == other.at
+    return abs(one.at - other.at) <= _SAME_SAMPLE
+
+
+def _standing(m: Measurement) -> tuple[int, float, int]:
+    """Of results of one moment the corrected one counts, then the lowest."""
+    return _STATUS_RANK[m.status], m.value, _BOUND_RANK[m.bound]
+
+
+class _Moments:
+    """Results in order of time, of each moment the one that counts: the nearest is found by halving, however many there are."""
+
+    def __init__(self, measurements: Iterable[Measurement]) -> None:
+        at: dict[datetime | None, Measurement] = {}
+        for m in measurements:
+            known = at.get(m.at)
+            if known is None or _standing(m) < _standing(known):
+                at[m.at] = m
+        self._undated = at.pop(None, None)
+        self._of = at
+        self._times = sorted(at)  # type: ignore[type-var]
+
+    def nearest(self, sample: Measurement) -> Measurement | None:
+        """The result nearest in time to a sample; where one of the two times is not known, none is nearer than another."""
+        if sample.at is None:
+            found = [*self._of.values()] if self._undated is None else [self._undated, *self._of.values()]
+            return min(found, key=_standing, default=None)
+        after = bisect_left(self._times, sample.at)  # type: ignore[type-var]
+        near = [self._of[time] for time in self._times[max(0, after - 1) : after + 1]]
+        if self._undated is not None:
+            near.append(self._undated)
+        return min(near, key=lambda m: (_apart(m, sample), *_standing(m)), default=None)
+
+
+def _apart(m: Measurement, sample: Measurement) -> float:
+    return abs(m.at - sample.at).total_seconds() if m.at is not None and sample.at is not None else 0.0
+
+
+class Samples:
+    """Results of one kind, found by sample: same specimen key, or taken within the hour (same day when only days are known)."""
+
+    def __init__(self, measurements: Iterable[Measurement]) -> None:
+        self._all = list(measurements)
+        self._by_specimen: dict[str, list[Measurement]] = {}
+        for m in self._all:
+            if m.specimen:
+                self._by_specimen.setdefault(m.specimen, []).append(m)
+        self._specimens: dict[str, _Moments] = {}
+        self._dated: _Moments | None = None
+        self._days: dict[datetime | None, Measurement] = {}
+
+    def matching(self, sample: Measurement) -> Measurement | None:
+        """The result of the same sample, or None; of several (a recheck within the hour, a cumulative report) the nearest in time."""
+        if not self._all:
+            return None
+        if sample.specimen and (found := self._by_specimen.get(sample.specimen)) is not None:
+            if len(found) == 1:
+                return found[0]
+            moments = self._specimens.get(sample.specimen)
+            if moments is None:
+                moments = self._specimens[sample.specimen] = _Moments(found)
+            return moments.nearest(sample)
+        if sample.at is None:
+            return None
+        if self._dated is None:
+            self._dated = _Moments(m for m in self._all if not m.date_only and m.at is not None)
+            for m in self._all:
+                known = self._days.get(m.at)
+                if m.date_only and (known is None or _standing(m) < _standing(known)):
+                    self._days[m.at] = m
+        if sample.date_only:
+            return self._days.get(sample.at)
+        nearest = self._dated.nearest(sample)
+        return nearest if nearest is not None and same_sample(nearest, sample) else None
+
+
+def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Newest first; of one moment, corrected before final before preliminary, then the lowest.
+
+    A result whose clock time is unknown makes its whole day a single moment.
+    """
+    dated = [m for m in measurements if m.at is not None]
+    vague_days = {m.at.date() for m in dated if m.date_only and m.at is not None}
+    if not vague_days:
+        dated.sort(key=lambda m: (_STATUS_RANK[m.status], m.value))
+        dated.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
+        return dated
+
+    zone = _zone_of(dated)  # before sorting: a list that is being sorted looks empty
+
+    def moment(m: Measurement) -> datetime:
+        assert m.at is not None
+        local = m.at if m.date_only else m.at.astimezone(zone)
+        if local.date() in vague_days:
+            return local.replace(hour=0, minute=0, second=0, microsecond=0)
+        return m.at
+
+    dated.sort(key=lambda m: (_STATUS_RANK[m.status], m.value))
+    dated.sort(key=moment, reverse=True)
+    return dated
+
+
+def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
+    """Zone of the date-only results: the site's, since the reader placed them at the start of the site's day."""
+    return next(m.at.tzinfo for m in measurements if m.date_only and m.at is not None)
+
+
+def _distinct(ordered: Iterable[Measurement]) -> list[Measurement]:
+    """Drop duplicates, the same resource or the same time and value; of each the first in order, which is the one that counts."""
+    by_content: dict[object, Measurement] = {}
+    for m in ordered:
+        # The status is part of the key: a corrected copy of a preliminary result must be able to settle it.
+        # So is the posture: one panel may hold the pressure lying and standing.
+        by_content.setdefault((m.at, m.value, m.bound, m.status, m.qualifier), m)
+    by_reference: dict[object, Measurement] = {}
+    for m in by_content.values():
+        by_reference.setdefault((m.ref or id(m), m.qualifier), m)
+    return list(by_reference.values())
+
+
+_AT = attrgetter("at")
+
+
+def _plain_order(measurements: Sequence[Measurement], limit: datetime) -> tuple[Measurement, ...] | None:
+    """The order of results that need no decision: all final, each with a time of its own, none from the future. Else None."""
+    newer: datetime | None = None
+    in_order = True
+    for m in measurements:
+        at = m.at
+        if m.status != "final" or m.date_only or at is None or at > limit:
+            return None
+        if newer is not None and at >= newer:
+            in_order = False
+        newer = at
+    ordered = measurements
+    if not in_order:  # most clients send the newest first
+        ordered = sorted(measurements, key=_AT, reverse=True)
+        for one, next_one in pairwise(ordered):
+            if one.at == next_one.at:
+                return None
+    if len({m.ref for m in ordered}) != len(ordered):
+        return None
+    return tuple(ordered)
+
+
+def series_of(
+    measurements: Sequence[Measurement], as_of: datetime, unusable: Iterable[UnusableResult] = ()
+) -> Series:
+    """Order the results of one kind and set aside what cannot be used."""
+    limit = as_of + _FUTURE_TOLERANCE
+    plain = _plain_order(measurements, limit)
+    if plain is not None:
+        return Series(settled=plain, unusable=tuple(unusable))
+    refused = list(unusable)
+    usable: list[Measurement] = []
+    for m in measurements:
+        if m.at is None:
+            refused.append(UnusableResult(kind=m.kind, raw=m.raw, reason="it has no date", ref=m.ref))
+        elif m.at > limit:
+            refused.append(
+                UnusableResult(
+                    kind=m.kind,
+                    raw=m.raw,
+                    reason="its date lies in the future",
+                    ref=m.ref,
+                    at=m.at,
+                    date_only=m.date_only,
+                )
+            )
+        else:
+            usable.append(m)
+    ordered = _distinct(in_order(usable))
+    settled = tuple(m for m in ordered if m.status != "preliminary")
+    preliminary: tuple[Measurement, ...] = ()
+    if len(settled) != len(ordered):
+        settled_times = {m.at for m in settled}
+        preliminary = tuple(m for m in ordered if m.status == "preliminary" and m.at not in settled_times)
+    return Series(settled=settled, preliminary=preliminary, unusable=tuple(refused))
+
+
+def calculated_anc(
+    measurements: dict[str, tuple[Measurement, ...]],
+    counted: Sequence[Measurement],
+    refused: list[UnusableResult],
+) -> list[Measurement]:
+    """ANC = WBC × neutrophils % for every sample that has both and no direct ANC (clinical.md 1.1, 3.1).
+
+    Args:
+        measurements: every usable result.
+        counted: the direct ANCs that may stand for their sample; a preliminary one does not for settled results.
+        refused: takes the samples whose parts contradict each other.
+    """
+    white_cells = measurements.get("wbc", ())
+    if not white_cells or not (measurements.get("segs-percent") or measurements.get("neutrophils-percent")):
+        return []
+    segs = Samples(measurements.get("segs-percent", ()))
+    bands = Samples(measurements.get("bands-percent", ()))
+    total = Samples(measurements.get("neutrophils-percent", ()))
+    direct = Samples(m for m in counted if m.status != "preliminary")
+    early = Samples(m for m in counted if m.status == "preliminary")
+    results: list[Measurement] = []
+    for wbc in white_cells:
+        if direct.matching(wbc) is not None:
+            continue
+        used, remark = _neutrophil_share(wbc, segs, bands, total)
+        percent = sum(m.value for m in used)
+        bounds = {m.bound for m in (wbc, *used) if m.bound}
+        if not used or len(bounds) > 1:
+            continue  # of "above" times "below" nobody knows on which side the product lies
+        if percent > 100:
+            shares = " + ".join(m.raw for m in used)
+            reason = f"the neutrophils of its differential make more than all white cells ({shares})"
+            refused.append(_not_calculated(wbc, f"WBC {wbc.raw}", reason))
+            continue
+        status = max((wbc.status, *(m.status for m in used)), key=_STATUS_RANK.__getitem__)
+        if status == "preliminary" and early.matching(wbc) is not None:
+            continue
+        parts = " + ".join(m.raw for m in used)
+        results.append(
+            replace(
+                wbc,
+                kind="anc",
+                # 3000 × (16.1 + 33.9) % is 1500, not 1499.9999999999998.
+                value=round(wbc.value * percent / 100, 6),
+                raw=f"{wbc.raw} × {parts}{remark}",
+                bound=next(iter(bounds), ""),
+                status=status,
+                upper_limit=None,
+                calculated=True,
+            )
+        )
+    return results
+
+
+def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -> UnusableResult:
+    return UnusableResult("anc", to_show(raw), reason, part.ref, part.at, part.date_only)
+
+
+_SHARES = ("segs-percent", "neutrophils-percent")
+
+
+def _uncountable(
+    measurements: dict[str, tuple[Measurement, ...]],
+    unusable: Iterable[UnusableResult],
+    direct: Sequence[Measurement],
+) -> list[UnusableResult]:
+    """Samples without a direct ANC whose WBC or neutrophil share cannot be used: an ANC was counted, but cannot be worked out."""
+    found: list[UnusableResult] = []
+    samples: dict[str, Samples] = {}
+
+    def taken(kind: str, sample: Measurement) -> bool:
+        of_kind = samples.get(kind)
+        if of_kind is None:
+            results = direct if kind == "anc" else measurements.get(kind, ())
+            of_kind = samples[kind] = Samples(results)
+        return of_kind.matching(sample) is not None
+
+    for u in unusable:
+        if u.at is None or (u.kind != "wbc" and u.kind not in _SHARES):
+            continue
+        sample = Measurement(u.kind, 0.0, u.at, u.ref, u.raw, u.date_only)
+        other = any(taken(kind, sample) for kind in _SHARES) if u.kind == "wbc" else taken("wbc", sample)
+        if other and not taken("anc", sample):
+            name = "white cell count" if u.kind == "wbc" else "share of neutrophils"
+            found.append(
+                _not_calculated(u, u.raw, f"it is the {name} that the ANC is worked out from, and {u.reason}")
+            )
+    return found
+
+
+def _neutrophil_share(
+    wbc: Measurement, segs: Samples, bands: Samples, total: Samples
+) -> tuple[list[Measurement], str]:
+    """Percentages that make up the neutrophils of a sample (segs + bands, or all neutrophils), with a remark."""
+    segmented = segs.matching(wbc)
+    if segmented is not None:
+        banded = bands.matching(wbc)
+        if banded is not None:
+            return [segmented, banded], ""
+        return [segmented], " (segmented neutrophils only: the true ANC may be a little higher)"
+    whole = total.matching(wbc)
+    return ([whole], "") if whole is not None else ([], "")
+
+
+def anc_series(
+    measurements: dict[str, tuple[Measurement, ...]], as_of: datetime, unusable: Sequence[UnusableResult] = ()
+) -> Series:
+    """The ANC that counts: direct before calculated of the same sample, results that contradict their WBC set aside."""
+    direct = measurements.get("anc", ())
+    refused: list[UnusableResult] = []
+    if unusable:
+        refused = [u for u in unusable if u.kind == "anc"]
+        if len(refused) != len(unusable):
+            refused += _uncountable(measurements, unusable, direct)
+    white_cells = measurements.get("wbc", ())
+    if not white_cells:
+        return series_of(direct, as_of, refused)
+    kept = _uncontradicted(direct, white_cells, refused)
+    calculated = calculated_anc(measurements, kept, refused)
+    return series_of([*kept, *calculated] if calculated else kept, as_of, refused)
+
+
+def _uncontradicted(
+    direct: Sequence[Measurement], white_cells: Sequence[Measurement], refused: list[UnusableResult]
+) -> Sequence[Measurement]:
+    """The ANCs that are not higher than the white cell count of their sample; ``refused`` takes the others."""
+    bounding = [w for w in white_cells if w.bound != ">"]
+    if not direct or not bounding:
+        return direct
+    if max([m.value for m in direct]) <= min([w.value for w in bounding]) * _ANC_OVER_WBC:
+        return direct  # whichever sample is whose
+    samples = Samples(bounding)
+    kept: list[Measurement] = []
+    for anc in direct:
+        wbc = samples.matching(anc)
+        if wbc is not None and anc.value > wbc.value * _ANC_OVER_WBC:
+            reason = f"it is higher than the white cell count of the same sample ({wbc.raw})"
+            refused.append(
+                UnusableResult(
+                    kind="anc", raw=anc.raw, reason=reason, ref=anc.ref, at=anc.at, date_only=anc.date_only
+                )
+            )
+        else:
+            kept.append(anc)
+    return kept

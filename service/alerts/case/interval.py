@@ -1,0 +1,305 @@
+"""How often a blood count is due today (clinical.md 1.8): schedule, bands, recovery, interruptions."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from service.alerts.case.falling import fall_of, flu_like_signs
+from service.alerts.facts.patient import Measurement
+from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
+
+if TYPE_CHECKING:
+    from service.alerts.case.case import Case
+
+
+def _every_days(phase: SchedulePhase) -> int:
+    return phase.every_days
+
+
+class Interval(Struct, frozen=True, gc=False):
+    """The sampling interval that applies today, and why."""
+
+    days: int
+    label: str
+    why: str
+    phase: SchedulePhase | None = None
+    #: The band that shortens the interval, if one does.
+    band: Band | None = None
+    #: Extra counts after recovery that are still missing, out of ``recovery.counts``.
+    recovery_counts_left: int = 0
+    recovery: Recovery | None = None
+    #: The number of another rule that shortens the interval (a break, falling counts).
+    rule: Value | None = None
+    start_known: bool = True
+
+    @property
+    def cited(self) -> Band | Recovery | Value | SchedulePhase | None:
+        """The part of the policy that sets the interval."""
+        return self.band or self.recovery or self.rule or self.phase
+
+    def due_soon_days(self, schedule: tuple[SchedulePhase, ...]) -> int:
+        """Days before the due date from which it is mentioned.
+
+        It goes by how often counts are due today: a weekly count after a neutropenia is announced like any weekly count, also in a
+        patient whose schedule has long been monthly; otherwise it would be announced the moment the last one is in.
+        """
+        if self.phase is None:
+            return 0
+        if self.days >= self.phase.every_days:
+            return self.phase.due_soon_days
+        alike = [p for p in schedule if p.every_days <= self.days]
+        nearest = max(alike, key=_every_days) if alike else min(schedule, key=_every_days)
+        return min(nearest.due_soon_days, self.phase.due_soon_days)
+
+
+class Episode(Struct, frozen=True, gc=False):
+    """The latest run of abnormal counts of the course that has ended: its worst band and the counts after it."""
+
+    band: Band
+    #: Normal counts since, oldest first.
+    recovered: tuple[Measurement, ...]
+
+
+def worst_band(case: Case, *, preliminary: bool) -> tuple[Band, Measurement] | None:
+    """The band that decides today: the worse of ANC and WBC (where the policy judges the WBC), with its count.
+
+    With ``preliminary`` a newer and lower preliminary count decides; without it only settled counts do.
+    """
+    worst: tuple[Band, Measurement] | None = None
+    for kind in ("anc", "wbc") if case.uses_wbc else ("anc",):
+        newest = case.worst_new(kind) if preliminary else case.newest(kind)
+        if newest is None or (band := case.band_of(newest)) is None:
+            continue
+        if worst is None or _worse_first(band) < _worse_first(worst[0]):
+            worst = band, newest
+    return worst
+
+
+_TREATMENT = {"stop": 0, "interrupt": 1, "continue": 2}
+
+
+def _worse_first(band: Band) -> tuple[int, int, bool, float]:
+    """Order of bands: what is to be done with clozapine, then how often to sample."""
+    return _TREATMENT[band.treatment], band.every_days or 9999, band.finding is None, band.at_least
+
+
+def is_confirmed(case: Case, band: Band, deciding: Measurement) -> bool:
+    """True when the count before the deciding one showed the same finding."""
+    for m in case.series(deciding.kind):
+        if m.at is not None and deciding.at is not None and m.at < deciding.at:
+            earlier = case.band_of(m)
+            return earlier is not None and earlier.finding == band.finding
+    return False
+
+
+def sampling_in(case: Case, band: Band, deciding: Measurement) -> tuple[int, str] | None:
+    """(days, words) between samples while in a band; None in a band that leaves the schedule as it is."""
+    if band.confirmed_every_days is not None and is_confirmed(case, band, deciding):
+        days, label = band.confirmed_every_days, band.confirmed_every_label
+    elif band.every_days is not None:
+        days, label = band.every_days, band.every_label
+    else:
+        return None
+    return days, label or _every(days)
+
+
+def _every(days: int) -> str:
+    if days % 7:
+        return f"every {days} days"
+    return "weekly" if days == 7 else f"every {days // 7} weeks"
+
+
+def course_counts(case: Case) -> tuple[Measurement, ...]:
+    """Settled ANC values of the present course, newest first; all of them when the start is unknown."""
+    start = case.course.start
+    if start is None:
+        return case.series("anc")
+    first = start.astimezone(case.snapshot.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return tuple(m for m in case.series("anc") if m.at is not None and m.at >= first)
+
+
+def episodes(case: Case) -> tuple[Episode, ...]:
+    """Episodes of abnormal counts of the course that are over, the latest first."""
+    if not case.abnormal_anc:
+        return ()
+    found: list[Episode] = []
+    recovered: list[Measurement] = []
+    worst: Band | None = None
+    for count in course_counts(case):
+        band = case.band_of(count)
+        if band is None or band.finding is None:
+            if worst is not None:
+                found.append(Episode(worst, tuple(reversed(recovered))))
+                worst = None
+            recovered.append(count)
+        elif recovered and (worst is None or band.at_least < worst.at_least):
+            worst = band
+    if worst is not None:
+        found.append(Episode(worst, tuple(reversed(recovered))))
+    return tuple(found)
+
+
+def _recovering(past: tuple[Episode, ...], kind: str) -> tuple[Episode, Recovery] | None:
+    """The latest episode after which the policy asks for a kind of recovery: a milder one since does not end it."""
+    if not past:
+        return None
+    return next(
+        ((e, e.band.recovery) for e in past if e.band.recovery is not None and e.band.recovery.kind == kind),
+        None,
+    )
+
+
+def had_neutropenia(case: Case) -> bool:
+    """True when any count of the course lay below the normal band."""
+    return bool(case.abnormal_anc) and any(
+        (band := case.band_of(m)) is not None and band.finding is not None for m in course_counts(case)
+    )
+
+
+def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
+    """Extra counts that are still missing after the first normal one; counts much closer than asked do not add up."""
+    done = 0
+    last: date | None = None
+    for count in episode.recovered:
+        assert count.at is not None
+        day = case.snapshot.day(count.at)
+        if last is None:
+            last = day  # the count that showed recovery
+        elif (day - last).days * 2 > recovery.every_days:
+            done += 1
+            last = day
+    return max(0, recovery.counts - done)
+
+
+def _phase(case: Case, day: int) -> SchedulePhase:
+    """Phase of the schedule for a day of the course."""
+    chosen = case.policy.schedule[0]
+    neutropenic: bool | None = None
+    for phase in case.policy.schedule:
+        if phase.needs_no_neutropenia:
+            # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
+            if neutropenic is None:
+                neutropenic = case.snapshot.state("counts") != "complete" or had_neutropenia(case)
+            if neutropenic:
+                break
+        chosen = phase
+        if phase.until_day is None or day < phase.until_day:
+            break
+    return chosen
+
+
+def interval_today(case: Case) -> Interval:
+    """The interval that applies today; the shortest of schedule, band, recovery and interruption rules."""
+    # A preliminary count warns, but the clock of the next one runs from the settled counts.
+    decided = case.decided_by_settled
+    sampling = sampling_in(case, *decided) if decided is not None else None
+    if decided is not None and sampling is not None:
+        band = decided[0]
+        return Interval(
+            days=sampling[0],
+            label=sampling[1],
+            why=f"the last count is in the band “{band.title}”",
+            band=band,
+            start_known=case.course_day is not None,
+        )
+    past = episodes(case)
+    day = case.course_day
+    why = f"day {day} of treatment" + _since_break(case)
+    anew = _recovering(past, "new-patient")
+    # Without a known start the first normal count may lie years before the course: the shortest interval stays.
+    if anew is not None and day is not None and not case.starting:
+        first_normal = anew[0].recovered[0].at
+        assert first_normal is not None
+        day = case.days_since(first_normal)
+        why = f"day {day} after {anew[0].band.title}, counted as a new patient"
+    if day is None:
+        weekly = case.policy.unknown_start_every_days
+        scheduled = Interval(
+            days=weekly,
+            label="weekly",
+            why="the start of treatment is not known, so the shortest interval is used",
+            phase=case.policy.schedule[0],
+            start_known=False,
+        )
+    else:
+        phase = _phase(case, day)
+        scheduled = Interval(
+            days=phase.every_days,
+            label=phase.label,
+            why=why,
+            phase=phase,
+            start_known=True,
+        )
+    extra = _recovering(past, "extra-counts")
+    left = _extra_counts_left(case, *extra) if extra is not None else 0
+    lasting = extra if left else _recovering(past, "lifelong")
+    if lasting is not None:
+        episode, recovery = lasting
+        if recovery.every_days and recovery.every_days < scheduled.days:
+            return Interval(
+                days=recovery.every_days,
+                label=_every(recovery.every_days),
+                why=f"counts recovered from {episode.band.title}",
+                phase=scheduled.phase,
+                recovery_counts_left=left,
+                recovery=recovery,
+                start_known=scheduled.start_known,
+            )
+        if left:
+            return replace(scheduled, recovery_counts_left=left, recovery=recovery)
+    return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
+
+
+def _since_break(case: Case) -> str:
+    """That the days are counted from a break which no order shows."""
+    back = case.course.restarted_after
+    if back is None or not back.under_order or case.starting:
+        return ""
+    about = "about " if back.estimated else ""
+    return f", counted from a break of {about}{round(back.hours / 24)} days"
+
+
+def _after_break(case: Case, scheduled: Interval) -> Interval | None:
+    """Denser counts for some weeks after a break, where the policy asks for them."""
+    extra = case.policy.interruption.extra
+    if extra is None or extra.every_days.value >= scheduled.days or case.course.start is None:
+        return None
+    first_day = case.snapshot.day(case.course.start)
+    for gap in case.course.breaks:
+        after = (case.snapshot.day(gap.start) - first_day).days
+        resumed = case.snapshot.day(gap.end)
+        watched_until = resumed + timedelta(weeks=extra.weeks.value)
+        if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
+            return Interval(
+                days=int(extra.every_days.value),
+                label=_every(int(extra.every_days.value)),
+                why=f"a break in treatment until {resumed.isoformat()}",
+                phase=case.policy.schedule[0],
+                rule=extra.every_days,
+            )
+    return None
+
+
+def _while_falling(case: Case, scheduled: Interval) -> Interval | None:
+    """Denser counts while they fall or while there are flu-like signs, where the policy asks for them."""
+    rule = case.policy.falling
+    if rule.every_days is None or rule.every_days.value >= scheduled.days or case.starting:
+        return None
+    fall = fall_of(case, preliminary=False)
+    if fall is not None:
+        why = f"the {fall.name} fell fast"
+    elif flu_like_signs(case) is not None:
+        why = "flu-like signs"
+    else:
+        return None
+    return Interval(
+        days=int(rule.every_days.value),
+        label=rule.every_label or _every(int(rule.every_days.value)),
+        why=why,
+        rule=rule.every_days,
+        start_known=scheduled.start_known,
+    )

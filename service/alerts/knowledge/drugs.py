@@ -1,0 +1,449 @@
+"""Drugs: one record each with its names, ATC codes and classes (``knowledge/drugs.toml``), and what a class does (``interactions.toml``).
+
+Products – codes, and names that stand for several drugs – are in ``products.toml``, drugs that draw no card in ``no_card.toml``. The loader refuses
+what cannot be meant: a class nobody defined, a drug without class or code and without a reason, a name of two drugs.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from service.alerts.knowledge import ndc
+from service.alerts.knowledge.code_systems import ATC, canonical
+from service.alerts.knowledge.spelling import folded
+from service.alerts.say.finding import Severity
+
+Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
+
+
+class KnowledgeError(ValueError):
+    """Data that cannot be used; the message names the file, the record and what was expected."""
+
+
+class Drug(Struct, frozen=True, forbid_unknown_fields=True):
+    """One drug, as the data file holds it."""
+
+    #: Ids of ``interactions.toml``.
+    classes: tuple[str, ...] = ()
+    #: Names besides the id: brands, other spellings, other languages.
+    names: tuple[str, ...] = ()
+    #: ATC codes for systemic use, single and in combinations.
+    atc: tuple[str, ...] = ()
+    #: Why there is no class, or no ATC code.
+    no_class: str = ""
+    no_atc: str = ""
+    #: Classes whose membership was not read in a stored source.
+    unconfirmed: tuple[str, ...] = ()
+    #: Class -> severity, instead of the class's default.
+    severity: dict[str, Severity] = {}
+    #: Classes that are critical when the drug is given by injection.
+    parenteral_critical: tuple[str, ...] = ()
+
+
+class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
+    """A group of drugs that act alike on clozapine (clinical.md 2.4). Without ``finding`` it is only asked for by other rules."""
+
+    id: str
+    title: str
+    source: str
+    #: Ids of its members, from their own records.
+    drugs: tuple[str, ...] = ()
+    finding: str = ""
+    effect: str = ""
+    headline: str = ""
+    mechanism: str = ""
+    says: str = ""
+    steps: tuple[str, ...] = ()
+    severity: dict[Condition, Severity] = {}
+    #: Severity for single drugs, instead of ``severity["default"]``.
+    severity_of: dict[str, Severity] = {}
+    #: Finding code when a drug of the class was stopped.
+    stopped: str = ""
+    reduce_to_one_third: bool = False
+    #: The class applies to long-acting injections only.
+    long_acting_only: bool = False
+    #: No finding while a drug of this class is taken.
+    unless_taking: str = ""
+    #: No finding for a product that holds a drug of this class too.
+    not_beside: str = ""
+    #: Drugs that are critical when given by injection.
+    parenteral_critical: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    section: str = ""
+    confirmed: bool = True
+    unconfirmed: tuple[str, ...] = ()
+
+
+class Product(Struct, frozen=True):
+    """What a medication code stands for. ``mg``: strength of one unit of the (single) ingredient, when a source gives it."""
+
+    drugs: tuple[str, ...]
+    label: str
+    mg: float | None = None
+    confirmed: bool = True
+    #: ``label`` is the product's own name, from which strength and form may be read.
+    named: bool = False
+
+
+class ProductRow(Struct, forbid_unknown_fields=True):
+    """Codes of one kind of product, as the data file lists them."""
+
+    system: str
+    drugs: tuple[str, ...]
+    label: str
+    source: str
+    code: str = ""
+    codes: tuple[str, ...] = ()
+    mg: float | None = None
+    confirmed: bool = True
+    #: ``label`` is the product's own name, from which its strength is read.
+    named: bool = False
+
+
+class _LongActing(Struct):
+    words: tuple[str, ...]
+
+
+class _Products(Struct, forbid_unknown_fields=True):
+    combinations: dict[str, tuple[str, ...]]
+    long_acting: _LongActing
+    product: tuple[ProductRow, ...]
+
+
+class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """Drugs that are known and draw no card, why, and from which document that was decided (``knowledge/no_card.toml``)."""
+
+    id: str
+    title: str
+    reason: str
+    source: str
+    names: tuple[str, ...]
+    confirmed: bool = True
+
+
+class _NoCards(Struct, forbid_unknown_fields=True):
+    group: tuple[NoCard, ...]
+
+
+class _Interactions(Struct, forbid_unknown_fields=True, rename={"classes": "class"}):
+    classes: tuple[InteractionClass, ...]
+
+
+def _load(name: str) -> object:
+    return tomllib.loads((files("service.alerts") / "knowledge" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def drugs() -> dict[str, Drug]:
+    """Every drug by id, in alphabetical order. Raises KnowledgeError for a record that cannot be meant."""
+    try:
+        found = msgspec.convert(_load("drugs.toml"), dict[str, Drug])
+    except msgspec.ValidationError as error:
+        raise KnowledgeError(f"drugs.toml: {error}") from error
+    known = tuple(c.id for c in _defined_classes())
+    for wrong in wrong_drugs(found, known):
+        raise KnowledgeError(f"drugs.toml: {wrong}")
+    return dict(sorted(found.items()))
+
+
+def wrong_drugs(found: Mapping[str, Drug], known: Sequence[str]) -> Iterator[str]:
+    """Sentences on records that cannot be meant.
+
+    Args:
+        found: drug id -> record.
+        known: ids of the classes that are defined.
+    """
+    owner: dict[str, str] = {}
+    for drug_id, drug in found.items():
+        for class_id in (*drug.classes, *drug.unconfirmed, *drug.severity, *drug.parenteral_critical):
+            if class_id not in known:
+                near = get_close_matches(class_id, known, 1)
+                yield f"{drug_id}: {class_id!r} is no class{f', expected {near[0]!r}' if near else ''} (interactions.toml)"
+            elif class_id not in drug.classes:
+                yield f"{drug_id}: {class_id!r} is not among its own classes"
+        if bool(drug.classes) == bool(drug.no_class):
+            near = get_close_matches(drug_id, [d for d in found if d != drug_id], 1)
+            expected = f"; is {near[0]!r} meant?" if near else ""
+            yield f"{drug_id}: expected classes, or no_class with the reason why it has none{expected}"
+        if bool(drug.atc) == bool(drug.no_atc):
+            yield f"{drug_id}: expected atc codes, or no_atc with the reason why it has none"
+        for name in (drug_id, *drug.names):
+            if (other := owner.setdefault(name.lower(), drug_id)) != drug_id:
+                yield f"{drug_id}: the name {name!r} is one of {other!r}, too; a name leads to one drug"
+            elif name is not drug_id and name.lower() == drug_id:
+                yield f"{drug_id}: the name {name!r} is its id"
+    used = {class_id for drug in found.values() for class_id in drug.classes}
+    for class_id in known:
+        if class_id not in used:
+            yield f"class {class_id!r} has no drug"
+
+
+@cache
+def _defined_classes() -> tuple[InteractionClass, ...]:
+    """The classes of the data file, without their members."""
+    return msgspec.convert(_load("interactions.toml"), _Interactions).classes
+
+
+@cache
+def classes() -> dict[str, InteractionClass]:
+    """Every class by id, in the order of the data file, with its members."""
+    return {group.id: _with_members(group) for group in _defined_classes()}
+
+
+def _with_members(group: InteractionClass) -> InteractionClass:
+    members = {drug_id: drug for drug_id, drug in drugs().items() if group.id in drug.classes}
+    return replace(
+        group,
+        drugs=tuple(members),
+        severity_of={i: d.severity[group.id] for i, d in members.items() if group.id in d.severity},
+        parenteral_critical=tuple(i for i, d in members.items() if group.id in d.parenteral_critical),
+        unconfirmed=tuple(i for i, d in members.items() if group.id in d.unconfirmed),
+    )
+
+
+@cache
+def _product_data() -> _Products:
+    found = msgspec.convert(_load("products.toml"), _Products)
+    for name, parts in (*found.combinations.items(), *((row.label, row.drugs) for row in found.product)):
+        for part in parts:
+            if part not in drugs():
+                near = get_close_matches(part, drugs(), 1)
+                expected = f", expected {near[0]!r}" if near else ""
+                raise KnowledgeError(f"products.toml: {name!r} leads to {part!r}, which is no drug{expected}")
+    return found
+
+
+@cache
+def _classes_of() -> dict[str, tuple[InteractionClass, ...]]:
+    found: dict[str, tuple[InteractionClass, ...]] = {}
+    for group in classes().values():
+        for drug_id in group.drugs:
+            found[drug_id] = (*found.get(drug_id, ()), group)
+    return found
+
+
+@cache
+def drug_ids() -> tuple[str, ...]:
+    """Every drug the service knows by name, in alphabetical order."""
+    return tuple(drugs())
+
+
+def names_of(drug_id: str) -> tuple[str, ...]:
+    """The names a drug is recognised by, the generic one first."""
+    generic = drug_id.replace("-", " ")
+    return (generic, *drugs()[drug_id].names)
+
+
+def classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
+    """Classes a drug belongs to."""
+    return _classes_of().get(drug_id, ())
+
+
+@cache
+def _class_ids() -> dict[str, frozenset[str]]:
+    return {drug_id: frozenset(c.id for c in groups) for drug_id, groups in _classes_of().items()}
+
+
+_NO_CLASS: frozenset[str] = frozenset()
+
+
+def has_class(drug_id: str, class_id: str) -> bool:
+    """True when the drug belongs to the class."""
+    return class_id in _class_ids().get(drug_id, _NO_CLASS)
+
+
+@cache
+def _alerting() -> dict[str, tuple[InteractionClass, ...]]:
+    found = {drug_id: tuple(c for c in groups if c.finding) for drug_id, groups in _classes_of().items()}
+    return {drug_id: groups for drug_id, groups in found.items() if groups}
+
+
+def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
+    """Classes of a drug that raise a finding of their own beside clozapine."""
+    return _alerting().get(drug_id, ())
+
+
+@cache
+def atc() -> dict[str, tuple[str, ...]]:
+    """Drugs behind each shipped ATC code of an interacting drug for systemic use."""
+    found: dict[str, tuple[str, ...]] = {}
+    for drug_id, drug in drugs().items():
+        for code in drug.atc:
+            found[code] = (*found.get(code, ()), drug_id)
+    return found
+
+
+def product_rows() -> tuple[ProductRow, ...]:
+    """The shipped product codes, as listed."""
+    return _product_data().product
+
+
+@cache
+def _products() -> dict[tuple[str, str], Product]:
+    found = {(ATC, code): Product(drugs, " and ".join(drugs)) for code, drugs in atc().items()}
+    for row in _product_data().product:
+        product = Product(row.drugs, row.label, row.mg, row.confirmed, row.named)
+        for code in (row.code, *row.codes):
+            if code:
+                found[row.system, code] = product
+    return found
+
+
+class _Imported(Struct):
+    """Codes of an imported terminology; nothing until :func:`install` is called."""
+
+    products: dict[tuple[str, str], Product]
+    release: str
+    #: What a terminology server said of single codes.
+    learned: dict[tuple[str, str], Product]
+
+
+_imported = _Imported({}, "", {})
+
+
+def install(products: dict[tuple[str, str], Product], release: str) -> None:
+    """Make the codes of an imported terminology known, in place of those known before."""
+    _imported.products, _imported.release = products, release
+    codes_with.cache_clear()
+
+
+def learn(system: str, code: str, product: Product) -> None:
+    """Make one code known that a terminology server explained."""
+    _imported.learned[system, code] = product
+    codes_with.cache_clear()
+
+
+def codes_of(drug_id: str, system: str) -> tuple[str, ...]:
+    """Shipped codes of a drug itself in a code system, not of its products: what a product's ancestor may be."""
+    return tuple(
+        code
+        for (s, code), p in _products().items()
+        if s == system and p.drugs == (drug_id,) and p.label.partition(" (")[0] == drug_id
+    )
+
+
+@cache
+def codes_with(drug_id: str) -> frozenset[str]:
+    """Every code, of whatever system, that stands for the drug or a product with it: shipped, imported, learned."""
+    known = (_products(), _imported.products, _imported.learned)
+    return frozenset(code for products in known for (_, code), p in products.items() if drug_id in p.drugs)
+
+
+def imported_release() -> str:
+    """Name of the imported terminology; empty when there is none."""
+    return _imported.release
+
+
+def imported_product(system: str, code: str) -> Product | None:
+    """What a code stands for in the imported terminology; National Drug Codes in any of their forms."""
+    if system != ndc.SYSTEM:
+        return _imported.products.get((system, code))
+    found = {_imported.products[system, c] for c in ndc.candidates(code) if (system, c) in _imported.products}
+    # A 10-digit code without hyphens that fits two products stands for neither.
+    return found.pop() if len(found) == 1 else None
+
+
+def product_by_code(system: str, code: str) -> Product | None:
+    """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
+    system = canonical(system)
+    product = _products().get((system, code))
+    if product is not None and product.mg is not None:
+        return product
+    found = imported_product(system, code) if _imported.products else None
+    return found or product or _imported.learned.get((system, code))
+
+
+@cache
+def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
+    index: dict[str, tuple[str, ...]] = {}
+    for drug_id in drug_ids():
+        for name in {drug_id, *names_of(drug_id)}:
+            index[name.lower()] = (drug_id,)
+    for name, parts in _product_data().combinations.items():
+        index[name.lower()] = parts
+    longest_first = sorted(index, key=len, reverse=True)
+    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg"),
+    # and Japanese puts no blank after a name. An N-oxide is a metabolite, not the drug.
+    return (
+        re.compile(
+            rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b)|(?<=[\u30a0-\u30ff])(?![\u30a0-\u30ff]))(?![\s-]*N[\s-]*oxid)",
+            re.IGNORECASE,
+        ),
+        index,
+    )
+
+
+@cache
+def by_folded_name() -> dict[str, str]:
+    """Folded generic name -> drug, for names in other European languages; a form that two drugs share leads to none."""
+    found: dict[str, str] = {}
+    shared = {folded(name) for group in without_card() for name in group.names}
+    for drug_id, drug in drugs().items():
+        for name in (drug_id, *drug.names):
+            form = folded(name) if name.islower() else ""  # brands are not translated
+            if form and found.setdefault(form, drug_id) != drug_id:
+                shared.add(form)
+    return {form: drug_id for form, drug_id in found.items() if form not in shared}
+
+
+_WORD = re.compile(r"[^\W\d_]{6,}")
+_METABOLITE = re.compile(r"[\s-]*N[\s-]*oxid", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def drugs_by_name(text: str) -> tuple[str, ...]:
+    """Ids of every drug named in a text, in order of appearance, those named in another language last; empty when none is."""
+    pattern, index = _names()
+    found: list[str] = []
+    left = text.replace("’", "'")
+    for match in pattern.finditer(left):
+        found += index[" ".join(match.group().lower().split())]
+    # A word of a longer name is no name of its own: "peginterferon" in "peginterferon beta-1a".
+    left = pattern.sub(" ", left) if found else left
+    for word in _WORD.finditer(left):
+        drug_id = by_folded_name().get(folded(word.group()))
+        if drug_id is not None and not _METABOLITE.match(left, word.end()):
+            found.append(drug_id)
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def without_card() -> tuple[NoCard, ...]:
+    """Groups of drugs that are known and draw no card."""
+    return msgspec.convert(_load("no_card.toml"), _NoCards).group
+
+
+@cache
+def _without_card() -> re.Pattern[str]:
+    longest_first = sorted((n for group in without_card() for n in group.names), key=len, reverse=True)
+    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    return re.compile(rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def is_known_without_card(text: str) -> bool:
+    """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
+    return _without_card().search(text) is not None
+
+
+@cache
+def _long_acting() -> re.Pattern[str]:
+    words = "|".join(re.escape(w) for w in _product_data().long_acting.words)
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def is_long_acting(text: str) -> bool:
+    """True when a product's name says that it is a long-acting injection."""
+    return _long_acting().search(text) is not None

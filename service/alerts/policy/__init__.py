@@ -1,0 +1,1 @@
+"""A protocol's numbers and texts: read, checked, compared and printed."""

@@ -1,0 +1,1 @@
+"""What is said: findings, their codes, words and cards, and when to be silent."""

@@ -1,0 +1,181 @@
+"""Findings become card texts: ordered, economical, in Markdown that explains itself (contract "Cards")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from msgspec import Struct
+
+from service.alerts.facts.patient import ORDER_HOOKS
+from service.alerts.facts.record_text import one_line
+from service.alerts.say import wording as w
+from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
+from service.alerts.say.finding_codes import reasons_of, title_of, urgency
+
+CARD_LIMIT = 10
+#: Lines of one part of a card: of a hundred orders alike nobody reads each.
+MOST_LINES = 20
+#: What a reader of Markdown takes for HTML or for an automatic link.
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
+
+class CardText(Struct, frozen=True, gc=False):
+    """One card, without the envelope of the protocol."""
+
+    code: str
+    title: str
+    severity: Severity
+    summary: str
+    detail: str
+    citation: Citation
+    subject: str
+    offers: tuple[Offer, ...] = ()
+    overrides: str = "general"
+    evidence_refs: tuple[str, ...] = ()
+
+
+def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
+    """Findings for this hook, most severe first: ``info`` interrupts an order only when it bears on it; nothing twice."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        if finding.severity == "info" and hook in ORDER_HOOKS and not finding.changes_order:
+            continue
+        key = (finding.code, finding.subject)
+        known = kept.get(key)
+        if known is None or SEVERITY_RANK[finding.severity] > SEVERITY_RANK[known.severity]:
+            kept[key] = finding
+    place = urgency()
+    return sorted(
+        kept.values(),
+        key=lambda f: (-SEVERITY_RANK[f.severity], place.get(f.code, len(place)), f.code, f.subject),
+    )
+
+
+def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
+    """The Markdown body of a card. ``remembered``: what was put in from the registry."""
+    parts: list[str] = []
+    if finding.why:
+        parts.append(_section("Why", finding.why))
+    says = [line for line in finding.policy_says if line]
+    parts.append(_section("What the policy says", [*says, f"Source: {citation_text(finding.citation)}"]))
+    if finding.suggested:
+        steps = "\n".join([f"{n}. {_point(step)}" for n, step in enumerate(finding.suggested, 1)])
+        parts.append(f"**Suggested**\n\n{steps}")
+    if finding.unchecked:
+        parts.append(_section("What could not be checked", finding.unchecked))
+    if remembered:
+        parts.append(_section("From this service's registry", map(w.safe, remembered)))
+    refs = [e.ref for e in finding.evidence if e.ref]
+    if refs:
+        parts.append(_section("Evidence", map(w.safe, dict.fromkeys(refs))))
+    elif finding.missing:
+        parts.append(_section("Evidence", [f"Missing: {w.listed(finding.missing)}."]))
+    return "\n\n".join(parts)
+
+
+def told(lines: Iterable[str]) -> list[str]:
+    """The lines of one part of a card; of very many the first, and how many there are more, so that a person can read it."""
+    all_ = list(lines)
+    if len(all_) <= MOST_LINES:
+        return all_
+    return [*all_[: MOST_LINES - 1], f"… and {len(all_) - MOST_LINES + 1} more."]
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    """A heading and its bullets; there is at least one."""
+    points = "\n- ".join([_point(line) for line in told(lines)])
+    return f"**{title}**\n\n- {points}"
+
+
+def _point(line: str) -> str:
+    """One line of a card. Rules escape what they take from the record; should one forget, it still ends no line and opens no tag."""
+    line = one_line(line)
+    return _TAG.sub("&lt;", line) if "<" in line else line
+
+
+@lru_cache(maxsize=512)
+def citation_text(citation: Citation) -> str:
+    """A citation in words, with a warning when the number was not confirmed against the primary text."""
+    section = f"section {citation.section}" if citation.section[:1].isdigit() else citation.section
+    text = ", ".join(part for part in (citation.label, section) if part)
+    return text if citation.confirmed else f"{text} (number not yet confirmed against the primary text)"
+
+
+def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
+    """One finding as a card."""
+    return CardText(
+        code=finding.code,
+        title=title_of(finding.code),
+        severity=finding.severity,
+        summary=w.summary(finding.summary),
+        detail=detail_of(finding, remembered),
+        citation=finding.citation,
+        subject=finding.subject,
+        offers=finding.offers,
+        overrides=finding.overrides or reasons_of(finding.code),
+        evidence_refs=tuple(dict.fromkeys(e.ref for e in finding.evidence if e.ref)),
+    )
+
+
+def not_shown(code: str, severity: Severity, subject: str) -> Finding:
+    """The finding in place of one that could not be written down: as severe as that one, for nobody knows what else it said."""
+    title = title_of(code)
+    return Finding(
+        code="data-unavailable",
+        severity=severity,
+        subject=f"card:{code}:{subject}",
+        summary=w.summary(
+            f"Clozapine check incomplete: “{title}” was found, but could not be shown. Check it by hand."
+        ),
+        why=(f"This service failed while it wrote down “{title}”; the other cards are complete.",),
+        suggested=("Check this by hand before relying on the other cards.", "Tell the service's operators."),
+        missing=(f"what “{title}” would have said",),
+        citation=Citation("This service", "internal fault"),
+    )
+
+
+def _card_or_notice(finding: Finding, remembered: Sequence[str], on_fault: FaultObserver | None) -> CardText:
+    try:
+        return card_of(finding, remembered)
+    except Exception as fault:  # it costs itself, as a rule does
+        if on_fault is not None:
+            on_fault(f"card {finding.code}", fault)
+        return card_of(not_shown(finding.code, finding.severity, finding.subject))
+
+
+def cards_of(
+    findings: Sequence[Finding],
+    hook: str,
+    limit: int = CARD_LIMIT,
+    remembered: Sequence[str] = (),
+    *,
+    on_fault: FaultObserver | None = None,
+) -> list[CardText]:
+    """Cards for a hook, most severe first, at most ``limit``; what goes beyond is listed on the last one.
+
+    A card that cannot be built is replaced by a ``data-unavailable`` card that names it; ``on_fault`` is told.
+    """
+    chosen = shown(findings, hook)
+    if len(chosen) <= limit:
+        return [_card_or_notice(f, remembered, on_fault) for f in chosen]
+    cards = [_card_or_notice(f, remembered, on_fault) for f in chosen[: limit - 1]]
+    rest = chosen[limit - 1 :]
+    last = _card_or_notice(rest[0], remembered, on_fault)
+    more = "\n".join([f"- {line}" for line in told(f"{w.safe(f.summary)} ({f.severity})" for f in rest[1:])])
+    cards.append(
+        CardText(
+            code=last.code,
+            title=last.title,
+            severity=last.severity,
+            summary=w.summary(f"{last.summary.rstrip('.')} – and {len(rest) - 1} more."),
+            detail=f"{last.detail}\n\n**Further findings**\n\n{more}",
+            citation=last.citation,
+            subject=last.subject,
+            offers=last.offers,
+            overrides=last.overrides,
+            evidence_refs=last.evidence_refs,
+        )
+    )
+    return cards

@@ -1,0 +1,85 @@
+"""``clozapine-cds audit``: the trail of calls as FHIR AuditEvents, and its retention."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from sqlalchemy import Engine
+
+from service.site.settings import Settings, SettingsError, load_settings
+from service.store.database import engine_for, not_ready
+from service.trail import audit
+
+app = typer.Typer(help="The trail of calls.", no_args_is_help=True)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _open() -> tuple[Settings, Engine]:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        _fail(str(error))
+    engine = engine_for(settings.database_url)
+    reason = not_ready(engine)
+    if reason:
+        _fail(f"database_url: {reason}")
+    return settings, engine
+
+
+def _day(option: str, text: str | None, default: datetime) -> datetime:
+    if text is None:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"{option}: {text!r} is not an ISO 8601 date such as 2026-11-01")
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+@app.command("export", epilog="Example: `clozapine-cds audit export audit.ndjson --since 2026-11-01`")
+def export(
+    file: Annotated[Path, typer.Argument(help="NDJSON file to write; - for standard output.")],
+    since: Annotated[str | None, typer.Option(help="First moment; the beginning by default.")] = None,
+    until: Annotated[str | None, typer.Option(help="End, exclusive; now by default.")] = None,
+    site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
+) -> None:
+    """Write the calls of a period as FHIR AuditEvents, one a line."""
+    _, engine = _open()
+    begin = _day("--since", since, datetime(1970, 1, 1, tzinfo=UTC))
+    end = _day("--until", until, datetime.now(UTC) + timedelta(minutes=1))
+    written = 0
+    try:
+        with engine.connect() as connection:
+            out = sys.stdout.buffer if str(file) == "-" else file.open("wb")
+            try:
+                for line in audit.events(connection, begin, end, site):
+                    out.write(line)
+                    written += 1
+            finally:
+                if out is not sys.stdout.buffer:
+                    out.close()
+    except OSError as error:
+        _fail(f"{file}: it cannot be written ({error.strerror})")
+    typer.echo(f"{written} calls", err=True)
+
+
+@app.command("prune", epilog="Example: `clozapine-cds audit prune --days 365`")
+def prune(
+    days: Annotated[
+        int | None, typer.Option(help="Days to keep; the setting retention_days by default.", min=1)
+    ] = None,
+) -> None:
+    """Forget calls, cards and feedback that are older than the retention."""
+    settings, engine = _open()
+    keep = days if days is not None else settings.retention_days
+    if not keep:
+        _fail("--days: give the days to keep, or set retention_days")
+    typer.echo(f"{audit.prune(engine, datetime.now(UTC), keep)} calls forgotten", err=True)

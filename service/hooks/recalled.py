@@ -1,0 +1,110 @@
+"""What this service remembers, put to use in a call: facts the EHR's data lack, clinicians' flags, overrides in force."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import date, datetime, time
+
+from msgspec.structs import replace
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.alerts.case.course import course_of
+from service.alerts.case.ending import is_over_undated
+from service.alerts.case.exposure import is_live
+from service.alerts.case.remembered import enrich
+from service.alerts.facts.patient import PatientSnapshot, SourceName
+from service.alerts.say.finding import Finding
+from service.alerts.say.seen import Seen
+from service.alerts.say.silence import audible
+from service.hooks.site import Site
+from service.registry.latest_facts import Memory
+from service.registry.roster import facts_of, is_on
+
+log = logging.getLogger("service.hooks")
+#: A call waits so long for the registry; then it is answered without.
+_PATIENCE_SECONDS = 0.15
+#: Sources without which the registry is asked.
+_WORTH_ASKING: tuple[SourceName, ...] = (
+    "medications", "counts", "labs", "conditions", "statements", "dispenses", "administrations",
+)  # fmt: skip
+_UNREADABLE = "This service's registry could not be read: what only it knows of this patient was not used."
+
+
+class History:
+    """Reads the registry for calls.
+
+    Args:
+        engine: database.
+        memory: overrides and flags.
+    """
+
+    def __init__(self, engine: Engine, memory: Memory) -> None:
+        self.engine = engine
+        self.memory = memory
+
+    async def enriched(self, site: Site, snapshot: PatientSnapshot, as_of: datetime) -> PatientSnapshot:
+        """The facts of a call with what the registry adds; the database is asked only when the call's data lack something."""
+        flags = self.memory.flags(site.name, snapshot.patient_id)
+        if flags:
+            snapshot = replace(snapshot, flags=flags)
+        if not site.enrol or not _lacking(site, snapshot, as_of):
+            return snapshot
+        try:
+            known = await asyncio.wait_for(
+                asyncio.to_thread(self._facts, site.name, snapshot.patient_id), _PATIENCE_SECONDS
+            )
+        except Exception as error:  # what is remembered must not keep what was sent from being judged
+            if not isinstance(error, SQLAlchemyError | TimeoutError):
+                log.error("the registry could not be read: %s", type(error).__name__)
+            return replace(snapshot, remembered=(_UNREADABLE,))
+        if known is None:
+            return snapshot
+        (facts, known_at, start), on = known
+        first_day = datetime.combine(start, time(), site.zone) if start is not None else None
+        snapshot = replace(snapshot, registered=on)
+        return enrich(snapshot, facts, snapshot.day(known_at).isoformat(), first_day, known_at)
+
+    def _facts(
+        self, site: str, patient_id: str
+    ) -> tuple[tuple[PatientSnapshot, datetime, date | None], bool] | None:
+        """What is remembered, and whether the patient is registered as on clozapine."""
+        with self.engine.connect() as connection:
+            facts = facts_of(connection, site, patient_id)
+            return (facts, is_on(connection, site, patient_id)) if facts is not None else None
+
+    def audible(
+        self,
+        site: Site,
+        patient_key: str,
+        findings: Sequence[Finding],
+        snapshot: PatientSnapshot,
+        as_of: datetime,
+    ) -> Sequence[Finding]:
+        """The findings that no override in force silences; ``snapshot`` has the facts they rest on."""
+        if not findings or not site.snooze_days or not self.memory.silent_patients:
+            return findings
+        silences = self.memory.silences(patient_key)
+        if not silences:
+            return findings
+        return audible(findings, silences, as_of, snapshot.hook, Seen(snapshot, findings))
+
+
+def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
+    """A source that matters was not read, or nothing in the record tells since when clozapine is taken, or until when it was."""
+    for source in _WORTH_ASKING:
+        if snapshot.state(source) != "complete" and source not in snapshot.not_sent:
+            return True
+    if any(m.unread for m in snapshot.medications):
+        return True
+    records = [m for m in snapshot.medications if "clozapine" in m.drugs]
+    if any(is_over_undated(m, as_of) for m in records) and not any(is_live(m, as_of) for m in records):
+        return True
+    for m in records:
+        if m.start is not None or m.authored is not None:
+            return False
+    if not records:
+        return False
+    return course_of(records, as_of, site.policy.interruption.new_course.value).start is None

@@ -1,0 +1,1 @@
+"""A site: its settings, its EHRs, whom it trusts."""

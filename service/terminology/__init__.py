@@ -1,0 +1,1 @@
+"""Drug codes that a site imports."""

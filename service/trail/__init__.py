@@ -1,0 +1,1 @@
+"""The trail of calls: who asked what, what was answered, what became of it."""

@@ -1,0 +1,117 @@
+"""The audit trail out: one FHIR AuditEvent per call (who, what, which kinds of data, what was found, how long), and its retention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Engine, and_, delete, func, select
+
+from service.store.roster_tables import Alert, OutboxItem, Silence
+from service.store.tables import CardFeedback, CardShown, HookCall
+from service.store.times import aware
+
+_calls = HookCall.__table__  # type: ignore[attr-defined]
+_cards = CardShown.__table__  # type: ignore[attr-defined]
+_feedback = CardFeedback.__table__  # type: ignore[attr-defined]
+_alerts = Alert.__table__  # type: ignore[attr-defined]
+_items = OutboxItem.__table__  # type: ignore[attr-defined]
+_silences = Silence.__table__  # type: ignore[attr-defined]
+_TYPE = {
+    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+    "code": "rest",
+    "display": "RESTful Operation",
+}
+_EXECUTE = "E"
+
+
+def _outcome(status: int) -> dict[str, str]:
+    """AuditEvent.outcome: 4 where the call itself was at fault, 8 where this service was."""
+    if status < 400:
+        return {"outcome": "0"}
+    return {
+        "outcome": "4" if status < 500 else "8",
+        "outcomeDesc": f"The call could not be judged ({status}).",
+    }
+
+
+def event(row: Any) -> dict[str, Any]:
+    """One call as an AuditEvent. It names no patient: a call is known by its hookInstance."""
+    at = aware(row.at)
+    assert at is not None
+    facts = {
+        "hookInstance": row.hook_instance,
+        "policy": row.policy,
+        "milliseconds": f"{row.milliseconds:g}",
+        **{f"resources.{key}": str(count) for key, count in sorted(row.resources.items())},
+    }
+    # Two findings may have one code: each is listed.
+    details = [*facts.items(), *((f"finding.{code}", severity) for code, severity in row.findings)]
+    who: dict[str, Any] = {"requestor": True, "who": {"identifier": {"value": row.site}}, "name": row.site}
+    agents = [who]
+    if row.user_reference:
+        agents = [{**who, "requestor": False}, {"requestor": True, "who": {"reference": row.user_reference}}]
+    return {
+        "resourceType": "AuditEvent",
+        "id": f"call-{row.id}",
+        "type": _TYPE,
+        "subtype": [{"system": "https://cds-hooks.hl7.org", "code": row.hook}],
+        "action": _EXECUTE,
+        "recorded": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+        **_outcome(row.status),
+        "agent": agents,
+        "source": {"observer": {"display": "clozapine-cds"}, "site": row.site},
+        "entity": [
+            {
+                "what": {"display": row.service},
+                "detail": [{"type": key, "valueString": value} for key, value in details if value],
+            }
+        ],
+    }
+
+
+def events(
+    connection: Connection, since: datetime, until: datetime, site: str | None = None
+) -> Iterator[bytes]:
+    """NDJSON lines of the calls of a period, oldest first. Raises ValueError when one is not valid R4 (a fault of this service)."""
+    from fhir.resources.R4B.auditevent import AuditEvent  # half a second that other commands need not wait
+
+    statement = (
+        select(_calls)
+        .where(_calls.c.at >= since.astimezone(UTC), _calls.c.at < until.astimezone(UTC))
+        .order_by(_calls.c.at, _calls.c.id)
+        .execution_options(yield_per=500)
+    )
+    if site is not None:
+        statement = statement.where(_calls.c.site == site)
+    for number, row in enumerate(connection.execute(statement)):
+        content = event(row)
+        if number == 0:
+            AuditEvent.model_validate_json(orjson.dumps(content))
+        yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def prune(engine: Engine, now: datetime, keep_days: int) -> int:
+    """Forget calls, cards and feedback older than so many days, overrides that ended and webhooks told before; returns how many calls."""
+    before = (now - timedelta(days=keep_days)).astimezone(UTC)
+    with engine.begin() as connection:
+        connection.execute(delete(_feedback).where(_feedback.c.received_at < before))
+        connection.execute(delete(_silences).where(_silences.c.until < before))
+        # What was told last of an alert that is not over is kept, so that it is not told once more.
+        last = (
+            select(func.max(_items.c.id))
+            .join(_alerts, _alerts.c.id == _items.c.alert)
+            .where(_items.c.channel == "webhook", _alerts.c.state != "resolved")
+            .group_by(_items.c.alert)
+        )
+        told = and_(
+            _items.c.channel == "webhook",
+            _items.c.state == "sent",
+            _items.c.sent_at < before,
+            _items.c.id.not_in(last),
+        )
+        connection.execute(delete(_items).where(told))
+        connection.execute(delete(_cards).where(_cards.c.at < before))
+        return int(connection.execute(delete(_calls).where(_calls.c.at < before)).rowcount)

@@ -1,0 +1,438 @@
+"""The application: builds everything and holds no rule."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, operation_outcome
+from service.alerts.knowledge.catalogue import offered_reasons
+from service.alerts.knowledge.drugs import drugs_by_name, imported_release
+from service.alerts.policy.policy import policy_by_id, policy_ids
+from service.fhir.terminology_server import TerminologyServer
+from service.hooks.pipeline import Pipeline
+from service.hooks.recalled import History
+from service.hooks.services import services
+from service.hooks.site import Site
+from service.hooks.unchecked import Unchecked
+from service.hooks.warm import warm
+from service.operation.endpoint import PATH as CHECK_PATH
+from service.operation.endpoint import ClozapineCheck
+from service.ops import garbage as memory
+from service.ops.health import Check, Health
+from service.ops.logging import log_call
+from service.ops.metrics import Metrics
+from service.registry.access import Access, Client
+from service.registry.api import RegistryApi
+from service.registry.latest_facts import Memory
+from service.registry.roster import rememberer
+from service.site.settings import Settings
+from service.site.trust import Directory, authenticator, hooks_of
+from service.store.database import engine_for, not_ready
+from service.terminology import terminology
+from service.trail import feedback as feedback_store
+from service.trail.recorder import Recorder
+from service.trail.used_tokens import DatabaseReplays
+from service.web import openapi, pages
+from service.web.schedulers import Schedulers
+
+Clock = Callable[[], datetime]
+#: What is logged of a hookInstance: a UUID, or what is as short and as plain.
+_INSTANCE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
+}
+_OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+class Application(FastAPI):
+    """FastAPI, but the calls of EHRs go straight to their endpoints: those do their own errors, CORS and limits."""
+
+    def __init__(self, *, base_url: str = "", **options: Any) -> None:
+        self.direct: dict[str, ASGIApp] = {}
+        headers = _SECURITY_HEADERS | (_OVER_TLS if base_url.startswith("https://") else {})
+        self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+        super().__init__(**options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self.direct.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, self._secured(send))
+
+    def _secured(self, send: Send) -> Send:
+        """Every page, file and error gets the headers that keep a browser from being talked into something."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(pair for pair in self._headers if pair[0] not in present),
+                ]
+            await send(message)
+
+        return sending
+
+
+log = structlog.get_logger("clozapine-cds")
+
+
+def utc_now() -> datetime:
+    """The clock of production; tests hand in their own."""
+    return datetime.now(UTC)
+
+
+def _not_sent(sites: Sequence[Site]) -> str:
+    """What sites declare not to have: checks that rest on it are not done, and no card says so."""
+    return "; ".join(f"{site.name}: {', '.join(site.not_sent)}" for site in sites if site.not_sent)
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+    """Build the application.
+
+    Args:
+        settings: checked settings.
+        clock: gives the moment of every question.
+    """
+    open_mode = settings.auth == "off"
+    metrics = Metrics()
+    engine = engine_for(settings.database_url)
+    directory = Directory(settings, engine, on_renewed=metrics.renewed)
+    metrics.watch_requests(directory.lines.under_way)
+    known_registry = Memory(engine, clock)
+    recorder = Recorder(
+        engine,
+        remember=rememberer(directory.policy),
+        on_drop=metrics.dropped.inc,
+        on_queue=metrics.queued.set,
+    )
+    replays = DatabaseReplays(engine, on_fault=metrics.replay_faults.inc)
+    only_site = settings.site() if open_mode else None
+    pipeline = Pipeline(
+        only_site,
+        clock=clock,
+        client_of=directory.fhir_client,
+        recorder=recorder,
+        metrics=metrics,
+        history=History(engine, known_registry),
+        terminology=TerminologyServer(
+            settings.terminology_server,
+            directory.terminology_client,
+            clock,
+            settings.terminology_deadline_ms / 1000,
+        )
+        if settings.terminology_server
+        else None,
+    )
+    schedulers = Schedulers(engine, clock, directory.new_client, metrics)
+    checks = [
+        Check("database", lambda: not_ready(engine)),
+        Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
+        Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
+        Check("sweep", lambda: schedulers.trouble, required=False),
+        # A slow FHIR server costs its own site, whose cards say so.
+        Check("connections", lambda: directory.lines.problems, required=False),
+        Check("not_sent", lambda: _not_sent([only_site] if only_site else directory.sites), note=True),
+    ]
+    if not open_mode:
+        # One EHR without keys must not take the service away from the others: a warning.
+        checks.append(Check("keys", lambda: directory.problems, required=False))
+    health = Health(version("clozapine-cds"), checks)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(_load_terminology, engine)
+        await asyncio.to_thread(warm)
+        # Only then: what was read stays out of every later collection.
+        memory.tune()
+        known_registry.start()
+        _warn_of_old_policies(directory, clock())
+        schedulers.sync(directory.watched)
+        schedulers.keep_house(settings.retention_days)
+        current = None
+        if not open_mode:
+            current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.watched)))
+        yield
+        if current is not None:
+            current.cancel()
+            with suppress(asyncio.CancelledError):
+                await current
+        schedulers.close()
+        await directory.lines.aclose()
+        replays.close()
+        await asyncio.to_thread(recorder.close)
+        await asyncio.to_thread(known_registry.close)
+        engine.dispose()
+
+    def observe(
+        service: str, status: int, seconds: float, request: HookRequest | None, said_by_card: bool
+    ) -> None:
+        metrics.request(service, status, seconds)
+        instance = request.hook_instance if request is not None else ""
+        if not _INSTANCE.fullmatch(instance):
+            instance = ""  # whatever a client puts in the place of a UUID
+        log_call(service, status, seconds, instance, said_by_card)
+
+    async def keep_feedback(service: str, items: list[Feedback], principal: Any) -> None:
+        rows = [
+            feedback_store.FeedbackItem(
+                card=item.card,
+                outcome=item.outcome,
+                outcome_at=item.at,
+                suggestions=item.accepted_suggestions,
+                reason_system=item.reason.system if item.reason else "",
+                reason_code=item.reason.code if item.reason else "",
+                reason_display=item.reason.display if item.reason else "",
+                comment=item.reason.comment if item.reason else "",
+            )
+            for item in items
+        ]
+        try:
+            # Cards of a moment ago may still wait in the queue.
+            await asyncio.to_thread(recorder.flush, 1.0)
+            site = principal if isinstance(principal, Site) else only_site
+            assert site is not None
+            now = clock()
+            origins = await asyncio.to_thread(
+                feedback_store.store, engine, service, rows, now, site.name, site.snooze_days
+            )
+            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name, now)
+            await asyncio.to_thread(known_registry.refresh)
+        except SQLAlchemyError:
+            raise ProtocolError(
+                503,
+                "The feedback could not be stored: the database is away. Send it again.",
+                code="transient",
+                headers={"Retry-After": "30"},
+            ) from None
+        for item, origin in zip(items, origins, strict=True):
+            metrics.feedback(item.outcome, origin)
+            if origin == "foreign":
+                log.warning("feedback on another site's card was not kept", site=site.name, service=service)
+        for item, card in zip(items, cards, strict=True):
+            if card is not None:
+                reason = item.reason.code if item.reason else ""
+                known = reason if reason in offered_reasons() or not reason else "other"
+                metrics.card_answered(card.code, card.site, card.hook, item.outcome, known, card.seconds)
+
+    app = Application(
+        base_url=settings.base_url,
+        title="Clozapine safety service",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.recorder = recorder
+    app.state.engine = engine
+    app.state.memory = known_registry
+    app.state.schedulers = schedulers
+    app.state.directory = directory
+    authenticate = None if open_mode else authenticator(directory, settings, replays, metrics, clock)
+    limits = Limits(
+        places=settings.max_concurrent_calls,
+        seconds=settings.call_seconds,
+        rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
+    )
+    routes = cds_routes(
+        services(pipeline),
+        on_feedback=keep_feedback,
+        allowed_origins=settings.origins,
+        max_body_bytes=settings.max_body_bytes,
+        observer=observe,
+        authenticate=authenticate,
+        limits=limits,
+        offered=lambda principal: hooks_of(principal if principal is not None else only_site),
+        fallback=Unchecked(only_site, clock=clock, recorder=recorder, metrics=metrics),
+    )
+    check = ClozapineCheck(
+        only_site,
+        clock=clock,
+        recorder=recorder,
+        metrics=metrics,
+        max_body_bytes=settings.max_body_bytes,
+        authenticate=authenticate,
+        allowed_origins=settings.origins,
+        observer=observe,
+        limits=limits,
+        offered=lambda _: None,
+    )
+    routes.append(Route(CHECK_PATH, endpoint=check))
+    app.router.routes[:0] = routes
+    app.direct = {
+        route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
+    }
+    registry = RegistryApi(
+        engine,
+        Access(
+            [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
+            open_to_all=settings.auth == "off",
+        ),
+        directory.watch,
+        only_site.name if only_site is not None else "",
+        clock,
+        known_registry.refresh,
+    )
+    app.router.routes += registry.routes()
+    _add_operations(app, health, metrics)
+    _add_pages(app, settings, directory)
+    _add_errors(app)
+    return app
+
+
+def _load_terminology(engine: Engine) -> None:
+    """Codes of the imported terminology; without them the shipped data and names go on."""
+    try:
+        codes = terminology.load(engine)
+    except SQLAlchemyError as error:
+        log.warning("the imported terminology could not be read", reason=type(error).__name__)
+        return
+    if codes:
+        log.info("imported terminology", release=imported_release(), codes=codes)
+
+
+def _warn_of_old_policies(directory: Directory, now: datetime) -> None:
+    """A site may keep to a protocol that was superseded, but not without anybody noticing."""
+    for watched in directory.watched.values():
+        policy = watched.watch.policy
+        if not policy.valid_on(now.date()):
+            log.warning(
+                "the policy of a site is not in force today",
+                site=watched.watch.site,
+                policy=policy.id,
+                valid_to=str(policy.valid_to or ""),
+                superseded_by=policy.superseded_by,
+            )
+
+
+def _rate(site: Site | None) -> tuple[str, float] | None:
+    return None if site is None or site.calls_per_second is None else (site.name, site.calls_per_second)
+
+
+def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
+    async def live(_: Request) -> Response:
+        body = orjson.dumps({"status": "pass", "version": health.version})
+        return Response(body, media_type="application/health+json", headers={"Cache-Control": "no-store"})
+
+    async def ready(_: Request) -> Response:
+        status, document = await asyncio.to_thread(health.report)
+        return Response(
+            orjson.dumps(document),
+            status_code=503 if status == "fail" else 200,
+            media_type="application/health+json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def exposition(request: Request) -> Response:
+        body, content_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+
+    app.router.routes += [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/health", ready),
+        Route("/metrics", exposition),
+    ]
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _page(content: str) -> HTMLResponse:
+    return HTMLResponse(content)
+
+
+def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
+    configured = settings.load_policy()
+    document = orjson.dumps(openapi.document())
+
+    async def entrance(_: Request) -> Response:
+        return _page(pages.entrance(configured, settings.base_url))
+
+    async def policies(request: Request) -> Response:
+        found = pages.policy_list()
+        if _wants_page(request):
+            return _page(pages.policies_page(found))
+        return Response(orjson.dumps({"policies": found}), media_type="application/json")
+
+    async def policy(request: Request) -> Response:
+        policy_id = request.path_params["id"]
+        # The cards of every site link to its policy, also to one of its own.
+        own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
+        if policy_id in own:
+            found = own[policy_id]
+        elif policy_id in policy_ids():
+            found = policy_by_id(policy_id)
+        else:
+            raise HTTPException(404, f"There is no such policy. Known: {', '.join(policy_ids())}.")
+        if _wants_page(request):
+            return _page(pages.policy_page(found))
+        return Response(pages.policy_json(found), media_type="application/json")
+
+    async def openapi_document(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs(_: Request) -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Clozapine safety service: API",
+            swagger_js_url="/static/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger-ui.css",
+            swagger_favicon_url="data:,",
+        )
+
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    app.router.routes += [
+        Route("/", entrance),
+        Route("/policies", policies),
+        Route("/policies/{id}", policy),
+        Route("/openapi.json", openapi_document),
+        Route("/docs", docs),
+    ]
+    app.mount("/static", assets)
+
+
+def _add_errors(app: FastAPI) -> None:
+    async def sentence(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        text = str(error.detail) if isinstance(error, HTTPException) else "The service failed."
+        if status == 404 and text == "Not Found":
+            text = "There is nothing at this address. See /cds-services, /docs, /policies and /health."
+        allowed = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
+        if status == 405 and allowed:
+            text = f"Use {' or '.join(sorted(allowed.replace(' ', '').split(',')))} on this address."
+        code = {404: "not-found", 405: "not-supported"}.get(status, "exception")
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return Response(
+            operation_outcome(text, code=code),
+            status_code=status,
+            media_type="application/json",
+            headers=headers,
+        )
+
+    app.add_exception_handler(HTTPException, sentence)
+    app.add_exception_handler(Exception, sentence)

@@ -1,0 +1,162 @@
+"""The registry's part of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.trail.analytics import DIMENSIONS
+
+_TEXT = {"type": "string"}
+_SECURITY: list[dict[str, list[str]]] = [{"registryToken": []}]
+_STATUSES = ["overdue", "due", "on", "stopped", "unenrolled", "all"]
+
+
+def _outcome(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/OperationOutcome"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+_ERRORS = {
+    "400": _outcome("A parameter or the body cannot be used; the text names it."),
+    "401": _outcome("No token, or an unknown one."),
+    "403": _outcome("The token's role or sites do not cover this."),
+    "503": _outcome("The database is away; nothing was changed."),
+}
+
+
+def _query(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema or _TEXT}
+
+
+def _path(name: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema or _TEXT}
+
+
+def _body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _operation(
+    summary: str,
+    *parameters: dict[str, Any],
+    role: str = "viewer",
+    body: dict[str, Any] | None = None,
+    missing: bool = False,
+    conflict: bool = False,
+) -> dict[str, Any]:
+    answers: dict[str, Any] = {
+        "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+    }
+    if missing:
+        answers["404"] = _outcome("There is no such patient, flag or alert at this site.")
+    if conflict:
+        answers["409"] = _outcome("The alert is not open any more, or cannot be closed; the text says why.")
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "description": f"Role: {role}.",
+        "tags": ["Registry"],
+        "security": _SECURITY,
+        "parameters": list(parameters),
+        "responses": answers | _ERRORS,
+    }
+    return operation | ({"requestBody": body} if body is not None else {})
+
+
+SECURITY_SCHEMES = {
+    "registryToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of the settings' clients; not needed on loopback while authentication is off and no client is set.",
+    }
+}
+
+
+def paths() -> dict[str, Any]:
+    """The registry's routes."""
+    site = _query("site", "Name of the site; the token's or the configured one by default.")
+    one = "/registry/patients/{id}"
+    limit = _query(
+        "limit", "Rows of a page.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+    )
+    cursor = _query("cursor", "The `next` of the page before.")
+    patient = _path("id")
+    flag = {
+        "kind": {"enum": ["ben", "deviation"]},
+        "text": _TEXT,
+        "by": {**_TEXT, "description": "The clinician; the token's name by default."},
+        "continueAt": {
+            "type": "number",
+            "description": "Deviation: treatment goes on from this ANC on, cells/µL.",
+        },
+        "expires": {**_TEXT, "description": "Date or moment, ISO 8601."},
+    }
+    hand = {
+        "until": {
+            **_TEXT,
+            "description": "A moment within 24 hours, ISO 8601; without a zone it is the site's.",
+        },
+        "reason": {**_TEXT, "description": "What is being done."},
+        "by": {**_TEXT, "description": "Who has it in hand; the token's name by default."},
+    }
+    return {
+        "/registry/patients": {
+            "get": _operation(
+                "The worklist, what is due first",
+                _query("status", "Which patients.", {"enum": _STATUSES, "default": "on"}),
+                _query("site", "Only this site; all the token covers by default."),
+                limit,
+                cursor,
+            )
+        },
+        one: {
+            "get": _operation("One patient: standing, findings, doses, counts, flags, history", patient, site, missing=True),
+            "delete": _operation("Delete everything known of a patient; the proof is the answer", patient, site, role="admin", missing=True),
+        },
+        f"{one}/flags": {
+            "post": _operation(
+                "A clinician's statement: benign ethnic neutropenia, or an agreed deviation",
+                patient, site, role="clinician", body=_body(flag, ["kind"]), missing=True,
+            )
+        },
+        f"{one}/flags/{{flag}}": {
+            "delete": _operation("Withdraw a statement", patient, _path("flag", {"type": "integer"}), site, role="clinician", missing=True)
+        },
+        f"{one}/unenrol": {"post": _operation("Take a patient off the roster", patient, site, role="admin", missing=True)},
+        f"{one}/enrol": {"post": _operation("Watch a patient again who was taken off", patient, site, role="admin", missing=True)},
+        f"{one}/merge": {
+            "post": _operation(
+                "Put two records of one patient together", patient, site, role="admin", body=_body({"into": _TEXT}, ["into"]), missing=True
+            )
+        },
+        "/alerts": {
+            "get": _operation(
+                "Alerts, most severe first",
+                _query("state", "Which alerts; those in hand are open, too.", {"enum": ["open", "in-hand", "closed", "resolved", "all"], "default": "open"}),
+                _query("site", "Only this site; all the token covers by default."),
+                limit,
+                cursor,
+            )
+        },
+        "/alerts/{alert}/close": {
+            "post": _operation(
+                "Close an alert; refused (409) while clozapine must stop", _path("alert", {"type": "integer"}), role="clinician",
+                body=_body({"note": _TEXT, "by": _TEXT}, ["note"]), missing=True, conflict=True,
+            )
+        },
+        "/alerts/{alert}/hand": {
+            "post": _operation(
+                "Take an alert in hand until a moment; then, or with new evidence, it is open again",
+                _path("alert", {"type": "integer"}), role="clinician", body=_body(hand, ["until", "reason"]), missing=True, conflict=True,
+            )
+        },
+        "/analytics/alerts": {
+            "get": _operation(
+                "Cards fired, accepted, overridden by reason, and the time to a response",
+                _query("since", "First day; 13 weeks before `until` by default."),
+                _query("until", "Day after the last one; tomorrow by default."),
+                _query("by", f"Grouping, separated by commas: {', '.join(DIMENSIONS)}."),
+                _query("site", "Only this site; all the token covers by default."),
+            )
+        },
+    }  # fmt: skip
