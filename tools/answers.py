@@ -34,6 +34,8 @@ HOOKS = (
     *sorted(ORDER_HOOKS),
     "patient-view", "encounter-start", "encounter-discharge",
 )  # fmt: skip
+#: So many questions are named, from all over: one out of each few.
+_NAMED = 20
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -105,7 +107,7 @@ def main() -> int:
     known = {q: d for q, d in before.items() if q.startswith(given.only)}
     now = {q: _digest(a) for q, a in answers(given.only)}
     differing = sorted(q for q in known.keys() & now.keys() if known[q] != now[q])
-    for question in differing:
+    for question in differing[:: len(differing) // _NAMED + 1]:
         print(f"differs: {question}")
     print(
         f"{len(known.keys() & now.keys())} questions asked of both: {len(differing)} differ; "

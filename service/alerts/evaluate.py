@@ -10,6 +10,8 @@ from service.alerts.policy.policy import Policy
 from service.alerts.rules import RULES
 from service.alerts.rules.asked import RuleBook
 from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
+from service.alerts.say.found import Found, told
+from service.alerts.say.language import english
 
 RULEBOOK = RuleBook(RULES)
 
@@ -33,12 +35,14 @@ def evaluate(
 def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[Finding]:
     """As :func:`evaluate`, for a case that was looked at already: what it has derived is not derived again."""
     findings: list[Finding] = []
+    words = english()
     for rule, only_critical in RULEBOOK.asked(case):
         try:
-            if only_critical:
-                findings.extend(f for f in rule(case) if f.severity == "critical")
-            else:
-                findings.extend(rule(case))
+            findings += [
+                told(f, words) if isinstance(f, Found) else f
+                for f in rule(case)
+                if not only_critical or f.severity == "critical"
+            ]
         except Exception as fault:
             if on_fault is not None:
                 on_fault(rule.__name__, fault)

@@ -13,8 +13,9 @@ from typing import TypeVar
 from service.alerts.case.case import Case
 from service.alerts.case.course import Course
 from service.alerts.say.finding import Finding
+from service.alerts.say.found import Found
 
-Rule = Callable[[Case], Iterable[Finding]]
+Rule = Callable[[Case], Iterable[Finding] | Iterable[Found]]
 R = TypeVar("R", bound=Rule)
 
 #: What ``@when`` may name, besides the kinds of results (``knowledge/codes.toml``): those are on record, usable or not.

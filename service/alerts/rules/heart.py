@@ -8,21 +8,18 @@ from datetime import timedelta
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Measurement
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.readings import (
+from service.alerts.rules.readings import exceeds, falls_below, is_recent, reaches, recent
+from service.alerts.rules.result_phrases import (
     course_line,
-    evidence,
-    exceeds,
-    falls_below,
-    is_recent,
-    line,
+    measured,
+    offer_test,
     on_day,
-    order,
-    reaches,
-    recent,
-    value,
+    result_evidence,
+    result_fact,
 )
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Finding, Severity
+from service.alerts.say.finding import Severity
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Listed, Number, Record, Sentence, sentence
 
 #: Two readings belong together when they were taken within so long.
 _SAME_OCCASION = timedelta(hours=1)
@@ -31,7 +28,7 @@ _LYING = frozenset({"lying", "sitting"})
 
 @when("qtc")
 @when(*RELEVANT)
-def qt_prolonged(case: Case) -> Iterator[Finding]:
+def qt_prolonged(case: Case) -> Iterator[Found]:
     """A QTc above the limit for the sex; the lower limit while the sex is not known."""
     qtc = recent(case, "qtc") if case.relevant else None
     if qtc is None:
@@ -43,37 +40,41 @@ def qt_prolonged(case: Case) -> Iterator[Finding]:
         return
     severity: Severity = "critical" if critical else "warning"
     others = case.taken_now("qt")
-    unknown = (
-        "" if case.snapshot.sex in ("female", "male") else " (sex not recorded: the limit for men is used)"
-    )
-    yield Finding(
+    known_sex = case.snapshot.sex in ("female", "male")
+    yield Found(
         code="qt-prolonged",
         severity=severity,
         subject="qt",
-        summary=w.summary(
-            f"{value(qtc)} {on_day(case, qtc)}: "
-            + (
-                "torsade risk, review clozapine and QT drugs now."
-                if critical
-                else "prolonged, repeat the ECG."
-            )
+        summary=sentence(
+            "qt-prolonged.critical" if critical else "qt-prolonged.prolonged",
+            qtc=measured(qtc),
+            day=on_day(case, qtc),
         ),
         why=(
-            f"{line(case, qtc)}.",
-            f"Limit: {w.number(limit.value)} ms{unknown}; {w.number(rule.qtc_critical.value)} ms is critical.",
-            *(f"Also prolongs QT: {w.safe(m.label)}." for m in others),
+            result_fact(case, qtc),
+            sentence(
+                "qt-prolonged.limit" if known_sex else "qt-prolonged.limit-sex-unknown",
+                limit=Number(limit.value),
+                critical=Number(rule.qtc_critical.value),
+            ),
+            *(sentence("qt-prolonged.other-drug", drug=Record(m.label)) for m in others),
         ),
-        policy_says=("Clozapine prolongs QT; low potassium and magnesium and other QT drugs add to it.",),
+        policy_says=(sentence("qt-prolonged.policy"),),
         suggested=(
-            "Ask cardiology; stop what prolongs QT if it can be stopped." if critical else "Repeat the ECG.",
-            "Check potassium and magnesium and correct them.",
-            "Do not raise the dose before the QTc is known again.",
+            sentence("qt-prolonged.ask-cardiology" if critical else "qt-prolonged.repeat"),
+            sentence("qt-prolonged.electrolytes"),
+            sentence("qt-prolonged.no-rise"),
         ),
-        evidence=evidence(case, [qtc]),
+        evidence=result_evidence(case, [qtc]),
         citation=case.policy.cite(rule.qtc_critical if critical else limit),
         offers=(
-            *order(case, "ecg", "stat" if critical else "urgent", f"{value(qtc)}"),
-            *order(case, "electrolytes", "urgent", "Prolonged QTc under clozapine"),
+            *offer_test(
+                case,
+                "ecg",
+                "stat" if critical else "urgent",
+                sentence("qt-prolonged.reason", qtc=measured(qtc)),
+            ),
+            *offer_test(case, "electrolytes", "urgent", sentence("qt-prolonged.reason-electrolytes")),
         ),
     )
 
@@ -110,13 +111,13 @@ def _pair(case: Case, kind: str) -> tuple[Measurement, Measurement] | None:
 @when_it_bears
 @when("systolic", "diastolic")
 @when(*RELEVANT)
-def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
+def orthostatic_hypotension(case: Case) -> Iterator[Found]:
     """The pressure falls on standing, or is low."""
     if not case.relevant:
         return
     rule = case.policy.results
     found: list[Measurement] = []
-    facts: list[str] = []
+    facts: list[Sentence] = []
     limit = rule.systolic_fall
     for kind, fall in (("systolic", rule.systolic_fall), ("diastolic", rule.diastolic_fall)):
         pair = _pair(case, kind)
@@ -124,7 +125,11 @@ def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
             limit = fall if not found else limit
             found += pair
             facts.append(
-                f"{kind} {w.number(pair[0].value, 0)} {pair[0].qualifier} to {w.number(pair[1].value, 0)} standing"
+                sentence(
+                    f"orthostatic-hypotension.{kind}-fall-{pair[0].qualifier}",
+                    before=Number(pair[0].value, 0),
+                    after=Number(pair[1].value, 0),
+                )
             )
     low = recent(case, "systolic", lower_is_worse=True)
     if low is not None and falls_below(low, rule.systolic_low.value):
@@ -132,36 +137,36 @@ def orthostatic_hypotension(case: Case) -> Iterator[Finding]:
             limit = rule.systolic_low
         if low not in found:
             found.append(low)
-        facts.append(f"systolic {w.number(low.value, 0)}")
+        facts.append(sentence("orthostatic-hypotension.systolic-low", value=Number(low.value, 0)))
     if not found:
         return
     newest = found[1] if len(found) > 1 else found[0]
-    yield Finding(
+    yield Found(
         code="orthostatic-hypotension",
         severity="warning",
         subject="blood-pressure",
-        summary=w.summary(
-            f"Blood pressure {on_day(case, newest)}: {', '.join(facts)} mmHg: slow the titration."
+        summary=sentence(
+            "orthostatic-hypotension.summary",
+            day=on_day(case, newest),
+            facts=Listed(tuple(facts), last=""),
         ),
-        why=(*(f"{line(case, m)}." for m in found), course_line(case)),
-        policy_says=(
-            "Clozapine lowers the blood pressure on standing, most of all while the dose is rising.",
-        ),
+        why=(*(result_fact(case, m) for m in found), course_line(case)),
+        policy_says=(sentence("orthostatic-hypotension.policy"),),
         suggested=(
-            "Do not raise the dose; consider the last tolerated one.",
-            "Look for other drugs that lower the pressure, and for dehydration.",
-            "Advise standing up slowly.",
+            sentence("orthostatic-hypotension.no-rise"),
+            sentence("orthostatic-hypotension.look"),
+            sentence("orthostatic-hypotension.advise"),
         ),
-        evidence=evidence(case, found),
+        evidence=result_evidence(case, found),
         citation=case.policy.cite(limit),
-        offers=order(case, "vital-signs", "routine", "Low blood pressure under clozapine"),
+        offers=offer_test(case, "vital-signs", "routine", sentence("orthostatic-hypotension.reason")),
     )
 
 
 @when_it_bears
 @when("heart-rate")
 @when(*RELEVANT)
-def tachycardia(case: Case) -> Iterator[Finding]:
+def tachycardia(case: Case) -> Iterator[Found]:
     """A fast resting pulse."""
     pulse = recent(case, "heart-rate") if case.relevant else None
     limit = case.policy.results.heart_rate_high
@@ -169,30 +174,27 @@ def tachycardia(case: Case) -> Iterator[Finding]:
         return
     day = case.course_day
     early = day is None or day < case.policy.myocarditis.window_days.value
-    offers = order(case, "ecg", "routine", f"{value(pulse)} under clozapine")
+    offers = offer_test(case, "ecg", "routine", sentence("tachycardia.reason-ecg", pulse=measured(pulse)))
     if early:
-        offers = (
-            *order(
-                case, "troponin-crp", "urgent", "Tachycardia in the first weeks of clozapine: myocarditis?"
-            ),
-            *offers,
-        )
-    yield Finding(
+        troponin = offer_test(case, "troponin-crp", "urgent", sentence("tachycardia.reason-troponin"))
+        offers = (*troponin, *offers)
+    yield Found(
         code="tachycardia",
         severity="warning",
         subject="heart-rate",
-        summary=w.summary(
-            f"{value(pulse)} {on_day(case, pulse)}"
-            + (": check troponin and CRP (first weeks)." if early else ": look for the cause.")
+        summary=sentence(
+            "tachycardia.early" if early else "tachycardia.later",
+            pulse=measured(pulse),
+            day=on_day(case, pulse),
         ),
-        why=(f"{line(case, pulse)}.", course_line(case)),
-        policy_says=("A fast pulse is common under clozapine, and can be the first sign of myocarditis.",),
+        why=(result_fact(case, pulse), course_line(case)),
+        policy_says=(sentence("tachycardia.policy"),),
         suggested=(
-            *(("Troponin and CRP now.",) if early else ()),
-            "ECG; look for fever, dehydration and anticholinergic drugs.",
-            "If it persists without another cause, slow the titration or treat it.",
+            *((sentence("tachycardia.troponin"),) if early else ()),
+            sentence("tachycardia.look"),
+            sentence("tachycardia.persists"),
         ),
-        evidence=evidence(case, [pulse]),
+        evidence=result_evidence(case, [pulse]),
         citation=case.policy.cite(limit),
         offers=offers,
     )

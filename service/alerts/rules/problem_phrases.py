@@ -1,0 +1,29 @@
+"""The problem list in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Problem
+from service.alerts.say.found import Fact
+from service.alerts.say.sentence import Day, Param, Record, Sentence, sentence
+
+
+def problem_line(case: Case, p: Problem) -> Sentence:
+    """A problem as a fact for the card."""
+    said: dict[str, Param] = {"problem": Record(p.label)}
+    since = unconfirmed = ""
+    if p.onset is not None:
+        said["day"], since = Day(case.snapshot.day(p.onset)), "-since"
+    if p.verification not in ("", "confirmed"):
+        said["verification"], unconfirmed = Record(p.verification), "-unconfirmed"
+    return Sentence(f"problem.line{since}{unconfirmed}", said)
+
+
+def problem_evidence(problems: Iterable[Problem]) -> tuple[Fact, ...]:
+    """Problems as evidence."""
+    return tuple(
+        Fact(p.ref, sentence("problem.label", problem=Record(p.label)), p.onset, p.onset_date_only)
+        for p in problems
+    )

@@ -1,0 +1,89 @@
+"""Results in words, and offers of tests, as the rules about results share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Measurement
+from service.alerts.knowledge.codes import kinds, title
+from service.alerts.say.finding import OrderTest
+from service.alerts.say.found import Fact, Text, Wish
+from service.alerts.say.sentence import (
+    Day,
+    Moment,
+    Number,
+    Param,
+    Quantity,
+    Record,
+    Sent,
+    Sentence,
+    Term,
+    sentence,
+)
+
+_BOUND = {"<": "-below", ">": "-above"}
+
+
+def bound_of(m: Measurement) -> str:
+    """How an id says that a result is only a bound: ``-below``, ``-above`` or nothing."""
+    return _BOUND.get(m.bound, "")
+
+
+def name_of(kind: str) -> Term:
+    """A kind of result at the beginning of a sentence."""
+    name = title(kind)
+    return Term("kind", kind, name, first=not name[:2].isupper())
+
+
+def measured(m: Measurement) -> Sentence:
+    """A result with its unit: ``QTc 512 ms``; a kind judged by its own range keeps the unit it was sent in."""
+    kind = kinds().get(m.kind)
+    standing = "-preliminary" if m.status == "preliminary" else ""
+    if kind is None or kind.dimension == "own-range":
+        return sentence(f"result.sent{standing}", name=name_of(m.kind), sent=Sent(m.raw))
+    amount = Quantity(m.value, kind.unit, 1)
+    return sentence(f"result.value{bound_of(m)}{standing}", name=name_of(m.kind), amount=amount)
+
+
+def when_of(case: Case, m: Measurement) -> Param:
+    """The moment of a result in the site's time zone; the day alone when only that is known."""
+    if m.at is None or m.date_only:
+        return on_day(case, m)
+    return Moment(m.at.astimezone(case.snapshot.zone))
+
+
+def on_day(case: Case, m: Measurement) -> Day:
+    """The day of a result."""
+    return Day(case.snapshot.day(m.at) if m.at is not None else None)
+
+
+def result_line(case: Case, m: Measurement) -> Sentence:
+    """A result as a fact, without full stop."""
+    shared: dict[str, Param] = {"value": measured(m), "when": when_of(case, m), "raw": Record(m.raw)}
+    if m.upper_limit is None:
+        return Sentence("result.line", shared)
+    return Sentence("result.line-limit", {**shared, "limit": Number(m.upper_limit)})
+
+
+def result_fact(case: Case, m: Measurement) -> Sentence:
+    """A result as a fact of its own."""
+    return sentence("result.fact", line=result_line(case, m))
+
+
+def result_evidence(case: Case, results: Iterable[Measurement]) -> tuple[Fact, ...]:
+    """Results as evidence."""
+    return tuple(Fact(m.ref, result_line(case, m), m.at, m.date_only) for m in results)
+
+
+def offer_test(case: Case, test: str, priority: str, reason: Text) -> tuple[Wish, ...]:
+    """The offer of a test, unless it is ordered already."""
+    return () if case.test_ordered(test) is not None else (Wish(OrderTest(test, priority), reason),)
+
+
+def course_line(case: Case) -> Sentence:
+    """Where in the course the patient is."""
+    if case.starting:
+        return sentence("course.starting")
+    day = case.course_day
+    return sentence("course.day", day=Number(day, 0)) if day is not None else sentence("course.unknown")

@@ -1,0 +1,169 @@
+"""A language: its templates (``say/<language>/*.toml``) and how it writes numbers, days and lists.
+
+A file holds tables of sentences, ``[section]`` with ``name = "template"``. A template names its parameters in braces; it is Markdown where a
+sentence stands on a card and plain text where it is a summary. ``forms.toml`` holds what parameters are written with.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from string import Formatter
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from service.alerts.say import sentence as s
+from service.alerts.say import wording as w
+from service.alerts.say.sentence import Param, Sentence
+
+
+class Forms(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a language writes parameters.
+
+    Args:
+        decimal: the decimal mark.
+        day: a calendar day, for ``strftime``.
+        moment: a day with its clock time, for ``strftime``.
+        unknown_day: in place of a day that nobody knows.
+        hours, days, days_and_hours: lengths of time.
+        joined: the word before the last of several -> how it joins two.
+        nouns: thing -> one of it and several.
+    """
+
+    decimal: str
+    day: str
+    moment: str
+    unknown_day: str
+    hours: str
+    days_and_hours: str
+    joined: dict[str, str]
+    nouns: dict[str, tuple[str, str]]
+
+
+#: A template cut at its parameters: (text before, name of the parameter or empty).
+Template = tuple[tuple[str, str], ...]
+
+
+def parsed(template: str) -> Template:
+    """A template in pieces. Raises ValueError for what is none."""
+    pieces = []
+    for before, name, spec, conversion in Formatter().parse(template):
+        if spec or conversion or name == "":
+            raise ValueError(f"a parameter is a name in braces and nothing else: {template!r}")
+        pieces.append((before, name or ""))
+    return tuple(pieces)
+
+
+class Language:
+    """Writes sentences.
+
+    Args:
+        code: BCP 47.
+        templates: id -> template, cut at its parameters.
+        forms: how it writes parameters.
+    """
+
+    def __init__(self, code: str, templates: dict[str, Template], forms: Forms) -> None:
+        self.code = code
+        self.templates = templates
+        self.forms = forms
+        self._writers: dict[type, Callable[[Any, bool], str]] = {
+            Sentence: self._write,
+            s.Number: lambda p, plain: self._number(p.value, p.digits),
+            s.Quantity: lambda p, plain: (
+                f"{self._number(p.value, p.digits)} {p.unit if plain else w.safe(p.unit)}"
+            ),
+            s.Count: lambda p, plain: w.count(p.cells),
+            s.Dose: lambda p, plain: f"{self._number(p.mg, 1)} mg",
+            s.Day: lambda p, plain: p.on.strftime(forms.day) if p.on is not None else forms.unknown_day,
+            s.Moment: lambda p, plain: p.at.strftime(forms.moment),
+            s.Hours: lambda p, plain: self._hours(p.value),
+            s.Counted: lambda p, plain: self._counted(p.value, p.thing),
+            s.Record: lambda p, plain: w.plain(p.text, p.short) if plain else w.safe(p.text, p.limit),
+            s.Sent: lambda p, plain: w.plain(p.text, p.limit) if plain else w.safe(w.plain(p.text, p.limit)),
+            s.Term: lambda p, plain: w.capital(p.english) if p.first else p.english,
+            s.Listed: self._listed,
+        }
+
+    def summary(self, sentence: Sentence) -> str:
+        """Plain text, cut to what CDS Hooks allows."""
+        return w.summary(self._write(sentence, True))
+
+    def plain(self, sentence: Sentence) -> str:
+        """Plain text, as long as it is."""
+        return self._write(sentence, True)
+
+    def markdown(self, sentence: Sentence) -> str:
+        """GitHub-flavoured Markdown in which no text of the record acts."""
+        return self._write(sentence, False)
+
+    def _write(self, sentence: Sentence, plain: bool) -> str:
+        params = sentence.params
+        parts = []
+        for before, name in self.templates[sentence.id]:
+            parts.append(before)
+            if name:
+                param = params[name]
+                parts.append(self._writers[type(param)](param, plain))
+        return "".join(parts)
+
+    def _param(self, param: Param, plain: bool) -> str:
+        return self._writers[type(param)](param, plain)
+
+    def _number(self, value: float, digits: int) -> str:
+        text = w.number(value, digits)
+        return text if self.forms.decimal == "." else text.replace(".", self.forms.decimal)
+
+    def _hours(self, value: float) -> str:
+        whole = round(value)
+        if whole < 48:
+            return self.forms.hours.format(n=whole)
+        days, rest = divmod(whole, 24)
+        several = self._counted(days, "day")
+        return several if rest == 0 else self.forms.days_and_hours.format(days=several, n=rest)
+
+    def _counted(self, value: int, thing: str) -> str:
+        one, several = self.forms.nouns[thing]
+        return (one if value == 1 else several).format(n=value)
+
+    def _listed(self, param: s.Listed, plain: bool) -> str:
+        items = [self._param(item, plain) for item in param.items]
+        if len(items) < 2 or not param.last:
+            return ", ".join(items)
+        return self.forms.joined[param.last].format(first=", ".join(items[:-1]), last=items[-1])
+
+
+@cache
+def language(code: str) -> Language:
+    """A language by its code. Raises FileNotFoundError for one that is not shipped, ValueError naming file and sentence otherwise."""
+    templates: dict[str, Template] = {}
+    folder = files("service.alerts.say") / code
+    forms: Forms | None = None
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if not file.name.endswith(".toml"):
+            continue
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        if file.name == "forms.toml":
+            forms = msgspec.convert(content, Forms)
+            continue
+        for section, sentences in content.items():
+            for name, template in sentences.items():
+                id = f"{section}.{name}"
+                if id in templates:
+                    raise ValueError(f"{code}/{file.name}: the sentence {id!r} stands in two files")
+                try:
+                    templates[id] = parsed(template)
+                except ValueError as error:
+                    raise ValueError(f"{code}/{file.name}: {id}: {error}") from None
+    if forms is None:
+        raise ValueError(f"{code}: forms.toml is missing")
+    return Language(code, templates, forms)
+
+
+def english() -> Language:
+    """The language that the service is written in."""
+    return language("en")
