@@ -11,8 +11,8 @@ from service.alerts.case.onset import is_recent_problem
 from service.alerts.facts.patient import Problem
 from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
 from service.alerts.rules.count_lines import remove_drafts
+from service.alerts.rules.medication_phrases import medication_evidence
 from service.alerts.rules.problem_phrases import problem_evidence
-from service.alerts.rules.record_phrases import medication_evidence
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Record, Sentence, sentence

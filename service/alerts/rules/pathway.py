@@ -11,10 +11,11 @@ from service.alerts.case.response import Response, response
 from service.alerts.case.trials import Trial, trials
 from service.alerts.facts.patient import Measurement, SourceName
 from service.alerts.knowledge.drugs import classes_of, drugs_by_name, has_class
+from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_line
 from service.alerts.rules.asked import when
+from service.alerts.rules.medication_phrases import medication_evidence
 from service.alerts.rules.myocarditis import HEART_PROBLEMS
 from service.alerts.rules.problem_phrases import problem_evidence
-from service.alerts.rules.record_phrases import allergy_evidence, medication_evidence
 from service.alerts.rules.result_phrases import (
     offer_test,
     on_day,
@@ -37,6 +38,7 @@ from service.alerts.say.sentence import (
     Sentence,
     Term,
     quoted,
+    recorded,
     sentence,
 )
 
@@ -52,9 +54,10 @@ def _drug(drug_id: str, *, first: bool = False) -> Term:
     return Term("drug", drug_id, drug_id.replace("-", " "), first=first)
 
 
-def _quoted(part: str, texts: tuple[str, ...]) -> tuple[Sentence, ...]:
+def _quoted(case: Case, part: str, texts: tuple[str, ...]) -> tuple[Sentence, ...]:
     """Texts of the policy's pathway, each a sentence by itself."""
-    return tuple(quoted("policy", f"pathway.{part}.{n}", text) for n, text in enumerate(texts))
+    path = f"{case.policy.id}/pathway.{part}"
+    return tuple(quoted("policy", f"{path}.{n}", text) for n, text in enumerate(texts))
 
 
 def _trial_line(t: Trial) -> Sentence:
@@ -84,13 +87,12 @@ def _against_clozapine(case: Case) -> tuple[tuple[Sentence, ...], tuple[Fact, ..
             else sentence("trs-criteria.clozapine-before", day=day)
         )
         found += [
-            Fact(m.ref, sentence("record.text", text=Record(m.label)), m.start, m.start_date_only)
-            for m in case.clozapine_records[:2]
+            Fact(m.ref, recorded(m.label), m.start, m.start_date_only) for m in case.clozapine_records[:2]
         ]
     harmed = case.problems_of("agranulocytosis-history", *HEART_PROBLEMS, history=True)
     allergies = clozapine_allergies(case)
     facts += [sentence("problem.line", problem=Record(p.label)) for p in harmed]
-    facts += [sentence("allergy.line", allergy=Record(a.label)) for a in allergies]
+    facts += [allergy_line(a) for a in allergies]
     return tuple(facts), (*found, *problem_evidence(harmed), *allergy_evidence(allergies))
 
 
@@ -271,8 +273,8 @@ def clozapine_resistance_review(case: Case) -> Iterator[Found]:
         subject="pathway-resistance",
         summary=sentence("clozapine-resistance-review.summary", change=_change(answer)),
         why=tuple(_known(case, answer, trial.levels)),
-        policy_says=(*_quoted("options", rule.options), *_checks(rule.options)),
-        suggested=_quoted("optimisation", rule.optimisation),
+        policy_says=(*_quoted(case, "options", rule.options), *_checks(rule.options)),
+        suggested=_quoted(case, "optimisation", rule.optimisation),
         unchecked=trial.unchecked,
         evidence=result_evidence(case, (answer.now, answer.first, *trial.levels)),
         citation=case.policy.cite(rule.response_percent),
@@ -297,7 +299,7 @@ def pseudo_resistance_checklist(case: Case) -> Iterator[Found]:
         summary=sentence("pseudo-resistance-checklist.summary"),
         why=tuple(line for line, _ in seen) or (sentence("pseudo-resistance-checklist.nothing"),),
         policy_says=(sentence("pseudo-resistance-checklist.policy"),),
-        suggested=_quoted("checklist", case.policy.pathway.checklist),
+        suggested=_quoted(case, "checklist", case.policy.pathway.checklist),
         evidence=tuple(fact for _, facts in seen for fact in facts),
         missing=() if seen else (sentence("pseudo-resistance-checklist.missing"),),
         citation=case.policy.cite(case.policy.pathway.adherence_percent),
@@ -313,7 +315,7 @@ def _mistakable(case: Case) -> Iterator[tuple[Sentence, tuple[Fact, ...]]]:
         answer = Record(smoking[0].raw)
         yield (
             sentence("pseudo-resistance-checklist.smokes", answer=answer),
-            (Fact(smoking[0].ref, sentence("record.text", text=answer), smoking[0].at),),
+            (Fact(smoking[0].ref, recorded(smoking[0].raw), smoking[0].at),),
         )
     for class_id in ("strong-inducer", "inducer"):
         for m in case.taken_now(class_id):

@@ -9,16 +9,16 @@ from service.alerts.case.bowel import BLOCKED_BOWEL
 from service.alerts.case.case import Case
 from service.alerts.case.pregnancy import Pregnancy, pregnancy_now
 from service.alerts.case.seizures import UNCONTROLLED
-from service.alerts.facts.patient import Allergy, CodedResult, Problem
+from service.alerts.facts.patient import CodedResult, Problem
 from service.alerts.knowledge.conditions import contraindications
+from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_told
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
 from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
-from service.alerts.rules.record_phrases import allergy_evidence, answer_evidence
 from service.alerts.say.finding import Citation, Offer, Severity, worst
-from service.alerts.say.found import Found
-from service.alerts.say.sentence import Day, Number, Param, Record, Sentence, Term, sentence
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Day, Number, Record, Sentence, Term, recorded, sentence
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({BLOCKED_BOWEL})
@@ -99,16 +99,6 @@ def contraindication_condition(case: Case) -> Iterator[Found]:
     )
 
 
-def _allergy_line(a: Allergy) -> Sentence:
-    said: dict[str, Param] = {"allergy": Record(a.label)}
-    reaction = verified = ""
-    if a.reaction:
-        said["reaction"], reaction = Record(a.reaction), "-reaction"
-    if a.verification:
-        said["verification"], verified = Record(a.verification), "-verified"
-    return Sentence(f"allergy.line{reaction}{verified}", said)
-
-
 @when_it_bears
 @when("allergies")
 @when(*RELEVANT)
@@ -125,7 +115,7 @@ def hypersensitivity(case: Case) -> Iterator[Found]:
         summary=sentence("hypersensitivity.summary")
         if verification in ("", "confirmed")
         else sentence("hypersensitivity.summary-unconfirmed", verification=Record(verification)),
-        why=tuple(_allergy_line(a) for a in found),
+        why=tuple(allergy_told(a) for a in found),
         policy_says=(sentence("hypersensitivity.policy"),),
         suggested=(sentence("hypersensitivity.find-out"), sentence("hypersensitivity.correct")),
         evidence=allergy_evidence(found),
@@ -178,6 +168,10 @@ def _test_line(case: Case, test: CodedResult) -> Sentence:
     return sentence("pregnancy.recorded-positive" if positive else "pregnancy.recorded-negative", day=on)
 
 
+def _test_evidence(test: CodedResult) -> Fact:
+    return Fact(test.ref, recorded(test.raw), test.at, test.date_only)
+
+
 def _pregnancy_lines(case: Case, found: Pregnancy) -> Iterator[Sentence]:
     """What speaks for the pregnancy, and what speaks against one that the problem list calls active."""
     for p in found.problems:
@@ -210,7 +204,7 @@ def pregnancy(case: Case) -> Iterator[Found]:
         suggested=(sentence("pregnancy.weigh"), sentence("pregnancy.check")),
         evidence=(
             *problem_evidence(found.problems),
-            *((answer_evidence(found.positive),) if found.positive is not None else ()),
+            *((_test_evidence(found.positive),) if found.positive is not None else ()),
         ),
         citation=Citation(_SUMMARY_2026, "Pregnancy"),
         changes_order=bool(case.clozapine_drafts),

@@ -100,7 +100,8 @@ def _protection_lines(case: Case, protection: tuple[Medication, ...]) -> tuple[S
 
 def _seizures_by_dose(case: Case) -> Sentence:
     """What the policy says of seizures by dose."""
-    return quoted("policy", "dosing.seizure_says", case.policy.dosing.seizure_says)
+    path = f"{case.policy.id}/dosing.seizure_says"
+    return quoted("policy", path, case.policy.dosing.seizure_says)
 
 
 @when("problems")
