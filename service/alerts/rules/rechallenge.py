@@ -15,7 +15,7 @@ from service.alerts.rules.asked import when
 from service.alerts.rules.count_phrases import count_evidence, count_fact, count_in_band, short_count
 from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.listed import in_course, is_recent_problem
-from service.alerts.rules.myocarditis import HEART_PROBLEMS, HEART_SAYS, heart_citation, taken_before
+from service.alerts.rules.myocarditis import HEART_PROBLEMS, heart_citation, taken_before
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.rules.result_phrases import day_of
 from service.alerts.say.finding import ReferTo
@@ -74,7 +74,7 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
             *(_problem_line(case, p) for p in listed),
         ),
         policy_says=(
-            *((HEART_SAYS,) if heart else ()),
+            *((sentence("rechallenge-caution.policy-heart"),) if heart else ()),
             *((band_says(case.policy, band),) if band is not None else ()),
         ),
         suggested=(

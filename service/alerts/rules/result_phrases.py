@@ -23,9 +23,8 @@ from service.alerts.say.sentence import (
     recorded,
     sentence,
 )
+from service.alerts.say.wording import REASON_LIMIT
 
-#: Characters of a reason: it may quote a unit as written and as coded, or the values it was found by.
-_REASON = 400
 _BOUND = {"<": "-below", ">": "-above"}
 
 
@@ -97,7 +96,7 @@ def result_evidence(case: Case, results: Iterable[Measurement]) -> tuple[Fact, .
 
 def refusal(u: UnusableResult) -> Record:
     """Why a result was not used, in the words of whoever read it: they may quote the record."""
-    return Record(u.reason, limit=_REASON, short=_REASON)
+    return Record(u.reason, REASON_LIMIT, REASON_LIMIT)
 
 
 def refused_evidence(results: Iterable[UnusableResult]) -> tuple[Fact, ...]:

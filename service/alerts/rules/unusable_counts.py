@@ -51,7 +51,6 @@ def anc_unusable(case: Case) -> Iterator[Found]:
         return
     refused.sort(key=lambda u: (u.at is not None, u.at.timestamp() if u.at is not None else 0), reverse=True)
     first = refused[0]
-    name = count_name(first.kind)
     offers, steps = offer_cbc(case, "routine", sentence("anc-unusable.reason"))
     newest = case.anc.newest
     yield Found(
@@ -59,13 +58,16 @@ def anc_unusable(case: Case) -> Iterator[Found]:
         severity="warning",
         subject="anc",
         summary=sentence(
-            "anc-unusable.summary", name=name, raw=Record(first.raw, short=_SHORT), reason=refusal(first)
+            "anc-unusable.summary",
+            name=count_name(first.kind),
+            raw=Record(first.raw, short=_SHORT),
+            reason=refusal(first),
         ),
         why=(
             *(
                 sentence(
                     "anc-unusable.not-used",
-                    name=name,
+                    name=count_name(u.kind),
                     raw=Record(u.raw),
                     when=moment_of(case, u.at, u.date_only),
                     reason=refusal(u),
