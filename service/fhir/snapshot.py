@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from service.alerts.case.order_at_hand import is_blank
 from service.alerts.case.supply_length import with_lengths
 from service.alerts.facts.patient import (
     Allergy,
@@ -232,6 +233,8 @@ class _Builder:
             books.read(source, r)
             if CLOZAPINE in record.drugs and record.dose is not None and record.dose.unreadable:
                 books.element(source, ref, "dosage", "dose", record.dose.unreadable)
+        elif record.role == "draft" and is_blank(record):
+            books.irrelevant(source, ref, "blank", "its drug has not been chosen yet")
         elif record.unread:
             books.not_understood(source, ref, "product", record.unread)
         elif record.matched_by != "none":
@@ -570,6 +573,7 @@ def build(
     smoke_free_wards: bool = False,
     pathway: bool = False,
     not_sent: Sequence[str] = (),
+    counts_elsewhere: str = "",
     in_words: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
@@ -585,6 +589,7 @@ def build(
         smoke_free_wards: an admission to this site stops smoking.
         pathway: the site wants information on treatment resistance.
         not_sent: sources that the site does not have.
+        counts_elsewhere: who holds the blood counts, where the site does not.
         in_words: the ledger holds an entry for everything, not only the sums.
     """
     books = Books(in_words=in_words)
@@ -645,6 +650,7 @@ def build(
         allergies=tuple(builder.allergies.values()),
         sources=states,
         not_sent=tuple(source for source in not_sent if states.get(source) != "complete"),
+        counts_elsewhere=counts_elsewhere,
         smoke_free_wards=smoke_free_wards,
         pathway=pathway,
         read_problems=(

@@ -44,6 +44,8 @@ class Site(Struct, frozen=True, kw_only=True):
     pathway: bool = False
     #: Prefetch keys that this site does not have: not asked for, and no card says that they are missing.
     not_sent: tuple[str, ...] = ()
+    #: Who holds the blood counts, where this site does not; empty: it holds them itself.
+    counts_elsewhere: str = ""
     #: Calls per second; None: not limited.
     calls_per_second: float | None = None
 

@@ -25,7 +25,7 @@ def site_facts(
     """The snapshot of a question at a site.
 
     Args:
-        site: whose zone, own codes and units, wards, pathway and missing sources apply.
+        site: whose zone, own codes and units, wards, pathway, missing sources and counts held elsewhere apply.
         gathered: what was sent and fetched.
         patient_id: the patient in context.
         hook: name of the hook.
@@ -44,5 +44,6 @@ def site_facts(
         smoke_free_wards=site.smoke_free_wards,
         pathway=site.pathway,
         not_sent=site.not_sent,
+        counts_elsewhere=site.counts_elsewhere,
         in_words=in_words,
     )

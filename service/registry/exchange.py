@@ -223,6 +223,7 @@ def _import_ndjson(
             maps=watch.maps,
             smoke_free_wards=watch.smoke_free_wards,
             pathway=watch.pathway,
+            counts_elsewhere=watch.counts_elsewhere,
         )
         with engine.begin() as connection:
             if (

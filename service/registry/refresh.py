@@ -239,6 +239,7 @@ def keep(
             maps=watch.maps,
             smoke_free_wards=watch.smoke_free_wards,
             pathway=watch.pathway,
+            counts_elsewhere=watch.counts_elsewhere,
         )
         reread = {
             f"{type(r).__name__}/{r.id}" for d in gathered.sources.values() for r in d.resources if r.id

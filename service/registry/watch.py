@@ -30,6 +30,7 @@ class Watch(Struct, frozen=True):
         maps: the site's own codes and units.
         smoke_free_wards: an admission to this site stops smoking.
         pathway: the site wants information on treatment resistance.
+        counts_elsewhere: who holds the blood counts, where the site does not.
     """
 
     site: str
@@ -45,6 +46,7 @@ class Watch(Struct, frozen=True):
     maps: SiteMaps = NO_MAPS
     smoke_free_wards: bool = False
     pathway: bool = False
+    counts_elsewhere: str = ""
 
     @property
     def channels(self) -> tuple[Channel, ...]:

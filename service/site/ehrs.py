@@ -135,6 +135,8 @@ class EhrSettings(BaseModel):
     pathway: bool = False
     #: Prefetch keys that it does not have; None: those of the general settings.
     not_sent: tuple[str, ...] | None = None
+    #: Who holds the blood counts, where this EHR does not (“the clozapine clinic”); empty: it holds them itself.
+    counts_elsewhere: str = Field(default="", max_length=40)
     #: When its patients are swept (five cron fields in its time zone; empty = never), and what becomes of the alerts.
     sweep: str | None = None
     due_again_days: int | None = Field(default=None, ge=1, le=365)

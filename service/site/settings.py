@@ -71,7 +71,7 @@ class SettingsError(ValueError):
 #: Options of a site: the general settings are the defaults of every EHR.
 _OF_A_SITE = frozenset(EhrSettings.model_fields) & {
     "policy", "time_zone", "fhir_deadline_ms", "profile", "errors", "card_limit", "shadow", "shadow_codes", "smoke_free_wards", "codes", "units",
-    "enrol", "snooze_days", "pathway", "not_sent", "calls_per_second", "sweep", "due_again_days", "write_back", "webhook", "webhook_secret",
+    "enrol", "snooze_days", "pathway", "not_sent", "counts_elsewhere", "calls_per_second", "sweep", "due_again_days", "write_back", "webhook", "webhook_secret",
 }  # fmt: skip
 #: Addresses and identities of one EHR's own systems: another EHR's would be read, or written into, by mistake.
 _OF_ONE_EHR = ("fhir_servers", "backend")
@@ -161,6 +161,8 @@ class Settings(BaseSettings):
     pathway: bool = False
     #: Prefetch keys that the site does not have, such as statements: not asked for, and no card says that they are missing.
     not_sent: tuple[str, ...] = ()
+    #: Who holds the blood counts, where the site does not (“the clozapine clinic”): one that is missing or overdue is information then.
+    counts_elsewhere: str = Field(default="", max_length=40)
     #: Remember patients on clozapine that calls show (the registry).
     enrol: bool = True
     #: An override with a reason silences the same finding for so long; 0 = never.
@@ -390,6 +392,7 @@ class Settings(BaseSettings):
             snooze_days=self.snooze_days,
             pathway=self.pathway,
             not_sent=self.not_sent,
+            counts_elsewhere=self.counts_elsewhere,
             maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
             hooks=frozenset(hooks) if hooks is not None else None,
             calls_per_second=self._rate,
@@ -421,6 +424,7 @@ class Settings(BaseSettings):
             maps=site.maps,
             smoke_free_wards=site.smoke_free_wards,
             pathway=site.pathway,
+            counts_elsewhere=site.counts_elsewhere,
         )
         return Watched(watch, given.sweep, secret, given.backend)
 

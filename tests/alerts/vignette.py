@@ -405,7 +405,10 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
 
 
 def _site(row: dict[str, Any]) -> SiteOptions:
-    return {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    return {
+        "smoke_free_wards": row.get("smoke_free_wards", False),
+        "counts_elsewhere": row.get("counts_elsewhere", ""),
+    }
 
 
 def request_of(row: dict[str, Any]) -> dict[str, Any]:

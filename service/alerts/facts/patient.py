@@ -91,6 +91,8 @@ class CodedResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: Why nobody can tell which drug a record is of: it names none at all.
+NAMES_NO_PRODUCT = "it names no product"
 #: The note of a dose that was read from its text alone.
 FROM_THE_TEXT = "read from the text"
 
@@ -291,6 +293,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     sources: dict[str, SourceState] = {}
     #: Sources that the site does not have (its setting): not read, and no card says so.
     not_sent: tuple[str, ...] = ()
+    #: Who holds the blood counts, where the site does not (its setting); empty: it holds them itself.
+    counts_elsewhere: str = ""
     read_problems: tuple[ReadProblem, ...] = ()
     #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
     smoke_free_wards: bool = False
