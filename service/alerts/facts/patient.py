@@ -78,6 +78,8 @@ class UnusableResult(Struct, frozen=True, gc=False):
     ref: str
     at: datetime | None = None
     date_only: bool = False
+    #: Its words alone say of which kind it is: it carries no code that this service knows.
+    by_words: bool = False
 
 
 class CodedResult(Struct, frozen=True, gc=False):
