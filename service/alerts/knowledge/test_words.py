@@ -27,10 +27,15 @@ class _Table(Struct):
     elsewhere: Words
 
 
+def _plain(text: str) -> str:
+    """Lower case, without accents (and without the marks that make ヒ ピ)."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+
+
 @cache
 def _table() -> _Table:
     text = (files("service.alerts") / "knowledge" / "test_words.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table)
+    return msgspec.convert(tomllib.loads(_plain(text)), _Table)
 
 
 @cache
@@ -42,7 +47,7 @@ def kinds_of_words() -> dict[str, Words]:
 @lru_cache(maxsize=8192)
 def kind_by_words(title: str) -> str:
     """Id of the kind that a title names; empty for any other test, and for one of another specimen than blood."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", title.lower()) if not unicodedata.combining(c))
+    plain = _plain(title)
     table = _table()
     if any(other in plain for other in table.elsewhere.not_):
         return ""
