@@ -35,7 +35,21 @@ def _plain(text: str) -> str:
 @cache
 def _table() -> _Table:
     text = (files("service.alerts") / "knowledge" / "test_words.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(_plain(text)), _Table)
+    return msgspec.convert(tomllib.loads(text), _Table)
+
+
+@cache
+def _folded() -> tuple[tuple[str, ...], tuple[tuple[str, Words], ...]]:
+    """What is elsewhere, and the words of each kind, as they are compared."""
+
+    def fold(words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_plain, words))
+
+    kinds = tuple(
+        (kind, Words(fold(said.part), fold(said.word), fold(said.not_)))
+        for kind, said in _table().kind.items()
+    )
+    return fold(_table().elsewhere.not_), kinds
 
 
 @cache
@@ -48,11 +62,11 @@ def kinds_of_words() -> dict[str, Words]:
 def kind_by_words(title: str) -> str:
     """Id of the kind that a title names; empty for any other test, and for one of another specimen than blood."""
     plain = _plain(title)
-    table = _table()
-    if any(other in plain for other in table.elsewhere.not_):
+    elsewhere, kinds = _folded()
+    if any(other in plain for other in elsewhere):
         return ""
     words: set[str] | None = None
-    for kind, said in table.kind.items():
+    for kind, said in kinds:
         if not any(part in plain for part in said.part):
             if words is None:
                 words = set(_WORD.findall(plain))
