@@ -134,6 +134,8 @@ class Dose(Struct, frozen=True, gc=False):
     mean_mg_per_day: float | None = None
     #: What text and fields say where they contradict each other; empty when they agree.
     two_ways: str = ""
+    #: What product code, name and Medication resource say of the strength where they contradict each other, although the dose is in mg.
+    strengths: str = ""
 
 
 class Medication(Struct, frozen=True, gc=False):
