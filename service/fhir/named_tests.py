@@ -26,14 +26,12 @@ class Named(NamedTuple):
 
 def by_words(code: CodeableConcept | None, o: Observation | Component) -> Named | None:
     """The kind that the words of a code name, where there is a value to be missed; None for any other test."""
-    if code is None or not _has_value(o):
+    if code is None:
         return None
-    for sent in (code.text, *(c.display for c in code.coding or ())):
-        title = to_read(sent, NAME) if sent else None
-        if not title:
-            continue
-        kind = kind_by_words(title)
-        if kind and _may_be(kind, o):
+    for title in (code.text, *[c.display for c in code.coding or ()]):
+        # Nearly every result is of another test: nothing else is looked at before its words are.
+        kind = kind_by_words(title) if title and len(title) <= NAME else ""
+        if kind and title and _has_value(o) and _may_be(kind, o):
             return Named(
                 kind,
                 f"no code that this service knows says what it is; it is named “{to_show(title, _QUOTED)}”",

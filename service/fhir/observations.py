@@ -347,7 +347,7 @@ class ObservationReader:
                 if answer is not None:
                     self.coded.append(answer)
                 elif (o.status or "").strip().lower() not in _NO_RESULT:
-                    self._name(o.code, o, self._moment(o), _reference(o))
+                    self._name(o.code, o, o, _reference(o))
             return
         status, unclear = _status(o)
         if status is None:
@@ -392,7 +392,7 @@ class ObservationReader:
                     posture_of(o, component.code) if kind.id in _POSTURED else "",
                 )
             else:
-                self._name(component.code, component, moment, reference)
+                self._name(component.code, component, o, reference)
 
     def _moment(self, o: Observation) -> Moment | None:
         text = o.effectiveDateTime or o.effectiveInstant
@@ -407,22 +407,24 @@ class ObservationReader:
         return read_moment(text, self.zone)
 
     def _name(
-        self, code: CodeableConcept | None, o: Observation | Component, moment: Moment | None, ref: str
+        self, code: CodeableConcept | None, o: Observation | Component, holder: Observation, ref: str
     ) -> None:
         """Keep, as one that cannot be used, a result whose words alone say that a rule judges its kind."""
         found = by_words(code, o)
-        if found is not None:
-            self.unusable.append(
-                UnusableResult(
-                    kind=found.kind,
-                    raw=to_show(_as_sent(o)),
-                    reason=found.reason,
-                    ref=ref,
-                    at=moment.at if moment is not None else None,
-                    date_only=moment.date_only if moment is not None else False,
-                    by_words=True,
-                )
+        if found is None:
+            return
+        moment = self._moment(holder)
+        self.unusable.append(
+            UnusableResult(
+                kind=found.kind,
+                raw=to_show(_as_sent(o)),
+                reason=found.reason,
+                ref=ref,
+                at=moment.at if moment is not None else None,
+                date_only=moment.date_only if moment is not None else False,
+                by_words=True,
             )
+        )
 
     def _refuse(
         self,
