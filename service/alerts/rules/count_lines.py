@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from service.alerts.case.case import Case
 from service.alerts.case.counts import same_sample
+from service.alerts.case.judged_counts import judged_kinds as judged_kinds
+from service.alerts.case.judged_counts import stalest as stalest
 from service.alerts.facts.patient import Measurement
-from service.alerts.policy.parts import Analyte
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Evidence, Offer, OrderTest, RemoveDraft
 
@@ -56,19 +57,6 @@ def remove_drafts(case: Case) -> tuple[Offer, ...]:
 def names(case: Case) -> str:
     """The counts the policy judges, in words."""
     return "WBC and ANC" if case.uses_wbc else "ANC"
-
-
-def stalest(case: Case) -> Measurement | None:
-    """Of the newest usable counts that the policy judges, the oldest: it decides when the next sample is due."""
-    if not case.uses_wbc:
-        return case.anc.newest
-    newest = [m for kind in judged_kinds(case) if (m := case.newest(kind)) is not None]
-    return max(newest, key=case.age_days, default=None)
-
-
-def judged_kinds(case: Case) -> tuple[Analyte, ...]:
-    """The counts the policy judges, the ANC first."""
-    return ("anc", "wbc") if case.uses_wbc else ("anc",)
 
 
 def start_words(case: Case) -> str:

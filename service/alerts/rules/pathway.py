@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts.case.case import Case
+from service.alerts.case.coverage import coverage
 from service.alerts.facts.patient import SourceName
 from service.alerts.knowledge.drugs import classes_of, drugs_by_name, has_class
 from service.alerts.rules.asked import when
 from service.alerts.rules.myocarditis import HEART_PROBLEMS
 from service.alerts.rules.problems import clozapine_allergies
 from service.alerts.rules.readings import evidence, line, order
-from service.alerts.rules.supply import coverage
 from service.alerts.rules.trials import Response, Trial, clozapine_trial, response, trials
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Evidence, Finding

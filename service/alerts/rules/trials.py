@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from service.alerts.case.case import Case
+from service.alerts.case.coverage import coverage
 from service.alerts.case.exposure import Span, span_of
+from service.alerts.case.ordered_dose import dated_doses
 from service.alerts.facts.patient import Measurement, Medication
 from service.alerts.knowledge.drugs import has_class
 from service.alerts.rules.levels import hours_after_dose, is_trough
 from service.alerts.rules.readings import reaches
-from service.alerts.rules.supply import coverage
-from service.alerts.rules.titration import dated_doses
 from service.alerts.say import wording as w
 
 _ANTIPSYCHOTIC = "antipsychotic"

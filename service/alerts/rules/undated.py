@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts.case.case import Case
+from service.alerts.case.ordered_dose import first_day_dose
+from service.alerts.case.restart import tier_dose
 from service.alerts.rules.asked import when
 from service.alerts.rules.count_lines import ending_line
-from service.alerts.rules.missed_doses import first_day_dose, tier_dose
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Evidence, Finding
 
