@@ -8,7 +8,7 @@ from service.alerts.policy.parts import MissedDoseTier
 
 _HOURS_A_DAY = 24.0
 #: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
-DOSE_STEP_MG = 12.5
+_DOSE_STEP_MG = 12.5
 
 
 def _dosing_interval(case: Treatment) -> float:
@@ -41,8 +41,13 @@ def tier_dose(case: Treatment, tier: MissedDoseTier) -> tuple[float, float] | No
     if established is None or tier.percent_low is None or tier.percent_high is None:
         return None
     highest = established * tier.percent_high / 100
-    rounded = highest // DOSE_STEP_MG * DOSE_STEP_MG
-    return max(rounded, DOSE_STEP_MG), max(highest, DOSE_STEP_MG)
+    return max(stepped(highest), _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
+
+
+def stepped(mg_per_day: float, doses: int = 1) -> float:
+    """A dose rounded down to what tablets make, in so many doses a day; mg per day."""
+    step = doses * _DOSE_STEP_MG
+    return mg_per_day // step * step
 
 
 def returned_dose(back: Return) -> float:

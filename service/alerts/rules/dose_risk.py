@@ -41,7 +41,7 @@ def dose_seizure_risk(case: Case) -> Iterator[Found]:
             sentence("dose-seizure-risk.none-on-list" if read else "dose-seizure-risk.none-as-far-as-read"),
         ),
         policy_says=(
-            quoted("policy", "dosing.seizure_says", rule.seizure_says),
+            quoted("policy", f"{case.policy.id}/dosing.seizure_says", rule.seizure_says),
             sentence("dose-seizure-risk.valproate"),
         ),
         suggested=(

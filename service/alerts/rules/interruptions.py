@@ -75,12 +75,12 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
                 ago=Counted(case.days_since(last)),
             ),
         ),
-        policy_says=(quoted("policy", "interruption.says", case.policy.interruption.says),),
+        policy_says=(quoted("policy", f"{case.policy.id}/interruption.says", case.policy.interruption.says),),
         suggested=(
             *steps,
             sentence(
                 "interruption-restart-monitoring.count",
-                often=Term("policy", f"schedule.{phase.label}.label", phase.label),
+                often=Term("policy", f"{case.policy.id}/schedule.{phase.label}.label", phase.label),
             ),
             *(() if until is not None else (sentence("interruption-restart-monitoring.titrate"),)),
         ),
@@ -156,7 +156,7 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
                 gap=Hours(case.hours_since(gap.start)),
             ),
         ),
-        policy_says=(quoted("policy", "interruption.extra.says", extra.says),),
+        policy_says=(quoted("policy", f"{case.policy.id}/interruption.extra.says", extra.says),),
         suggested=(*steps, sentence("interruption-extra-monitoring.repeat")),
         evidence=(Fact(gap.ref, sentence("last-dose.evidence"), gap.start, course.last_dose_date_only),),
         decisive=(gap.start.isoformat(),),

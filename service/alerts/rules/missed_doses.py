@@ -7,16 +7,23 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import first_day_dose
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
-from service.alerts.case.restart import DOSE_STEP_MG, reached_tier, returned_dose, tier_dose
+from service.alerts.case.restart import reached_tier, returned_dose, stepped, tier_dose
 from service.alerts.case.returning import Return
 from service.alerts.case.witness import ESTIMATED, Doubt
 from service.alerts.policy.parts import MissedDoseTier
 from service.alerts.rules.asked import when
-from service.alerts.rules.dose_phrases import estimated, known_by, moment_of, order_fact
+from service.alerts.rules.dose_phrases import (
+    estimated,
+    known_by,
+    missed_dose_says,
+    moment_of,
+    order_fact,
+    tier_says,
+)
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer, Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Dose, Hours, Number, Param, Record, Sentence, quoted, sentence
+from service.alerts.say.sentence import Day, Dose, Hours, Number, Param, Record, Sentence, sentence
 
 _DOUBT: dict[Doubt, str] = {
     "home": "missed-dose-retitrate.doubt-home",
@@ -78,7 +85,7 @@ def missed_dose(case: Case) -> Iterator[Found]:
         subject="missed-dose",
         summary=sentence("missed-dose-retitrate.summary", gap=said, restart=_restart(tier, target)),
         why=tuple(why),
-        policy_says=(_tier_says(tier), _missed_dose_says(case)),
+        policy_says=(tier_says(case, tier), missed_dose_says(case)),
         suggested=(
             *_first_titration_caution(case),
             _restart_step(tier, target),
@@ -132,14 +139,6 @@ def _ordered_dose(case: Case, mg: float) -> Sentence:
     )
 
 
-def _tier_says(tier: MissedDoseTier) -> Sentence:
-    return quoted("policy", f"missed_dose.{tier.name}.says", tier.says)
-
-
-def _missed_dose_says(case: Case) -> Sentence:
-    return quoted("policy", "missed_dose_says", case.policy.missed_dose_says)
-
-
 def _renewed_late(case: Case, tier: MissedDoseTier) -> Found:
     """A question, for nobody is interrupted by it: the order before was over some days ago."""
     course, first = case.course, first_day_dose(case)
@@ -164,7 +163,7 @@ def _renewed_late(case: Case, tier: MissedDoseTier) -> Found:
                 when=moment_of(case, course.last_dose, not by_update),
             ),
         ),
-        policy_says=(_tier_says(tier), _missed_dose_says(case)),
+        policy_says=(tier_says(case, tier), missed_dose_says(case)),
         suggested=(sentence("missed-dose-retitrate.ask"), sentence("missed-dose-retitrate.none-missed")),
         evidence=(
             Fact(
@@ -230,7 +229,7 @@ def _since_when_unknown(case: Case) -> Iterator[Found]:
             if first is not None
             else sentence("missed-dose-retitrate.dose-not-read"),
         ),
-        policy_says=(*(_tier_says(tier) for tier in case.policy.missed_dose), _missed_dose_says(case)),
+        policy_says=(*(tier_says(case, tier) for tier in case.policy.missed_dose), missed_dose_says(case)),
         suggested=(
             *_first_titration_caution(case),
             sentence("missed-dose-retitrate.ask-and-record"),
@@ -258,7 +257,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
     highest = max(back.reached + rise.value, returned_dose(back))
     if (dose is None and not case.clozapine_drafts) or (dose is not None and dose <= highest):
         return
-    next_mg = highest // DOSE_STEP_MG * DOSE_STEP_MG
+    next_mg = stepped(highest)
     gap: Param = Hours(back.gap.hours)
     if back.gap.estimated:
         gap = estimated(gap, "supply")
@@ -290,9 +289,9 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
             ),
         ),
         policy_says=(
-            _tier_says(back.tier),
+            tier_says(case, back.tier),
             sentence("missed-dose-retitrate.rise-policy", rise=Dose(rise.value)),
-            _missed_dose_says(case),
+            missed_dose_says(case),
         ),
         suggested=(
             *_first_titration_caution(case),
@@ -317,8 +316,7 @@ def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
         return ()
     draft = case.clozapine_drafts[0]
     per_day = 2 if mg_per_day > case.policy.dosing.once_daily_maximum.value else 1
-    step = per_day * DOSE_STEP_MG
-    return (ChangeDose(draft.ref, w.plain(draft.label), mg_per_day // step * step, per_day),)
+    return (ChangeDose(draft.ref, w.plain(draft.label), stepped(mg_per_day, per_day), per_day),)
 
 
 RULES = (missed_dose,)
