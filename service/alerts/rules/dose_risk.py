@@ -10,7 +10,7 @@ from service.alerts.rules.asked import when
 from service.alerts.rules.dose_phrases import dose_fact
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, quoted, sentence
+from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, Sent, quoted, sentence
 
 _LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
 
@@ -131,7 +131,7 @@ def dose_reduced_need(case: Case) -> Iterator[Found]:
         strong.append(sentence("dose-reduced-need.age", years=Number(age, 0)))
         evidence.append(patient)
     problems = case.problems_of(*_LESS_NEEDED)
-    strong += [Record(p.label, limit=60) for p in problems]
+    strong += [Sent(p.label, 60) for p in problems]
     evidence += problem_evidence(problems)
     mild: list[Param] = []
     if case.snapshot.sex == "female":
