@@ -9,11 +9,9 @@ from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import first_day_dose
 from service.alerts.case.restart import tier_dose
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import ending_lines
-from service.alerts.rules.dose_phrases import missed_dose_says, order_fact, tier_says
-from service.alerts.say.finding import Citation
-from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Dose, Record, Sentence, sentence
+from service.alerts.rules.count_lines import ending_line
+from service.alerts.say import wording as w
+from service.alerts.say.finding import Citation, Evidence, Finding
 
 
 def _goes_on(case: Case) -> bool:
@@ -31,7 +29,7 @@ def _goes_on(case: Case) -> bool:
 
 
 @when("drafted")
-def gap_not_known(case: Case) -> Iterator[Found]:
+def gap_not_known(case: Case) -> Iterator[Finding]:
     """Clozapine is drafted after an order that ended on an unknown day: nobody knows how many doses were missed."""
     course = case.course
     ending = course.ending
@@ -42,69 +40,62 @@ def gap_not_known(case: Case) -> Iterator[Found]:
     first = first_day_dose(case)
     if (target is not None and first is not None and first <= target[1]) or _goes_on(case):
         return
-    yield Found(
+    over = (
+        "The last clozapine order is completed, since when is not known"
+        if ending.carried_out
+        else "Clozapine was stopped or held on an unknown day"
+    )
+    yield Finding(
         code="missed-dose-retitrate",
         severity="warning",
         subject="missed-dose",
-        summary=_ask_before(ending.carried_out, first),
-        why=(*ending_lines(case), sentence("missed-dose-retitrate.gap-unknown")),
-        policy_says=(tier_says(case, longest), missed_dose_says(case)),
-        suggested=(sentence("missed-dose-retitrate.ask"), sentence("missed-dose-retitrate.none-missed")),
-        evidence=(
-            Fact(ending.ref, sentence("missed-dose-retitrate.evidence-undated"), ending.start),
-            *(order_fact(d) for d in case.clozapine_drafts),
+        summary=w.summary(
+            f"{over}: ask when the last dose was taken before giving "
+            f"{f'{w.mg(first)}/day' if first is not None else 'the full dose'}."
         ),
-        missing=(sentence("missed-dose-retitrate.missing"),),
+        why=(ending_line(case), "No dose, supply or change of the order tells how long the gap is."),
+        policy_says=(longest.says, case.policy.missed_dose_says),
+        suggested=(
+            "Ask when the last dose was taken.",
+            "No dose missed: go on as before. Otherwise restart at the dose for that gap.",
+        ),
+        evidence=(
+            Evidence(ending.ref, "clozapine record without an end date", ending.start),
+            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+        ),
+        missing=("the time of the last dose",),
         citation=case.policy.cite(longest),
     )
 
 
-def _ask_before(carried_out: bool, mg: float | None) -> Sentence:
-    if mg is None:
-        return sentence(
-            "missed-dose-retitrate.completed-undated-full-dose"
-            if carried_out
-            else "missed-dose-retitrate.stopped-undated-full-dose"
-        )
-    return sentence(
-        "missed-dose-retitrate.completed-undated" if carried_out else "missed-dose-retitrate.stopped-undated",
-        dose=Dose(mg),
-    )
-
-
 @when("drafted")
-def order_not_seen_taken(case: Case) -> Iterator[Found]:
+def order_not_seen_taken(case: Case) -> Iterator[Finding]:
     """The order in question is on record already, and nothing else shows that any dose of it was taken."""
     if not case.clozapine_drafts or not case.unseen_orders:
         return
     order = case.unseen_orders[0]
-    start = Dose(case.policy.dosing.restart_single.value)
-    yield Found(
+    start = case.policy.dosing.restart_single.value
+    yield Finding(
         code="data-unavailable",
         severity="warning",
         changes_order=True,
         subject="order-not-taken",
-        summary=sentence(
-            "order-not-taken.summary",
-            day=Day(case.snapshot.day(order.start) if order.start is not None else None),
-            start=start,
+        summary=w.summary(
+            f"No record shows that the clozapine order of {w.day(case.snapshot, order.start)} was taken: if not, this is a start "
+            f"({w.mg(start)})."
         ),
-        why=(sentence("order-not-taken.nothing-since"), sentence("order-not-taken.judged-as-taken")),
-        policy_says=(sentence("order-not-taken.policy"),),
+        why=(
+            "No dose, supply or statement since the order was written, and no later blood count shows treatment.",
+            "Judged here as if it had been taken.",
+        ),
+        policy_says=("An order is never presented as checked when the data for the check are missing.",),
         suggested=(
-            sentence("order-not-taken.ask"),
-            sentence("order-not-taken.if-not", start=start),
+            "Ask whether, and at which dose, clozapine is taken.",
+            f"If it is not: baseline count and tests first, and start at {w.mg(start)} once or twice daily.",
         ),
-        unchecked=(sentence("order-not-taken.unchecked"),),
-        evidence=(
-            Fact(
-                order.ref,
-                sentence("dose.order", order=Record(order.label)),
-                order.start,
-                order.start_date_only,
-            ),
-        ),
-        missing=(sentence("order-not-taken.missing"),),
+        unchecked=("Whether this is the first dose: start dose, baseline count and baseline tests.",),
+        evidence=(Evidence(order.ref, w.safe(order.label), order.start, order.start_date_only),),
+        missing=("a record of a dose taken",),
         citation=Citation("This service", "what could not be checked"),
     )
 
