@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.case import Case
+from service.alerts.case.coverage import coverage
 from service.alerts.case.response import Response, response
 from service.alerts.case.trials import Trial, trials
 from service.alerts.facts.patient import Measurement, SourceName
@@ -23,7 +24,6 @@ from service.alerts.rules.result_phrases import (
     result_fact,
     result_line,
 )
-from service.alerts.rules.supply import coverage
 from service.alerts.rules.trials import clozapine_trial
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import (
