@@ -50,6 +50,7 @@ from service.alerts.policy.parts import (
 )
 from service.alerts.policy.prose import ProseError, filled
 from service.alerts.say.finding import Citation
+from service.alerts.say.sentence import Sentence, Term, sentence
 
 
 class PolicyError(ValueError):
@@ -132,9 +133,18 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return {}
 
     @lazy
-    def monitoring_says(self) -> dict[str, str]:
+    def monitoring_says(self) -> dict[str, Sentence]:
         """What the policy says of each organ test, by its id, with the source."""
-        return {t.id: f"{t.title}: {t.schedule} ({self.cite(t)})." for t in self.monitoring}
+        where = f"{self.id}/monitoring"
+        return {
+            t.id: sentence(
+                "monitoring-overdue.policy",
+                test=Term("policy", f"{where}.{t.id}.title", t.title),
+                schedule=t.schedule,
+                source=Term("policy", f"{where}.{t.id}.source", str(self.cite(t))),
+            )
+            for t in self.monitoring
+        }
 
     def band(self, population: Population, analyte: Analyte, count: float) -> Band | None:
         """The band a count (cells/µL) lies in; None when the policy does not judge that count."""

@@ -93,6 +93,10 @@ class Language:
         """Plain text, cut to what CDS Hooks allows."""
         return w.summary(self._write(sentence, True))
 
+    def fits(self, sentence: Sentence) -> bool:
+        """Whether a summary can be shown whole."""
+        return len(self._write(sentence, True)) <= w.SUMMARY_LIMIT
+
     def plain(self, sentence: Sentence) -> str:
         """Plain text, as long as it is."""
         return self._write(sentence, True)
