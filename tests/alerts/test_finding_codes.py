@@ -34,7 +34,7 @@ from tests.data import NOW
 
 SERVICE = Path(__file__).parents[2] / "service"
 #: Where a code is no constant, it is data: a class's, a policy's band's; or it is copied from another finding.
-_FROM_DATA = {"lead.finding", "group.stopped", "band.finding"}
+_FROM_DATA = {"lead.finding", "group.stopped", "band.finding", "found.code"}
 _MADE_OF_FINDINGS = {"Finding", "Found"}
 
 

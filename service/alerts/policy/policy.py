@@ -49,6 +49,7 @@ from service.alerts.policy.parts import (
     Value,
 )
 from service.alerts.policy.prose import ProseError, filled
+from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import Citation
 from service.alerts.say.sentence import Sentence, Term, sentence
 
@@ -141,7 +142,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
                 "monitoring-overdue.policy",
                 test=Term("policy", f"{where}.{t.id}.title", t.title),
                 schedule=t.schedule,
-                source=Term("policy", f"{where}.{t.id}.source", str(self.cite(t))),
+                source=cited_in_line(self.cite(t)),
             )
             for t in self.monitoring
         }

@@ -13,6 +13,7 @@ from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.count_phrases import count_evidence, count_line, offer_cbc, pending_lines
 from service.alerts.rules.policy_phrases import policy_says, policy_word
 from service.alerts.rules.result_phrases import bound_of, name_of, on_day, when_of
+from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import OrderTest, Severity
 from service.alerts.say.found import Fact, Found, Wish
 from service.alerts.say.sentence import Count, Param, Quantity, Record, Sentence, sentence
@@ -92,8 +93,8 @@ def fever(case: Case) -> Iterator[Found]:
                 (
                     sentence(
                         "fever.hold-policy",
-                        text=policy_word(case, "fever.hold", rule.hold.value),
-                        source=policy_word(case, "fever.hold.source", str(case.policy.cite(rule.hold))),
+                        text=policy_word(case, "fever.hold.value", rule.hold.value),
+                        source=cited_in_line(case.policy.cite(rule.hold)),
                     ),
                 )
                 if hold

@@ -17,12 +17,11 @@ from service.alerts.knowledge.drugs import classes_of
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.rules.level_phrases import level_on_day
-from service.alerts.rules.record_phrases import recorded
 from service.alerts.rules.result_phrases import offer_test, result_evidence, result_fact, result_line
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Number, Record, Sentence, sentence
+from service.alerts.say.sentence import Dose, Number, Record, Sentence, recorded, sentence
 
 __all__ = ["RULES", "hours_after_dose", "is_trough", "level_text"]
 
@@ -58,6 +57,7 @@ def clozapine_level(case: Case) -> Iterator[Found]:
     rule = case.policy.levels
     trough = is_trough(case, hours_after_dose(case, level))
     said = level_on_day(case, level)
+    steps: tuple[Sentence, ...]
     if reaches(level, rule.toxic.value):
         steps = (
             sentence("level-toxic.reduce"),

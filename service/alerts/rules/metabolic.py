@@ -11,7 +11,6 @@ from service.alerts.case.readings import exceeds, reaches, recent, recent_compar
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.record_phrases import recorded
 from service.alerts.rules.result_phrases import (
     course_line,
     measured,
@@ -23,7 +22,7 @@ from service.alerts.rules.result_phrases import (
 )
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Number, Record, Sentence, sentence
+from service.alerts.say.sentence import Number, Record, Sentence, recorded, sentence
 
 
 @when_it_bears

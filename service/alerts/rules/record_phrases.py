@@ -1,16 +1,11 @@
-"""Text of the record that stands alone: the label of a medication, a reason."""
+"""Text of the record: the label of a medication, a reason."""
 
 from __future__ import annotations
 
 from service.alerts.facts.patient import Medication
 from service.alerts.say.found import Fact
-from service.alerts.say.sentence import Record, Sentence, sentence
+from service.alerts.say.sentence import Record, recorded
 from service.alerts.say.wording import REASON_LIMIT
-
-
-def recorded(text: str, limit: int = 200) -> Sentence:
-    """A text of the record, and nothing else."""
-    return sentence("recorded.text", text=Record(text, limit))
 
 
 def drug_fact(m: Medication) -> Fact:

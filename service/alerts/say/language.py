@@ -86,6 +86,7 @@ class Language:
             s.Record: lambda p, plain: w.plain(p.text, p.short) if plain else w.safe(p.text, p.limit),
             s.Sent: lambda p, plain: w.plain(p.text, p.limit) if plain else w.safe(w.plain(p.text, p.limit)),
             s.Term: lambda p, plain: w.capital(p.english) if p.first else p.english,
+            s.Written: lambda p, plain: p.text,
             s.Listed: self._listed,
         }
 
