@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.case.readings import exceeds, is_recent, reaches, recent_comparable
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.knowledge.codes import title
 from service.alerts.rules.asked import ENDANGERED, when
 from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.count_phrases import count_evidence, ending_lines
-from service.alerts.rules.listed import in_course, is_recent_problem
-from service.alerts.rules.problem_phrases import problem_evidence, problem_line
+from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
 from service.alerts.rules.result_phrases import (
     bound_of,
     course_line,
@@ -23,7 +23,7 @@ from service.alerts.rules.result_phrases import (
     when_of,
 )
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Count, Day, Listed, Record, Sentence, Term, sentence
+from service.alerts.say.sentence import Count, Day, Listed, Sentence, Term, sentence
 
 _BY_NAME = "eosinophilic-organ-disease"
 _ORGANS = ("inflamed-organ", "myocarditis", "pericarditis")
@@ -65,14 +65,7 @@ def _sign(problems: list[Problem], results: list[Measurement]) -> Sentence:
     if not problems:
         raised = tuple(Term("kind", m.kind, title(m.kind)) for m in results)
         return sentence("eosinophilia-organ.results", results=Listed(raised))
-    problem = problems[0]
-    if problem.verification in ("", "confirmed"):
-        return sentence("eosinophilia-organ.problem", problem=Record(problem.label))
-    return sentence(
-        "eosinophilia-organ.problem-unconfirmed",
-        problem=Record(problem.label),
-        verification=Record(problem.verification),
-    )
+    return problem_name(problems[0])
 
 
 @when("problems", "eosinophils")

@@ -18,19 +18,9 @@ from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.rules.level_phrases import level_on_day
 from service.alerts.rules.result_phrases import offer_test, result_evidence, result_fact, result_line
-from service.alerts.say import wording as w
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose, Number, Record, Sentence, recorded, sentence
-
-__all__ = ["RULES", "hours_after_dose", "is_trough", "level_text"]
-
-
-def level_text(case: Case, m: Measurement) -> str:
-    """A level with its day: ``Clozapine level 412 ng/mL (1261 nmol/L) on 2026-11-20``."""
-    nmol = m.value * case.policy.levels.nmol_per_ng.value
-    level = f"Clozapine level {w.bound_word(m)}{w.number(m.value, 0)} ng/mL ({w.number(nmol, 0)} nmol/L)"
-    return f"{level} on {w.day(case.snapshot, m.at)}"
 
 
 def _assumption(case: Case, level: Measurement) -> Sentence:

@@ -35,8 +35,6 @@ __all__ = [
     "HEART_SAYS",
     "RULES",
     "heart_citation",
-    "myocarditis_now",
-    "myocarditis_suspected",
     "taken_before",
 ]
 

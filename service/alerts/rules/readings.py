@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from service.alerts.case.case import Case
 from service.alerts.case.readings import (
-    exceeds,
     in_myocarditis_window,
     is_a_result,
     latest,
@@ -17,17 +16,14 @@ from service.alerts.case.readings import (
 from service.alerts.facts.patient import Measurement
 from service.alerts.knowledge.codes import kinds, title
 from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Offer, OrderTest
+from service.alerts.say.finding import Evidence
 
 __all__ = [
-    "course_line",
     "evidence",
-    "exceeds",
     "in_myocarditis_window",
     "is_a_result",
     "latest",
     "line",
-    "order",
     "reaches",
     "recent",
     "recent_comparable",
@@ -57,16 +53,3 @@ def line(case: Case, m: Measurement) -> str:
 def evidence(case: Case, results: Iterable[Measurement]) -> tuple[Evidence, ...]:
     """Results as evidence."""
     return tuple(Evidence(m.ref, line(case, m), m.at, m.date_only) for m in results)
-
-
-def order(case: Case, test: str, priority: str, reason: str) -> tuple[Offer, ...]:
-    """The offer of a test, unless it is ordered already."""
-    return () if case.test_ordered(test) is not None else (OrderTest(test, priority, reason),)
-
-
-def course_line(case: Case) -> str:
-    """Where in the course the patient is."""
-    if case.starting:
-        return "Clozapine is being started."
-    day = case.course_day
-    return f"Day {day} of clozapine." if day is not None else "The start of clozapine is not in the record."
