@@ -17,7 +17,7 @@ from msgspec import Struct
 from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.record_text import one_line
-from service.alerts.say.cards import citation_text, not_shown, told
+from service.alerts.say.cards import heading, not_shown, source_text, told
 from service.alerts.say.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
 from service.alerts.say.finding_codes import title_of
 from service.hooks.identifiers import Identifiers
@@ -169,14 +169,16 @@ def _issue(
 def _detail(finding: Finding) -> str:
     """The card in plain text: a pharmacy system shows no Markdown."""
     parts = [unmarked(finding.summary)]
-    for heading, lines in (
-        ("Why", finding.why),
-        ("What the policy says", (*finding.policy_says, f"Source: {citation_text(finding.citation)}")),
-        ("What could not be checked", finding.unchecked),
+    for title, lines in (
+        ("card.why", finding.why),
+        ("card.policy", (*finding.policy_says, source_text(finding.citation))),
+        ("card.unchecked", finding.unchecked),
     ):
         if lines:
             parts.append(
-                "\n".join([f"{heading}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))])
+                "\n".join(
+                    [f"{heading(title)}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))]
+                )
             )
     return "\n\n".join(parts)
 

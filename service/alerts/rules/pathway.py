@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.case import Case
+from service.alerts.case.clozapine_trial import clozapine_trial
 from service.alerts.case.coverage import coverage
+from service.alerts.case.myocarditis import HEART_PROBLEMS
 from service.alerts.case.response import Response, response
 from service.alerts.case.trials import Trial, trials
 from service.alerts.facts.patient import Measurement, SourceName
@@ -15,7 +17,6 @@ from service.alerts.knowledge.drugs import classes_of, drugs_by_name, has_class
 from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_line
 from service.alerts.rules.asked import when
 from service.alerts.rules.medication_phrases import medication_evidence
-from service.alerts.rules.myocarditis import HEART_PROBLEMS
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.rules.result_phrases import (
     offer_test,
@@ -24,7 +25,6 @@ from service.alerts.rules.result_phrases import (
     result_fact,
     result_line,
 )
-from service.alerts.rules.trials import clozapine_trial
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import (
     Counted,

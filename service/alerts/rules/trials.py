@@ -8,10 +8,10 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.case.coverage import coverage
+from service.alerts.case.level import hours_after_dose, is_trough
 from service.alerts.case.ordered_dose import dated_doses
+from service.alerts.case.readings import reaches
 from service.alerts.facts.patient import Measurement
-from service.alerts.rules.levels import hours_after_dose, is_trough
-from service.alerts.rules.readings import reaches
 from service.alerts.say.sentence import Dose, Number, Quantity, Sentence, sentence
 
 
