@@ -12,20 +12,13 @@ from service.alerts.case.together import clozapine_dose_before, taken_since
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.knowledge.drugs import InteractionClass, alerting_classes_of, classes_of, has_class
 from service.alerts.rules.bowel import SLOW_BOWEL
-from service.alerts.rules.count_lines import ending_line
+from service.alerts.rules.count_phrases import ending_lines
 from service.alerts.rules.readings import reaches
+from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say import wording as w
-from service.alerts.say.finding import (
-    SEVERITY_RANK,
-    ChangeDose,
-    Citation,
-    Evidence,
-    Finding,
-    Offer,
-    OrderTest,
-    RemoveDraft,
-    Severity,
-)
+from service.alerts.say.finding import SEVERITY_RANK, ChangeDose, Citation, Offer, RemoveDraft, Severity
+from service.alerts.say.found import Fact, Found, Wish
+from service.alerts.say.sentence import Day, Dose, Listed, Record, Sentence, Term, quoted, sentence
 
 _DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
 
@@ -129,66 +122,110 @@ def _reduced_dose(case: Case, drug_id: str) -> tuple[float, float] | None:
     return (base, target) if target < now else None
 
 
-def _name(drug_id: str) -> str:
-    return drug_id.replace("-", " ").capitalize() if drug_id != "st-johns-wort" else "St John's wort"
+def _drug(drug_id: str, *, first: bool = False) -> Term:
+    """A drug by its generic name."""
+    name = "St John's wort" if drug_id == "st-johns-wort" else drug_id.replace("-", " ")
+    return Term("drug", drug_id, name, first=first)
 
 
-def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matches: list[_Match]) -> Finding:
+def _drugs(drug_ids: tuple[str, ...]) -> Listed:
+    """The drugs of one product at the beginning of a sentence."""
+    return Listed((_drug(drug_ids[0], first=True), *map(_drug, drug_ids[1:])))
+
+
+def _headline(group: InteractionClass) -> Term:
+    return Term("interaction", f"{group.id}.headline", group.headline)
+
+
+def _steps(group: InteractionClass) -> list[Sentence]:
+    return [quoted("interaction", f"{group.id}.steps.{n}", step) for n, step in enumerate(group.steps)]
+
+
+def _says(group: InteractionClass) -> Sentence:
+    return quoted("interaction", f"{group.id}.says", group.says)
+
+
+def _together(case: Case, medication: Medication, *, ordered: bool, perhaps: bool) -> Sentence:
+    """What is given with what, since when, at which dose."""
+    drug = Record(medication.label)
+    if medication.role == "draft":
+        other = sentence("interaction.other-ordered", drug=drug)
+    elif medication.start:
+        other = sentence(
+            "interaction.other-listed-since", drug=drug, day=Day(case.snapshot.day(medication.start))
+        )
+    else:
+        other = sentence("interaction.other-listed", drug=drug)
+    state = "ordered" if ordered else "perhaps" if perhaps else "taken"
+    dose = case.current_mg_per_day
+    clozapine = (
+        sentence(f"interaction.clozapine-dosed-{state}", dose=Dose(dose))
+        if dose
+        else sentence(f"interaction.clozapine-now-{state}")
+    )
+    return sentence("interaction.together", other=other, clozapine=clozapine)
+
+
+def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matches: list[_Match]) -> Found:
     lead = matches[0].group
     severity = matches[0].severity
     others = list({m.group.id: m for m in matches[1:] if m.group.finding != lead.finding}.values())
-    drug = w.listed([_name(drug_ids[0]), *(d.replace("-", " ") for d in drug_ids[1:])])
-    state = "is being ordered" if medication.role == "draft" else "is on the medication list"
-    since = (
-        f" since {w.day(case.snapshot, medication.start)}"
-        if medication.start and medication.role != "draft"
-        else ""
-    )
+    drug = _drugs(drug_ids)
     ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
     perhaps = case.perhaps_taken and not ordered
-    clozapine = "is being ordered" if ordered else "may still be taken" if perhaps else "is taken"
-    dose = case.current_mg_per_day
     why = [
-        f"{w.safe(medication.label)} {state}{since}; clozapine {clozapine}{f' ({w.mg(dose)}/day)' if dose else ''}.",
-        lead.mechanism,
-        *(f"Also: {m.group.title} – {m.group.headline} ({m.severity})." for m in others),
+        _together(case, medication, ordered=bool(ordered), perhaps=perhaps),
+        quoted("interaction", f"{lead.id}.mechanism", lead.mechanism),
+        *(
+            sentence(
+                f"interaction.also-{m.severity}",
+                title=Term("interaction", f"{m.group.id}.title", m.group.title),
+                headline=_headline(m.group),
+            )
+            for m in others
+        ),
     ]
     if perhaps:
         # Whether it is taken at all is an estimate: worth a look, no alarm.
         severity = "info" if severity == "info" else "warning"
-        why.append(ending_line(case))
+        why += ending_lines(case)
     bowel = next((found for m in matches if (found := _bowel(case, m.group))), ())
     if bowel:
         laxatives = case.taken_now("laxative")
-        taken = f"; laxative: {w.safe(laxatives[0].label)}" if laxatives else ""
-        why.append(f"The bowel is slow already: {w.safe(bowel[0].label)} on the problem list{taken}.")
+        problem = Record(bowel[0].label)
+        why.append(
+            sentence("interaction.slow-bowel-laxative", problem=problem, laxative=Record(laxatives[0].label))
+            if laxatives
+            else sentence("interaction.slow-bowel", problem=problem)
+        )
     if medication.matched_by == "name":
-        why.append(f"{drug} was recognised by name, not by code.")
-    offers: list[Offer] = []
-    summary = f"{drug} with clozapine: {lead.headline}."
+        why.append(sentence("interaction.by-name", drug=drug))
+    offers: list[Offer | Wish] = []
+    summary = sentence("interaction.summary", drug=drug, headline=_headline(lead))
     if bowel:
-        risk = "" if lead.effect == "bowel" else f"{lead.headline}; "
-        summary = f"{drug} with clozapine, {w.plain(bowel[0].label, 40)} on the list: {risk}risk of ileus, examine the bowel."
-    steps = list(lead.steps)
+        problem = Record(bowel[0].label, short=40)
+        summary = (
+            sentence("interaction.summary-slow-bowel", drug=drug, problem=problem)
+            if lead.effect == "bowel"
+            else sentence(
+                "interaction.summary-slow-bowel-too", drug=drug, problem=problem, headline=_headline(lead)
+            )
+        )
+    steps = _steps(lead)
     if lead.reduce_to_one_third:
         reduced = _reduced_dose(case, next(d for d in drug_ids if d in lead.drugs))
         if severity == "info":
-            summary = f"{drug} with clozapine: dose is already one third or less; check the level, raise again when it stops."
-            steps = ["Check the clozapine level.", "Return to the original dose when the inhibitor stops."]
+            summary = sentence("interaction.summary-reduced", drug=drug)
+            steps = [sentence("interaction.check-level"), sentence("interaction.return-to-original")]
         elif reduced is not None:
             base, target = reduced
-            summary = f"{drug} with clozapine: level can rise several-fold; give one third of the dose ({w.mg(base)} → {w.mg(target)}/day)."
-            steps.insert(
-                2,
-                f"One third of {w.mg(base)}/day, rounded down to a dose that tablets can make: {w.mg(target)}/day.",
-            )
+            summary = sentence("interaction.summary-third", drug=drug, base=Dose(base), third=Dose(target))
+            steps.insert(2, sentence("interaction.one-third", base=Dose(base), third=Dose(target)))
             drafts = case.clozapine_drafts
             if len(drafts) == 1 and drafts[0].ref:
                 offers.append(ChangeDose(drafts[0].ref, w.plain(drafts[0].label), target))
         else:
-            summary = (
-                f"{drug} with clozapine: {lead.headline}; aim at one third of the dose it would be without."
-            )
+            summary = sentence("interaction.summary-aim-at-third", drug=drug, headline=_headline(lead))
     if (
         medication.role == "draft"
         and medication.ref
@@ -197,25 +234,33 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
     ):
         offers.append(RemoveDraft(medication.ref, w.plain(medication.label)))
     for test_id in dict.fromkeys(t for m in matches for t in m.group.orders):
-        if case.test_ordered(test_id) is None:
-            offers.append(OrderTest(test_id, "routine", f"{drug} with clozapine"))
-    steps += [s for m in others for s in m.group.steps[:1] if s not in steps]
-    says = [lead.says]
+        offers += offer_test(case, test_id, "routine", sentence("interaction.reason", drug=drug))
+    known = {step for m in matches[:1] for step in m.group.steps}
+    steps += [
+        step for m in others if (step := next(iter(_steps(m.group)), None)) and m.group.steps[0] not in known
+    ]
+    says = [_says(lead)]
     valproate = case.policy.interactions.valproate
     if valproate is not None and "valproate" in drug_ids:
-        says.append(f"{valproate.value} Source: {case.policy.cite(valproate)}.")
-    return Finding(
+        says.append(
+            sentence(
+                "interaction.policy-of-its-own",
+                text=Term("policy", "interactions.valproate", valproate.value),
+                source=Term("citation", "interactions.valproate", str(case.policy.cite(valproate))),
+            )
+        )
+    return Found(
         code=lead.finding,
         severity=severity,
         subject=f"drug:{'+'.join(drug_ids)}",
-        summary=w.summary(summary),
+        summary=summary,
         why=tuple(why),
         policy_says=tuple(says),
         suggested=tuple(steps),
         evidence=(
-            Evidence(medication.ref, w.safe(medication.label), medication.start, medication.start_date_only),
+            _started(medication),
             *(
-                Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only)
+                _started(m)
                 for m in (ordered or case.current_clozapine or (case.clozapine_records if perhaps else ()))[
                     :2
                 ]
@@ -226,6 +271,10 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, matc
         changes_order=_bears_on_order(case, medication),
         also=tuple(dict.fromkeys(m.group.finding for m in others)),
     )
+
+
+def _started(m: Medication) -> Fact:
+    return Fact(m.ref, sentence("interaction.drug", drug=Record(m.label)), m.start, m.start_date_only)
 
 
 def _bears_on_order(case: Case, medication: Medication) -> bool:
@@ -246,7 +295,7 @@ def _is_named_already(
     )
 
 
-def interacting_drugs(case: Case) -> Iterator[Finding]:
+def interacting_drugs(case: Case) -> Iterator[Found]:
     """One finding per interacting drug; its most severe class leads."""
     perhaps = case.is_order_hook and case.perhaps_taken
     if not (case.clozapine_drafts or case.on_clozapine or case.clozapine_in_session or perhaps):
@@ -283,7 +332,7 @@ def interacting_drugs(case: Case) -> Iterator[Finding]:
         yield _finding(case, drug_ids, medication, matches)
 
 
-def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Finding]:
+def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Found]:
     """An inhibitor or inducer ended lately, or its stop is drafted: the clozapine level will fall or rise."""
     if not case.clozapine_drafts and not case.on_clozapine:
         return
@@ -327,38 +376,51 @@ def _goes_on(case: Case, stop: Medication, drug_id: str) -> bool:
     )
 
 
-def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: InteractionClass) -> Finding:
-    drug = _name(drug_id)
-    falls = group.effect == "raises"
-    when = f" on {w.day(case.snapshot, medication.end)}" if medication.end is not None else ""
+def _stopped_finding(case: Case, drug_id: str, medication: Medication, group: InteractionClass) -> Found:
+    drug = _drug(drug_id, first=True)
+    change = "falls" if group.effect == "raises" else "rises"
+    day = Day(case.snapshot.day(medication.end)) if medication.end is not None else None
+    record, title = Record(medication.label), Term("interaction", f"{group.id}.title", group.title)
+    why: tuple[Sentence, ...]
     if medication.role == "draft":
-        when = " with this order"
-    began = medication.start or medication.authored
-    change = "fall" if falls else "rise"
-    watch = "loss of response" if falls else "sedation, hypotension and seizures"
-    ordered = case.test_ordered("clozapine-level") is not None
-    return Finding(
+        summary = sentence(f"interaction-stopped.with-this-order-{change}", drug=drug)
+        why = (sentence("interaction-stopped.ended-with-this-order", drug=record, title=title),)
+    elif day is not None:
+        summary = sentence(f"interaction-stopped.on-{change}", drug=drug, day=day)
+        why = (sentence("interaction-stopped.ended-on", drug=record, title=title, day=day),)
+    else:
+        summary = sentence(f"interaction-stopped.day-unknown-{change}", drug=drug)
+        began = medication.start or medication.authored
+        why = (
+            sentence("interaction-stopped.ended", drug=record, title=title),
+            sentence(
+                "interaction-stopped.no-day", day=Day(case.snapshot.day(began) if began is not None else None)
+            ),
+        )
+    return Found(
         code=group.stopped,
         severity="warning",
         subject=f"drug:{drug_id}",
-        summary=w.summary(
-            f"{drug} stopped{when}: the clozapine level will {change} over the next days to weeks."
-        ),
-        why=(
-            f"{w.safe(medication.label)} ended{when}; it is a {group.title}.",
-            *(() if when else (f"No record tells the day; it began {w.day(case.snapshot, began)}.",)),
-        ),
-        policy_says=(group.says,),
+        summary=summary,
+        why=why,
+        policy_says=(_says(group),),
         suggested=(
-            f"Watch for {watch}.",
-            "Check a clozapine level now and again in one to two weeks.",
-            "Return to the dose before the inhibitor." if falls else "Consider a lower clozapine dose.",
+            sentence(f"interaction-stopped.watch-{change}"),
+            sentence("interaction-stopped.level"),
+            sentence(f"interaction-stopped.dose-{change}"),
         ),
         evidence=(
-            Evidence(medication.ref, w.safe(medication.label), medication.end, medication.end_date_only),
+            Fact(
+                medication.ref,
+                sentence("interaction.drug", drug=record),
+                medication.end,
+                medication.end_date_only,
+            ),
         ),
         citation=_cite(case, group, drug_id),
-        offers=() if ordered else (OrderTest("clozapine-level", "routine", f"{drug} stopped"),),
+        offers=offer_test(
+            case, "clozapine-level", "routine", sentence("interaction-stopped.reason", drug=drug)
+        ),
     )
 
 

@@ -8,14 +8,16 @@ from service.alerts.case.case import Case
 from service.alerts.facts.patient import CodedResult
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.readings import reaches
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding, OrderTest, Severity
+from service.alerts.rules.result_phrases import offer_test, on_day
+from service.alerts.say.finding import Severity
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Day, Dose, Number, Quantity, Record, Term, sentence
 
 
 @when_it_bears
 @when("coded")
 @when("continuing")
-def smoking_changed(case: Case) -> Iterator[Finding]:
+def smoking_changed(case: Case) -> Iterator[Found]:
     """The smoking status changed lately."""
     if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
         return
@@ -25,7 +27,7 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     ]
     admitted = case.hook == "encounter-start" and case.snapshot.smoke_free_wards
     if admitted and known and known[0].value == "current":
-        yield _finding(case, known[0], known[0], stopped=True, day=case.today.isoformat(), admission=True)
+        yield _finding(case, known[0], known[0], stopped=True, day=Day(case.today), admission=True)
         return
     if len(known) < 2:
         return
@@ -44,7 +46,7 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     if not 0 <= case.days_since(changed.at) <= rule.smoking_within_days.value:
         return
     yield _finding(
-        case, changed, before, stopped=stopped, day=w.day(case.snapshot, changed.at), admission=False
+        case, changed, before, stopped=stopped, day=Day(case.snapshot.day(changed.at)), admission=False
     )
 
 
@@ -53,8 +55,8 @@ def _smokes(answer: CodedResult) -> bool:
 
 
 def _finding(
-    case: Case, changed: CodedResult, before: CodedResult, *, stopped: bool, day: str, admission: bool
-) -> Finding:
+    case: Case, changed: CodedResult, before: CodedResult, *, stopped: bool, day: Day, admission: bool
+) -> Found:
     rule = case.policy.interactions
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
@@ -62,48 +64,45 @@ def _finding(
         level is not None and reaches(level, rule.smoking_critical_level.value)
     )
     severity: Severity = "critical" if stopped and severe else "warning"
-    factor = w.number(case.policy.dosing.smoking_stop_factor.value * 100)
-    why = (
-        [f"Admission to a smoke-free ward on {day}; smoking status: {w.safe(changed.raw)}."]
+    answer = Record(changed.raw)
+    why = [
+        sentence("smoking.admission", day=day, answer=answer)
         if admission
-        else [f"Smoking status: {w.safe(changed.raw)} on {day}; before: {w.safe(before.raw)}."]
-    )
+        else sentence("smoking.changed", answer=answer, day=day, before=Record(before.raw))
+    ]
     if dose is not None:
-        why.append(f"Clozapine dose: {w.mg(dose)}/day.")
+        why.append(sentence("smoking.dose", dose=Dose(dose)))
     if level is not None:
-        why.append(
-            f"Last clozapine level: {w.number(level.value)} ng/mL on {w.day(case.snapshot, level.at)}."
-        )
-    return Finding(
+        why.append(sentence("smoking.level", level=Quantity(level.value, "ng/mL"), day=on_day(case, level)))
+    says = Term("policy", "dosing.smoking_stop_says", case.policy.dosing.smoking_stop_says)
+    share = Number(case.policy.dosing.smoking_stop_factor.value * 100)
+    return Found(
         code="smoking-stopped" if stopped else "smoking-started",
         severity=severity,
         subject="smoking",
-        summary=(
-            f"Smoking stopped ({day}): {case.policy.dosing.smoking_stop_says}."
-            if stopped
-            else f"Smoking started ({day}): the clozapine level will fall."
-        ),
+        summary=sentence("smoking.stopped", day=day, says=says)
+        if stopped
+        else sentence("smoking.started", day=day),
         why=tuple(why),
-        policy_says=(
-            "Tobacco smoke, not nicotine, speeds up clozapine's clearance; nicotine replacement and vaping do not keep it up.",
-        ),
+        policy_says=(sentence("smoking.policy"),),
         suggested=(
             (
-                "Check a clozapine level now and after a week.",
-                f"Consider about {factor} % of the dose.",
-                "Watch for sedation, hypotension and seizures.",
+                sentence("smoking.level-after-a-week"),
+                sentence("smoking.share", share=share),
+                sentence("smoking.watch-toxicity"),
             )
             if stopped
-            else ("Check a clozapine level in one to two weeks.", "Watch for loss of response.")
+            else (sentence("smoking.level-in-weeks"), sentence("smoking.watch-response"))
         ),
-        evidence=(
-            Evidence(changed.ref, w.safe(changed.raw), changed.at, changed.date_only),
-            Evidence(before.ref, w.safe(before.raw), before.at, before.date_only),
-        ),
+        evidence=(_answered(changed), _answered(before)),
         citation=case.policy.cite(case.policy.dosing.smoking_stop_factor),
-        offers=()
-        if case.test_ordered("clozapine-level")
-        else (OrderTest("clozapine-level", "urgent", "Smoking status changed"),),
+        offers=offer_test(case, "clozapine-level", "urgent", sentence("smoking.reason")),
+    )
+
+
+def _answered(answer: CodedResult) -> Fact:
+    return Fact(
+        answer.ref, sentence("smoking.answer", answer=Record(answer.raw)), answer.at, answer.date_only
     )
 
 
