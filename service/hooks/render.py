@@ -87,10 +87,11 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
             per_day = offer.doses_per_day
             label = w.one_line(f"Change the dose of {offer.label} to {w.mg(offer.mg_per_day)}/day", 120)
             description = f"{label}; check tablet strength and quantity"
+            scaled = build.scaled_dose(draft, offer.mg_per_day, offer.step_mg) if offer.step_mg else None
             return label, Action(
                 type="update",
                 description=description,
-                resource=build.changed_dose(draft, offer.mg_per_day, per_day),
+                resource=scaled or build.changed_dose(draft, offer.mg_per_day, per_day),
             )
 
 
