@@ -10,8 +10,8 @@ from service.alerts.case.readings import exceeds, is_recent, reaches, recent_com
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.knowledge.codes import title
 from service.alerts.rules.asked import ENDANGERED, when
-from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.count_phrases import count_evidence, ending_lines
+from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
 from service.alerts.rules.result_phrases import (
     bound_of,

@@ -9,8 +9,8 @@ from service.alerts.case.counts import judged_value
 from service.alerts.case.readings import exceeds, reaches, within_hours
 from service.alerts.facts.patient import Measurement
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_lines import remove_drafts
 from service.alerts.rules.count_phrases import count_evidence, count_line, offer_cbc, pending_lines
+from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.policy_phrases import policy_says, policy_word
 from service.alerts.rules.result_phrases import bound_of, name_of, on_day, when_of
 from service.alerts.say.cited import cited_in_line

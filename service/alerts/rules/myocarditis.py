@@ -14,7 +14,7 @@ from service.alerts.case.myocarditis import (
 )
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import remove_drafts
+from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.policy_phrases import policy_says, policy_steps
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.rules.result_phrases import (

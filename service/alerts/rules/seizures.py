@@ -8,7 +8,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.seizures import CONTROLLED, SEIZURES, UNCONTROLLED, unanswered_seizures
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.count_lines import remove_drafts
+from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.level_phrases import level_on_day
 from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
 from service.alerts.rules.result_phrases import offer_test

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import UnusableResult
-from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.readings import (
+from service.alerts.case.readings import (
     in_myocarditis_window,
     is_a_result,
     latest,
     recent,
     recent_comparable,
 )
+from service.alerts.facts.patient import UnusableResult
+from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.rules.result_phrases import (
     measured,
     moment_of,
