@@ -394,6 +394,7 @@ class MedicationReader:
             setting=_setting(r.category) if r.category is not None else "",
             based_on=self._named_by(r.basedOn, r) if r.basedOn else (),
             identifiers=_identifiers(r.identifier) if clozapine and len(r.identifier) else (),
+            strength_mg=found.strength.mg_per_unit if draft and clozapine else None,
             valid_until=self._valid_until(r.dispenseRequest) if r.dispenseRequest is not None else None,
             updated=self._updated(r.meta)
             if len(r.meta) and not draft and r.status not in ORDER_LIVE

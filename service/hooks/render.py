@@ -91,10 +91,11 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
             change = sentence("action.change-dose", order=Record(offer.label), dose=Dose(offer.mg_per_day))
             label = english().plain(change)
             description = english().plain(sentence("action.change-dose-check", change=change))
+            scaled = build.scaled_dose(draft, offer.mg_per_day, offer.step_mg) if offer.step_mg else None
             return label, Action(
                 type="update",
                 description=description,
-                resource=build.changed_dose(draft, offer.mg_per_day, per_day),
+                resource=scaled or build.changed_dose(draft, offer.mg_per_day, per_day),
             )
 
 

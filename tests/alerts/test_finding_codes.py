@@ -147,7 +147,7 @@ def _told() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
 
 
 #: No vignette has them: lithium is named on the card of its graver class; the pathway has tests of its own (test_pathway.py).
-_NOT_TOLD = {"interaction-lithium"} | {c for c, f in finding_codes().items() if "pathway" in f.topic}
+_NOT_TOLD = {c for c, f in finding_codes().items() if "pathway" in f.topic}
 
 
 def test_nearly_every_code_is_told_by_some_vignette() -> None:

@@ -191,6 +191,8 @@ class Medication(Struct, frozen=True, gc=False):
     updated: datetime | None = None
     #: This service saw it active at this time, before it was over.
     seen_active: datetime | None = None
+    #: mg in one unit (tablet) of a draft of clozapine, when its product tells.
+    strength_mg: float | None = None
     #: Why nobody can tell which drug it is ("its product was not sent"): it may be clozapine. Empty when a code or a name tells.
     unread: str = ""
 

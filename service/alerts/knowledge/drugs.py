@@ -23,7 +23,7 @@ from service.alerts.knowledge.code_systems import ATC, canonical
 from service.alerts.knowledge.spelling import folded
 from service.alerts.say.finding import Severity
 
-Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
+Condition = Literal["default", "long_standing", "eu", "titration", "first_weeks", "high_dose", "qt_critical"]
 
 
 class KnowledgeError(ValueError):
@@ -46,8 +46,47 @@ class Drug(Struct, frozen=True, forbid_unknown_fields=True):
     unconfirmed: tuple[str, ...] = ()
     #: Class -> severity, instead of the class's default.
     severity: dict[str, Severity] = {}
+    #: Class -> severity under a policy of the region ``eu``, for the drug's own sake.
+    severity_eu: dict[str, Severity] = {}
+    #: Classes that the region of a policy does not raise: the drug is no member for whose sake the region forbids the class.
+    unraised: tuple[str, ...] = ()
     #: Classes that are critical when the drug is given by injection.
     parenteral_critical: tuple[str, ...] = ()
+    #: Of equally severe classes these lead, in this order; needed where a drug is in several that alert.
+    lead: tuple[str, ...] = ()
+    #: Classes of which, as long as they are information only, nothing is said at an order.
+    visits_only: tuple[str, ...] = ()
+    #: Classes that are told at visits only (``InteractionClass.visits_only``), but for this drug at an order, too.
+    speaks_at_orders: tuple[str, ...] = ()
+    #: It is sold as an oily injection only: an injection of it is a depot, whatever it is called.
+    depot_by_injection: bool = False
+    #: Days until its effect on the clozapine level is full, and until it is gone after the last dose, instead of the class's.
+    onset_days: int | None = None
+    offset_days: int | None = None
+    #: What is true of this drug alone, a sentence.
+    note: str = ""
+
+
+class Pair(Struct, frozen=True, forbid_unknown_fields=True):
+    """Two drugs that must not meet beside clozapine: one by injection, and any of a class."""
+
+    injected: str
+    beside: str
+    severity: Severity
+    headline: str
+    step: str
+    source: str
+    section: str = ""
+    confirmed: bool = True
+
+
+class Told(Struct, frozen=True, forbid_unknown_fields=True):
+    """What documents of one region say of a class, and which."""
+
+    says: str
+    source: str
+    section: str = ""
+    confirmed: bool = True
 
 
 class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +121,20 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     section: str = ""
     confirmed: bool = True
     unconfirmed: tuple[str, ...] = ()
+    #: The same under a policy of the region ``us``, whose patients the documents of the class do not speak of.
+    us: Told | None = None
+    #: Steps instead of ``steps`` while clozapine is being titrated.
+    titration_steps: tuple[str, ...] = ()
+    #: Days until the effect on the clozapine level is full, and until it is gone after the last dose.
+    onset_days: int = 0
+    offset_days: int = 0
+    #: ``long_standing`` holds only while the record shows this: an ECG taken since, a laxative that is taken.
+    settled_by: Literal["", "ecg", "laxative"] = ""
+    #: As information it is for a visit, not for an order.
+    visits_only: bool = False
+    #: The EHR's own interaction checker may be left to tell of it.
+    may_be_left: bool = False
+    pairs: tuple[Pair, ...] = ()
 
 
 class Product(Struct, frozen=True):
@@ -151,21 +204,29 @@ def drugs() -> dict[str, Drug]:
     except msgspec.ValidationError as error:
         raise KnowledgeError(f"drugs.toml: {error}") from error
     known = tuple(c.id for c in _defined_classes())
-    for wrong in wrong_drugs(found, known):
+    told = frozenset(c.id for c in _defined_classes() if c.finding)
+    for wrong in wrong_drugs(found, known, told):
         raise KnowledgeError(f"drugs.toml: {wrong}")
     return dict(sorted(found.items()))
 
 
-def wrong_drugs(found: Mapping[str, Drug], known: Sequence[str]) -> Iterator[str]:
+def wrong_drugs(
+    found: Mapping[str, Drug], known: Sequence[str], told: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """Sentences on records that cannot be meant.
 
     Args:
         found: drug id -> record.
         known: ids of the classes that are defined.
+        told: those of them that raise a finding.
     """
     owner: dict[str, str] = {}
     for drug_id, drug in found.items():
-        for class_id in (*drug.classes, *drug.unconfirmed, *drug.severity, *drug.parenteral_critical):
+        named = (
+            *drug.unconfirmed, *drug.severity, *drug.severity_eu, *drug.unraised, *drug.parenteral_critical, *drug.lead, *drug.visits_only,
+            *drug.speaks_at_orders,
+        )  # fmt: skip
+        for class_id in (*drug.classes, *named):
             if class_id not in known:
                 near = get_close_matches(class_id, known, 1)
                 yield f"{drug_id}: {class_id!r} is no class{f', expected {near[0]!r}' if near else ''} (interactions.toml)"
@@ -175,6 +236,8 @@ def wrong_drugs(found: Mapping[str, Drug], known: Sequence[str]) -> Iterator[str
             near = get_close_matches(drug_id, [d for d in found if d != drug_id], 1)
             expected = f"; is {near[0]!r} meant?" if near else ""
             yield f"{drug_id}: expected classes, or no_class with the reason why it has none{expected}"
+        if len(told.intersection(drug.classes)) > 1 and not drug.lead:
+            yield f"{drug_id}: it is in several classes that alert; expected lead, the one that matters most first"
         if bool(drug.atc) == bool(drug.no_atc):
             yield f"{drug_id}: expected atc codes, or no_atc with the reason why it has none"
         for name in (drug_id, *drug.names):
@@ -271,6 +334,27 @@ def _alerting() -> dict[str, tuple[InteractionClass, ...]]:
 def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
     """Classes of a drug that raise a finding of their own beside clozapine."""
     return _alerting().get(drug_id, ())
+
+
+@cache
+def onset_days(drug_id: str, class_id: str) -> int:
+    """Days until a drug's effect on the clozapine level is full."""
+    own = drugs()[drug_id].onset_days
+    return classes()[class_id].onset_days if own is None else own
+
+
+@cache
+def offset_days(drug_id: str, class_id: str) -> int:
+    """Days after the last dose until a drug's effect on the clozapine level is gone."""
+    own = drugs()[drug_id].offset_days
+    return classes()[class_id].offset_days if own is None else own
+
+
+@cache
+def longest_offset_days() -> int:
+    """The most of :func:`offset_days` of all drugs."""
+    of_drugs = (d.offset_days for d in drugs().values() if d.offset_days is not None)
+    return max((*of_drugs, *(c.offset_days for c in classes().values())))
 
 
 @cache

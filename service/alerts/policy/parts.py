@@ -467,6 +467,12 @@ class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
     smoking_critical_dose: Annotated[Value, Quantity("mg/d", 50, 900)]
     smoking_critical_level: Annotated[Value, Quantity("ng/mL", 100, 1000)]
     qt_drugs_critical: Annotated[Value, Quantity("", 1, 10)]
+    #: A strong inhibitor and clozapine, both unchanged for so long, are adjusted to each other when a level says so, ...
+    settled_days: Annotated[Value, Quantity("d", 7, 365)]
+    #: ... taken so long after the last change.
+    level_after_days: Annotated[Value, Quantity("d", 2, 90)]
+    #: Classes (ids of ``interactions.toml``) that the site leaves to the EHR's own interaction checker.
+    left_to_ehr: tuple[str, ...] = ()
     #: What the protocol asks of the blood counts when valproate is given too.
     valproate: Text | None = None
 

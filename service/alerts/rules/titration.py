@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import dated_doses
+from service.alerts.case.together import is_return_after_stop
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import when
 from service.alerts.rules.dose_phrases import dose_fact, how_read
@@ -63,8 +64,13 @@ def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
     before = None if case.starting else case.established_mg_per_day
     found: list[Rise] = []
     for index, (in_days, mg) in enumerate(plan):
-        # The first dose after a gap has a finding of its own: missed-dose-retitrate.
-        if before is not None and mg > before and (index or case.returning is None):
+        # The first dose after a gap has a finding of its own: missed-dose-retitrate. Back to the dose before an inhibitor is no titration.
+        if (
+            before is not None
+            and mg > before
+            and (index or case.returning is None)
+            and not (index == 0 and is_return_after_stop(case, mg))
+        ):
             found.append(Rise(today + in_days if today is not None else None, in_days, before, mg))
         before = mg
     return found
