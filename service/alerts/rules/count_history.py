@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from service.alerts.case.case import Case, bounded_by
+from service.alerts.case.banded import bounded_by
+from service.alerts.case.case import Case
 from service.alerts.case.counts import judged_value
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.case.interval import sampling_in
