@@ -478,9 +478,6 @@ def build(
     orders: Raw | None = None,
     selections: Sequence[str] | None = None,
     maps: SiteMaps = NO_MAPS,
-    smoke_free_wards: bool = False,
-    pathway: bool = False,
-    not_sent: Sequence[str] = (),
 ) -> PatientSnapshot:
     """The snapshot of one call.
 
@@ -492,9 +489,6 @@ def build(
         orders: the orders of the hook's context (Bundle or one MedicationRequest), as sent.
         selections: order-select: the ids of the newly selected orders; None on other hooks.
         maps: the site's own codes and units.
-        smoke_free_wards: an admission to this site stops smoking.
-        pathway: the site wants information on treatment resistance.
-        not_sent: sources that the site does not have.
     """
     decoded_orders = read_orders(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
     home = home_of(gathered, decoded_orders.resources, patient_id)
@@ -545,9 +539,6 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
-        not_sent=tuple(source for source in not_sent if states.get(source) != "complete"),
-        smoke_free_wards=smoke_free_wards,
-        pathway=pathway,
         read_problems=(
             *builder.problems,
             *builder.medication_reader.problems,

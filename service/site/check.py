@@ -15,7 +15,8 @@ from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import read_value
 from service.fhir.queries import QUERIES
 from service.ops.outbound import OutboundError
-from service.site.ehrs import NEEDED, EhrSettings
+from service.options.forms import NEEDED
+from service.site.ehrs import EhrSettings
 from service.site.trust import Directory
 
 
@@ -43,7 +44,7 @@ async def check_ehr(
             found.append(Tried(True, "FHIR: no server is listed; the service relies on prefetch alone."))
         for url in ehr.fhir_servers:
             fhir = FhirServer(url, directory.fhir_client(ehr.name, url), token)
-            found += await _fhir(fhir, patient_id, ehr.not_sent or ())
+            found += await _fhir(fhir, patient_id, ehr.not_sent)
         return found
 
 

@@ -10,6 +10,7 @@ from service.alerts.case.counts import judged_value, same_sample
 from service.alerts.case.record import Record
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import Measurement, PatientSnapshot
+from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.policy.parts import Band
 from service.alerts.policy.policy import Policy
 
@@ -17,8 +18,10 @@ from service.alerts.policy.policy import Policy
 class Banded(Record):
     """Treatment and record, with each blood count in its band; how often counts are due is asked on top of it."""
 
-    def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
-        super().__init__(snapshot, policy, as_of)
+    def __init__(
+        self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime, practice: Practice = AS_USUAL
+    ) -> None:
+        super().__init__(snapshot, policy, as_of, practice)
         #: The policy judges the white cell count beside the ANC.
         self.uses_wbc = policy.uses_wbc
         self._worst_new: dict[tuple[str, bool], Measurement] = {}

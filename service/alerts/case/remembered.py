@@ -59,7 +59,6 @@ def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
         flags=(),
         remembered=(),
         registered=False,
-        not_sent=(),
         measurements={kind: _newest(values) for kind, values in snapshot.measurements.items()},
     )
 

@@ -288,13 +288,7 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     problems: tuple[Problem, ...] = ()
     allergies: tuple[Allergy, ...] = ()
     sources: dict[str, SourceState] = {}
-    #: Sources that the site does not have (its setting): not read, and no card says so.
-    not_sent: tuple[str, ...] = ()
     read_problems: tuple[ReadProblem, ...] = ()
-    #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
-    smoke_free_wards: bool = False
-    #: The site wants information on treatment resistance.
-    pathway: bool = False
     #: What clinicians stated in the registry (``remembered.ClinicianFlag``).
     flags: tuple[ClinicianFlag, ...] = ()
     #: What was put in from the registry because the call's own data lack it; every card of the call says so.

@@ -22,7 +22,7 @@ _TRIAL_SOURCES: tuple[SourceName, ...] = ("medications", "statements", "dispense
 
 
 def _asked(case: Case) -> bool:
-    return case.snapshot.pathway and case.hook == "patient-view"
+    return case.practice.pathway and case.hook == "patient-view"
 
 
 def _trial_line(t: Trial) -> str:

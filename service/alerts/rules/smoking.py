@@ -23,7 +23,7 @@ def smoking_changed(case: Case) -> Iterator[Finding]:
     known = [
         c for c in case.coded("smoking") if c.at is not None and c.value in ("current", "former", "never")
     ]
-    admitted = case.hook == "encounter-start" and case.snapshot.smoke_free_wards
+    admitted = case.hook == "encounter-start" and case.practice.smoke_free_wards
     if admitted and known and known[0].value == "current":
         yield _finding(case, known[0], known[0], stopped=True, day=case.today.isoformat(), admission=True)
         return
