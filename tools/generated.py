@@ -19,6 +19,7 @@ from service.alerts.policy.sheet import sheet
 from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.web.openapi import document
+from tools.vignette_pages import pages as vignette_pages
 
 ROOT = Path(__file__).parent.parent
 _NOTE = "<!-- Generated from the data by `make generated`; do not edit. -->\n\n"
@@ -221,6 +222,8 @@ def files() -> dict[Path, bytes]:
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
     made[ROOT / "docs" / "findings.md"] = findings_page().encode()
     made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
+    for name, text in vignette_pages(_NOTE).items():
+        made[ROOT / "docs" / "vignettes" / name] = text.encode()
     for policy_id in policy_ids():
         made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()
     return made
@@ -229,16 +232,24 @@ def files() -> dict[Path, bytes]:
 def main() -> int:
     """Write or check."""
     write = "--write" in sys.argv
-    stale = [path for path, content in files().items() if not path.is_file() or path.read_bytes() != content]
+    made = files()
+    stale = [path for path, content in made.items() if not path.is_file() or path.read_bytes() != content]
+    kept = {path for path in made if path.parent.name == "vignettes"}
+    gone = [p for p in sorted((ROOT / "docs" / "vignettes").glob("*.md")) if p not in kept]
+    for path in gone:
+        if write:
+            path.unlink()
+        else:
+            print(f"{path.relative_to(ROOT)} is of no vignettes any more: run 'make generated'")
     for path in stale:
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(files()[path])
+            path.write_bytes(made[path])
         else:
             print(f"{path.relative_to(ROOT)} is stale: run 'make generated'")
-    if not write and not stale:
+    if not write and not stale and not gone:
         print("generated files: current")
-    return int(bool(stale) and not write)
+    return int(bool(stale or gone) and not write)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ import msgspec
 
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.policy import policy as policies
 from service.alerts.policy.numbers import name_of
 from service.alerts.policy.policy import POLICY_FILES, Policy, policy_ids
 from service.alerts.policy.prose import filled
 from service.alerts.say.finding import Finding
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import facts_of, practice_of, rows
 from tests.data import NOW
 
 #: Smallest step that is tried, up and down; a larger number moves by its hundredth.
@@ -35,17 +36,20 @@ class Patients:
     """The facts of every vignette, by the policy it is judged by, and what is said of them today."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[tuple[PatientSnapshot, list[Finding]]]] = {p: [] for p in policy_ids()}
+        self._rows: dict[str, list[tuple[PatientSnapshot, Practice, list[Finding]]]] = {
+            p: [] for p in policy_ids()
+        }
         for _, _, row in rows():
             name = row.get("policy", "us-label-2025")
-            facts = facts_of(row)
-            self._rows[name].append((facts, evaluate(facts, policies.policy_by_id(name), NOW)))
+            facts, practice = facts_of(row), practice_of(row)
+            said = evaluate(facts, policies.policy_by_id(name), NOW, practice)
+            self._rows[name].append((facts, practice, said))
 
     def notice(self, changed: Policy) -> bool:
         """True when somebody is told something else; who noticed is asked first the next time."""
         asked = self._rows[changed.id]
-        for index, (facts, said) in enumerate(asked):
-            if evaluate(facts, changed, NOW) != said:
+        for index, (facts, practice, said) in enumerate(asked):
+            if evaluate(facts, changed, NOW, practice) != said:
                 asked.insert(0, asked.pop(index))
                 return True
         return False

@@ -567,9 +567,6 @@ def build(
     orders: Raw | None = None,
     selections: Sequence[str] | None = None,
     maps: SiteMaps = NO_MAPS,
-    smoke_free_wards: bool = False,
-    pathway: bool = False,
-    not_sent: Sequence[str] = (),
     in_words: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
@@ -582,9 +579,6 @@ def build(
         orders: the orders of the hook's context (Bundle or one MedicationRequest), as sent.
         selections: order-select: the ids of the newly selected orders; None on other hooks.
         maps: the site's own codes and units.
-        smoke_free_wards: an admission to this site stops smoking.
-        pathway: the site wants information on treatment resistance.
-        not_sent: sources that the site does not have.
         in_words: the ledger holds an entry for everything, not only the sums.
     """
     books = Books(in_words=in_words)
@@ -644,9 +638,6 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
-        not_sent=tuple(source for source in not_sent if states.get(source) != "complete"),
-        smoke_free_wards=smoke_free_wards,
-        pathway=pathway,
         read_problems=(
             *builder.problems,
             *builder.medication_reader.problems,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
@@ -69,7 +70,6 @@ def facts(
         zone=NOW.tzinfo,  # type: ignore[arg-type]
         gathered=gathered,
         orders=Raw(orjson.dumps(bundle(*drafts))),
-        not_sent=not_sent,
     )
 
 
@@ -79,7 +79,11 @@ def judged(given: PatientSnapshot) -> dict[str, Finding]:
 
 def card(*records: Json, **more: Any) -> Finding | None:
     """The card about what was not read, if there is one."""
-    return judged(facts(*records, **more)).get("data-unavailable")
+    practice = Practice(not_sent=more.get("not_sent", ()))
+    given = facts(*records, **more)
+    return {f.code: f for f in evaluate(given, policy_by_id("us-label-2025"), NOW, practice)}.get(
+        "data-unavailable"
+    )
 
 
 def nameless(reference: str | None = "Medication/gone", **more: Any) -> Json:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.say.finding import Finding
 from service.fhir.queries import QUERIES
 from service.hooks.site_facts import site_facts
 from service.judge import SiteOptions, judge
 from service.judge.inquiry import read_inquiry
-from service.judge.options import site_for
+from service.judge.site_for import site_for
 from tests.data import LOINC, NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
@@ -402,6 +403,11 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
         orders=asked.orders,
         selections=asked.selections,
     )
+
+
+def practice_of(row: dict[str, Any], **more: Any) -> Practice:
+    """How the site of one row works."""
+    return site_for(None, _site(row)).options.model_copy(update=more)
 
 
 def _site(row: dict[str, Any]) -> SiteOptions:

@@ -60,7 +60,6 @@ def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
         flags=(),
         remembered=(),
         registered=False,
-        not_sent=(),
         ledger=EMPTY,
         measurements={kind: _newest(values) for kind, values in snapshot.measurements.items()},
     )

@@ -25,7 +25,7 @@ class SmokingChange(Struct, frozen=True):
 def smoking_change(case: Case) -> SmokingChange | None:
     """The change of the smoking status within the policy's days; None when there is none."""
     known = [c for c in case.coded("smoking") if c.at is not None and c.value in _ANSWERS]
-    admitted = case.hook == "encounter-start" and case.snapshot.smoke_free_wards
+    admitted = case.hook == "encounter-start" and case.practice.smoke_free_wards
     if admitted and known and known[0].value == "current":
         return SmokingChange(True, known[0], known[0], case.today, admission=True)
     if len(known) < 2:

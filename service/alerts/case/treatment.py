@@ -14,6 +14,7 @@ from service.alerts.case.in_question import NOTHING_STORED, Question, Stored, st
 from service.alerts.case.returning import Return, return_of
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import CLOZAPINE, ORDER_HOOKS, Dose, Medication, PatientSnapshot
+from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.knowledge.drugs import has_class
 from service.alerts.policy.policy import Policy
 
@@ -31,9 +32,13 @@ _LONG_ENOUGH = timedelta(days=3)
 class Treatment:
     """Orders and records of a snapshot at a moment, under a policy."""
 
-    def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
+    def __init__(
+        self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime, practice: Practice = AS_USUAL
+    ) -> None:
         self.snapshot = snapshot
         self.policy = policy
+        #: How the site works.
+        self.practice = practice
         self.as_of = as_of.astimezone(snapshot.zone)
         #: Date of the question in the site's time zone.
         self.today = self.as_of.date()

@@ -291,13 +291,7 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     problems: tuple[Problem, ...] = ()
     allergies: tuple[Allergy, ...] = ()
     sources: dict[str, SourceState] = {}
-    #: Sources that the site does not have (its setting): not read, and no card says so.
-    not_sent: tuple[str, ...] = ()
     read_problems: tuple[ReadProblem, ...] = ()
-    #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
-    smoke_free_wards: bool = False
-    #: The site wants information on treatment resistance.
-    pathway: bool = False
     #: What became of everything that was sent. No rule asks it.
     ledger: Ledger = EMPTY
     #: What clinicians stated in the registry (``remembered.ClinicianFlag``).

@@ -103,7 +103,7 @@ def data_unavailable(case: Case) -> Iterator[Found]:
 def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...]:
     """Sources that were not read to the end, but for those that the site does not have."""
     snapshot = case.snapshot
-    return tuple(s for s in sources if snapshot.state(s) != "complete" and s not in snapshot.not_sent)
+    return tuple(s for s in sources if snapshot.state(s) != "complete" and s not in case.practice.not_sent)
 
 
 def _lost(case: Case) -> _Lost:
@@ -181,7 +181,7 @@ def _count_is_due(case: Case) -> bool:
     medications = tuple(
         replace(m, drugs=(CLOZAPINE,)) if m is latest else m for m in case.snapshot.medications
     )
-    as_if = Case(replace(case.snapshot, medications=medications), case.policy, case.as_of)
+    as_if = Case(replace(case.snapshot, medications=medications), case.policy, case.as_of, case.practice)
     return case.age_days(newest) > as_if.interval_days
 
 
