@@ -11,7 +11,7 @@ import orjson
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
 from service.alerts.knowledge.codes import kinds
 from service.alerts.knowledge.concerns import concerns
-from service.alerts.knowledge.conditions import condition_kinds, contraindications
+from service.alerts.knowledge.conditions import contraindications
 from service.alerts.knowledge.drugs import classes, drug_ids, names_of, product_rows, without_card
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
@@ -186,15 +186,11 @@ def unconfirmed_page() -> str:
     codes = [f"- {k.title}: {', '.join(k.loinc)}" for k in kinds().values() if not k.confirmed]
     parts += ["## LOINC codes of results", "\n".join(codes)]
     others = [
-        f"- {kind_id.replace('-', ' ')} (problem): SNOMED CT {', '.join(kind.snomed)}"
-        for kind_id, kind in condition_kinds().items()
-        if not kind.codes_confirmed
-    ] + [
         f"- {row.label}: {row.system} {', '.join(c for c in (row.code, *row.codes) if c)}"
         for row in product_rows()
         if not row.confirmed
     ]
-    parts += ["## Codes of problems and products", "\n".join(others)]
+    parts += ["## Codes of products", "\n".join(others)]
     drugs = [
         f"- {group.title}: {', '.join(names_of(d)[0] for d in (group.drugs if not group.confirmed else group.unconfirmed))}"
         for group in classes().values()

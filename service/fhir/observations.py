@@ -34,9 +34,10 @@ from service.fhir.resources import (
     Quantity,
     Reference,
     Resource,
+    Specimen,
 )
 from service.fhir.subjects import Whose
-from service.fhir.times import NO_YEARS, Moment, read_moment
+from service.fhir.times import NO_YEARS, Moment, read_moment, read_stretch
 from service.fhir.units import agreed_conversion, split_text
 
 _STATUS: dict[str | None, ResultStatus] = {
@@ -124,6 +125,9 @@ class ObservationReader:
         #: Sources that a result was left out of.
         self.spoilt: set[str] = set()
         self._groups: dict[str, str] = {}
+        #: Result -> the panels and reports that name it; specimen -> itself: they tell when a result is of that does not.
+        self._holders: dict[str, list[Observation | DiagnosticReport]] = {}
+        self._specimens: dict[str, Specimen] = {}
         self._by_loinc = kinds_by_loinc()
 
     def read(self, resources: Iterable[Resource], source: str) -> list[Resource]:
@@ -138,6 +142,10 @@ class ObservationReader:
                     self._group(resource.hasMember, resource)
             elif type(resource) is DiagnosticReport:
                 self._group(resource.result or (), resource)
+            elif type(resource) is Specimen:
+                for key in self.whose.home.keys_of("Specimen", resource.id, resource.full_url):
+                    self._specimens[key] = resource
+                continue
             else:
                 others.append(resource)
                 continue
@@ -162,6 +170,7 @@ class ObservationReader:
         for member in members:
             if key := self.whose.home.key(member.reference, holder=holder.full_url):
                 self._groups[key] = name
+                self._holders.setdefault(key, []).append(holder)
 
     def _left_out(self, o: Observation, source: str, error: Exception) -> None:
         self.problems.append(left_out(o, source, error))
@@ -350,16 +359,47 @@ class ObservationReader:
                 )
 
     def _moment(self, o: Observation) -> Moment | None:
-        text = o.effectiveDateTime or o.effectiveInstant
-        if text is None:
-            text = (
-                (o.effectivePeriod.end or o.effectivePeriod.start)
-                if o.effectivePeriod is not None
-                else o.issued
-            )
-        if text is None:
-            text = o.issued
-        return read_moment(text, self.zone)
+        """When a result was taken: by itself, else by its specimen, else by the panel or report that names it, else when it was issued."""
+        if (text := o.effectiveDateTime or o.effectiveInstant) is not None:
+            return read_moment(text, self.zone)
+        if o.effectivePeriod is not None and (text := o.effectivePeriod.end or o.effectivePeriod.start):
+            return read_moment(text, self.zone)
+        if (known := self._taken(o)) is not None:
+            return known
+        holders = self._holders.get(_reference(o), ()) if self._holders else ()
+        stated = [m for h in holders if (m := self._effective(h)) is not None]
+        if stated:
+            return min(stated)
+        if o.issued is not None:
+            return read_moment(o.issued, self.zone)
+        issued = [m for h in holders if (m := read_moment(h.issued, self.zone)) is not None]
+        return min(issued, default=None)
+
+    def _effective(self, holder: Observation | DiagnosticReport) -> Moment | None:
+        """When a panel or report is of; of a long period nobody knows where in it a result lies."""
+        if holder.effectiveDateTime is not None:
+            return read_moment(holder.effectiveDateTime, self.zone)
+        period = holder.effectivePeriod
+        return read_stretch(period.start, period.end, self.zone) if period is not None else None
+
+    def _taken(self, o: Observation) -> Moment | None:
+        """When the specimen of a result was taken, as far as it says so: sent beside the result, or inside it."""
+        reference = o.specimen.reference if o.specimen is not None else None
+        if not reference:
+            return None
+        if reference.startswith("#"):
+            specimen = _specimen_inside(o, reference[1:])
+        else:
+            home, plain = self.whose.home, reference.partition("/_history/")[0]
+            specimen = home.find(self._specimens, plain, holder=o.full_url) if self._specimens else None
+        if specimen is None:
+            return None
+        collection = specimen.collection if isinstance(specimen.collection, dict) else {}
+        at = read_moment(collection.get("collectedDateTime"), self.zone)
+        period = collection.get("collectedPeriod")
+        if at is None and isinstance(period, dict):
+            at = read_stretch(period.get("start"), period.get("end"), self.zone)
+        return at or read_moment(specimen.receivedTime, self.zone)
 
     def _refuse(
         self,
@@ -468,7 +508,9 @@ class ObservationReader:
             self._refuse(kind, o, "its value is not possible in this unit", moment, raw=raw, ref=reference)
             return
         if moment is None:
-            stated = isinstance(o, Observation) and (o.effectiveDateTime or o.effectivePeriod or o.issued)
+            stated = isinstance(o, Observation) and (
+                o.effectiveDateTime or o.effectiveInstant or o.effectivePeriod or o.issued
+            )
             self._refuse(
                 kind,
                 o,
@@ -481,7 +523,8 @@ class ObservationReader:
         limit = upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
         kept = self.measurements.get(kind.id)
-        shown = to_show(raw)
+        # The first of the month stands for the whole of it: people see what was sent.
+        shown = to_show(raw if moment.until is None else f"{raw} (no exact date)")
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
@@ -498,12 +541,26 @@ class ObservationReader:
                 False,
                 specimen,
                 posture,
+                moment.until,
             )
         )
 
 
 _ECG = RecordText("ECG")
 _raw_list = msgspec.json.Decoder(list[Raw])
+
+
+def _specimen_inside(o: Observation, identifier: str) -> Specimen | None:
+    """A specimen contained in its result."""
+    try:
+        inside = _raw_list.decode(o.contained) if len(o.contained) else []
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    for raw in inside[:_MOST_CONTAINED]:
+        found, _ = read_one(raw, "")
+        if isinstance(found, Specimen) and found.id == identifier:
+            return found
+    return None
 
 
 def _status(o: Observation) -> tuple[ResultStatus | None, str]:

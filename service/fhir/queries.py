@@ -14,6 +14,8 @@ _COUNT_KINDS = (
     "neutrophils-percent",
     "segs-percent",
     "bands-percent",
+    "segs",
+    "bands",
     "eosinophils",
     "platelets",
 )

@@ -106,6 +106,14 @@ class DiagnosticReport(Resource, tag="DiagnosticReport"):
     contained: Raw = Raw(b"")
 
 
+class Specimen(Resource, tag="Specimen"):
+    """What a result was measured in: read for the time it was taken, where the result names none."""
+
+    subject: Reference | None = None
+    collection: Any = None
+    receivedTime: Any = None
+
+
 class Patient(Resource, tag="Patient"):
     """Who."""
 
@@ -252,6 +260,7 @@ class OperationOutcome(Resource, tag="OperationOutcome"):
 AnyResource = (
     Observation
     | DiagnosticReport
+    | Specimen
     | Patient
     | Condition
     | AllergyIntolerance

@@ -66,6 +66,8 @@ class Measurement(Struct, frozen=True, gc=False):
     specimen: str = ""
     #: Posture ("standing", "lying", ...), fasting state or similar qualifier, when the record says it.
     qualifier: str = ""
+    #: The record names only a month, a year or another stretch of time: it ends here (exclusive) and begins at ``at``.
+    until: datetime | None = None
 
 
 class UnusableResult(Struct, frozen=True, gc=False):

@@ -44,8 +44,6 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     #: Prefixes that have this meaning in one edition only: ``cm``, ``gm`` or ``am``.
     icd10_in: dict[str, tuple[str, ...]] = {}
     snomed: tuple[str, ...] = ()
-    #: False while a code was not checked against a release of its code system.
-    codes_confirmed: bool = True
     contraindication: Contraindication | None = None
     #: Only what goes on now: "history of ileus" is none.
     active_only: bool = False
