@@ -81,8 +81,15 @@ class UnusableResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: The value of an answer in a code or in words that nobody knows here.
+NOT_UNDERSTOOD = "not-understood"
+
+
 class CodedResult(Struct, frozen=True, gc=False):
-    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation."""
+    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation.
+
+    ``value``: one of the values of its kind (``knowledge/codes.toml``), ``unknown``, or :data:`NOT_UNDERSTOOD`.
+    """
 
     kind: str
     value: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 ATC = "http://www.whocc.no/atc"
+SNOMED = "http://snomed.info/sct"
 #: Spellings in lower case, without a slash at the end and without http or https. Sources: HL7 terminology (terminology.hl7.org, OID registry), the
 #: German base profiles (fhir.de) and the WHO's own address.
 _KNOWN = {
@@ -13,7 +14,7 @@ _KNOWN = {
         "urn:oid:2.16.840.1.113883.6.73", "urn:oid:1.2.276.0.76.5.487",
     ),
     "http://www.nlm.nih.gov/research/umls/rxnorm": ("www.nlm.nih.gov/research/umls/rxnorm", "urn:oid:2.16.840.1.113883.6.88"),
-    "http://snomed.info/sct": ("snomed.info/sct", "urn:oid:2.16.840.1.113883.6.96"),
+    SNOMED: ("snomed.info/sct", "urn:oid:2.16.840.1.113883.6.96"),
     "http://hl7.org/fhir/sid/ndc": ("hl7.org/fhir/sid/ndc", "urn:oid:2.16.840.1.113883.6.69"),
     "https://dmd.nhs.uk": ("dmd.nhs.uk", "read.info/dmd"),
 }  # fmt: skip
