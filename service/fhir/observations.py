@@ -21,6 +21,7 @@ from service.alerts.knowledge.codes import (
 )
 from service.fhir.answers import answer_of, text_of
 from service.fhir.decode import left_out, read_one
+from service.fhir.flags import flag_of, is_positive
 from service.fhir.loinc import is_loinc
 from service.fhir.numbers import LARGEST
 from service.fhir.posture import posture_of
@@ -410,10 +411,12 @@ class ObservationReader:
         raw: str = "",
         ref: str = "",
     ) -> None:
+        sent = raw or _as_sent(o)
+        flag = flag_of(o.interpretation) if sent != _NO_VALUE else ""
         self.unusable.append(
             UnusableResult(
                 kind=kind.id,
-                raw=to_show(raw or _as_sent(o)),
+                raw=to_show(f"{sent} {flag}".rstrip()),
                 reason=reason,
                 ref=ref or (_reference(o) if isinstance(o, Observation) else ""),
                 at=moment.at if moment is not None else None,
@@ -439,6 +442,17 @@ class ObservationReader:
             if moment is not None:
                 done = Measurement(kind.id, 1.0, moment.at, reference, _ECG, moment.date_only, "", status)
                 self.measurements.setdefault(kind.id, []).append(done)
+            return
+        if (
+            kind.id == "troponin"
+            and (quantity is None or quantity.value is None)
+            and moment is not None
+            and is_positive(o.valueCodeableConcept, o.valueString)
+        ):
+            word = to_show(text_of(o.valueCodeableConcept) or o.valueString or "positive")
+            positive = Measurement(kind.id, 1.0, moment.at, reference, word, moment.date_only, "", status)
+            positive = msgspec.structs.replace(positive, specimen=specimen, until=moment.until, flag="POS")
+            self.measurements.setdefault(kind.id, []).append(positive)
             return
         unit, code = "", ""
         bound: Literal["", "<", ">", "?"] = ""
@@ -484,7 +498,7 @@ class ObservationReader:
             if not (isinstance(o, Observation) and o.component):
                 word = text_of(o.valueCodeableConcept) if kind.dimension == "count" else ""
                 reason = "its value is a word, not a number" if word else "it has no value"
-                self._refuse(kind, o, reason, moment, raw=word or "no value", ref=reference)
+                self._refuse(kind, o, reason, moment, raw=word or _NO_VALUE, ref=reference)
             return
         if kind.dimension == "own-range":
             converted = float(value)
@@ -521,10 +535,13 @@ class ObservationReader:
             )
             return
         limit = upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
+        flag = flag_of(o.interpretation) if kind.id in _RANGED and limit is None else ""
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
         kept = self.measurements.get(kind.id)
         # The first of the month stands for the whole of it: people see what was sent.
-        shown = to_show(raw if moment.until is None else f"{raw} (no exact date)")
+        shown = to_show(
+            " ".join(t for t in (raw, flag, "" if moment.until is None else "(no exact date)") if t)
+        )
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
@@ -542,11 +559,13 @@ class ObservationReader:
                 specimen,
                 posture,
                 moment.until,
+                flag,
             )
         )
 
 
 _ECG = RecordText("ECG")
+_NO_VALUE = "no value"
 _raw_list = msgspec.json.Decoder(list[Raw])
 
 
@@ -582,4 +601,4 @@ def _as_sent(o: Observation | Component) -> str:
     quantity = o.valueQuantity
     if quantity is not None and quantity.value is not None:
         return f"{quantity.comparator or ''}{quantity.value} {quantity.unit or quantity.code or ''}".strip()
-    return o.valueString or "no value"
+    return o.valueString or _NO_VALUE

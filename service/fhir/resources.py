@@ -60,6 +60,7 @@ class Component(Struct, gc=False):
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
     referenceRange: Raw = Raw(b"")
+    interpretation: Raw = Raw(b"")
 
 
 class Resource(Struct, tag_field="resourceType", gc=False):
@@ -88,6 +89,8 @@ class Observation(Resource, tag="Observation"):
     component: list[Component] | None = None
     hasMember: list[Reference] | None = None
     specimen: Reference | None = None
+    #: Read later, and only where no range is: the laboratory's flag.
+    interpretation: Raw = Raw(b"")
     #: Read later, and only for blood pressures: the posture.
     extension: Raw = Raw(b"")
     #: Read later: results inside a panel.

@@ -68,6 +68,8 @@ class Measurement(Struct, frozen=True, gc=False):
     qualifier: str = ""
     #: The record names only a month, a year or another stretch of time: it ends here (exclusive) and begins at ``at``.
     until: datetime | None = None
+    #: How the laboratory flags it, where it sends no range to judge it by: ``H``, ``HH`` (as high as to be told at once), ``POS``.
+    flag: str = ""
 
 
 class UnusableResult(Struct, frozen=True, gc=False):

@@ -28,6 +28,8 @@ from service.alerts.rules.readings import (
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Evidence, Finding, Offer, ReferTo
 
+#: Flags of a raised result (``Measurement.flag``).
+_RAISED = frozenset({"H", "HH", "POS"})
 HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
 HEART_SAYS = "Clozapine can cause myocarditis and cardiomyopathy: it is stopped as soon as one is suspected, and as a rule not given again."
 
@@ -79,7 +81,9 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
     # A newer troponin that nobody can judge does not make an older, raised one disappear.
     troponin = recent_comparable(case, "troponin", ours) or newest
     limit = troponin.upper_limit if troponin is not None else None
-    unjudged = newest if newest is not None and not comparable(newest) else None
+    # Where it sends no range, the laboratory's own flag tells: raised, but nobody knows by how much.
+    flagged = newest if newest is not None and newest.flag in _RAISED else None
+    unjudged = newest if newest is not None and flagged is None and not comparable(newest) else None
     stop = [
         m
         for m, reached in (
@@ -94,6 +98,8 @@ def myocarditis_suspected(case: Case) -> Iterator[Finding]:
         if m is not None and reached
     ]
     raised = [troponin] if troponin is not None and limit is not None and exceeds(troponin, limit) else []
+    if flagged is not None and flagged not in raised:
+        raised.append(flagged)
     if stop:
         yield _stop(case, [*stop, *(m for m in raised if m not in stop)], unjudged)
         return
