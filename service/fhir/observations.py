@@ -449,8 +449,8 @@ class ObservationReader:
             and moment is not None
             and is_positive(o.valueCodeableConcept, o.valueString)
         ):
-            stated = to_show(text_of(o.valueCodeableConcept) or o.valueString or "positive")
-            positive = Measurement(kind.id, 1.0, moment.at, reference, stated, moment.date_only, "", status)
+            sent = to_show(text_of(o.valueCodeableConcept) or o.valueString or "positive")
+            positive = Measurement(kind.id, 1.0, moment.at, reference, sent, moment.date_only, "", status)
             positive = msgspec.structs.replace(positive, specimen=specimen, until=moment.until, flag="POS")
             self.measurements.setdefault(kind.id, []).append(positive)
             return
