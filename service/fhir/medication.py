@@ -14,6 +14,7 @@ from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.drugs import (
     drugs_by_name,
     has_class,
@@ -43,15 +44,7 @@ from service.fhir.subjects import subject_of
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
-DRUG_SYSTEMS = frozenset(
-    {
-        "http://www.nlm.nih.gov/research/umls/rxnorm",
-        "http://www.whocc.no/atc",
-        "http://snomed.info/sct",
-        "http://hl7.org/fhir/sid/ndc",
-        "https://dmd.nhs.uk",
-    }
-)
+DRUG_SYSTEMS = frozenset({RXNORM, ATC, SNOMED, NDC, DMD, PZN})
 _INPATIENT = {
     "inpatient": "inpatient",
     "outpatient": "outpatient",
@@ -332,7 +325,8 @@ class MedicationReader:
             elif len(reference.identifier):
                 why = "its product is named by a number only"
         told = any(
-            _text(c).strip() or any(x.code and x.system in DRUG_SYSTEMS for x in c.coding or ())
+            _text(c).strip()
+            or any(x.code and canonical(x.system or "") in DRUG_SYSTEMS for x in c.coding or ())
             for c in concepts
         )
         if told:

@@ -22,7 +22,8 @@ from service.alerts.facts.patient import (
 )
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.catalogue import tests_by_text
-from service.alerts.knowledge.codes import LOINC, tests_by_code
+from service.alerts.knowledge.code_systems import canonical
+from service.alerts.knowledge.codes import tests_by_code
 from service.alerts.knowledge.conditions import (
     denies_allergy,
     is_suspected,
@@ -33,6 +34,7 @@ from service.alerts.knowledge.conditions import (
 from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
+from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
@@ -367,7 +369,7 @@ class _Builder:
         tests = {
             t
             for c in s.code.coding or ()
-            if c.system in (LOINC, None) and c.code
+            if c.code and is_loinc(c.system)
             for t in tests_by_code().get(c.code, ())
         }
         label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
@@ -447,7 +449,7 @@ def _names_a_product(r: MedicationRequest) -> bool:
     if reference is not None and reference.reference:
         return True
     codings = (concept.coding or ()) if concept is not None else ()
-    return any(c.code and c.system not in DRUG_SYSTEMS for c in codings)
+    return any(c.code and canonical(c.system or "") not in DRUG_SYSTEMS for c in codings)
 
 
 def _id_in(selection: str) -> str:

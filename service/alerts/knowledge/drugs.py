@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.alerts.knowledge import ndc
-from service.alerts.knowledge.code_systems import ATC, canonical
+from service.alerts.knowledge.code_systems import ATC, DMD, SNOMED, canonical
 from service.alerts.knowledge.spelling import folded
 from service.alerts.say.finding import Severity
 
@@ -353,10 +353,16 @@ def imported_product(system: str, code: str) -> Product | None:
     return found.pop() if len(found) == 1 else None
 
 
+#: Codes of dm+d are concepts of SNOMED CT, and are sent under either name.
+_TWIN = {DMD: SNOMED, SNOMED: DMD}
+
+
 def product_by_code(system: str, code: str) -> Product | None:
     """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
     system = canonical(system)
     product = _products().get((system, code))
+    if product is None and (twin := _TWIN.get(system)) is not None:
+        product = _products().get((twin, code))
     if product is not None and product.mg is not None:
         return product
     found = imported_product(system, code) if _imported.products else None
