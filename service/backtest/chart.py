@@ -180,7 +180,9 @@ class Chart:
                     product.full_url = reference.reference.partition("/_history/")[0]
                 found |= dict.fromkeys((target.text, f"Medication/{product.id}"), product)
         resources += {p.id: p for p in found.values()}.values()
-        return MedicationReader(self.reading.zone, found, self.reading.maps.codes)
+        return MedicationReader(
+            self.reading.zone, found, self.reading.maps.codes, country=self.reading.maps.country
+        )
 
     def _orders(
         self, resources: list[Resource], reader: MedicationReader, drugs: dict[str, tuple[str, ...]]

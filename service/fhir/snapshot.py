@@ -77,10 +77,12 @@ _NAMES_NO_DRUG = frozenset(
 
 
 class SiteMaps(Struct, frozen=True):
-    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one."""
+    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one; and the country whose
+    brands it writes (ISO 3166)."""
 
     codes: dict[tuple[str, str], str] = {}
     units: dict[tuple[str, str], str] = {}
+    country: str = ""
 
 
 NO_MAPS = SiteMaps()
@@ -144,7 +146,8 @@ class _Builder:
         self.whose = whose
         self.zone = zone
         self.observations = ObservationReader(zone, maps.codes, maps.units, whose)
-        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed)
+        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed, maps.country)
+        self.country = maps.country
         self.problems: list[ReadProblem] = []
         self.medications: dict[str, Medication] = {}
         self.drafts: list[Medication] = []
@@ -333,10 +336,10 @@ class _Builder:
         )
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
-        names, drugs, unread = _allergens(a.code)
+        names, drugs, unread = _allergens(a.code, self.country)
         reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
         for reaction in reactions:
-            more, found, also = _allergens(_concept(reaction.get("substance")))
+            more, found, also = _allergens(_concept(reaction.get("substance")), self.country)
             names += more
             drugs |= found
             unread = unread or also
@@ -390,12 +393,12 @@ def _names(concept: CodeableConcept) -> tuple[list[RecordText], bool]:
     return [name for name in read if name], None in read
 
 
-def _allergens(concept: CodeableConcept | None) -> tuple[list[RecordText], set[str], bool]:
+def _allergens(concept: CodeableConcept | None, country: str) -> tuple[list[RecordText], set[str], bool]:
     """(names, drugs, a name was too long to be read) of a substance; a text that denies an allergy names none."""
     if concept is None:
         return [], set(), False
     names, unread = _names(concept)
-    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name)}
+    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name, country)}
     for coding in concept.coding or ():
         product = product_by_code(coding.system or "", coding.code or "")
         drugs |= set(product.drugs) if product is not None else set()

@@ -132,6 +132,8 @@ class EhrSettings(BaseModel):
     units: dict[str, str] = {}
     card_limit: int = Field(default=10, ge=1, le=10)
     smoke_free_wards: bool = False
+    #: Where it is (two letters of ISO 3166).
+    country: str = Field(default="", pattern="^([A-Z]{2})?$")
     pathway: bool = False
     #: Prefetch keys that it does not have; None: those of the general settings.
     not_sent: tuple[str, ...] | None = None

@@ -70,7 +70,7 @@ class SettingsError(ValueError):
 
 #: Options of a site: the general settings are the defaults of every EHR.
 _OF_A_SITE = frozenset(EhrSettings.model_fields) & {
-    "policy", "time_zone", "fhir_deadline_ms", "profile", "errors", "card_limit", "shadow", "shadow_codes", "smoke_free_wards", "codes", "units",
+    "policy", "time_zone", "fhir_deadline_ms", "profile", "errors", "card_limit", "shadow", "shadow_codes", "smoke_free_wards", "codes", "units", "country",
     "enrol", "snooze_days", "pathway", "not_sent", "calls_per_second", "sweep", "due_again_days", "write_back", "webhook", "webhook_secret",
 }  # fmt: skip
 #: Addresses and identities of one EHR's own systems: another EHR's would be read, or written into, by mistake.
@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     shadow_codes: tuple[str, ...] = ()
     #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool = False
+    #: Where the site is (two letters of ISO 3166): a brand that means another drug elsewhere is read as there.
+    country: str = Field(default="", pattern="^([A-Z]{2})?$")
     #: Days for which calls, cards and feedback are kept; 0 = for good.
     retention_days: int = Field(default=0, ge=0, le=36_500)
     #: FHIR terminology server asked about medication codes that nothing recognises, and how long a call waits for it.
@@ -390,7 +392,7 @@ class Settings(BaseSettings):
             snooze_days=self.snooze_days,
             pathway=self.pathway,
             not_sent=self.not_sent,
-            maps=SiteMaps(codes=_split(self.codes), units=_split(self.units)),
+            maps=SiteMaps(codes=_split(self.codes), units=_split(self.units), country=self.country),
             hooks=frozenset(hooks) if hooks is not None else None,
             calls_per_second=self._rate,
         )
