@@ -106,10 +106,9 @@ def test_the_sites_country_reaches_the_reader(country: str, drugs: tuple[str, ..
     assert (found.matched_by == "none") is not bool(drugs)
 
 
-def test_the_country_is_a_setting_of_the_site_and_of_each_ehr() -> None:
-    assert (
-        Settings(country="IT").sites()["default"].maps.country == "IT" if hasattr(Settings, "sites") else True
-    )
+def test_the_country_is_a_setting() -> None:
+    assert Settings(country="IT").site().maps.country == "IT"
+    assert Settings().site().maps.country == ""
     with pytest.raises(ValueError, match="country"):
         Settings(country="Italy")
 
