@@ -70,6 +70,9 @@ def test_generic_names_in_european_languages(name: str, drug: str) -> None:
         ("Rivotril", ()),
         ("Exforge HCT", ("amlodipine", "hydrochlorothiazide", "valsartan")),
         ("Nozinan", ("levomepromazine",)),
+        ("Frisium 10", ("clobazam",)),
+        ("Carbolith 300 mg", ("lithium",)),
+        ("Blopresid", ("candesartan", "hydrochlorothiazide")),
     ],
 )
 def test_brands_of_a_public_list(name: str, drugs: tuple[str, ...]) -> None:
@@ -80,7 +83,7 @@ def test_brands_of_a_public_list(name: str, drugs: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "take daily", "target dose", "tablet, return to pharmacy", "Paracetamolo 500 mg", "twice a day", "acetylsalicylic acid",
+        "take daily", "target dose", "pediatric drops", "select", "allergy", "sleep aid", "stool softener", "tablet, return to pharmacy", "Paracetamolo 500 mg", "twice a day", "acetylsalicylic acid",
         "chlorhydrate", "bromhydrate", "fungus cream", "minerals", "zinc",
     ],
 )  # fmt: skip
@@ -94,6 +97,9 @@ def test_a_brand_that_means_two_drugs_is_decided_by_the_country() -> None:
     assert drugs_by_name("Flomax 0.4 mg", "IT") == ()
     assert drugs_by_name("Norpramin", "ES") == ("omeprazole",)
     assert drugs_by_name("Norpramin", "US") == ()
+    # A longer name is a name of its own.
+    assert drugs_by_name("Triatec-30", "CA") == ("codeine",)
+    assert drugs_by_name("Triatec 5 mg") == ("ramipril",)
     # Any other name means the same everywhere.
     assert drugs_by_name("Floxyfral", "US") == drugs_by_name("Floxyfral") == ("fluvoxamine",)
 
