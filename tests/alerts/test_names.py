@@ -83,7 +83,7 @@ def test_brands_of_a_public_list(name: str, drugs: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "take daily", "target dose", "pediatric drops", "select", "allergy", "sleep aid", "stool softener", "tablet, return to pharmacy", "Paracetamolo 500 mg", "twice a day", "acetylsalicylic acid",
+        "take daily", "target dose", "EpiPen 0.3 mg", "pediatric drops", "select", "allergy", "sleep aid", "stool softener", "tablet, return to pharmacy", "Paracetamolo 500 mg", "twice a day", "acetylsalicylic acid",
         "chlorhydrate", "bromhydrate", "fungus cream", "minerals", "zinc",
     ],
 )  # fmt: skip
