@@ -8,11 +8,19 @@ from pathlib import Path
 
 import orjson
 
+from service.alerts.knowledge.brands import COUNTRIES, countries
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
 from service.alerts.knowledge.codes import kinds
 from service.alerts.knowledge.concerns import concerns
-from service.alerts.knowledge.conditions import condition_kinds, contraindications
-from service.alerts.knowledge.drugs import classes, drug_ids, names_of, product_rows, without_card
+from service.alerts.knowledge.conditions import contraindications
+from service.alerts.knowledge.drugs import (
+    alerting_classes_of,
+    classes,
+    drug_ids,
+    names_of,
+    product_rows,
+    without_card,
+)
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy.sheet import sheet
@@ -81,6 +89,7 @@ def drugs_page() -> str:
         if severity:
             parts.append(f"Severity – {severity}" + (f"; {exceptions}" if exceptions else "") + ".")
         parts.append(drugs + ".")
+    parts += ["# Brands by country", *_brand_coverage()]
     parts.append("# Known, and no card is drawn")
     for known in without_card():
         doubt = "" if known.confirmed else " Not confirmed: to be reviewed by the site's pharmacist."
@@ -88,6 +97,25 @@ def drugs_page() -> str:
         parts.append(f"{known.reason} Source: {known.source}.{doubt}")
         parts.append(", ".join(known.names) + ".")
     return "\n\n".join(parts) + "\n"
+
+
+def _brand_coverage() -> tuple[str, ...]:
+    """How many of the drugs that draw a card, and clozapine, have brands of each country from a public file."""
+    wanted = {d for d in drug_ids() if alerting_classes_of(d)} | {"clozapine"}
+    rows: list[tuple[object, ...]] = []
+    for code in COUNTRIES:
+        country = countries().get(code)
+        listed = country.brands if country is not None else {}
+        found = {d for drugs in listed for d in drugs.split("+")} & wanted
+        brands = sum(map(len, listed.values()))
+        rows.append(
+            (code, f"{len(found)} of {len(wanted)}", brands, country.source if country else "none found")
+        )
+    return (
+        "Generic names are found in the spellings of European languages (`knowledge/spelling.py`). Brands whose public file was kept, by country; others, without such a file, stand with their drugs "
+        "(`knowledge/drugs.toml`, `products.toml`). A brand that nobody knows here is named as not recognised.",
+        _table(("country", "drugs with a brand", "brands", "source"), rows),
+    )
 
 
 def rules_page() -> str:
@@ -187,15 +215,11 @@ def unconfirmed_page() -> str:
     codes = [f"- {k.title}: {', '.join(k.loinc)}" for k in kinds().values() if not k.confirmed]
     parts += ["## LOINC codes of results", "\n".join(codes)]
     others = [
-        f"- {kind_id.replace('-', ' ')} (problem): SNOMED CT {', '.join(kind.snomed)}"
-        for kind_id, kind in condition_kinds().items()
-        if not kind.codes_confirmed
-    ] + [
         f"- {row.label}: {row.system} {', '.join(c for c in (row.code, *row.codes) if c)}"
         for row in product_rows()
         if not row.confirmed
     ]
-    parts += ["## Codes of problems and products", "\n".join(others)]
+    parts += ["## Codes of products", "\n".join(others)]
     drugs = [
         f"- {group.title}: {', '.join(names_of(d)[0] for d in (group.drugs if not group.confirmed else group.unconfirmed))}"
         for group in classes().values()

@@ -179,7 +179,8 @@ class Chart:
                     product.full_url = reference.reference.partition("/_history/")[0]
                 found |= dict.fromkeys((target.text, f"Medication/{product.id}"), product)
         resources += {p.id: p for p in found.values()}.values()
-        return MedicationReader(self.reading.site.zone, found, self.reading.site.maps.codes)
+        site = self.reading.site
+        return MedicationReader(site.zone, found, site.maps.codes, country=site.maps.country)
 
     def _orders(
         self, resources: list[Resource], reader: MedicationReader, drugs: dict[str, tuple[str, ...]]

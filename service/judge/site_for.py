@@ -37,6 +37,8 @@ class SiteOptions(TypedDict, total=False):
     codes: Mapping[str, str]
     #: Units of results sent without one: ``system|code`` -> unit.
     units: Mapping[str, str]
+    #: Where the site is (two letters of ISO 3166): a brand that means another drug elsewhere is read as there.
+    country: str
     #: An admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool
     #: Information on treatment resistance when a chart is opened.

@@ -86,6 +86,8 @@ class AnswerOptions(Practice):
     codes: dict[str, str] = Field(default={})
     #: Units of laboratories that send none: "system|code" = unit.
     units: dict[str, str] = Field(default={})
+    #: Where the site is (two letters of ISO 3166): a brand that means another drug elsewhere is read as there.
+    country: str = Field(default="", pattern="^([A-Z]{2})?$")
     card_limit: int = Field(default=10, ge=1, le=10)
     #: What the client can show and apply.
     profile: Profile = "generic"

@@ -80,7 +80,7 @@ def site_with(name: str, options: SiteOptions, links: Links | None = None) -> Si
         policy=policy,
         zone=zone,
         links=links or Links(),
-        maps=SiteMaps(codes=_split(options.codes), units=_split(options.units)),
+        maps=SiteMaps(_split(options.codes), _split(options.units), options.country),
         options=options,
     )
 

@@ -575,6 +575,19 @@ def test_a_record_that_names_clozapine_and_cannot_be_read_is_said_at_a_visit(rec
     assert _visited(prefetch) is None
 
 
+def test_a_record_of_another_release_that_names_an_interacting_drug_is_named_beside_clozapine() -> None:
+    strange = order("fluvoxamine 50 mg", status="active", id="old") | {"resourceType": "MedicationOrder"}
+    found = card(on_clozapine(), strange, counts=_NORMAL)
+    assert found is not None
+    assert any("MedicationOrder" in line for line in found.why)
+    # Of another drug, or of a patient of whom nothing hints at clozapine, it is nobody's business.
+    harmless = order("ibuprofen 400 mg", status="active", id="old") | {"resourceType": "MedicationOrder"}
+    assert card(on_clozapine(), harmless, counts=_NORMAL) is None
+    assert card(strange, counts=_NORMAL) is None
+    described = order("fluvoxamine 50 mg", id="k") | {"resourceType": "MedicationKnowledge"}
+    assert card(on_clozapine(), described, counts=_NORMAL) is None
+
+
 def test_a_list_of_orders_that_is_no_bundle_is_looked_through_for_clozapine() -> None:
     prefetch = {key: Raw(orjson.dumps(bundle())) for key in QUERIES}
     prefetch["counts"] = Raw(orjson.dumps(bundle(*_NORMAL)))

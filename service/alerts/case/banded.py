@@ -38,7 +38,9 @@ class Banded(Record):
         decides = newest = results.newest
         sign = -1 if higher_is_worse else 1
         for m in results.preliminary:
-            if newest is not None and m.at is not None and newest.at is not None and m.at < newest.at:
+            # One of which only the month is known may be the newer one.
+            at = m.until or m.at
+            if newest is not None and at is not None and newest.at is not None and at < newest.at:
                 continue
             if decides is None or sign * judged_value(m) < sign * judged_value(decides):
                 decides = m
@@ -154,7 +156,8 @@ def bounded_by(wbc: Measurement) -> Measurement:
 
 def _later(one: Measurement, other: Measurement) -> bool:
     """True when one result is of a later sample than another."""
-    return one.at is not None and other.at is not None and one.at > other.at and not same_sample(one, other)
+    at = one.until or one.at
+    return at is not None and other.at is not None and at > other.at and not same_sample(one, other)
 
 
 _TREATMENT = {"stop": 0, "interrupt": 1, "continue": 2}

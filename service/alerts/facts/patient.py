@@ -67,6 +67,10 @@ class Measurement(Struct, frozen=True, gc=False):
     specimen: str = ""
     #: Posture ("standing", "lying", ...), fasting state or similar qualifier, when the record says it.
     qualifier: str = ""
+    #: The record names only a month, a year or another stretch of time: it ends here (exclusive) and begins at ``at``.
+    until: datetime | None = None
+    #: How the laboratory flags it, where it sends no range to judge it by: ``H``, ``HH`` (as high as to be told at once), ``POS``.
+    flag: str = ""
 
 
 class UnusableResult(Struct, frozen=True, gc=False):
@@ -80,8 +84,15 @@ class UnusableResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: The value of an answer in a code or in words that nobody knows here.
+NOT_UNDERSTOOD = "not-understood"
+
+
 class CodedResult(Struct, frozen=True, gc=False):
-    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation."""
+    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation.
+
+    ``value``: one of the values of its kind (``knowledge/codes.toml``), ``unknown``, or :data:`NOT_UNDERSTOOD`.
+    """
 
     kind: str
     value: str
