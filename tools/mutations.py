@@ -90,7 +90,7 @@ def with_file(name: str, content: dict[str, Any]) -> Iterator[Policy]:
             inherited = _lineage(policy_id)
             if name in inherited:
                 resolved = policies.resolve(POLICY_FILES / f"{policy_id}.toml")
-                yield msgspec.convert(filled(resolved), Policy)
+                yield msgspec.convert(filled(policies.stated(resolved)), Policy)
     finally:
         policies._read = read
 

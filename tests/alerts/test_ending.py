@@ -220,7 +220,7 @@ def test_every_estimate_is_in_order_and_lies_before_the_question(
 
 @given(_RECORDS)
 def test_a_course_never_reaches_beyond_the_question(records: list[Medication]) -> None:
-    course = course_of(records, NOW, 30)
+    course = course_of(records, NOW, 30, shortest_break=timedelta(days=2), chart_kept=timedelta(days=2))
     for at in (course.last_exposure, course.stopped_at, course.start):
         assert at is None or at <= NOW
     if course.ending is not None:

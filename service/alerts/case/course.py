@@ -26,9 +26,6 @@ from service.alerts.case.supplied import stock_of
 from service.alerts.case.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 from service.alerts.facts.patient import Medication
 
-#: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
-_SHORTEST_BREAK = timedelta(days=2)
-
 
 class Course(Struct, frozen=True, gc=False):
     """The present (or last) course. ``start`` None: no record tells when it began."""
@@ -77,7 +74,8 @@ def course_of(
     restart_after_days: float,
     *,
     limit_counts: bool = True,
-    shortest_break: timedelta = _SHORTEST_BREAK,
+    shortest_break: timedelta,
+    chart_kept: timedelta,
     counting: Counting | None = None,
     renewing: Renewing = NO_RENEWALS,
 ) -> Course:
@@ -88,7 +86,8 @@ def course_of(
         as_of: the moment of the question (timezone-aware).
         restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
         limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
-        shortest_break: shorter breaks under an order that stayed active are of no interest.
+        shortest_break: shorter breaks under an order that stayed active are of no interest (policy ``shortest_break``).
+        chart_kept: how young the newest entry of a chart is that is still kept (policy ``record.chart_kept_days``).
         counting: blood counts, which tell how long an order that ended without a date may have run on.
         renewing: how orders follow each other, for those that ended without a date.
     """
@@ -99,7 +98,14 @@ def course_of(
     else:
         return _running(records, as_of) if records else Course()
     return _laid_over(
-        records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break, counting, renewing
+        records,
+        as_of,
+        timedelta(days=restart_after_days),
+        limit_counts,
+        shortest_break,
+        chart_kept,
+        counting,
+        renewing,
     )
 
 
@@ -147,7 +153,8 @@ def _laid_over(
     as_of: datetime,
     limit: timedelta,
     limit_counts: bool,
-    shortest_break: timedelta = _SHORTEST_BREAK,
+    shortest_break: timedelta,
+    chart_kept: timedelta,
     counting: Counting | None = None,
     renewing: Renewing = NO_RENEWALS,
 ) -> Course:
@@ -156,7 +163,7 @@ def _laid_over(
     spans = [span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None]
     quiet = says_nothing(records)
     stock = None if quiet else stock_of(records, as_of)
-    chart = NO_CHART if quiet else chart_of(records, as_of)
+    chart = NO_CHART if quiet else chart_of(records, as_of, chart_kept)
     last = NOTHING_TELLS if quiet else last_dose_of(records, chart, stock, as_of)
 
     def ends_course(gap: timedelta) -> bool:

@@ -162,6 +162,7 @@ def had_neutropenia(case: Case) -> bool:
 
 def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
     """Extra counts that are still missing after the first normal one; counts much closer than asked do not add up."""
+    apart = recovery.every_days * case.policy.record.counts_apart_percent.value / 100
     done = 0
     last: date | None = None
     for count in episode.recovered:
@@ -169,7 +170,7 @@ def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
         day = case.snapshot.day(count.at)
         if last is None:
             last = day  # the count that showed recovery
-        elif (day - last).days * 2 > recovery.every_days:
+        elif (day - last).days > apart:
             done += 1
             last = day
     return max(0, recovery.counts - done)
@@ -217,7 +218,7 @@ def interval_today(case: Case) -> Interval:
         day = case.days_since(first_normal)
         why = f"day {day} after {anew[0].band.title}, counted as a new patient"
     if day is None:
-        weekly = case.policy.unknown_start_every_days
+        weekly = int(case.policy.unknown_start_every_days.value)
         scheduled = Interval(
             days=weekly,
             label="weekly",

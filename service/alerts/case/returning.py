@@ -12,9 +12,6 @@ from service.alerts.case.charted_dose import largest, most_in_a_day
 from service.alerts.facts.patient import Medication
 from service.alerts.policy.parts import MissedDoseTier
 
-#: Charted days that tell the dose before a gap: a dose missed on one of them does not make it smaller.
-_BEFORE = timedelta(days=7)
-
 
 class Return(Struct, frozen=True, gc=False):
     """Clozapine is taken again after a gap, but the dose before it has not been reached."""
@@ -35,6 +32,7 @@ def return_of(
     breaks: Sequence[Break],
     given: Sequence[Medication],
     tiers: Sequence[MissedDoseTier],
+    tells: timedelta,
     *,
     ordered_mg: float | None,
     ordered_single_mg: float | None,
@@ -46,6 +44,7 @@ def return_of(
         breaks: breaks that have ended, oldest first.
         given: charted doses.
         tiers: gaps that call for a new titration.
+        tells: so much of the chart before a gap tells the dose before it (policy ``record.dose_charted_days``).
         ordered_mg: mg per day that are ordered: the dose before the gap, where no chart tells it.
         ordered_single_mg: the largest single dose ordered, mg.
         not_before: a return that began before is over, whatever was reached.
@@ -63,7 +62,7 @@ def return_of(
     reached = most_in_a_day(since)
     if reached is None:
         return None
-    before = [r for r in given if r.start is not None and first.start - _BEFORE <= r.start <= first.start]
+    before = [r for r in given if r.start is not None and first.start - tells <= r.start <= first.start]
     established, single = most_in_a_day(before) or ordered_mg, largest(before) or ordered_single_mg
     if established is not None and reached >= established:
         return None

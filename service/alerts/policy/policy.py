@@ -40,12 +40,14 @@ from service.alerts.policy.parts import (
     Population,
     PostStop,
     PregnancyTest,
+    RecordReading,
     Results,
     SchedulePhase,
     Source,
     Start,
     Supply,
     UnknownEnd,
+    UnlessStated,
     Value,
 )
 from service.alerts.policy.prose import ProseError, filled
@@ -79,6 +81,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     platelets: Platelets
     overdue: Overdue
     unknown_end: UnknownEnd
+    record: RecordReading
+    unless_stated: UnlessStated
+    #: Days at most between counts while nobody knows since when clozapine is taken.
+    unknown_start_every_days: Annotated[Value, Quantity("d", 1, 60)]
     dosing: Dosing
     monitoring: tuple[MonitoringTest, ...]
     pregnancy_test: PregnancyTest
@@ -93,7 +99,6 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     #: Short name in ``sources`` of the document the cards name as their source.
     main_source: str = ""
     inherits: str = ""
-    unknown_start_every_days: Annotated[int, Quantity("d", 1, 60)] = 7
     notes: tuple[str, ...] = field(default_factory=tuple)
 
     def cite(self, cited: Any) -> Citation:
@@ -157,6 +162,16 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         if self.interruption.extra is not None:
             hours.append(self.interruption.extra.gap.value)
         return timedelta(hours=min(hours))
+
+    @lazy
+    def chart_kept(self) -> timedelta:
+        """A chart with an entry this young is still kept."""
+        return timedelta(days=self.record.chart_kept_days.value)
+
+    @lazy
+    def dose_charted(self) -> timedelta:
+        """The time of a chart that tells the dose really given: the last of it, or what lies before a gap."""
+        return timedelta(days=self.record.dose_charted_days.value)
 
     @lazy
     def baseline_window(self) -> tuple[int, Value | SchedulePhase]:
@@ -251,6 +266,22 @@ def resolve(path: Any, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise PolicyError(f"{path}: {error}") from None
 
 
+#: What ``unless_stated`` holds for the items of an array.
+_UNLESS_STATED = {"schedule": ("due_soon_days",), "monitoring": ("early_days", "baseline_window_days")}
+
+
+def stated(content: dict[str, Any]) -> dict[str, Any]:
+    """A merged policy with what its phases and tests leave to ``unless_stated`` written into them."""
+    general = content.get("unless_stated", {})
+    result = dict(content)
+    for array, keys in _UNLESS_STATED.items():
+        known = {key: general[key]["value"] for key in keys if isinstance(general.get(key), dict)}
+        result[array] = [
+            {**known, **item} if isinstance(item, dict) else item for item in content.get(array, ())
+        ]
+    return result
+
+
 def load_policy(path: Path | Any) -> Policy:
     """Read one policy file, with inheritance.
 
@@ -258,7 +289,7 @@ def load_policy(path: Path | Any) -> Policy:
     source, a foreign unit, a number out of bounds, a text that names a number which is not there.
     """
     try:
-        content = resolve(path)
+        content = stated(resolve(path))
         msgspec.convert(content, Policy)  # what is wrong with its shape comes before what its texts name
         policy = msgspec.convert(filled(content), Policy)
     except (msgspec.ValidationError, ProseError) as error:

@@ -27,7 +27,9 @@ from service.alerts.say.finding import (
     Severity,
 )
 
-_DOSE_STEP_MG = 12.5  # half of the smallest tablet; doses are rounded down to it
+#: A third is written with few digits (0.3333): a dose that is one third but for that is reduced, and is not rounded to the step below.
+_ROUNDED = 1.001
+_ROUNDED_MG = 0.5
 
 
 class _Match(Struct, frozen=True):
@@ -86,7 +88,7 @@ def _dose_already_reduced(case: Case, drug_id: str) -> bool:
     now, before = case.current_mg_per_day, clozapine_dose_before(case, drug_id)
     if now is None or not before:
         return False
-    return now <= before * case.policy.dosing.strong_inhibitor_factor.value * 1.001
+    return now <= before * case.policy.dosing.strong_inhibitor_factor.value * _ROUNDED
 
 
 def _matches(case: Case, drug_id: str, medication: Medication) -> list[_Match]:
@@ -125,7 +127,8 @@ def _reduced_dose(case: Case, drug_id: str) -> tuple[float, float] | None:
     if base is None or now is None:
         return None
     third = base * case.policy.dosing.strong_inhibitor_factor.value
-    target = max(_DOSE_STEP_MG, (third + 0.5) // _DOSE_STEP_MG * _DOSE_STEP_MG)
+    step = case.policy.dosing.dose_step.value
+    target = max(step, (third + _ROUNDED_MG) // step * step)
     return (base, target) if target < now else None
 
 

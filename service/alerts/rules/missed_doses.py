@@ -33,8 +33,6 @@ ESTIMATED = {
     "update": "estimated from the last change of the order",
     "rhythm": "estimated from the orders before",
 }
-#: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
-_DOSE_STEP_MG = 12.5
 
 
 def _dosing_interval(case: Case) -> float:
@@ -67,8 +65,8 @@ def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
     if established is None or tier.percent_low is None or tier.percent_high is None:
         return None
     highest = established * tier.percent_high / 100
-    rounded = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
-    return max(rounded, _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
+    step = case.policy.dosing.dose_step.value
+    return max(highest // step * step, step), max(highest, step)
 
 
 @when("last-dose-known", "interrupted")
@@ -310,7 +308,8 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
     highest = max(back.reached + rise.value, _restart_mg(back))
     if (dose is None and not case.clozapine_drafts) or (dose is not None and dose <= highest):
         return
-    next_mg = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
+    step = case.policy.dosing.dose_step.value
+    next_mg = highest // step * step
     offers = _offers(case, next_mg)
     gap = w.hours(back.gap.hours)
     estimated = " (estimated from supply)" if back.gap.estimated else ""
@@ -368,7 +367,7 @@ def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
         return ()
     draft = case.clozapine_drafts[0]
     per_day = 2 if mg_per_day > case.policy.dosing.once_daily_maximum.value else 1
-    step = per_day * _DOSE_STEP_MG
+    step = per_day * case.policy.dosing.dose_step.value
     return (ChangeDose(draft.ref, w.plain(draft.label), mg_per_day // step * step, per_day),)
 
 
