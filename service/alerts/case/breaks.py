@@ -21,6 +21,7 @@ from service.alerts.case.exposure import (
 from service.alerts.case.said import is_past
 from service.alerts.facts.patient import Medication
 
+#: Of a time that is only a date nobody knows more than that the day was over by then.
 _A_DAY = timedelta(days=1)
 
 

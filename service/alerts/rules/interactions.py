@@ -29,6 +29,7 @@ from service.alerts.say.finding import (
 
 #: A third is written with few digits (0.3333): a dose that is one third but for that is reduced, and is not rounded to the step below.
 _ROUNDED = 1.001
+#: The same for the dose itself, mg.
 _ROUNDED_MG = 0.5
 
 

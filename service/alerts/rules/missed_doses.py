@@ -13,6 +13,7 @@ from service.alerts.rules.count_lines import stalest
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Evidence, Finding, Offer, Severity
 
+#: A unit.
 _HOURS_A_DAY = 24.0
 _BASIS = {
     "administration": "administration record",
