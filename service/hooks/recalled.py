@@ -111,7 +111,7 @@ def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
     course = course_of(
         records,
         as_of,
-        policy.interruption.new_course.value,
+        policy.interruption,
         shortest_break=policy.shortest_break,
         chart_kept=policy.chart_kept,
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.alerts.case.course import Course, _laid_over, _running, _runs_on, course_of
 from service.alerts.facts.patient import Medication
+from service.alerts.policy.parts import Interruption, Limit
 from tests.data import NOW
 
 _STARTS = st.one_of(st.none(), st.integers(-3, 900).map(lambda days: NOW - timedelta(days=days)))
@@ -43,8 +44,12 @@ _ORDERS = st.lists(
 _TWO_DAYS = timedelta(days=2)
 
 
+def _breaks(counts: bool = True) -> Interruption:
+    return Interruption(Limit(30, ">=" if counts else ">", "X"), "")
+
+
 def _course(records: list[Medication]) -> Course:
-    return course_of(records, NOW, 30, shortest_break=_TWO_DAYS, chart_kept=_TWO_DAYS)
+    return course_of(records, NOW, _breaks(), shortest_break=_TWO_DAYS, chart_kept=_TWO_DAYS)
 
 
 @given(_ORDERS, st.booleans())
@@ -53,9 +58,7 @@ def test_orders_that_run_on_give_the_same_course_by_the_short_way(
 ) -> None:
     running = [o for o in orders if _runs_on(o, NOW)]
     if running:
-        assert _running(running, NOW) == _laid_over(
-            running, NOW, timedelta(days=30), counts, _TWO_DAYS, _TWO_DAYS
-        )
+        assert _running(running, NOW) == _laid_over(running, NOW, _breaks(counts), _TWO_DAYS, _TWO_DAYS)
 
 
 def test_an_order_that_is_still_to_begin_takes_the_long_way() -> None:

@@ -25,6 +25,8 @@ from service.alerts.case.last_dose import last_dose_of, says_nothing
 from service.alerts.case.supplied import stock_of
 from service.alerts.case.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 from service.alerts.facts.patient import Medication
+from service.alerts.policy.judge import begins_anew
+from service.alerts.policy.parts import Interruption
 
 
 class Course(Struct, frozen=True, gc=False):
@@ -71,9 +73,8 @@ class Course(Struct, frozen=True, gc=False):
 def course_of(
     records: Iterable[Medication],
     as_of: datetime,
-    restart_after_days: float,
+    interruption: Interruption,
     *,
-    limit_counts: bool = True,
     shortest_break: timedelta,
     chart_kept: timedelta,
     counting: Counting | None = None,
@@ -84,8 +85,7 @@ def course_of(
     Args:
         records: every record of clozapine but the drafts of this call.
         as_of: the moment of the question (timezone-aware).
-        restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
-        limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
+        interruption: what the policy says of breaks, above all from which length on a new course begins.
         shortest_break: shorter breaks under an order that stayed active are of no interest (policy ``shortest_break``).
         chart_kept: how young the newest entry of a chart is that is still kept (policy ``record.chart_kept_days``).
         counting: blood counts, which tell how long an order that ended without a date may have run on.
@@ -100,8 +100,7 @@ def course_of(
     return _laid_over(
         records,
         as_of,
-        timedelta(days=restart_after_days),
-        limit_counts,
+        interruption,
         shortest_break,
         chart_kept,
         counting,
@@ -151,8 +150,7 @@ def _renews_unseen(records: list[Medication], start: datetime) -> bool:
 def _laid_over(
     records: list[Medication],
     as_of: datetime,
-    limit: timedelta,
-    limit_counts: bool,
+    interruption: Interruption,
     shortest_break: timedelta,
     chart_kept: timedelta,
     counting: Counting | None = None,
@@ -167,7 +165,7 @@ def _laid_over(
     last = NOTHING_TELLS if quiet else last_dose_of(records, chart, stock, as_of)
 
     def ends_course(gap: timedelta) -> bool:
-        return gap >= limit if limit_counts else gap > limit
+        return begins_anew(interruption, gap)
 
     doubt = doubt_of(chart, records, stock, last, as_of)
     if doubt and last.at is not None and ends_course(as_of - last.at):

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
+from service.alerts.policy.judge import phase_for
 from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
 
 if TYPE_CHECKING:
@@ -178,19 +179,12 @@ def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
 
 def _phase(case: Case, day: int) -> SchedulePhase:
     """Phase of the schedule for a day of the course."""
-    chosen = case.policy.schedule[0]
-    neutropenic: bool | None = None
-    for phase in case.policy.schedule:
-        if phase.needs_no_neutropenia:
-            # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
-            if neutropenic is None:
-                neutropenic = case.snapshot.state("counts") != "complete" or had_neutropenia(case)
-            if neutropenic:
-                break
-        chosen = phase
-        if phase.until_day is None or day < phase.until_day:
-            break
-    return chosen
+    # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
+    return phase_for(
+        case.policy.schedule,
+        day,
+        lambda: case.snapshot.state("counts") != "complete" or had_neutropenia(case),
+    )
 
 
 def interval_today(case: Case) -> Interval:

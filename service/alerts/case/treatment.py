@@ -22,6 +22,7 @@ from service.alerts.case.returning import Return, return_of
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import CLOZAPINE, ORDER_HOOKS, Dose, Medication, PatientSnapshot
 from service.alerts.knowledge.drugs import has_class
+from service.alerts.policy.judge import begins_anew
 from service.alerts.policy.policy import Policy
 
 #: A blood count of any of these kinds is one.
@@ -131,14 +132,12 @@ class Treatment:
     @lazy
     def course(self) -> Course:
         """The present or last course of clozapine."""
-        limit = self.policy.interruption.new_course
         records = self.clozapine_records
         undated = any(is_over_undated(m, self.as_of) for m in records)
         return course_of(
             records,
             self.as_of,
-            limit.value,
-            limit_counts=limit.comparator == ">=",
+            self.policy.interruption,
             shortest_break=self.policy.shortest_break,
             chart_kept=self.policy.chart_kept,
             counting=self._counting if undated else None,
@@ -186,7 +185,7 @@ class Treatment:
         last = self.course.last_exposure
         if not self.clozapine_drafts or last is None or self._continues_unseen:
             return False
-        return self.policy.interruption.new_course.reached((self.as_of - last).total_seconds() / 86400)
+        return begins_anew(self.policy.interruption, self.as_of - last)
 
     @lazy
     def _continues_unseen(self) -> bool:
@@ -299,6 +298,13 @@ class Treatment:
         )
 
     @lazy
+    def hours_between_doses(self) -> float:
+        """Hours between two doses of the established regimen: 24 h / doses per day; a day where nobody knows."""
+        regimen = self.established_regimen
+        per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
+        return 24 / per_day if per_day else 24.0
+
+    @lazy
     def running_orders(self) -> tuple[Medication, ...]:
         """Live clozapine orders that together make the daily dose: each treatment once.
 
@@ -403,6 +409,7 @@ class Treatment:
             self.charted,
             self.policy.retitrated_gaps,
             self.policy.dose_charted,
+            between_doses=self.hours_between_doses,
             ordered_mg=self.ordered_mg_per_day,
             ordered_single_mg=max((mg for mg in singles if mg is not None), default=None),
             not_before=self.as_of - timedelta(days=self.policy.dosing.early_days.value),

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct, field
 
 from service.alerts.facts.lazy import lazy
+from service.alerts.policy.judge import band_for
 from service.alerts.policy.numbers import Quantity, wrong_numbers
 from service.alerts.policy.parts import (
     Analyte,
@@ -143,7 +144,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     def band(self, population: Population, analyte: Analyte, count: float) -> Band | None:
         """The band a count (cells/µL) lies in; None when the policy does not judge that count."""
-        return next((b for b in self.bands_of(population, analyte) if b.holds(count)), None)
+        return band_for(self.bands_of(population, analyte), count)
 
     @lazy
     def uses_wbc(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.returning import Return
 from service.alerts.case.witness import Doubt
+from service.alerts.policy.judge import tier_for
 from service.alerts.policy.parts import MissedDoseTier
 from service.alerts.rules.asked import when
 from service.alerts.rules.count_lines import stalest
@@ -36,26 +37,12 @@ ESTIMATED = {
 }
 
 
-def _dosing_interval(case: Case) -> float:
-    """Hours between two doses of the established regimen: 24 h / doses per day."""
-    regimen = case.established_regimen
-    per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
-    return _HOURS_A_DAY / per_day if per_day else _HOURS_A_DAY
-
-
 def reached_tier(case: Case) -> MissedDoseTier | None:
     """The longest tier the gap since the last dose reaches; None when no dose counts as missed."""
     last = case.course.last_dose
     if last is None:
         return None
-    gap = case.hours_since(last)
-    found = None
-    for tier in case.policy.missed_dose:
-        extra = _dosing_interval(case) if tier.plus_dosing_interval else 0.0
-        limit = tier.gap.value + extra
-        if gap >= limit if tier.gap.comparator == ">=" else gap > limit:
-            found = tier
-    return found
+    return tier_for(case.policy.missed_dose, case.hours_since(last), case.hours_between_doses)
 
 
 def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
