@@ -200,7 +200,7 @@ def _lineage(policy_id: str) -> list[str]:
     found = [policy_id]
     while parent := tomllib.loads((POLICY_FILES / f"{found[-1]}.toml").read_text()).get("inherits", ""):
         found.append(parent)
-    return found
+    return [*found[:-1], *(shared for shared, _ in policies.shared_versions())]
 
 
 def _written(content: Any, path: Path) -> str:
@@ -285,7 +285,9 @@ def main() -> int:
     """Try every number of what is named, or of all."""
     patients = Patients()
     survivors = explained = 0
-    for mutation in mutations(sys.argv[1:] or ["common", *policy_ids(), CODE]):
+    for mutation in mutations(
+        sys.argv[1:] or [*(shared for shared, _ in policies.shared_versions()), *policy_ids(), CODE]
+    ):
         if mutation.reason:
             explained += 1
         elif not is_noticed(mutation, patients):

@@ -107,7 +107,7 @@ def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
             return False
     if not records:
         return False
-    policy = site.policy
+    policy = site.policy.on(as_of.astimezone(snapshot.zone).date())
     course = course_of(
         records,
         as_of,

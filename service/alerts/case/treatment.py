@@ -36,10 +36,11 @@ class Treatment:
 
     def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
         self.snapshot = snapshot
-        self.policy = policy
         self.as_of = as_of.astimezone(snapshot.zone)
         #: Date of the question in the site's time zone.
         self.today = self.as_of.date()
+        #: The policy with what all policies shared on that day.
+        self.policy = policy.on(self.today)
         self.hook = snapshot.hook
         #: Orders are being selected, signed, verified or refilled.
         self.is_order_hook = snapshot.hook in ORDER_HOOKS
