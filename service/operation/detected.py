@@ -14,6 +14,7 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
 from msgspec import Struct
 
+from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.record_text import one_line
 from service.alerts.say.cards import citation_text, not_shown, told
@@ -118,7 +119,7 @@ def _answer(
     ]
     if entries:
         identifier = new.new()
-        provenance = _provenance(identifier, ids, site, now)
+        provenance = _provenance(identifier, ids, site, snapshot.ledger, now)
         entries.append({"fullUrl": f"urn:uuid:{identifier}", "resource": provenance})
     if question.issues:
         entries.append({"fullUrl": f"urn:uuid:{new.new()}", "resource": outcome(question.issues)})
@@ -209,8 +210,9 @@ def _service() -> Json:
     return {"type": "Device", "display": f"Clozapine safety service, version {version('clozapine-cds')}"}
 
 
-def _provenance(identifier: str, ids: Sequence[str], site: Site, now: datetime) -> Json:
-    """Which policy and which version of the service said so."""
+def _provenance(identifier: str, ids: Sequence[str], site: Site, ledger: Ledger, now: datetime) -> Json:
+    """Which policy and which version of the service said so, and how much of what was sent it has understood."""
+    sums = ledger.sums()
     policy = site.policy
     return {
         "resourceType": "Provenance",
@@ -231,6 +233,13 @@ def _provenance(identifier: str, ids: Sequence[str], site: Site, now: datetime) 
                     "identifier": {"value": policy.id},
                     "display": f"{policy.title}, valid from {policy.valid_from}",
                 },
-            }
+            },
+            {
+                "role": "source",
+                "what": {
+                    "display": f"{sums['given']} resources of the record: {sums['read']} read, {sums['irrelevant']} irrelevant, "
+                    f"{sums['not understood']} not understood",
+                },
+            },
         ],
     }

@@ -1,15 +1,16 @@
-"""Words and offers that the blood count rules share."""
+"""Words and offers about blood counts, for the rules whose sentences are written in their own modules."""
 
 from __future__ import annotations
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import same_sample
+from service.alerts.case.judged_counts import preliminary_anc, without_differential
+from service.alerts.case.judged_counts import stalest as stalest
 from service.alerts.facts.patient import Measurement
-from service.alerts.policy.parts import Analyte
+from service.alerts.rules.count_phrases import CBC as CBC
+from service.alerts.rules.draft_removal import remove_drafts as remove_drafts
 from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Offer, OrderTest, RemoveDraft
+from service.alerts.say.finding import Evidence, Offer, OrderTest
 
-CBC = "cbc-with-differential"
 NAMES = {"anc": "ANC", "wbc": "WBC"}
 
 
@@ -44,52 +45,6 @@ def order_cbc(case: Case, priority: str, reason: str) -> tuple[tuple[Offer, ...]
         where = "drafted in this session" if ordered.draft else "ordered"
         return (), (f"A CBC with differential is already {where}.",)
     return (OrderTest(CBC, priority=priority, reason=reason),), ("Order a CBC with differential.",)
-
-
-def remove_drafts(case: Case) -> tuple[Offer, ...]:
-    """Offers to remove every clozapine draft of the call."""
-    if case.hook in ("medication-verify", "encounter-discharge"):
-        return ()  # a signed order is the pharmacist's to refuse, not a draft to delete
-    return tuple(RemoveDraft(d.ref, w.plain(d.label)) for d in case.clozapine_drafts if d.ref)
-
-
-def names(case: Case) -> str:
-    """The counts the policy judges, in words."""
-    return "WBC and ANC" if case.uses_wbc else "ANC"
-
-
-def stalest(case: Case) -> Measurement | None:
-    """Of the newest usable counts that the policy judges, the oldest: it decides when the next sample is due."""
-    if not case.uses_wbc:
-        return case.anc.newest
-    newest = [m for kind in judged_kinds(case) if (m := case.newest(kind)) is not None]
-    return max(newest, key=case.age_days, default=None)
-
-
-def judged_kinds(case: Case) -> tuple[Analyte, ...]:
-    """The counts the policy judges, the ANC first."""
-    return ("anc", "wbc") if case.uses_wbc else ("anc",)
-
-
-def start_words(case: Case) -> str:
-    """That clozapine is being started, and when this is only a guess (clinical.md 3.6)."""
-    if case.snapshot.state("medications") == "complete":
-        return "Clozapine is being started."
-    return (
-        "Taken as a start: the medication orders could not all be read, and what was read shows no clozapine."
-    )
-
-
-def start_line(case: Case) -> str:
-    """When the course began, or that nobody knows."""
-    if case.starting:
-        return start_words(case) if not case.restarting else "Clozapine is being restarted as a new course."
-    if case.course.start is None:
-        return (
-            "The start of treatment is not in the record: the shortest interval is used. "
-            "A MedicationStatement or order with the start date supplies it."
-        )
-    return f"Present course since {w.day(case.snapshot, case.course.start)} (day {case.course_day})."
 
 
 #: What an estimated end rests on, in words after “most likely until …”.
@@ -129,42 +84,6 @@ def ending_line(case: Case) -> str:
     )
 
 
-def population_lines(case: Case) -> tuple[str, ...]:
-    """Which thresholds are used, and on what evidence."""
-    if case.ben.confirmed:
-        facts = w.listed([w.safe(e.text, 80) for e in case.ben.evidence[:2]])
-        if not case.policy.has_ben_bands:
-            return (
-                f"Benign ethnic neutropenia is on record ({facts}); this policy has no thresholds for it, so the general ones are used.",
-            )
-        return (f"Thresholds for benign ethnic neutropenia are used: {facts}.",)
-    if case.ben.unconfirmed:
-        facts = w.safe(case.ben.unconfirmed[0].text, 80)
-        return (f"Benign ethnic neutropenia is not confirmed ({facts}): general thresholds are used.",)
-    return ()
-
-
-def without_differential(case: Case) -> Measurement | None:
-    """The newest white cell count, when it is of a later sample than the newest ANC: a blood count without a differential."""
-    wbc, anc = case.newest("wbc"), case.anc.newest
-    if wbc is None or wbc.at is None:
-        return None
-    if anc is not None and (anc.at is None or anc.at >= wbc.at or same_sample(anc, wbc)):
-        return None
-    return wbc
-
-
-def preliminary_anc(case: Case) -> Measurement | None:
-    """A preliminary ANC that is newer than every settled one."""
-    newest = case.anc.newest
-    later = [
-        m
-        for m in case.anc.preliminary
-        if m.at is not None and (newest is None or newest.at is None or m.at > newest.at)
-    ]
-    return max(later, key=lambda m: (m.at, -m.value), default=None)
-
-
 def pending_lines(case: Case) -> tuple[str, ...]:
     """What is there of a newer count, and why it does not suffice: a CBC without a differential, a preliminary ANC."""
     lines = []
@@ -177,7 +96,3 @@ def pending_lines(case: Case) -> tuple[str, ...]:
             f"{count_line(case, wbc)} has no differential, so it gives no ANC: ask the laboratory for it."
         )
     return tuple(lines)
-
-
-def counts_readable(case: Case) -> bool:
-    return case.snapshot.state("counts") != "unavailable" or bool(case.snapshot.measurements.get("anc"))

@@ -1,10 +1,12 @@
-"""Words and choices that the rules about the problem list share."""
+"""Words and choices about the problem list, for the rules whose sentences are still text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from service.alerts.case.case import Case
+from service.alerts.case.onset import in_course as in_course
+from service.alerts.case.onset import is_recent_problem as is_recent_problem
 from service.alerts.facts.patient import Problem
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Evidence
@@ -24,16 +26,3 @@ def problem_line(case: Case, p: Problem) -> str:
 def problem_evidence(problems: Iterable[Problem]) -> tuple[Evidence, ...]:
     """Problems as evidence."""
     return tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in problems)
-
-
-def is_recent_problem(case: Case, p: Problem) -> bool:
-    """A problem that began in the last weeks (policy ``results.recent_days``)."""
-    return p.onset is not None and case.days_since(p.onset) <= case.policy.results.recent_days.value
-
-
-def in_course(case: Case, p: Problem) -> bool:
-    """A problem that arose in the present course, as far as its date tells; when nobody knows when either began, it may have."""
-    start = case.course.start
-    if case.starting or not case.continuing:
-        return False
-    return start is None or p.onset is None or case.snapshot.day(p.onset) >= case.snapshot.day(start)

@@ -14,6 +14,8 @@ from service.alerts.rules.asked import when
 from service.alerts.rules.count_lines import stalest
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Evidence, Finding, Severity
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import sentence
 
 
 @when("visit")
@@ -56,7 +58,7 @@ def _allowed_days(case: Case) -> tuple[int, str]:
 
 
 @when("supply-ordered")
-def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
+def supply_exceeds_interval(case: Case) -> Iterator[Found]:
     """More days' supply are ordered than the monitoring interval (or the next blood count) allows."""
     if not any(d.days_supply for d in case.clozapine_drafts):
         return
@@ -67,7 +69,7 @@ def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
             continue
         required = case.policy.dispensing.requires_current_count
         severity: Severity = "warning" if required.value else "info"
-        yield Finding(
+        yield Found(
             code="supply-exceeds-interval",
             severity=severity,
             changes_order=True,
@@ -75,7 +77,7 @@ def supply_exceeds_interval(case: Case) -> Iterator[Finding]:
             summary=w.summary(f"{w.number(draft.days_supply)} days' supply ordered, but {reason}."),
             why=(
                 f"{w.safe(draft.label)}: {w.number(draft.days_supply)} days' supply.",
-                f"Blood count {interval.label} ({interval.why}).",
+                sentence("interval.blood-count", label=interval.label, why=interval.why),
             ),
             policy_says=(
                 f"Supply at most {w.days(allowed)} at this stage."

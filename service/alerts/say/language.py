@@ -71,6 +71,12 @@ class Language:
         self.code = code
         self.templates = templates
         self.forms = forms
+        #: Sentences without parameters, as they are: most of what is suggested.
+        self._fixed = {
+            id: "".join([before for before, _ in template])
+            for id, template in templates.items()
+            if not any(name for _, name in template)
+        }
         self._writers: dict[type, Callable[[Any, bool], str]] = {
             Sentence: self._write,
             s.Number: lambda p, plain: self._number(p.value, p.digits),
@@ -102,14 +108,17 @@ class Language:
         return self._write(sentence, False)
 
     def _write(self, sentence: Sentence, plain: bool) -> str:
-        params = sentence.params
-        parts = []
+        fixed = self._fixed.get(sentence.id)
+        if fixed is not None:
+            return fixed
+        params, writers = sentence.params, self._writers
+        written = ""
         for before, name in self.templates[sentence.id]:
-            parts.append(before)
+            written += before
             if name:
                 param = params[name]
-                parts.append(self._writers[type(param)](param, plain))
-        return "".join(parts)
+                written += writers[type(param)](param, plain)
+        return written
 
     def _param(self, param: Param, plain: bool) -> str:
         return self._writers[type(param)](param, plain)

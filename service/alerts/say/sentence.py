@@ -133,3 +133,8 @@ def sentence(id: str, **params: Param) -> Sentence:
 def quoted(table: str, id: str, english: str) -> Sentence:
     """A text of the data that is a sentence by itself: what a policy says of a band, what a table says of a drug."""
     return Sentence("quoted.text", {"text": Term(table, id, english)})
+
+
+def recorded(text: str) -> Sentence:
+    """Text of the record that stands by itself: what a result or an order is called there."""
+    return Sentence("quoted.text", {"text": Record(text)})
