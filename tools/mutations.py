@@ -51,12 +51,12 @@ NO_PATIENT_SHOWS: dict[str, str] = {
     "case.remembered._KEPT_PER_KIND": "what the registry keeps between calls; tests/alerts/test_remembered.py asks of a patient with more",
     "case.supply_length.LONGEST_SUPPLY": "no life is so long; beyond it no calendar can count",
     "rules.asked._REMEMBERED": "the size of a cache",
-    "rules.data_quality._AT_MOST_NAMED": "how much of a list a card names",
-    "rules.data_quality._MOST_": "how much of a list a card names",
     "rules.interactions._ROUNDED": "takes up the digits of 0.3333 alone; a dose is written in whole milligrams",
     "rules.missed_doses._HOURS_A_DAY": "a unit",
-    "rules.unjudged._SHOWN": "how much of a list a card names",
 }
+
+#: Constants of rules that say how much of a list, or of a text of the record, a card shows: no clinical numbers.
+HOW_MUCH_IS_SHOWN = frozenset({"_SHOWN", "_NAMED", "_SHORT", "_AT_MOST_NAMED", "_MOST_CAUSES", "_MOST_REFS"})
 
 Path = tuple[str | int, ...]
 
@@ -76,6 +76,8 @@ class Mutation(Struct, frozen=True):
     @property
     def reason(self) -> str:
         """Why no patient can show it; "" where one must."""
+        if self.name.startswith("rules.") and self.name.rpartition(".")[2] in HOW_MUCH_IS_SHOWN:
+            return "how much a card shows"
         return next((why for name, why in NO_PATIENT_SHOWS.items() if self.name.startswith(name)), "")
 
 
