@@ -107,4 +107,12 @@ def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
             return False
     if not records:
         return False
-    return course_of(records, as_of, site.policy.interruption.new_course.value).start is None
+    policy = site.policy.on(as_of.astimezone(snapshot.zone).date())
+    course = course_of(
+        records,
+        as_of,
+        policy.interruption,
+        shortest_break=policy.shortest_break,
+        chart_kept=policy.chart_kept,
+    )
+    return course.start is None

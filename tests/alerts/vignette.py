@@ -43,6 +43,9 @@ _SORTS: dict[str, dict[str, Any]] = {
     "outpatient ": {"category": [{"coding": [{"code": "outpatient"}]}]},
     "discharge ": {"category": [{"coding": [{"code": "discharge"}]}]},
 }
+#: Symptom scales have no LOINC code that says which version was used: a site maps its own.
+_SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi"}
+_WARD = "urn:ward:scales"
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
@@ -68,7 +71,9 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     kind, comparator, value, unit, words, limit, span, posture, age, age_unit, by_day, undated, status = (
         match.groups()
     )
-    result = observation(_KINDS[kind], float(value) if value else None, unit, id=f"r-{index}")
+    result = observation(_KINDS.get(kind, ""), float(value) if value else None, unit, id=f"r-{index}")
+    if kind in _SCALES:
+        result["code"] = {"coding": [{"system": _WARD, "code": kind}]}
     if words:
         result["valueString"] = words
     if undated:
@@ -218,9 +223,9 @@ _ABSENT = {"on-leave": "Patient on leave", "without-leave": "Absent without leav
 
 
 def _given(text: str, index: int) -> dict[str, Any]:
-    match = re.fullmatch(r"([\d.]+) h(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
+    match = re.fullmatch(r"([\d.]+) (h|d by day)(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
     assert match, f"not a dose given: {text}"
-    hours, amount, unit, status = match.groups()
+    since, since_unit, amount, unit, status = match.groups()
     made: dict[str, Any] = {
         "resourceType": "MedicationAdministration",
         "id": f"given-{index}",
@@ -229,7 +234,7 @@ def _given(text: str, index: int) -> dict[str, Any]:
             "text": "clozapine 25 mg tablet" if unit != "mg" and amount else "clozapine"
         },
         "subject": {"reference": "Patient/clz-p1"},
-        "effectiveDateTime": ago(0, float(hours)),
+        "effectiveDateTime": ago(0, float(since)) if since_unit == "h" else day_ago(int(since)),
     }
     if status in _ABSENT:
         return made | {"status": "not-done", "statusReason": [{"text": _ABSENT[status]}]}
@@ -411,7 +416,10 @@ def practice_of(row: dict[str, Any], **more: Any) -> Practice:
 
 
 def _site(row: dict[str, Any]) -> SiteOptions:
-    return {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    options: SiteOptions = {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    if row.get("pathway"):
+        options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
+    return options
 
 
 def request_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from service.alerts.case.record import Record
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import Measurement, PatientSnapshot
 from service.alerts.facts.practice import AS_USUAL, Practice
+from service.alerts.policy.judge import band_for
 from service.alerts.policy.parts import Band
 from service.alerts.policy.policy import Policy
 
@@ -75,11 +76,8 @@ class Banded(Record):
 
     def band_of(self, measurement: Measurement) -> Band | None:
         """Band of an ANC or WBC in the patient's population."""
-        value = judged_value(measurement)
-        for band in self._wbc_bands if measurement.kind == "wbc" else self._anc_bands:
-            if band.holds(value):
-                return band
-        return None
+        bands = self._wbc_bands if measurement.kind == "wbc" else self._anc_bands
+        return band_for(bands, judged_value(measurement))
 
     @lazy
     def abnormal_anc(self) -> tuple[tuple[Measurement, Band], ...]:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from service.alerts.case.banded import Banded
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
+from service.alerts.policy.judge import phase_for
 from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
 from service.alerts.policy.words import (
     band_every,
@@ -147,6 +148,7 @@ def had_neutropenia(case: Banded) -> bool:
 
 def _extra_counts_left(case: Banded, episode: Episode, recovery: Recovery) -> int:
     """Extra counts that are still missing after the first normal one; counts much closer than asked do not add up."""
+    apart = recovery.every_days * case.policy.record.counts_apart_percent.value / 100
     done = 0
     last: date | None = None
     for count in episode.recovered:
@@ -154,7 +156,7 @@ def _extra_counts_left(case: Banded, episode: Episode, recovery: Recovery) -> in
         day = case.snapshot.day(count.at)
         if last is None:
             last = day  # the count that showed recovery
-        elif (day - last).days * 2 > recovery.every_days:
+        elif (day - last).days > apart:
             done += 1
             last = day
     return max(0, recovery.counts - done)
@@ -162,19 +164,12 @@ def _extra_counts_left(case: Banded, episode: Episode, recovery: Recovery) -> in
 
 def _phase(case: Banded, day: int) -> SchedulePhase:
     """Phase of the schedule for a day of the course."""
-    chosen = case.policy.schedule[0]
-    neutropenic: bool | None = None
-    for phase in case.policy.schedule:
-        if phase.needs_no_neutropenia:
-            # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
-            if neutropenic is None:
-                neutropenic = case.snapshot.state("counts") != "complete" or had_neutropenia(case)
-            if neutropenic:
-                break
-        chosen = phase
-        if phase.until_day is None or day < phase.until_day:
-            break
-    return chosen
+    # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
+    return phase_for(
+        case.policy.schedule,
+        day,
+        lambda: case.snapshot.state("counts") != "complete" or had_neutropenia(case),
+    )
 
 
 def interval_today(case: Banded) -> Interval:
@@ -217,9 +212,10 @@ def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     """What the schedule asks for on this day of the course; anew from the first normal count where an episode asks for that."""
     day = case.course_day
     if day is None:
+        days = int(case.policy.unknown_start_every_days.value)
         return Interval(
-            days=case.policy.unknown_start_every_days,
-            label=sentence("interval.weekly"),
+            days=days,
+            label=every(days),
             why=sentence("interval.start-unknown"),
             phase=case.policy.schedule[0],
             start_known=False,
