@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
-from service.alerts.facts.patient import MatchedBy, Medication, ReadProblem
+from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.drugs import (
@@ -322,7 +322,7 @@ class MedicationReader:
         if found.drugs or found.matched_by != "none":
             return ""
         concepts = [concept] if concept is not None else []
-        why = "it names no product"
+        why = NAMES_NO_PRODUCT
         if reference is not None:
             if (reference.display or "").strip():
                 return ""

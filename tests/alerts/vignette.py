@@ -416,7 +416,10 @@ def practice_of(row: dict[str, Any], **more: Any) -> Practice:
 
 
 def _site(row: dict[str, Any]) -> SiteOptions:
-    options: SiteOptions = {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    options: SiteOptions = {
+        "smoke_free_wards": row.get("smoke_free_wards", False),
+        "counts_elsewhere": row.get("counts_elsewhere", ""),
+    }
     if row.get("pathway"):
         options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
     return options
