@@ -42,6 +42,9 @@ _SORTS: dict[str, dict[str, Any]] = {
     "outpatient ": {"category": [{"coding": [{"code": "outpatient"}]}]},
     "discharge ": {"category": [{"coding": [{"code": "discharge"}]}]},
 }
+#: Symptom scales have no LOINC code that says which version was used: a site maps its own.
+_SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi", "GAF": "gaf", "SOFAS": "sofas"}
+_WARD = "urn:ward:scales"
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
@@ -67,7 +70,9 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     kind, comparator, value, unit, words, limit, span, posture, age, age_unit, by_day, undated, status = (
         match.groups()
     )
-    result = observation(_KINDS[kind], float(value) if value else None, unit, id=f"r-{index}")
+    result = observation(_KINDS.get(kind, ""), float(value) if value else None, unit, id=f"r-{index}")
+    if kind in _SCALES:
+        result["code"] = {"coding": [{"system": _WARD, "code": kind}]}
     if words:
         result["valueString"] = words
     if undated:
@@ -405,7 +410,10 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
 
 
 def _site(row: dict[str, Any]) -> SiteOptions:
-    return {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    options: SiteOptions = {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    if row.get("pathway"):
+        options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
+    return options
 
 
 def request_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -266,7 +266,10 @@ def _shown_by(
     charted = {
         m.start.date()
         for m in records
-        if m.start is not None and not m.long_acting and was_charted_as_given(m) and run.start <= m.start < run.end
+        if m.start is not None
+        and not m.long_acting
+        and was_charted_as_given(m)
+        and run.start <= m.start < run.end
     }
     shown: list[AdherenceSource] = []
     if covered is not None and covered >= wanted:

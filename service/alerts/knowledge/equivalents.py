@@ -55,7 +55,13 @@ def _table() -> _Table:
     seen: set[tuple[str, str, str, str]] = set()
     for row in found.equivalent:
         key = (row.drug, row.form, row.source, row.preparation)
-        if row.source not in found.method or row.mg <= 0 or row.every_days <= 0 or row.equals <= 0 or key in seen:
+        if (
+            row.source not in found.method
+            or row.mg <= 0
+            or row.every_days <= 0
+            or row.equals <= 0
+            or key in seen
+        ):
             raise ValueError(f"equivalents.toml: {row} cannot be meant")
         seen.add(key)
     return found

@@ -52,7 +52,10 @@ def _smoking(case: Case) -> Iterator[Seen]:
 def _inducers(case: Case) -> Iterator[Seen]:
     for class_id in ("strong-inducer", "inducer"):
         for m in case.taken_now(class_id):
-            yield sentence("pseudo-resistance-checklist.inducer", drug=Record(m.label)), medication_evidence([m])
+            yield (
+                sentence("pseudo-resistance-checklist.inducer", drug=Record(m.label)),
+                medication_evidence([m]),
+            )
 
 
 def _supply(case: Case) -> Iterator[Seen]:
@@ -92,7 +95,9 @@ def _brand(case: Case) -> Iterator[Seen]:
         former, present = list(named.values())[-2:]
         yield (
             sentence(
-                "pseudo-resistance-checklist.brand", former=Record(former.label), present=Record(present.label)
+                "pseudo-resistance-checklist.brand",
+                former=Record(former.label),
+                present=Record(present.label),
             ),
             medication_evidence((former, present)),
         )

@@ -95,7 +95,10 @@ def _trial_line(case: Case, t: Trial) -> Sentence:
     if t.covered_percent is not None:
         facts.append(sentence("trial.covered", percent=Number(t.covered_percent, 0)))
     return sentence(
-        "trial.line", drug=_drug(t.drug, first=True), facts=Listed(tuple(facts), last=""), verdict=_judged(case, t)
+        "trial.line",
+        drug=_drug(t.drug, first=True),
+        facts=Listed(tuple(facts), last=""),
+        verdict=_judged(case, t),
     )
 
 
@@ -505,7 +508,12 @@ def baseline_scales(case: Case) -> Iterator[Found]:
         return
     if not case.starting:
         day = case.course_day
-        if case.hook != "patient-view" or not case.on_clozapine or day is None or day > rule.baseline_until_day.value:
+        if (
+            case.hook != "patient-view"
+            or not case.on_clozapine
+            or day is None
+            or day > rule.baseline_until_day.value
+        ):
             return
     symptoms, function = newest_score(case), newest_function(case)
     if symptoms is not None and function is not None:
@@ -516,11 +524,9 @@ def baseline_scales(case: Case) -> Iterator[Found]:
         code="baseline-scales",
         severity="info",
         subject="pathway-baseline",
-        summary=sentence(f"baseline-scales.{word}"),
+        summary=sentence(f"baseline-scales.none-of-{word}"),
         why=(course_line(case), *((result_fact(case, known[0]),) if known is not None else ())),
-        policy_says=(
-            sentence("baseline-scales.policy", percent=Number(rule.response_percent.value)),
-        ),
+        policy_says=(sentence("baseline-scales.policy", percent=Number(rule.response_percent.value)),),
         suggested=(sentence("baseline-scales.rate"),),
         evidence=result_evidence(case, [known[0]] if known is not None else []),
         missing=(sentence("baseline-scales.missing"),),

@@ -103,9 +103,7 @@ def _by_level(case: Case, enough: list[Measurement], newest: Measurement | None)
     needed = target(case)[1].value
     if since < needed:
         missing.append(
-            sentence(
-                "clozapine-trial.days-since-level", days=Counted(int(needed)), so_far=Number(since, 0)
-            )
+            sentence("clozapine-trial.days-since-level", days=Counted(int(needed)), so_far=Number(since, 0))
         )
     return missing
 
