@@ -187,16 +187,18 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith("completed "):
         return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: every (\d) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: (at )?([\d.]+) mg)?(?: x(\d))?(?: every (\d+) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, every, bedtime, supply, since, begin, end = match.groups()
+    name, dosed, mg, times, every, bedtime, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+        if dosed:  # of other drugs the dose is read only where a vignette is about it
+            made["dosageInstruction"] = dosage(float(mg), int(times or 1))
     if every:
         made["dosageInstruction"][0]["timing"]["repeat"]["period"] = int(every)
     if bedtime:
