@@ -84,7 +84,7 @@ def unclear_depots() -> dict[str, str]:
 
 @cache
 def equivalents(drug_id: str, form: Form) -> tuple[Equivalent, ...]:
-    """The rows of a drug in one form, one for each method that has it; a depot whose dose may be meant in two ways has none."""
+    """The rows of a drug in one form, one for each method that has it, in the order of their names; a depot whose dose may be meant in two ways has none."""
     if form == "depot" and drug_id in unclear_depots():
         return ()
     found: dict[str, Equivalent] = {}
@@ -94,4 +94,4 @@ def equivalents(drug_id: str, form: Form) -> tuple[Equivalent, ...]:
             # Of several esters the one that makes less of a dose.
             if known is None or row.chlorpromazine(1) < known.chlorpromazine(1):
                 found[row.source] = row
-    return tuple(found.values())
+    return tuple(found[source] for source in sorted(found))

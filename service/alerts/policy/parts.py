@@ -487,7 +487,7 @@ class FunctionScale(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PathwayOption(Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that can be tried beside clozapine (``value``), and how good the evidence for it is."""
+    """Something that can be tried beside clozapine, or instead of it (``value``), and how good the evidence for it is."""
 
     value: str
     evidence: str
@@ -496,6 +496,7 @@ class PathwayOption(Struct, frozen=True, forbid_unknown_fields=True):
     confirmed: bool = True
     #: Symptoms it is tried for (``case.target.Domain``); those that the record names come first.
     domains: tuple[str, ...] = ()
+    instead: bool = False
 
 
 class ChecklistItem(Struct, frozen=True, forbid_unknown_fields=True):

@@ -30,7 +30,6 @@ from service.alerts.rules.result_phrases import (
     on_day,
     result_evidence,
     result_fact,
-    result_line,
 )
 from service.alerts.rules.trials import clozapine_trial, shown_by
 from service.alerts.say.found import Fact, Found
@@ -247,7 +246,7 @@ def trs_criteria(case: Case) -> Iterator[Found]:
         summary=_verdict(looked, lacking, vague, against=bool(against)),
         why=(
             *(
-                (sentence("pathway.moderate", line=result_line(case, looked.poor)),)
+                (sentence("pathway.moderate", score=_score(looked.poor), day=on_day(case, looked.poor)),)
                 if looked.poor is not None
                 else ()
             ),
@@ -297,7 +296,7 @@ def _function_lines(case: Case) -> Iterator[Sentence]:
     found = newest_function(case)
     if found is not None:
         word = "impaired" if found[1] else "fair"
-        yield sentence(f"pathway.function-{word}", line=result_line(case, found[0]))
+        yield sentence(f"pathway.function-{word}", score=_score(found[0]), day=on_day(case, found[0]))
 
 
 # Under clozapine ------------------------------------------------------------------------------------------------------
@@ -337,30 +336,35 @@ def _response_line(case: Case, r: Response) -> Sentence:
 
 
 def _options(case: Case) -> Iterator[Sentence]:
-    """What can be added with its evidence, what fits the symptoms of the record first, and the checks that the drugs among it would need."""
+    """What can be added, with its evidence and the checks it needs beside clozapine; what fits the symptoms of the record first."""
     rule = case.policy.pathway
     domain = target(case)[0]
-    numbered = sorted(enumerate(rule.options), key=lambda o: domain not in o[1].domains)
-    for n, o in numbered:
+    for n, o in sorted(enumerate(rule.options), key=lambda option: domain not in option[1].domains):
         path = _path(case, f"options.{n}")
-        yield sentence(
-            "clozapine-resistance-review.option",
-            option=Term("policy", f"{path}.value", o.value),
-            evidence=Term("policy", f"{path}.evidence", o.evidence),
-            source=Term("policy", f"{path}.source", o.source),
-            section=Term("policy", f"{path}.section", o.section),
-        )
-    groups: dict[str, tuple[str, list[str]]] = {}
-    for drug in dict.fromkeys(d for o in rule.options for d in drugs_by_name(o.value)):
-        for c in classes_of(drug):
-            if c.finding and not c.long_acting_only:
-                groups.setdefault(c.id, (c.title, []))[1].append(drug)
-    for class_id, (title, drugs) in groups.items():
-        yield sentence(
-            "clozapine-resistance-review.beside",
-            group=Term("drug-class", class_id, title),
-            drugs=Listed(tuple(_drug(d) for d in drugs)),
-        )
+        said: dict[str, Param] = {
+            "option": Term("policy", f"{path}.value", o.value),
+            "evidence": Term("policy", f"{path}.evidence", o.evidence),
+            "basis": sentence(
+                "pathway.basis" if o.confirmed else "pathway.basis-unconfirmed",
+                source=Term("policy", f"{path}.source", o.source),
+                section=Term("policy", f"{path}.section", o.section),
+            ),
+        }
+        checks = () if o.instead else _checks(o.value)
+        if checks:
+            said["checks"] = Listed(checks)
+        yield Sentence(f"clozapine-resistance-review.option{'-checked' if checks else ''}", said)
+
+
+def _checks(option: str) -> tuple[Term, ...]:
+    """The classes by which the drugs of an option are checked beside clozapine."""
+    found = {
+        c.id: c.title
+        for drug in drugs_by_name(option)
+        for c in classes_of(drug)
+        if c.finding and not c.long_acting_only
+    }
+    return tuple(Term("drug-class", class_id, title) for class_id, title in found.items())
 
 
 def _target_line(case: Case) -> Sentence:
@@ -525,9 +529,22 @@ def baseline_scales(case: Case) -> Iterator[Found]:
         severity="info",
         subject="pathway-baseline",
         summary=sentence(f"baseline-scales.none-of-{word}"),
-        why=(course_line(case), *((result_fact(case, known[0]),) if known is not None else ())),
+        why=(
+            course_line(case),
+            *(
+                (sentence("pathway.dated", score=_score(known[0]), day=on_day(case, known[0])),)
+                if known is not None
+                else ()
+            ),
+        ),
         policy_says=(sentence("baseline-scales.policy", percent=Number(rule.response_percent.value)),),
-        suggested=(sentence("baseline-scales.rate"),),
+        suggested=(
+            sentence(
+                "baseline-scales.rate",
+                weeks=Counted(round(rule.trial_days.value / timedelta(weeks=1).days), "week"),
+                days=Counted(int(rule.duration_days.value)),
+            ),
+        ),
         evidence=result_evidence(case, [known[0]] if known is not None else []),
         missing=(sentence("baseline-scales.missing"),),
         citation=case.policy.cite(rule.response_percent),
