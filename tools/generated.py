@@ -21,6 +21,7 @@ from service.alerts.knowledge.drugs import (
     product_rows,
     without_card,
 )
+from service.alerts.knowledge.equivalents import all_equivalents, methods, unclear_depots
 from service.alerts.knowledge.not_understood import not_understood_kinds
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
@@ -200,6 +201,33 @@ def findings_page() -> str:
     return "\n\n".join([*parts, "## Override reasons", _table(("set", "reasons"), reasons)]) + "\n"
 
 
+def equivalents_page() -> str:
+    """Every dose that a table of chlorpromazine equivalents holds, the methods side by side."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for e in all_equivalents():
+        every = "a day" if e.every_days == 1 else f"every {e.every_days} days"
+        key = (e.drug, e.form, e.preparation)
+        rows.setdefault(key, {})[e.source] = f"{e.mg:g} mg {every} = {e.equals:g} mg"
+    known = set(drug_ids())
+    parts = [
+        _NOTE + "# Chlorpromazine equivalents",
+        "What the pathway of the difficult to treat holds equal to so much chlorpromazine a day by mouth (`knowledge/equivalents.toml`). Equivalents are estimates: both methods are shown on the card, and "
+        "the smaller figure decides whether a trial was strong enough. A depot counts by what it gives a day on average: its dose over its interval. Figures are rounded to "
+        "`pathway.chlorpromazine_step_mg` before they are compared.",
+        "\n".join(f"- **{m.title}** (`{key}`): {m.says} {m.by}. <{m.url}>" for key, m in methods().items()),
+        _table(
+            ("drug", "form", "preparation", *(m.title for m in methods().values()), ""),
+            [
+                (drug, form, preparation, *(found.get(key, "–") for key in methods()), "" if drug in known else "not recognised in orders")
+                for (drug, form, preparation), found in sorted(rows.items())
+            ],
+        ),
+        "## Depots that are not converted",
+        "\n".join(f"- {drug}: {why}." for drug, why in unclear_depots().items()),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
 def unconfirmed_page() -> str:
     """Every number, code and drug that nobody has read in the primary text yet."""
     shared = set.intersection(*(set(unconfirmed(policy_by_id(policy_id))) for policy_id in policy_ids()))
@@ -276,6 +304,7 @@ def files() -> dict[Path, bytes]:
     made = {ROOT / "openapi" / "openapi.json": orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"}
     made[ROOT / "docs" / "drugs.md"] = drugs_page().encode()
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
+    made[ROOT / "docs" / "equivalents.md"] = equivalents_page().encode()
     made[ROOT / "docs" / "findings.md"] = findings_page().encode()
     limits = ROOT / "docs" / "limits.md"
     made[limits] = limits_page(limits.read_text(encoding="utf-8")).encode()

@@ -534,7 +534,8 @@ class MedicationReader:
             start_date_only=start.date_only if start else False,
             not_taken=a.status == "not-done" or _nothing_given(a),
             on_leave=a.status == "not-done" and is_on_leave(a.statusReason),
-            amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs else None,
+            # Of other drugs only what a depot gives is asked for: its dose stands in no order that says how often.
+            amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs or found.long_acting else None,
         )
 
     def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:
