@@ -8,11 +8,20 @@ from pathlib import Path
 
 import orjson
 
+from service.alerts.knowledge.brands import COUNTRIES, countries
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
 from service.alerts.knowledge.codes import coded_kinds, kinds, title
 from service.alerts.knowledge.concerns import concerns
-from service.alerts.knowledge.conditions import condition_kinds, contraindications
-from service.alerts.knowledge.drugs import classes, drug_ids, names_of, product_rows, without_card
+from service.alerts.knowledge.conditions import contraindications
+from service.alerts.knowledge.drugs import (
+    alerting_classes_of,
+    classes,
+    drug_ids,
+    names_of,
+    product_rows,
+    without_card,
+)
+from service.alerts.knowledge.equivalents import all_equivalents, methods, unclear_depots
 from service.alerts.knowledge.not_understood import not_understood_kinds
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
@@ -22,6 +31,7 @@ from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.fhir.resources import AnyResource
 from service.web.openapi import document
+from tools.vignette_pages import pages as vignette_pages
 
 ROOT = Path(__file__).parent.parent
 _NOTE = "<!-- Generated from the data by `make generated`; do not edit. -->\n\n"
@@ -83,6 +93,7 @@ def drugs_page() -> str:
         if severity:
             parts.append(f"Severity – {severity}" + (f"; {exceptions}" if exceptions else "") + ".")
         parts.append(drugs + ".")
+    parts += ["# Brands by country", *_brand_coverage()]
     parts.append("# Known, and no card is drawn")
     for known in without_card():
         doubt = "" if known.confirmed else " Not confirmed: to be reviewed by the site's pharmacist."
@@ -90,6 +101,25 @@ def drugs_page() -> str:
         parts.append(f"{known.reason} Source: {known.source}.{doubt}")
         parts.append(", ".join(known.names) + ".")
     return "\n\n".join(parts) + "\n"
+
+
+def _brand_coverage() -> tuple[str, ...]:
+    """How many of the drugs that draw a card, and clozapine, have brands of each country from a public file."""
+    wanted = {d for d in drug_ids() if alerting_classes_of(d)} | {"clozapine"}
+    rows: list[tuple[object, ...]] = []
+    for code in COUNTRIES:
+        country = countries().get(code)
+        listed = country.brands if country is not None else {}
+        found = {d for drugs in listed for d in drugs.split("+")} & wanted
+        brands = sum(map(len, listed.values()))
+        rows.append(
+            (code, f"{len(found)} of {len(wanted)}", brands, country.source if country else "none found")
+        )
+    return (
+        "Generic names are found in the spellings of European languages (`knowledge/spelling.py`). Brands whose public file was kept, by country; others, without such a file, stand with their drugs "
+        "(`knowledge/drugs.toml`, `products.toml`). A brand that nobody knows here is named as not recognised.",
+        _table(("country", "drugs with a brand", "brands", "source"), rows),
+    )
 
 
 def rules_page() -> str:
@@ -171,6 +201,33 @@ def findings_page() -> str:
     return "\n\n".join([*parts, "## Override reasons", _table(("set", "reasons"), reasons)]) + "\n"
 
 
+def equivalents_page() -> str:
+    """Every dose that a table of chlorpromazine equivalents holds, the methods side by side."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for e in all_equivalents():
+        every = "a day" if e.every_days == 1 else f"every {e.every_days} days"
+        key = (e.drug, e.form, e.preparation)
+        rows.setdefault(key, {})[e.source] = f"{e.mg:g} mg {every} = {e.equals:g} mg"
+    known = set(drug_ids())
+    parts = [
+        _NOTE + "# Chlorpromazine equivalents",
+        "What the pathway of the difficult to treat holds equal to so much chlorpromazine a day by mouth (`knowledge/equivalents.toml`). Equivalents are estimates: both methods are shown on the card, and "
+        "the smaller figure decides whether a trial was strong enough. A depot counts by what it gives a day on average: its dose over its interval. Figures are rounded to "
+        "`pathway.chlorpromazine_step_mg` before they are compared.",
+        "\n".join(f"- **{m.title}** (`{key}`): {m.says} {m.by}. <{m.url}>" for key, m in methods().items()),
+        _table(
+            ("drug", "form", "preparation", *(m.title for m in methods().values()), ""),
+            [
+                (drug, form, preparation, *(found.get(key, "–") for key in methods()), "" if drug in known else "not recognised in orders")
+                for (drug, form, preparation), found in sorted(rows.items())
+            ],
+        ),
+        "## Depots that are not converted",
+        "\n".join(f"- {drug}: {why}." for drug, why in unclear_depots().items()),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
 def unconfirmed_page() -> str:
     """Every number, code and drug that nobody has read in the primary text yet."""
     shared = set.intersection(*(set(unconfirmed(policy_by_id(policy_id))) for policy_id in policy_ids()))
@@ -189,15 +246,11 @@ def unconfirmed_page() -> str:
     codes = [f"- {k.title}: {', '.join(k.loinc)}" for k in kinds().values() if not k.confirmed]
     parts += ["## LOINC codes of results", "\n".join(codes)]
     others = [
-        f"- {kind_id.replace('-', ' ')} (problem): SNOMED CT {', '.join(kind.snomed)}"
-        for kind_id, kind in condition_kinds().items()
-        if not kind.codes_confirmed
-    ] + [
         f"- {row.label}: {row.system} {', '.join(c for c in (row.code, *row.codes) if c)}"
         for row in product_rows()
         if not row.confirmed
     ]
-    parts += ["## Codes of problems and products", "\n".join(others)]
+    parts += ["## Codes of products", "\n".join(others)]
     drugs = [
         f"- {group.title}: {', '.join(names_of(d)[0] for d in (group.drugs if not group.confirmed else group.unconfirmed))}"
         for group in classes().values()
@@ -251,10 +304,13 @@ def files() -> dict[Path, bytes]:
     made = {ROOT / "openapi" / "openapi.json": orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"}
     made[ROOT / "docs" / "drugs.md"] = drugs_page().encode()
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
+    made[ROOT / "docs" / "equivalents.md"] = equivalents_page().encode()
     made[ROOT / "docs" / "findings.md"] = findings_page().encode()
     limits = ROOT / "docs" / "limits.md"
     made[limits] = limits_page(limits.read_text(encoding="utf-8")).encode()
     made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
+    for name, text in vignette_pages(_NOTE).items():
+        made[ROOT / "docs" / "vignettes" / name] = text.encode()
     for policy_id in policy_ids():
         made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()
     return made
@@ -263,16 +319,24 @@ def files() -> dict[Path, bytes]:
 def main() -> int:
     """Write or check."""
     write = "--write" in sys.argv
-    stale = [path for path, content in files().items() if not path.is_file() or path.read_bytes() != content]
+    made = files()
+    stale = [path for path, content in made.items() if not path.is_file() or path.read_bytes() != content]
+    kept = {path for path in made if path.parent.name == "vignettes"}
+    gone = [p for p in sorted((ROOT / "docs" / "vignettes").glob("*.md")) if p not in kept]
+    for path in gone:
+        if write:
+            path.unlink()
+        else:
+            print(f"{path.relative_to(ROOT)} is of no vignettes any more: run 'make generated'")
     for path in stale:
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(files()[path])
+            path.write_bytes(made[path])
         else:
             print(f"{path.relative_to(ROOT)} is stale: run 'make generated'")
-    if not write and not stale:
+    if not write and not stale and not gone:
         print("generated files: current")
-    return int(bool(stale) and not write)
+    return int(bool(stale or gone) and not write)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from service.alerts.policy.policy import Policy
 _IN_THE_HEADING = frozenset(
     {
         "id", "title", "jurisdiction", "inherits", "summary", "notes", "sources", "main_source", "valid_from", "valid_to",
-        "superseded_by",
+        "superseded_by", "shared_from", "earlier",
     }
 )  # fmt: skip
 #: Parts with a table of their own.
@@ -51,7 +51,7 @@ def sheet(policy: Policy) -> tuple[Table, ...]:
             for name in policy.__struct_fields__
             if name not in _IN_THE_HEADING
             and name not in _OWN_TABLES
-            and name != "start"
+            and name not in ("start", "unknown_start_every_days")
             and _has_rows(policy, name)
         ),
     )
@@ -131,7 +131,9 @@ def _schedule(policy: Policy) -> Table:
         return until, p.label, f"{p.every_days} d", only, f"{p.due_soon_days} d before", *_cite(p)
 
     header = ("until", "blood count", "interval", "condition", "due soon is said", "source", "")
-    texts = (f"Start of treatment unknown: every {policy.unknown_start_every_days} days.",)
+    unknown = policy.unknown_start_every_days
+    basis = ", ".join(filter(None, _cite(unknown)))
+    texts = (f"Start of treatment unknown: every {unknown.value:g} days ({basis}).",)
     return Table("Schedule while counts are normal", texts, header, tuple(map(row, policy.schedule)))
 
 
@@ -192,7 +194,7 @@ def _parts_table(title: str, policy: Policy, name: str) -> Table:
             )
             source = f"{value['source']} {value.get('section', '')}".strip()
             doubt = "" if value.get("confirmed", True) else _NOTED
-            rows.append((path, number, source, doubt, value.get("note", "")))
+            rows.append((path, number, source, doubt, value.get("note") or value.get("evidence", "")))
         elif isinstance(value, str) and " " in value:
             texts.append(value)
         else:
@@ -210,11 +212,20 @@ def _walk(path: str, node: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, list | tuple) and node and all(isinstance(item, str) for item in node):
         for item in node:
             yield path, item
+    elif isinstance(node, list | tuple) and node and all(_is_cited(item) for item in node):
+        for n, item in enumerate(node, 1):
+            own = {key: child for key, child in item.items() if key != "kind"}
+            yield from _walk(f"{path} {item.get('kind', n)}", item if "value" in item else own)
     elif isinstance(node, list | tuple) and node and all(isinstance(item, dict) for item in node):
         for item in node:
             yield path, ", ".join(f"{key} {_said(value)}" for key, value in item.items())
     elif node not in (None, "", (), []):
         yield path, node
+
+
+def _is_cited(item: Any) -> bool:
+    """An item of a list that cites a source, itself or in a part."""
+    return isinstance(item, dict) and ("source" in item or any(_is_cited(child) for child in item.values()))
 
 
 def _said(value: Any) -> str:

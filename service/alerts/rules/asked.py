@@ -103,7 +103,7 @@ def _words(case: Case) -> list[str]:
         ("other-order", _is_elsewhere(case)),
         ("blank-order", is_blank_order(case)),
         ("wbc-judged", case.uses_wbc),
-        ("pathway", snapshot.pathway),
+        ("pathway", case.practice.pathway),
         ("problems", snapshot.problems),
         ("allergies", snapshot.allergies),
         ("coded", snapshot.coded),

@@ -18,7 +18,7 @@ def urgency(case: Case, severity: Severity) -> Severity:
     """
     if is_unrelated_order(case):
         return "info"
-    if not case.snapshot.counts_elsewhere:
+    if not case.practice.counts_elsewhere:
         return severity
     most: Severity = "warning" if case.starting else "info"
     return severity if SEVERITY_RANK[severity] <= SEVERITY_RANK[most] else most
@@ -26,7 +26,7 @@ def urgency(case: Case, severity: Severity) -> Severity:
 
 def holder(case: Case) -> Record | None:
     """Who holds the counts, where the site does not."""
-    return Record(case.snapshot.counts_elsewhere) if case.snapshot.counts_elsewhere else None
+    return Record(case.practice.counts_elsewhere) if case.practice.counts_elsewhere else None
 
 
 def held_lines(case: Case) -> tuple[Sentence, ...]:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.counts import is_of_sample
-from service.alerts.facts.patient import UnusableResult
-from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.readings import (
+from service.alerts.case.readings import (
     in_myocarditis_window,
     is_a_result,
     latest,
     recent,
     recent_comparable,
 )
+from service.alerts.facts.patient import UnusableResult
+from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.rules.result_phrases import (
     measured,
     moment_of,
@@ -43,6 +43,7 @@ _AT_OTHERS = ("troponin", "crp", "clozapine-level", "qtc", "eosinophils", "plate
 _IN_WINDOW = ("troponin", "crp")
 #: Judged by their own upper limit only. A troponin without one: myocarditis-suspected says so.
 _BY_OWN_LIMIT = ("alt", "ast", "bilirubin")
+#: So many results are shown one by one; the card says how many there are.
 _SHOWN = 8
 #: Of the results that could not be judged, so many are named in the summary; a value there is cut to so many characters.
 _NAMED = 3
