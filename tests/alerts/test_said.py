@@ -126,7 +126,8 @@ def _kinds() -> dict[str, tuple[str, Json, list[Json], dict[str, Json]]]:
             },
         ),
     }
-    taken = [_statement(**_of("fluvoxamine 50 mg tablet")), _statement(**_of("clozapine 100 mg tablet"))]
+    drugs = ("fluvoxamine 50 mg tablet", "carbamazepine 200 mg tablet", "clozapine 100 mg tablet")
+    taken = [_statement(**_of(drug)) for drug in drugs]
     kinds["statement"] = (
         "statements",
         _statement(**_of("paracetamol 500 mg tablet")),
@@ -138,7 +139,7 @@ def _kinds() -> dict[str, tuple[str, Json, list[Json], dict[str, Json]]]:
             "form": _statement(medicationCodeableConcept="fluvoxamine"),
         },
     )
-    ordered = [_order(**_of("fluvoxamine 50 mg tablet")), _order(**_of("clozapine 100 mg tablet"))]
+    ordered = [_order(**_of(drug)) for drug in drugs]
     kinds["order"] = (
         "medications",
         _order(**_of("paracetamol 500 mg tablet")),
@@ -148,12 +149,14 @@ def _kinds() -> dict[str, tuple[str, Json, list[Json], dict[str, Json]]]:
             "own code": _order(medicationCodeableConcept=_OWN_CODE),
             "name": _order(**_of("blue tablets")),
             "subject": ordered[0] | {"subject": {"reference": _OTHER}},
+            "status": ordered[0] | {"status": "odd"},
+            "type": ordered[0] | {"resourceType": "MedicationOrder"},
         },
     )
     kinds["dispense"] = (
         "dispenses",
         _dispense(**_of("paracetamol 500 mg tablet")),
-        [_dispense(**_of("clozapine 100 mg tablet")), _dispense(**_of("fluvoxamine 50 mg tablet"))],
+        [_dispense(**_of(drug)) for drug in drugs],
         {"product": _dispense(**_BY_REFERENCE), "form": _dispense(medicationCodeableConcept=7)},
     )
     kinds["problem"] = (
@@ -250,8 +253,8 @@ def test_what_may_matter_is_said(question: str, counts: str, kind: str, unread: 
 
 @pytest.mark.parametrize(("question", "counts", "kind", "unread"), _PAIRS)
 def test_what_cannot_matter_is_not_a_warning(question: str, counts: str, kind: str, unread: str) -> None:
-    if _matters(question, counts, kind) or unread == "form":
-        return  # of what form is broken nobody knows what it is
+    if _matters(question, counts, kind) or unread in ("form", "status"):
+        return  # of what form is broken nobody knows what it is; a list with a status of its own is not read to the end
     source, harmless, _, unreads = _KINDS[kind]
     plain = _findings(question, counts, source, harmless)
     more = _findings(question, counts, source, unreads[unread]) - plain

@@ -110,7 +110,7 @@ def _lost(case: Case) -> _Lost:
     """The patient is on clozapine, or it is ordered or stopped: whatever could not be read matters."""
     problems = [p for p in case.snapshot.read_problems if p.matters]
     unread = _unread_medications(case)
-    if case.is_order_hook and not case.clozapine_drafts and not case.stop_drafts:
+    if case.is_order_hook and not (case.clozapine_drafts or case.stop_drafts or _warned(case)):
         # Clozapine is taken as it is; what else is taken beside it is for its own orders and for visits.
         problems = [p for p in problems if p.source not in _EVIDENCE or p.hints]
         unread = ()
@@ -380,7 +380,7 @@ def medication_unrecognized(case: Case) -> Iterator[Found]:
     if not case.relevant and low is None:
         return
     shown = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
-    if low is not None or not case.is_order_hook or case.clozapine_drafts:
+    if low is not None or not case.is_order_hook or case.clozapine_drafts or _warned(case):
         shown += [
             m
             for m in case.other_current
