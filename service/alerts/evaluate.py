@@ -6,18 +6,25 @@ from datetime import datetime
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.policy.policy import Policy
 from service.alerts.rules import RULES
 from service.alerts.rules.asked import RuleBook
 from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
 from service.alerts.say.found import Found, told
 from service.alerts.say.language import english
+from service.alerts.say.sentence import Term, sentence
 
 RULEBOOK = RuleBook(RULES)
 
 
 def evaluate(
-    snapshot: PatientSnapshot, policy: Policy, as_of: datetime, *, on_fault: FaultObserver | None = None
+    snapshot: PatientSnapshot,
+    policy: Policy,
+    as_of: datetime,
+    practice: Practice = AS_USUAL,
+    *,
+    on_fault: FaultObserver | None = None,
 ) -> list[Finding]:
     """Findings for a patient under a policy at a moment, most severe first.
 
@@ -25,11 +32,12 @@ def evaluate(
         snapshot: the facts; see ``service.alerts.facts.patient``.
         policy: the monitoring protocol that applies.
         as_of: timezone-aware moment of the question; the site's zone (``snapshot.zone``) decides the date.
+        practice: how the site works: its options, as far as rules ask.
         on_fault: told of rules that failed.
 
     A rule that fails does not silence the others: it is replaced by a ``data-unavailable`` finding that names it.
     """
-    return evaluate_case(Case(snapshot, policy, as_of), on_fault=on_fault)
+    return evaluate_case(Case(snapshot, policy, as_of, practice), on_fault=on_fault)
 
 
 def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[Finding]:
@@ -46,25 +54,21 @@ def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[
         except Exception as fault:
             if on_fault is not None:
                 on_fault(rule.__name__, fault)
-            findings.append(_could_not_run(rule.__name__))
+            findings.append(told(_could_not_run(rule.__name__), words))
     findings.sort(key=lambda f: (-SEVERITY_RANK[f.severity], f.code, f.subject))
     return findings
 
 
-def _could_not_run(rule: str) -> Finding:
-    name = rule.replace("_", " ")
-    return Finding(
+def _could_not_run(rule: str) -> Found:
+    """In place of the findings of a rule that failed."""
+    check = Term("rule", rule, rule.replace("_", " "))
+    return Found(
         code="data-unavailable",
         severity="warning",
         subject=f"rule:{rule}",
-        summary=f"Clozapine check incomplete: the check “{name}” failed and must be done by hand.",
-        why=(
-            f"The check “{name}” of this service failed on this patient's data; the other checks were done.",
-        ),
-        suggested=(
-            "Do this check by hand before relying on the other cards.",
-            "Tell the service's operators.",
-        ),
-        missing=(f"result of the check “{name}”",),
+        summary=sentence("check-failed.summary", check=check),
+        why=(sentence("check-failed.why", check=check),),
+        suggested=(sentence("check-failed.by-hand"), sentence("check-failed.operators")),
+        missing=(sentence("check-failed.missing", check=check),),
         citation=Citation("This service", "internal fault"),
     )

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
-from service.alerts.knowledge.drugs import drugs_by_name, product_by_code
+from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
@@ -164,7 +164,7 @@ def sound(value: Value, source: str) -> Decoded:
             continue
         if type(resource) is OperationOutcome:
             decoded.partial = decoded.partial or lost_something(resource.issue)
-            decoded.aside.append(_heard(source))
+            decoded.aside.append(heard(source))
         else:
             resource.full_url = entry.fullUrl
             resources.append(resource)
@@ -242,7 +242,7 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
         except _BAD_JSON:
             decoded.problems.append(ReadProblem(source, "", "an entry is not a JSON object"))
             decoded.partial = True
-            decoded.aside.append(_unreadable(source, "", "an entry is not a JSON object"))
+            decoded.aside.append(unreadable(source, "", "an entry is not a JSON object"))
             continue
         if not len(entry.resource):
             continue
@@ -255,30 +255,41 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
             decoded.aside.append(_of_other_type(source, entry.resource))
             if unknown_too:
                 decoded.unknown.append(_unknown(entry.resource))
-            else:
+            elif source in _OF_DRUGS:
                 problem = _of_another_release(entry.resource, source)
+                if problem is not None and not problem.hints:
+                    # One order that this service cannot read does not make the list of orders a broken one.
+                    decoded.problems.append(problem)
+                    continue
         elif problem is not None:
-            decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
+            decoded.aside.append(unreadable(source, problem.ref, problem.reason))
         if problem is not None:
             decoded.problems.append(problem)
             decoded.partial = True
         elif isinstance(resource, OperationOutcome):
             decoded.partial = decoded.partial or lost_something(resource.issue)
-            decoded.aside.append(_heard(source))
+            decoded.aside.append(heard(source))
         elif resource is not None:
             decoded.resources.append(resource)
     return decoded
 
 
 def _of_another_release(raw: Raw | bytes, source: str) -> ReadProblem | None:
-    """A record of clozapine of a type that R4 does not have, such as a MedicationOrder of DSTU2."""
+    """A record of a type that R4 does not have, such as a MedicationOrder of DSTU2, of clozapine or of a drug that interacts with it."""
     peek = _peek.decode(raw)
-    if not names_clozapine(peek.resourceType, raw, source):
+    names = names_clozapine(peek.resourceType, raw, source)
+    if not names and not _names_an_interacting_drug(peek.resourceType, raw):
         return None
     reference = reference_of(peek.resourceType, peek.id)
     type_name = reference.partition("/")[0] or "record of its type"
     why = f"left out: a {type_name} is no record this service reads"
-    return _left_out(source, reference, why, names=True)
+    return _left_out(source, reference, why, names=names)
+
+
+def _names_an_interacting_drug(type_name: object, raw: Raw | bytes) -> bool:
+    if not isinstance(type_name, str) or not type_name.startswith(_DRUG_RECORD) or type_name in _PRODUCTS:
+        return False
+    return any(alerting_classes_of(drug) for drug in _drugs_in(raw))
 
 
 def _too_many(source: str, raw: Raw | bytes) -> Decoded:
@@ -293,26 +304,30 @@ def _failed_query(source: str) -> Decoded:
         [],
         [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)],
         failed=True,
-        aside=[_heard(source)],
+        aside=[heard(source)],
     )
 
 
-def _heard(source: str) -> Entry:
+def heard(source: str) -> Entry:
     """An OperationOutcome is read for what it says of the data beside it."""
     return Entry(source, "OperationOutcome", "read")
 
 
-def _unreadable(source: str, ref: str, why: str) -> Entry:
+def unreadable(source: str, ref: str, why: str) -> Entry:
+    """A resource that cannot be read."""
     return Entry(source, ref, "not understood", "form", why)
 
 
-def _of_other_type(source: str, raw: Raw | bytes) -> Entry:
+def of_other_type(source: str, type_name: object, ref: str) -> Entry:
     """A resource of a type that no rule reads: irrelevant where the type is known to say nothing of drugs or results."""
-    peek = _peek.decode(raw)
-    ref = reference_of(peek.resourceType, peek.id)
-    if peek.resourceType in NAMES_NO_DRUG:
+    if type_name in NAMES_NO_DRUG:
         return Entry(source, ref, "irrelevant", "another-type", "no rule asks for resources of its type")
     return Entry(source, ref, "not understood", "type", "its type is none that this service reads")
+
+
+def _of_other_type(source: str, raw: Raw | bytes) -> Entry:
+    peek = _peek.decode(raw)
+    return of_other_type(source, peek.resourceType, reference_of(peek.resourceType, peek.id))
 
 
 def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
@@ -330,7 +345,7 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         )
         decoded.failed = True
         decoded.problems.append(_left_out(source, "", what, names=names_clozapine(None, raw, source)))
-        decoded.aside.append(_unreadable(source, "", what))
+        decoded.aside.append(unreadable(source, "", what))
         return decoded
     resource, problem = read_one(raw, source)
     if isinstance(resource, OperationOutcome):
@@ -338,13 +353,13 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         decoded.problems.append(
             ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)
         )
-        decoded.aside.append(_heard(source))
+        decoded.aside.append(heard(source))
     elif resource is not None:
         decoded.resources.append(resource)
     elif problem is not None:
         decoded.problems.append(problem)
         decoded.partial = True
-        decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
+        decoded.aside.append(unreadable(source, problem.ref, problem.reason))
     else:
         decoded.failed = True
         decoded.aside.append(_of_other_type(source, raw))

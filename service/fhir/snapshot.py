@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from service.alerts.case.order_at_hand import is_blank
 from service.alerts.case.supply_length import with_lengths
 from service.alerts.facts.patient import (
     Allergy,
@@ -22,7 +23,8 @@ from service.alerts.facts.patient import (
 )
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.catalogue import tests_by_text
-from service.alerts.knowledge.codes import LOINC, tests_by_code
+from service.alerts.knowledge.code_systems import canonical
+from service.alerts.knowledge.codes import tests_by_code
 from service.alerts.knowledge.conditions import (
     denies_allergy,
     is_suspected,
@@ -35,6 +37,7 @@ from service.fhir.code_fates import is_of_a_terminology
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
 from service.fhir.ledger import Books, ref_of
+from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
@@ -65,10 +68,12 @@ _MEDICATION_RECORDS = (MedicationRequest, MedicationStatement, MedicationDispens
 
 
 class SiteMaps(Struct, frozen=True):
-    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one."""
+    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one; and the country whose
+    brands it writes (ISO 3166)."""
 
     codes: dict[tuple[str, str], str] = {}
     units: dict[tuple[str, str], str] = {}
+    country: str = ""
 
 
 NO_MAPS = SiteMaps()
@@ -135,7 +140,8 @@ class _Builder:
         self.zone = zone
         self.books = books
         self.observations = ObservationReader(zone, maps.codes, maps.units, whose, books)
-        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed)
+        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed, maps.country)
+        self.country = maps.country
         self.problems: list[ReadProblem] = []
         self.medications: dict[str, Medication] = {}
         self.drafts: list[Medication] = []
@@ -232,6 +238,8 @@ class _Builder:
             books.read(source, r)
             if CLOZAPINE in record.drugs and record.dose is not None and record.dose.unreadable:
                 books.element(source, ref, "dosage", "dose", record.dose.unreadable)
+        elif record.role == "draft" and is_blank(record):
+            books.irrelevant(source, ref, "blank", "its drug has not been chosen yet")
         elif record.unread:
             books.not_understood(source, ref, "product", record.unread)
         elif record.matched_by != "none":
@@ -354,9 +362,9 @@ class _Builder:
             elif is_of_a_terminology(c.code) or names:
                 self.books.irrelevant(source, ref_of(c), "another-problem", "no rule asks for this problem")
             else:
-                self.books.not_understood(
-                    source, ref_of(c), "problem", "no code of a known terminology and no words say what it is"
-                )
+                self.books.not_understood(source, ref_of(c), "problem", _NO_WORDS)
+                if _has_any_code(c.code) and _code(c.verificationStatus).lower() not in _NEVER_TRUE:
+                    self.problems.append(ReadProblem(source, ref, _NO_WORDS))
             return
         if not label:  # a code without words is named by what it was read as
             kind = next(iter(kinds))
@@ -385,10 +393,10 @@ class _Builder:
         self.books.read(source, c)
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
-        names, drugs, unread = _allergens(a.code)
+        names, drugs, unread = _allergens(a.code, self.country)
         reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
         for reaction in reactions:
-            more, found, also = _allergens(_concept(reaction.get("substance")))
+            more, found, also = _allergens(_concept(reaction.get("substance")), self.country)
             names += more
             drugs |= found
             unread = unread or also
@@ -433,6 +441,10 @@ class _Builder:
             self.books.irrelevant(
                 source, ref_of(a), "another-allergy", "it names none of the drugs that rules ask for"
             )
+        elif _has_any_code(a.code):
+            self.books.not_understood(source, ref_of(a), "allergy", _NO_WORDS)
+            if _code(a.verificationStatus).lower() not in _NEVER_TRUE:
+                self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS))
         else:
             self.books.not_understood(source, ref_of(a), "allergy", "nothing says to what")
 
@@ -449,7 +461,7 @@ class _Builder:
         tests = {
             t
             for c in s.code.coding or ()
-            if c.system in (LOINC, None) and c.code
+            if c.code and is_loinc(c.system)
             for t in tests_by_code().get(c.code, ())
         }
         label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
@@ -464,6 +476,10 @@ class _Builder:
             self.books.read(source, s)
 
 
+#: A problem or an allergy that nobody here can read, nor anybody who sees only its name.
+_NO_WORDS = "no code of a known terminology and no words say what it is"
+#: What was never true matters to nobody (R4 condition-ver-status, allergyintolerance-verification).
+_NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 #: Characters of a status that are repeated.
 _WORD = 40
 #: Why a problem or an allergy may not be known in full.
@@ -477,16 +493,20 @@ def _names(concept: CodeableConcept) -> tuple[list[RecordText], bool]:
     return [name for name in read if name], None in read
 
 
-def _allergens(concept: CodeableConcept | None) -> tuple[list[RecordText], set[str], bool]:
+def _allergens(concept: CodeableConcept | None, country: str) -> tuple[list[RecordText], set[str], bool]:
     """(names, drugs, a name was too long to be read) of a substance; a text that denies an allergy names none."""
     if concept is None:
         return [], set(), False
     names, unread = _names(concept)
-    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name)}
+    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name, country)}
     for coding in concept.coding or ():
         product = product_by_code(coding.system or "", coding.code or "")
         drugs |= set(product.drugs) if product is not None else set()
     return names, drugs, unread
+
+
+def _has_any_code(concept: CodeableConcept | None) -> bool:
+    return concept is not None and any(c.code for c in concept.coding or ())
 
 
 def _listed(value: Any) -> list[Any]:
@@ -536,7 +556,7 @@ def _names_a_product(r: MedicationRequest) -> bool:
     if reference is not None and reference.reference:
         return True
     codings = (concept.coding or ()) if concept is not None else ()
-    return any(c.code and c.system not in DRUG_SYSTEMS for c in codings)
+    return any(c.code and canonical(c.system or "") not in DRUG_SYSTEMS for c in codings)
 
 
 def _id_in(selection: str) -> str:
@@ -567,9 +587,6 @@ def build(
     orders: Raw | None = None,
     selections: Sequence[str] | None = None,
     maps: SiteMaps = NO_MAPS,
-    smoke_free_wards: bool = False,
-    pathway: bool = False,
-    not_sent: Sequence[str] = (),
     in_words: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
@@ -582,9 +599,6 @@ def build(
         orders: the orders of the hook's context (Bundle or one MedicationRequest), as sent.
         selections: order-select: the ids of the newly selected orders; None on other hooks.
         maps: the site's own codes and units.
-        smoke_free_wards: an admission to this site stops smoking.
-        pathway: the site wants information on treatment resistance.
-        not_sent: sources that the site does not have.
         in_words: the ledger holds an entry for everything, not only the sums.
     """
     books = Books(in_words=in_words)
@@ -644,9 +658,6 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
-        not_sent=tuple(source for source in not_sent if states.get(source) != "complete"),
-        smoke_free_wards=smoke_free_wards,
-        pathway=pathway,
         read_problems=(
             *builder.problems,
             *builder.medication_reader.problems,

@@ -17,13 +17,13 @@ from msgspec import Struct
 from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.record_text import one_line
-from service.alerts.say.cards import citation_text, not_shown, told
+from service.alerts.say.cards import heading, not_shown, source_text, told
 from service.alerts.say.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
 from service.alerts.say.finding_codes import title_of
 from service.hooks.identifiers import Identifiers
-from service.hooks.site import Site
 from service.operation.issues import outcome
 from service.operation.question import Question
+from service.options.site import Site
 
 #: CDS Hooks indicator -> DetectedIssue.severity (http://hl7.org/fhir/detectedissue-severity).
 SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
@@ -145,7 +145,7 @@ def _issue(
         "id": identifier,
         "status": "final",
         "code": {
-            "coding": [{"system": site.finding_system, "code": finding.code, "display": title}],
+            "coding": [{"system": site.links.finding_system, "code": finding.code, "display": title}],
             "text": title,
         },
         "severity": SEVERITY[finding.severity],
@@ -169,14 +169,16 @@ def _issue(
 def _detail(finding: Finding) -> str:
     """The card in plain text: a pharmacy system shows no Markdown."""
     parts = [unmarked(finding.summary)]
-    for heading, lines in (
-        ("Why", finding.why),
-        ("What the policy says", (*finding.policy_says, f"Source: {citation_text(finding.citation)}")),
-        ("What could not be checked", finding.unchecked),
+    for title, lines in (
+        ("card.why", finding.why),
+        ("card.policy", (*finding.policy_says, source_text(finding.citation))),
+        ("card.unchecked", finding.unchecked),
     ):
         if lines:
             parts.append(
-                "\n".join([f"{heading}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))])
+                "\n".join(
+                    [f"{heading(title)}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))]
+                )
             )
     return "\n\n".join(parts)
 
@@ -219,7 +221,7 @@ def _provenance(identifier: str, ids: Sequence[str], site: Site, ledger: Ledger,
         "id": identifier,
         "target": [{"reference": f"urn:uuid:{target}"} for target in ids],
         "recorded": now.isoformat(),
-        "policy": [f"{site.base_url}/policies/{policy.id}"],
+        "policy": [f"{site.links.base_url}/policies/{policy.id}"],
         "agent": [
             {
                 "type": {"coding": [{"system": _AGENT, "code": "assembler", "display": "Assembler"}]},

@@ -81,12 +81,12 @@ def test_results_that_could_not_be_judged_are_named_with_the_reason() -> None:
     found = only(
         "data-unavailable",
         on=EARLY,
-        counts=["CRP 180 1 d ago", "ALT 400 U/L 2 d ago", "troponin 'positive' 1 d ago"],
+        counts=["CRP 180 1 d ago", "ALT 400 U/L 2 d ago", "troponin 'see report' 1 d ago"],
     )
     assert found.summary.startswith(
-        "Not judged: troponin, CRP and ALT (positive, its text is not one number with a unit)"
+        "Not judged: troponin, CRP and ALT (see report, its text is not one number with a unit)"
     )
-    assert [line.split(",")[0] for line in found.why] == ["Troponin “positive”", "CRP “180”", "ALT 400 U/L"]
+    assert [line.split(",")[0] for line in found.why] == ["Troponin “see report”", "CRP “180”", "ALT 400 U/L"]
     assert {e.ref for e in found.evidence} == {"Observation/r-0", "Observation/r-1", "Observation/r-2"}
 
 
@@ -130,3 +130,18 @@ def test_a_problem_that_is_a_code_without_words_is_named(problem: str, code: str
 def test_a_single_dose_is_shown_where_the_order_has_no_text() -> None:
     found = only("dose-single-too-high", hook="order-sign", on=LONG, draft=["clozapine 500 mg"])
     assert "500 mg" in found.why[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "cause"),
+    [
+        ({"counts": ["CRP >80 mg/L 1 d ago"]}, "CRP raised: CRP above 80 mg/L, 2026-11-19 10:00 (as sent: ›80 mg/L)"),
+        ({"counts": ["CRP 80 mg/L limit 5 1 d ago"]}, "CRP raised: CRP 80 mg/L, 2026-11-19 10:00, upper limit of normal 5 (as sent: 80 mg/L)"),
+        ({"problems": ["pneumonia since 4 d"]}, "Problem list: pneumonia"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_suggested_level_is_plain_and_whole_in_the_summary(
+    row: dict[str, Any], cause: str
+) -> None:
+    found = only("level-suggested", on=LONG, **row)
+    assert found.summary == f"A clozapine level is worth taking now: {cause}."

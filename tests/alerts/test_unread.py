@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
@@ -69,7 +70,6 @@ def facts(
         zone=NOW.tzinfo,  # type: ignore[arg-type]
         gathered=gathered,
         orders=Raw(orjson.dumps(bundle(*drafts))),
-        not_sent=not_sent,
     )
 
 
@@ -79,7 +79,11 @@ def judged(given: PatientSnapshot) -> dict[str, Finding]:
 
 def card(*records: Json, **more: Any) -> Finding | None:
     """The card about what was not read, if there is one."""
-    return judged(facts(*records, **more)).get("data-unavailable")
+    practice = Practice(not_sent=more.get("not_sent", ()))
+    given = facts(*records, **more)
+    return {f.code: f for f in evaluate(given, policy_by_id("us-label-2025"), NOW, practice)}.get(
+        "data-unavailable"
+    )
 
 
 def nameless(reference: str | None = "Medication/gone", **more: Any) -> Json:
@@ -295,12 +299,20 @@ def test_several_sources_that_failed_are_no_hint(failed: tuple[str, ...]) -> Non
     ],
 )
 def test_an_order_matters_where_a_warning_could_be_hidden(name: str, matters: bool) -> None:
-    """What is not read is said beside an order that would draw a warning beside clozapine, as it is given."""
+    """What is not read is said beside an order that would draw a warning beside clozapine, as it is given, or be critical for some patient."""
     draft = (order(name),)
     for failed in _EVIDENCE:
         assert (card(failed=(failed,), drafts=draft, counts=_NORMAL) is not None) is matters
-    beside = {f.severity for f in judged(facts(on_clozapine(), drafts=draft, counts=_NORMAL)).values()}
-    assert bool(beside & {"warning", "critical"}) is matters
+    settled = facts(on_clozapine(), drafts=draft, counts=_NORMAL)
+    new = facts(on_clozapine(10), drafts=draft, counts=_NORMAL)
+    beside = {f.severity for f in judged(settled).values()}
+    worst = {
+        f.severity
+        for given, policy in ((settled, "uk-smpc"), (new, "us-label-2025"))
+        for f in evaluate(given, policy_by_id(policy), NOW)
+        if f.code.startswith("interaction")
+    }
+    assert ("warning" in beside or "critical" in beside | worst) is matters
 
 
 def test_the_card_says_first_why_it_matters() -> None:
@@ -563,6 +575,19 @@ def test_a_record_that_names_clozapine_and_cannot_be_read_is_said_at_a_visit(rec
     assert _visited(prefetch) is None
 
 
+def test_a_record_of_another_release_that_names_an_interacting_drug_is_named_beside_clozapine() -> None:
+    strange = order("fluvoxamine 50 mg", status="active", id="old") | {"resourceType": "MedicationOrder"}
+    found = card(on_clozapine(), strange, counts=_NORMAL)
+    assert found is not None
+    assert any("MedicationOrder" in line for line in found.why)
+    # Of another drug, or of a patient of whom nothing hints at clozapine, it is nobody's business.
+    harmless = order("ibuprofen 400 mg", status="active", id="old") | {"resourceType": "MedicationOrder"}
+    assert card(on_clozapine(), harmless, counts=_NORMAL) is None
+    assert card(strange, counts=_NORMAL) is None
+    described = order("fluvoxamine 50 mg", id="k") | {"resourceType": "MedicationKnowledge"}
+    assert card(on_clozapine(), described, counts=_NORMAL) is None
+
+
 def test_a_list_of_orders_that_is_no_bundle_is_looked_through_for_clozapine() -> None:
     prefetch = {key: Raw(orjson.dumps(bundle())) for key in QUERIES}
     prefetch["counts"] = Raw(orjson.dumps(bundle(*_NORMAL)))
@@ -620,7 +645,8 @@ def test_a_status_that_nobody_knows_is_no_word_of_an_end_and_is_said(status: str
     assert any("its status is none that FHIR R4 has" in line for line in own["data-unavailable"].why)
     inhibitor = order("fluvoxamine 50 mg", id="f", authoredOn=day_ago(90), status=status)
     beside = judged(facts(on_clozapine(), inhibitor, drafts=(clozapine(300),), counts=_NORMAL))
-    assert beside["interaction-cyp1a2-strong-inhibitor"].severity == "critical"
+    # Both unchanged for long, and no level: it asks for one.
+    assert beside["interaction-cyp1a2-strong-inhibitor"].severity == "warning"
     assert "data-unavailable" in beside
     # Of a drug that means nothing here, the status means nothing.
     harmless = order("ibuprofen 400 mg", id="i", authoredOn=day_ago(90), status=status)

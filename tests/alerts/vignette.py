@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.say.finding import Finding
 from service.fhir.queries import QUERIES
 from service.hooks.site_facts import site_facts
 from service.judge import SiteOptions, judge
 from service.judge.inquiry import read_inquiry
-from service.judge.options import site_for
+from service.judge.site_for import site_for
 from tests.data import LOINC, NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
@@ -224,9 +225,9 @@ _ABSENT = {"on-leave": "Patient on leave", "without-leave": "Absent without leav
 
 
 def _given(text: str, index: int) -> dict[str, Any]:
-    match = re.fullmatch(r"([\d.]+) h(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
+    match = re.fullmatch(r"([\d.]+) (h|d by day)(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
     assert match, f"not a dose given: {text}"
-    hours, amount, unit, status = match.groups()
+    since, since_unit, amount, unit, status = match.groups()
     made: dict[str, Any] = {
         "resourceType": "MedicationAdministration",
         "id": f"given-{index}",
@@ -235,7 +236,7 @@ def _given(text: str, index: int) -> dict[str, Any]:
             "text": "clozapine 25 mg tablet" if unit != "mg" and amount else "clozapine"
         },
         "subject": {"reference": "Patient/clz-p1"},
-        "effectiveDateTime": ago(0, float(hours)),
+        "effectiveDateTime": ago(0, float(since)) if since_unit == "h" else day_ago(int(since)),
     }
     if status in _ABSENT:
         return made | {"status": "not-done", "statusReason": [{"text": _ABSENT[status]}]}
@@ -411,8 +412,16 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
     )
 
 
+def practice_of(row: dict[str, Any], **more: Any) -> Practice:
+    """How the site of one row works."""
+    return site_for(None, _site(row)).options.model_copy(update=more)
+
+
 def _site(row: dict[str, Any]) -> SiteOptions:
-    options: SiteOptions = {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    options: SiteOptions = {
+        "smoke_free_wards": row.get("smoke_free_wards", False),
+        "counts_elsewhere": row.get("counts_elsewhere", ""),
+    }
     if row.get("pathway"):
         options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
     return options

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Literal
 
 from service.alerts.case.case import Case
-from service.alerts.case.exposure import is_live, span_of
-from service.alerts.facts.patient import Medication
+from service.alerts.case.counts import judged_value
+from service.alerts.case.exposure import is_live, span_of, was_given
+from service.alerts.facts.patient import Measurement, Medication
+from service.alerts.knowledge.drugs import classes_of, longest_offset_days, offset_days
 
 #: A record that begins at latest the day after another one ended goes on with it: that is how calendar days meet.
 _NEXT_DAY = timedelta(days=1)
+_A_MOMENT = timedelta(seconds=1)
+#: A third is no round number.
+_ROUNDED = 1.001
 
 
 def _begun(m: Medication) -> datetime | None:
@@ -67,3 +74,160 @@ def clozapine_dose_before(case: Case, drug_id: str) -> float | None:
         if m.dose is not None and m.dose.mg_per_day and (began is None or m.start is None or m.start >= began)
     ]
     return max(doses, default=None)
+
+
+def dose_before_stopped(case: Case, drug_id: str, record: Medication) -> float | None:
+    """Daily dose of clozapine just before a drug was added that has been stopped since, mg; None when no record tells.
+
+    Args:
+        case: the question.
+        drug_id: the drug.
+        record: its record that ended, or the draft that ends it.
+    """
+    since = taken_since(case, drug_id)
+    if since is None:
+        records = _records(case, drug_id)
+        begun = [at for m in (record, *records) if m.role != "draft" and (at := _begun(m)) is not None]
+        if not begun:
+            return None
+        since = max(begun)
+        for at, m in sorted(
+            ((at, m) for m in records if (at := _begun(m)) is not None), key=_first, reverse=True
+        ):
+            span = span_of(m, case.as_of)
+            if span is not None and span.end + _NEXT_DAY >= since:
+                since = min(since, at)
+    start = case.course.start
+    if start is not None and since <= start:
+        return None  # clozapine was titrated beside it
+    return case.mg_per_day_before(since)
+
+
+def _first(dated: tuple[datetime, Medication]) -> datetime:
+    return dated[0]
+
+
+def clozapine_changed(case: Case) -> datetime | None:
+    """When the daily dose of clozapine was changed last before this call; None when no dated order tells."""
+    begun = sorted(
+        {
+            at
+            for m in case.clozapine_records
+            if m.role == "order"
+            and (at := _begun(m)) is not None
+            and at <= case.as_of
+            and was_given(m, case.as_of)
+        },
+        reverse=True,
+    )
+    changed: datetime | None = None
+    for at in begun:
+        if changed is not None and case.mg_per_day_before(at + _A_MOMENT) != case.mg_per_day_before(
+            changed + _A_MOMENT
+        ):
+            break
+        changed = at
+    steps = [m.dose.steps for m in case.clozapine_records if m.dose is not None and is_live(m, case.as_of)]
+    if any(len(s) > 1 for s in steps):
+        return max((at for at, _ in _steps_taken(case)), default=changed)
+    return changed
+
+
+def _steps_taken(case: Case) -> list[tuple[datetime, float]]:
+    """(from when, mg per day) of the steps of running titrations that have begun."""
+    return [
+        (at, s.mg_per_day)
+        for m in case.clozapine_records
+        if m.dose is not None and (begun := _begun(m)) is not None and is_live(m, case.as_of)
+        for s in m.dose.steps
+        if (at := begun + timedelta(days=s.first_day)) <= case.as_of
+    ]
+
+
+#: How a strong inhibitor and the dose of clozapine stand to each other.
+Standing = Literal["new", "reduced", "first", "settled", "level-needed"]
+
+
+def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standing:
+    """How a strong inhibitor that is taken, or ordered, and the dose of clozapine stand to each other (clinical.md 2.4).
+
+    ``reduced``: the dose is at most a third of the dose before it. ``first``: it was there before the first dose of clozapine, which was
+    titrated beside it; of a start: the dose is that of a first day. ``settled``: both unchanged for long, and a level in range says that
+    they fit. ``level-needed``: the same without such a level. ``new``: anything else.
+
+    Args:
+        case: the question.
+        drug_id: the inhibitor.
+        levels: clozapine levels, newest first, without those known to be no trough levels.
+    """
+    since = taken_since(case, drug_id)
+    if case.starting:
+        first = case.drafted_mg_per_day
+        taken = since is not None or any(drug_id in m.drugs for m in case.other_medications)
+        small = first is not None and first <= case.policy.dosing.restart_single.value
+        return "first" if taken and small else "new"
+    if since is None:
+        return "new"
+    if dose_already_reduced(case, drug_id):
+        return "reduced"
+    start = case.course.start
+    if start is not None and since < start:
+        return "first"
+    rule = case.policy.interactions
+    if start is None or case.days_since(since) < rule.settled_days.value:
+        return "new"
+    drafted, before = case.drafted_mg_per_day, case.established_mg_per_day
+    raised = drafted is not None and before is not None and drafted > before
+    changed = clozapine_changed(case)
+    fits = [
+        m
+        for m in levels
+        if m.at is not None and (m.at - since).days >= rule.level_after_days.value and m.at <= case.as_of
+    ]
+    newest = fits[0] if fits else None
+    if newest is not None and judged_value(newest) > case.policy.levels.high.value:
+        return "new"
+    if changed is None or (raised and newest is None):
+        return "new" if raised else "level-needed"
+    if case.days_since(changed) < rule.settled_days.value:
+        # A level that was in range beside the inhibitor speaks for a level after the change, not for a third of the dose.
+        return "level-needed" if newest is not None else "new"
+    if (
+        newest is not None
+        and newest.at is not None
+        and (newest.at - changed).days >= rule.level_after_days.value
+    ):
+        return "settled"
+    return "level-needed"
+
+
+def dose_already_reduced(case: Case, drug_id: str) -> bool:
+    """The clozapine dose is at most a third of the dose before the inhibitor (clinical.md 2.4)."""
+    now, before = case.current_mg_per_day, clozapine_dose_before(case, drug_id)
+    if now is None or not before:
+        return False
+    return now <= before * case.policy.dosing.strong_inhibitor_factor.value * _ROUNDED
+
+
+def stop_window_days(case: Case, drug_id: str, class_id: str) -> float:
+    """For how long after the stop of an inhibitor or inducer its effect is still going."""
+    return max(case.policy.interactions.stopped_within_days.value, offset_days(drug_id, class_id))
+
+
+def is_return_after_stop(case: Case, mg_per_day: float) -> bool:
+    """A dose that only goes back to what was taken before an inhibitor or inducer that has been stopped lately, or is stopped now."""
+    ended = [*case.stopped_medications(longest_offset_days()), *(d for d in case.drafts if d.stops)]
+    for m in ended:
+        for drug_id in m.drugs:
+            group = next((c for c in classes_of(drug_id) if c.effect == "raises" and c.stopped), None)
+            if group is None or not m.systemic or m.drugs == ("clozapine",):
+                continue
+            over = m.end or case.over_undated(m)
+            if m.role != "draft" and (
+                over is None or case.days_since(over) > stop_window_days(case, drug_id, group.id)
+            ):
+                continue
+            before = dose_before_stopped(case, drug_id, m)
+            if before is not None and mg_per_day <= before * _ROUNDED:
+                return True
+    return False

@@ -67,6 +67,10 @@ class Measurement(Struct, frozen=True, gc=False):
     specimen: str = ""
     #: Posture ("standing", "lying", ...), fasting state or similar qualifier, when the record says it.
     qualifier: str = ""
+    #: The record names only a month, a year or another stretch of time: it ends here (exclusive) and begins at ``at``.
+    until: datetime | None = None
+    #: How the laboratory flags it, where it sends no range to judge it by: ``H``, ``HH`` (as high as to be told at once), ``POS``.
+    flag: str = ""
 
 
 class UnusableResult(Struct, frozen=True, gc=False):
@@ -78,10 +82,19 @@ class UnusableResult(Struct, frozen=True, gc=False):
     ref: str
     at: datetime | None = None
     date_only: bool = False
+    #: Its words alone say of which kind it is: it carries no code that this service knows.
+    by_words: bool = False
+
+
+#: The value of an answer in a code or in words that nobody knows here.
+NOT_UNDERSTOOD = "not-understood"
 
 
 class CodedResult(Struct, frozen=True, gc=False):
-    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation."""
+    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation.
+
+    ``value``: one of the values of its kind (``knowledge/codes.toml``), ``unknown``, or :data:`NOT_UNDERSTOOD`.
+    """
 
     kind: str
     value: str
@@ -91,6 +104,8 @@ class CodedResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: Why nobody can tell which drug a record is of: it names none at all.
+NAMES_NO_PRODUCT = "it names no product"
 #: The note of a dose that was read from its text alone.
 FROM_THE_TEXT = "read from the text"
 
@@ -130,6 +145,8 @@ class Dose(Struct, frozen=True, gc=False):
     mean_mg_per_day: float | None = None
     #: What text and fields say where they contradict each other; empty when they agree.
     two_ways: str = ""
+    #: What product code, name and Medication resource say of the strength where they contradict each other, although the dose is in mg.
+    strengths: str = ""
 
 
 class Medication(Struct, frozen=True, gc=False):
@@ -191,6 +208,8 @@ class Medication(Struct, frozen=True, gc=False):
     updated: datetime | None = None
     #: This service saw it active at this time, before it was over.
     seen_active: datetime | None = None
+    #: mg in one unit (tablet) of a draft of clozapine, when its product tells.
+    strength_mg: float | None = None
     #: Why nobody can tell which drug it is ("its product was not sent"): it may be clozapine. Empty when a code or a name tells.
     unread: str = ""
 
@@ -289,13 +308,7 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     problems: tuple[Problem, ...] = ()
     allergies: tuple[Allergy, ...] = ()
     sources: dict[str, SourceState] = {}
-    #: Sources that the site does not have (its setting): not read, and no card says so.
-    not_sent: tuple[str, ...] = ()
     read_problems: tuple[ReadProblem, ...] = ()
-    #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
-    smoke_free_wards: bool = False
-    #: The site wants information on treatment resistance.
-    pathway: bool = False
     #: What became of everything that was sent. No rule asks it.
     ledger: Ledger = EMPTY
     #: What clinicians stated in the registry (``remembered.ClinicianFlag``).

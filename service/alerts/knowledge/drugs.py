@@ -18,12 +18,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.alerts.knowledge import ndc
-from service.alerts.knowledge.code_systems import ATC, canonical
+from service.alerts.knowledge import brands, ndc
+from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.spelling import folded
 from service.alerts.say.finding import Severity
 
-Condition = Literal["default", "long_standing", "eu", "titration", "qt_critical"]
+Condition = Literal["default", "long_standing", "eu", "titration", "first_weeks", "high_dose", "qt_critical"]
 
 
 class KnowledgeError(ValueError):
@@ -46,8 +46,47 @@ class Drug(Struct, frozen=True, forbid_unknown_fields=True):
     unconfirmed: tuple[str, ...] = ()
     #: Class -> severity, instead of the class's default.
     severity: dict[str, Severity] = {}
+    #: Class -> severity under a policy of the region ``eu``, for the drug's own sake.
+    severity_eu: dict[str, Severity] = {}
+    #: Classes that the region of a policy does not raise: the drug is no member for whose sake the region forbids the class.
+    unraised: tuple[str, ...] = ()
     #: Classes that are critical when the drug is given by injection.
     parenteral_critical: tuple[str, ...] = ()
+    #: Of equally severe classes these lead, in this order; needed where a drug is in several that alert.
+    lead: tuple[str, ...] = ()
+    #: Classes of which, as long as they are information only, nothing is said at an order.
+    visits_only: tuple[str, ...] = ()
+    #: Classes that are told at visits only (``InteractionClass.visits_only``), but for this drug at an order, too.
+    speaks_at_orders: tuple[str, ...] = ()
+    #: It is sold as an oily injection only: an injection of it is a depot, whatever it is called.
+    depot_by_injection: bool = False
+    #: Days until its effect on the clozapine level is full, and until it is gone after the last dose, instead of the class's.
+    onset_days: int | None = None
+    offset_days: int | None = None
+    #: What is true of this drug alone, a sentence.
+    note: str = ""
+
+
+class Pair(Struct, frozen=True, forbid_unknown_fields=True):
+    """Two drugs that must not meet beside clozapine: one by injection, and any of a class."""
+
+    injected: str
+    beside: str
+    severity: Severity
+    headline: str
+    step: str
+    source: str
+    section: str = ""
+    confirmed: bool = True
+
+
+class Told(Struct, frozen=True, forbid_unknown_fields=True):
+    """What documents of one region say of a class, and which."""
+
+    says: str
+    source: str
+    section: str = ""
+    confirmed: bool = True
 
 
 class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +121,20 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     section: str = ""
     confirmed: bool = True
     unconfirmed: tuple[str, ...] = ()
+    #: The same under a policy of the region ``us``, whose patients the documents of the class do not speak of.
+    us: Told | None = None
+    #: Steps instead of ``steps`` while clozapine is being titrated.
+    titration_steps: tuple[str, ...] = ()
+    #: Days until the effect on the clozapine level is full, and until it is gone after the last dose.
+    onset_days: int = 0
+    offset_days: int = 0
+    #: ``long_standing`` holds only while the record shows this: an ECG taken since, a laxative that is taken.
+    settled_by: Literal["", "ecg", "laxative"] = ""
+    #: As information it is for a visit, not for an order.
+    visits_only: bool = False
+    #: The EHR's own interaction checker may be left to tell of it.
+    may_be_left: bool = False
+    pairs: tuple[Pair, ...] = ()
 
 
 class Product(Struct, frozen=True):
@@ -128,6 +181,9 @@ class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
     source: str
     names: tuple[str, ...]
+    #: Codes of the drugs alone (ATC), and of their ingredients (RxNorm).
+    atc: tuple[str, ...] = ()
+    rxnorm: tuple[str, ...] = ()
     confirmed: bool = True
 
 
@@ -151,21 +207,29 @@ def drugs() -> dict[str, Drug]:
     except msgspec.ValidationError as error:
         raise KnowledgeError(f"drugs.toml: {error}") from error
     known = tuple(c.id for c in _defined_classes())
-    for wrong in wrong_drugs(found, known):
+    told = frozenset(c.id for c in _defined_classes() if c.finding)
+    for wrong in wrong_drugs(found, known, told):
         raise KnowledgeError(f"drugs.toml: {wrong}")
     return dict(sorted(found.items()))
 
 
-def wrong_drugs(found: Mapping[str, Drug], known: Sequence[str]) -> Iterator[str]:
+def wrong_drugs(
+    found: Mapping[str, Drug], known: Sequence[str], told: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """Sentences on records that cannot be meant.
 
     Args:
         found: drug id -> record.
         known: ids of the classes that are defined.
+        told: those of them that raise a finding.
     """
     owner: dict[str, str] = {}
     for drug_id, drug in found.items():
-        for class_id in (*drug.classes, *drug.unconfirmed, *drug.severity, *drug.parenteral_critical):
+        named = (
+            *drug.unconfirmed, *drug.severity, *drug.severity_eu, *drug.unraised, *drug.parenteral_critical, *drug.lead, *drug.visits_only,
+            *drug.speaks_at_orders,
+        )  # fmt: skip
+        for class_id in (*drug.classes, *named):
             if class_id not in known:
                 near = get_close_matches(class_id, known, 1)
                 yield f"{drug_id}: {class_id!r} is no class{f', expected {near[0]!r}' if near else ''} (interactions.toml)"
@@ -175,6 +239,8 @@ def wrong_drugs(found: Mapping[str, Drug], known: Sequence[str]) -> Iterator[str
             near = get_close_matches(drug_id, [d for d in found if d != drug_id], 1)
             expected = f"; is {near[0]!r} meant?" if near else ""
             yield f"{drug_id}: expected classes, or no_class with the reason why it has none{expected}"
+        if len(told.intersection(drug.classes)) > 1 and not drug.lead:
+            yield f"{drug_id}: it is in several classes that alert; expected lead, the one that matters most first"
         if bool(drug.atc) == bool(drug.no_atc):
             yield f"{drug_id}: expected atc codes, or no_atc with the reason why it has none"
         for name in (drug_id, *drug.names):
@@ -274,6 +340,27 @@ def alerting_classes_of(drug_id: str) -> tuple[InteractionClass, ...]:
 
 
 @cache
+def onset_days(drug_id: str, class_id: str) -> int:
+    """Days until a drug's effect on the clozapine level is full."""
+    own = drugs()[drug_id].onset_days
+    return classes()[class_id].onset_days if own is None else own
+
+
+@cache
+def offset_days(drug_id: str, class_id: str) -> int:
+    """Days after the last dose until a drug's effect on the clozapine level is gone."""
+    own = drugs()[drug_id].offset_days
+    return classes()[class_id].offset_days if own is None else own
+
+
+@cache
+def longest_offset_days() -> int:
+    """The most of :func:`offset_days` of all drugs."""
+    of_drugs = (d.offset_days for d in drugs().values() if d.offset_days is not None)
+    return max((*of_drugs, *(c.offset_days for c in classes().values())))
+
+
+@cache
 def atc() -> dict[str, tuple[str, ...]]:
     """Drugs behind each shipped ATC code of an interacting drug for systemic use."""
     found: dict[str, tuple[str, ...]] = {}
@@ -353,10 +440,16 @@ def imported_product(system: str, code: str) -> Product | None:
     return found.pop() if len(found) == 1 else None
 
 
+#: Codes of dm+d are concepts of SNOMED CT, and are sent under either name.
+_TWIN = {DMD: SNOMED, SNOMED: DMD}
+
+
 def product_by_code(system: str, code: str) -> Product | None:
     """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
     system = canonical(system)
     product = _products().get((system, code))
+    if product is None and (twin := _TWIN.get(system)) is not None:
+        product = _products().get((twin, code))
     if product is not None and product.mg is not None:
         return product
     found = imported_product(system, code) if _imported.products else None
@@ -364,13 +457,41 @@ def product_by_code(system: str, code: str) -> Product | None:
 
 
 @cache
+def _of_one_country() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Names that mean one drug here and another there: name in lower case -> country -> drugs."""
+    own: dict[str, tuple[str, ...]] = {
+        name.lower(): (drug_id,) for drug_id in drug_ids() for name in (drug_id, *names_of(drug_id))
+    }
+    own |= {name.lower(): parts for name, parts in _product_data().combinations.items()}
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name, meanings in brands.by_name().items():
+        if brands.agreed(meanings) is None or (name in own and brands.agreed(meanings) != own[name]):
+            found[name] = meanings
+    return found
+
+
+def _brand_index() -> dict[str, tuple[str, ...]]:
+    """Names of ``brands.toml`` that mean the same wherever they are known."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, meanings in brands.by_name().items():
+        for part in {d for drugs in meanings.values() for d in drugs}:
+            if part not in drugs():
+                raise KnowledgeError(f"brands.toml: {name!r} leads to {part!r}, which is no drug")
+        parts = brands.agreed(meanings)
+        if parts is not None and name not in _of_one_country():
+            found[name] = parts
+    return found
+
+
+@cache
 def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
-    index: dict[str, tuple[str, ...]] = {}
+    index: dict[str, tuple[str, ...]] = _brand_index()
     for drug_id in drug_ids():
         for name in {drug_id, *names_of(drug_id)}:
             index[name.lower()] = (drug_id,)
     for name, parts in _product_data().combinations.items():
         index[name.lower()] = parts
+    index |= dict.fromkeys(_of_one_country(), ())
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
     # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg"),
@@ -402,13 +523,20 @@ _METABOLITE = re.compile(r"[\s-]*N[\s-]*oxid", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
-def drugs_by_name(text: str) -> tuple[str, ...]:
-    """Ids of every drug named in a text, in order of appearance, those named in another language last; empty when none is."""
+def drugs_by_name(text: str, country: str = "") -> tuple[str, ...]:
+    """Ids of every drug named in a text, in order of appearance, those named in another language last; empty when none is.
+
+    Args:
+        text: a name as a record gives it.
+        country: where it was written (ISO 3166), for brands that mean another drug elsewhere; where it is not known they mean none.
+    """
     pattern, index = _names()
     found: list[str] = []
     left = text.replace("’", "'")
+    disputed = _of_one_country()
     for match in pattern.finditer(left):
-        found += index[" ".join(match.group().lower().split())]
+        name = " ".join(match.group().lower().split())
+        found += index[name] if name not in disputed else disputed[name].get(country, ())
     # A word of a longer name is no name of its own: "peginterferon" in "peginterferon beta-1a".
     left = pattern.sub(" ", left) if found else left
     for word in _WORD.finditer(left):
@@ -435,6 +563,17 @@ def _without_card() -> re.Pattern[str]:
 def is_known_without_card(text: str) -> bool:
     """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
     return _without_card().search(text) is not None
+
+
+@cache
+def _codes_without_card() -> frozenset[tuple[str, str]]:
+    coded = ((ATC, "atc"), (RXNORM, "rxnorm"))
+    return frozenset((system, c) for g in without_card() for system, kind in coded for c in getattr(g, kind))
+
+
+def is_code_without_card(system: str, code: str) -> bool:
+    """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
+    return (canonical(system), code) in _codes_without_card()
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from service.alerts.knowledge.drugs import classes
 from service.alerts.policy.numbers import name_of
 from service.alerts.policy.parts import Analyte, Band, MissedDoseTier, Population
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
@@ -31,6 +32,7 @@ def problems(policy: Policy) -> list[str]:
             _supply,
             _other_counts,
             _references,
+            _left_to_ehr,
             _validity,
         )
         for problem in check(policy)
@@ -273,7 +275,7 @@ def _cited(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
         return here + [
             item
             for key, child in node.items()
-            if key != "sources"
+            if key not in ("sources", "earlier")
             for item in _cited(child, f"{path}.{key}" if path else key)
         ]
     if isinstance(node, list | tuple):
@@ -294,6 +296,17 @@ def _references(policy: Policy) -> Iterator[str]:
             yield f"{path}: the source {node['source']!r} is not in [sources]"
     if policy.main_source and policy.main_source not in policy.sources:
         yield f"main_source: the source {policy.main_source!r} is not in [sources]"
+
+
+def _left_to_ehr(policy: Policy) -> Iterator[str]:
+    """CYP1A2, smoking, inducers, marrow and depots are no pairs that another checker may be left with."""
+    known = classes()
+    may = sorted(c.id for c in known.values() if c.may_be_left)
+    for class_id in policy.interactions.left_to_ehr:
+        if class_id not in known:
+            yield f"interactions.left_to_ehr: {class_id!r} is no class of interactions; it may name {', '.join(may)}"
+        elif not known[class_id].may_be_left:
+            yield f"interactions.left_to_ehr: {class_id!r} is for this service to tell; it may name {', '.join(may)}"
 
 
 def _validity(policy: Policy) -> Iterator[str]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from service.alerts.policy.numbers import Quantity
 from service.alerts.say.finding import Severity
+from service.alerts.say.sentence import Listed, Number, sentence
 
 Population = Literal["general", "ben"]
 Analyte = Literal["anc", "wbc"]
@@ -156,13 +157,13 @@ class SchedulePhase(Struct, frozen=True, forbid_unknown_fields=True):
     label: str
     every_days: Annotated[int, Quantity("d", 0, 400)]
     source: str
+    #: Days before the due date from which "due soon" is said; unless stated ``unless_stated.due_soon_days``.
+    due_soon_days: Annotated[int, Quantity("d", 0, 60)]
     section: str = ""
     until_day: Annotated[int, Quantity("d", 1, 4000)] | None = None
     confirmed: bool = True
     #: The phase is reached only by a patient without any neutropenia in the course so far.
     needs_no_neutropenia: bool = False
-    #: Days before the due date from which "due soon" is said.
-    due_soon_days: Annotated[int, Quantity("d", 0, 60)] = 7
 
 
 class MissedDoseTier(Struct, frozen=True, forbid_unknown_fields=True):
@@ -310,6 +311,32 @@ class Overdue(Struct, frozen=True, forbid_unknown_fields=True):
     critical_intervals: Annotated[Value, Quantity("", 1, 10)]
 
 
+class UnlessStated(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a phase of the schedule or an organ test holds where the file does not state it; filled in when the file is read."""
+
+    #: ``schedule.due_soon_days``
+    due_soon_days: Annotated[Value, Quantity("d", 0, 60)]
+    #: ``monitoring.early_days``
+    early_days: Annotated[Value, Quantity("d", 0, 60)]
+    #: ``monitoring.baseline_window_days``
+    baseline_window_days: Annotated[Value, Quantity("d", 1, 400)]
+
+
+class RecordReading(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the record is read: for how long an entry speaks, and which entries tell the dose that is really given."""
+
+    #: A chart with an entry this young is still kept.
+    chart_kept_days: Annotated[Value, Quantity("d", 0.5, 14)]
+    #: Charted days that tell the dose that is really given: the last ones, and those before a gap.
+    dose_charted_days: Annotated[Value, Quantity("d", 1, 28)]
+    #: The charted doses of a dose below the one ordered must be so many days apart, first to last.
+    dose_charted_least_days: Annotated[Value, Quantity("d", 0.5, 14)]
+    #: Of a chart that alone tells the dose: the last of it that counts.
+    last_charted_days: Annotated[Value, Quantity("d", 1, 14)]
+    #: Extra counts after a neutropenia that follow each other sooner than this share of the interval asked for are one.
+    counts_apart_percent: Annotated[Value, Quantity("%", 10, 100)]
+
+
 class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):
     """How far other facts are believed of an order or statement that is over and says not since when (``ending``)."""
 
@@ -326,6 +353,8 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
 
     first_day_maximum: Annotated[Value, Quantity("mg", 5, 100)]
     restart_single: Annotated[Value, Quantity("mg", 5, 50)]
+    #: Doses that are suggested are multiples of it, rounded down: the smallest that tablets make.
+    dose_step: Annotated[Value, Quantity("mg", 5, 25)]
     early_rise_maximum: Annotated[Value, Quantity("mg/d", 5, 200)]
     early_days: Annotated[Value, Quantity("d", 1, 90)]
     late_step_maximum: Annotated[Value, Quantity("mg", 10, 300)]
@@ -334,7 +363,6 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     day_14: Annotated[Value, Quantity("d", 7, 60)]
     daily_maximum: Annotated[Value, Quantity("mg/d", 100, 1200)]
     seizure_above: Annotated[Value, Quantity("mg/d", 200, 1200)]
-    seizure_moderate_above: Annotated[Value, Quantity("mg/d", 100, 1200)]
     single_maximum: Annotated[Value, Quantity("mg", 50, 900)]
     once_daily_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
     elderly_from_years: Annotated[Value, Quantity("a", 50, 90)]
@@ -361,6 +389,10 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     #: Measurement kinds (or coded kinds) any of which satisfies the test.
     kinds: tuple[str, ...]
     source: str
+    #: A baseline taken up to so many days before the start counts; unless stated ``unless_stated.baseline_window_days``.
+    baseline_window_days: Annotated[int, Quantity("d", 1, 400)]
+    #: Days the early schedule tolerates before the due day; unless stated ``unless_stated.early_days``.
+    early_days: Annotated[int, Quantity("d", 0, 60)]
     section: str = ""
     confirmed: bool = True
     baseline: bool = True
@@ -374,24 +406,20 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     late_days: Annotated[int, Quantity("d", 0, 365)] = 0
     #: No longer flagged from this day of the course on.
     until_day: Annotated[int, Quantity("d", 1, 4000)] | None = None
-    #: A baseline taken up to so many days before the start counts.
-    baseline_window_days: Annotated[int, Quantity("d", 1, 400)] = 90
-    #: Visits in the first weeks: at least every so many days until ``until_day``.
     severity: Severity = "warning"
     #: id of ``knowledge/tests.toml`` to order.
     order: str = ""
-    #: Days the early schedule tolerates before the due day.
-    early_days: Annotated[int, Quantity("d", 0, 60)] = 3
 
     @property
-    def schedule(self) -> str:
+    def schedule(self) -> Listed:
         """``baseline, day 7, 28, then every 365 days``."""
-        parts = ["baseline"] if self.baseline else []
+        parts = [sentence("test-schedule.baseline")] if self.baseline else []
         if self.days:
-            parts.append(f"day {', '.join(str(d) for d in self.days)}")
+            days = Listed(tuple(Number(day, 0) for day in self.days), last="")
+            parts.append(sentence("test-schedule.days", days=days))
         if self.then_every_days:
-            parts.append(f"then every {self.then_every_days} days")
-        return ", ".join(parts)
+            parts.append(sentence("test-schedule.every", days=Number(self.then_every_days, 0)))
+        return Listed(tuple(parts), last="")
 
 
 class PregnancyTest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -430,6 +458,8 @@ class Levels(Struct, frozen=True, forbid_unknown_fields=True):
     trough_hours_low: Annotated[Value, Quantity("h", 6, 24)]
     trough_hours_high: Annotated[Value, Quantity("h", 6, 24)]
     steady_state_days: Annotated[Value, Quantity("d", 1, 30)]
+    #: A chart with an entry within so long of a level tells when the last dose before it was given.
+    charted_within_hours: Annotated[Value, Quantity("h", 1, 168)]
     nmol_per_ng: Annotated[Value, Quantity("nmol/L per ng/mL", 3, 3.1)]
     #: What the sources say of when and how to take a level.
     says: str
@@ -445,6 +475,8 @@ class Results(Struct, frozen=True, forbid_unknown_fields=True):
     systolic_fall: Annotated[Value, Quantity("mm[Hg]", 5, 60)]
     diastolic_fall: Annotated[Value, Quantity("mm[Hg]", 3, 40)]
     systolic_low: Annotated[Value, Quantity("mm[Hg]", 60, 120)]
+    #: A lying and a standing reading belong together when they were taken within so long.
+    same_occasion_hours: Annotated[Value, Quantity("h", 0.1, 24)]
     heart_rate_high: Annotated[Value, Quantity("/min", 90, 180)]
     glucose_fasting: Annotated[Value, Quantity("mg/dL", 70, 300)]
     glucose_warning: Annotated[Value, Quantity("mg/dL", 100, 600)]
@@ -467,6 +499,12 @@ class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
     smoking_critical_dose: Annotated[Value, Quantity("mg/d", 50, 900)]
     smoking_critical_level: Annotated[Value, Quantity("ng/mL", 100, 1000)]
     qt_drugs_critical: Annotated[Value, Quantity("", 1, 10)]
+    #: A strong inhibitor and clozapine, both unchanged for so long, are adjusted to each other when a level says so, ...
+    settled_days: Annotated[Value, Quantity("d", 7, 365)]
+    #: ... taken so long after the last change.
+    level_after_days: Annotated[Value, Quantity("d", 2, 90)]
+    #: Classes (ids of ``interactions.toml``) that the site leaves to the EHR's own interaction checker.
+    left_to_ehr: tuple[str, ...] = ()
     #: What the protocol asks of the blood counts when valproate is given too.
     valproate: Text | None = None
 

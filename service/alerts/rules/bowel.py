@@ -10,7 +10,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.onset import is_recent_problem
 from service.alerts.facts.patient import Problem
 from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
-from service.alerts.rules.count_lines import remove_drafts
+from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.medication_phrases import medication_evidence
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.say.finding import Citation

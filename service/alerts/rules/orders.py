@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.myocarditis import HEART_PROBLEMS, suspicion
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.conditions import kinds_by_text
 from service.alerts.rules.asked import when
 from service.alerts.rules.medication_phrases import medication_evidence
-from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_suspected
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Offer, RemoveDraft
 from service.alerts.say.found import Found
@@ -118,7 +118,8 @@ def _demanded(case: Case) -> bool:
     written = {kind for s in case.stop_drafts for kind in kinds_by_text(s.stop_reason)}
     if written & {*_STOP_AT_ONCE, "neutropenia"}:
         return True
-    return any(f.severity == "critical" for f in myocarditis_suspected(case))
+    heart = suspicion(case)
+    return heart is not None and bool(heart.stop)
 
 
 @when("stop-drafted")

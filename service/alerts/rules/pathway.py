@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.case import Case
+from service.alerts.case.clozapine_trial import clozapine_trial, shown_by
+from service.alerts.case.myocarditis import HEART_PROBLEMS
 from service.alerts.case.response import Response, newest_function, newest_score, response
 from service.alerts.case.target import target
 from service.alerts.case.trials import Trial, trials
@@ -22,7 +24,6 @@ from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_line
 from service.alerts.rules.asked import when
 from service.alerts.rules.causes import Seen, seen_causes
 from service.alerts.rules.medication_phrases import medication_evidence
-from service.alerts.rules.myocarditis import HEART_PROBLEMS
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.rules.result_phrases import (
     course_line,
@@ -31,7 +32,6 @@ from service.alerts.rules.result_phrases import (
     result_evidence,
     result_fact,
 )
-from service.alerts.rules.trials import clozapine_trial, shown_by
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import (
     Counted,
@@ -55,7 +55,7 @@ _TRIAL_SOURCES: tuple[SourceName, ...] = ("medications", "statements", "dispense
 
 def _on(case: Case) -> bool:
     """The site wants the pathway."""
-    return case.snapshot.pathway
+    return case.practice.pathway
 
 
 def _asked(case: Case) -> bool:

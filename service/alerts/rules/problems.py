@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.bowel import BLOCKED_BOWEL
 from service.alerts.case.case import Case
+from service.alerts.case.myocarditis import HEART_PROBLEMS, myocarditis_now
 from service.alerts.case.pregnancy import Pregnancy, pregnancy_now
 from service.alerts.case.seizures import UNCONTROLLED
 from service.alerts.facts.patient import CodedResult, Problem
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_told
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.count_lines import remove_drafts
-from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_now
+from service.alerts.rules.draft_removal import remove_drafts
 from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
 from service.alerts.say.finding import Citation, Offer, Severity, worst
 from service.alerts.say.found import Fact, Found

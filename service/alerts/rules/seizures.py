@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.seizures import CONTROLLED, SEIZURES, UNCONTROLLED, unanswered_seizures
-from service.alerts.facts.patient import Measurement, Medication, Problem
+from service.alerts.facts.patient import Medication, Problem
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.count_lines import remove_drafts
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.level_phrases import level_on_day
 from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
-from service.alerts.rules.result_phrases import bound_of, offer_test, on_day
+from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Dose, Number, Param, Record, Sentence, quoted, sentence
+from service.alerts.say.sentence import Day, Dose, Param, Record, Sentence, quoted, sentence
 
 #: A problem is named in so many characters of a summary: the dose stands beside it.
 _SHORT = 40
@@ -42,7 +43,7 @@ def seizure(case: Case) -> Iterator[Found]:
         why=(
             *(problem_line(case, p) for p in found),
             *((sentence("seizure.dose", dose=Dose(dose)),) if dose is not None else ()),
-            sentence("seizure.last-level", level=_level(case, level))
+            sentence("seizure.last-level", level=level_on_day(case, level))
             if level is not None
             else sentence("seizure.no-level"),
             *_protection_lines(case, protection),
@@ -61,7 +62,7 @@ def seizure(case: Case) -> Iterator[Found]:
         unchecked=() if readable else (sentence("seizure.unread"),),
         evidence=(
             *problem_evidence(found),
-            *((Fact(level.ref, _level(case, level), level.at, level.date_only),) if level else ()),
+            *((Fact(level.ref, level_on_day(case, level), level.at, level.date_only),) if level else ()),
         ),
         citation=case.policy.cite(case.policy.dosing.seizure_above),
         offers=offer_test(case, "clozapine-level", "urgent", sentence("seizure.reason")),
@@ -77,16 +78,6 @@ def _seizure_summary(case: Case, first: Problem, dose: float | None, *, protecte
     if dose is not None:
         said["dose"], at_dose = Dose(dose), "-at-dose"
     return Sentence(f"seizure.summary{at_dose}{'-protected' if protected else ''}", said)
-
-
-def _level(case: Case, m: Measurement) -> Sentence:
-    """A level with its day, in both units."""
-    return sentence(
-        f"seizure.level{bound_of(m)}",
-        level=Number(m.value, 0),
-        nmol=Number(m.value * case.policy.levels.nmol_per_ng.value, 0),
-        day=on_day(case, m),
-    )
 
 
 def _protection_lines(case: Case, protection: tuple[Medication, ...]) -> tuple[Sentence, ...]:

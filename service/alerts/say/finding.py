@@ -61,12 +61,16 @@ class RemoveDraft(Struct, frozen=True, tag=True, gc=False):
 
 
 class ChangeDose(Struct, frozen=True, tag=True, gc=False):
-    """Replace the dose of a draft order by ``mg_per_day`` mg, in ``doses_per_day`` doses (1 when None)."""
+    """Replace the dose of a draft order by ``mg_per_day`` mg, in ``doses_per_day`` doses.
+
+    With ``step_mg`` the order keeps its times of day, as far as multiples of so many mg can be given at them.
+    """
 
     ref: str
     label: str
     mg_per_day: float
     doses_per_day: int = 1
+    step_mg: float | None = None
 
 
 class ReferTo(Struct, frozen=True, tag=True, gc=False):

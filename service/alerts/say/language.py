@@ -92,12 +92,17 @@ class Language:
             s.Record: lambda p, plain: w.plain(p.text, p.short) if plain else w.safe(p.text, p.limit),
             s.Sent: lambda p, plain: w.plain(p.text, p.limit) if plain else w.safe(w.plain(p.text, p.limit)),
             s.Term: lambda p, plain: w.capital(p.english) if p.first else p.english,
+            s.Written: lambda p, plain: p.text,
             s.Listed: self._listed,
         }
 
     def summary(self, sentence: Sentence) -> str:
         """Plain text, cut to what CDS Hooks allows."""
         return w.summary(self._write(sentence, True))
+
+    def fits(self, sentence: Sentence) -> bool:
+        """Whether a summary can be shown whole."""
+        return len(self._write(sentence, True)) <= w.SUMMARY_LIMIT
 
     def plain(self, sentence: Sentence) -> str:
         """Plain text, as long as it is."""

@@ -89,6 +89,12 @@ class Term(Struct, frozen=True, gc=False):
     first: bool = False
 
 
+class Written(Struct, frozen=True, gc=False):
+    """A text of a finding that is written already, in the language and for the place where it stands again: its summary on another card."""
+
+    text: str
+
+
 class Listed(Struct, frozen=True, gc=False):
     """``a, b and c``; with ``last = ""`` only commas."""
 
@@ -120,6 +126,7 @@ Param = (
     | Record
     | Sent
     | Term
+    | Written
     | Listed
     | Sentence
 )

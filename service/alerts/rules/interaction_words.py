@@ -1,0 +1,218 @@
+"""Drugs, classes and doses of interactions in words, and what an interaction card offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from service.alerts.case.case import Case
+from service.alerts.case.together import clozapine_dose_before
+from service.alerts.facts.patient import Medication
+from service.alerts.knowledge.drugs import InteractionClass, offset_days, onset_days
+from service.alerts.rules.interaction_matches import Match
+from service.alerts.say import wording as w
+from service.alerts.say.finding import ChangeDose, Citation
+from service.alerts.say.found import Fact
+from service.alerts.say.sentence import (
+    Counted,
+    Day,
+    Dose,
+    Listed,
+    Quantity,
+    Record,
+    Sentence,
+    Term,
+    quoted,
+    sentence,
+)
+
+#: Half of the smallest tablet; doses are rounded down to it.
+DOSE_STEP_MG = 12.5
+_A_LITTLE = 0.5
+#: So many other drugs are named on a card.
+_NAMED = 3
+
+
+def drug(drug_id: str, *, first: bool = False) -> Term:
+    """A drug by its generic name."""
+    name = "St John's wort" if drug_id == "st-johns-wort" else drug_id.replace("-", " ")
+    return Term("drug", drug_id, name, first=first)
+
+
+def drugs_first(drug_ids: tuple[str, ...]) -> Listed:
+    """Drugs at the beginning of a sentence."""
+    return Listed((drug(drug_ids[0], first=True), *map(drug, drug_ids[1:])))
+
+
+def drugs_within(drug_ids: Iterable[str]) -> Listed:
+    """Drugs within a sentence, a few of them."""
+    return Listed(tuple([drug(d) for d in drug_ids][:_NAMED]))
+
+
+def headline(match: Match) -> Term:
+    """What happens."""
+    if match.pair is not None:
+        return Term("interaction", f"{match.group.id}.pairs.{match.pair.injected}", match.pair.headline)
+    return Term("interaction", f"{match.group.id}.headline", match.group.headline)
+
+
+def title(group: InteractionClass) -> Term:
+    """What a drug of the class is."""
+    return Term("interaction", f"{group.id}.title", group.title)
+
+
+def steps_of(case: Case, match: Match) -> list[Sentence]:
+    """What a class advises, as its data says it."""
+    group = match.group
+    name, texts = ("titration_steps", group.titration_steps) if case.in_titration else ("steps", ())
+    if not texts:
+        name, texts = "steps", group.steps
+    steps = [quoted("interaction", f"{group.id}.{name}.{n}", step) for n, step in enumerate(texts)]
+    if match.pair is not None:
+        step = quoted("interaction", f"{group.id}.pairs.{match.pair.injected}.step", match.pair.step)
+        steps.insert(0, step)
+    return steps
+
+
+def says_of(case: Case, group: InteractionClass) -> Sentence:
+    """What the documents say of a class, those of the policy's region."""
+    if group.us is not None and case.policy.interactions.severity_region == "us":
+        return quoted("interaction", f"{group.id}.us.says", group.us.says)
+    return quoted("interaction", f"{group.id}.says", group.says)
+
+
+def cite(case: Case, match: Match) -> Citation:
+    """The documents of a class: whether a drug belongs to it, or a text was read in them, is said in words on the card."""
+    group = match.group
+    told = match.pair or (group.us if case.policy.interactions.severity_region == "us" else None) or group
+    cited = case.policy.cite(told)
+    return Citation(cited.label, cited.section, cited.url)
+
+
+def doubts(case: Case, match: Match) -> list[Sentence]:
+    """That a primary source was not read: for what is said, or for the drug's place in the class."""
+    group = match.group
+    told = match.pair or (group.us if case.policy.interactions.severity_region == "us" else None) or group
+    if not told.confirmed:
+        return [sentence("interaction.not-read")]
+    if match.drug_id in group.unconfirmed:
+        return [
+            sentence(
+                "interaction.membership-not-read", drug=drug(match.drug_id, first=True), title=title(group)
+            )
+        ]
+    return []
+
+
+def time_line(match: Match) -> Sentence:
+    """When the effect on the level is full, and when it is gone."""
+    group, drug_id = match.group, match.drug_id
+    return sentence(
+        f"interaction.time-{group.effect}",
+        drug=drug(drug_id, first=True),
+        onset=Counted(onset_days(drug_id, group.id)),
+        offset=Counted(offset_days(drug_id, group.id)),
+    )
+
+
+def started(m: Medication) -> Fact:
+    """A medication record as evidence."""
+    return Fact(m.ref, sentence("interaction.drug", drug=Record(m.label)), m.start, m.start_date_only)
+
+
+def together(case: Case, medication: Medication, *, ordered: bool, perhaps: bool) -> Sentence:
+    """What is given with what, since when, at which dose."""
+    label = Record(medication.label)
+    if medication.role == "draft":
+        other = sentence("interaction.other-ordered", drug=label)
+    elif medication.start:
+        day = Day(case.snapshot.day(medication.start))
+        other = sentence("interaction.other-listed-since", drug=label, day=day)
+    else:
+        other = sentence("interaction.other-listed", drug=label)
+    state = "ordered" if ordered else "perhaps" if perhaps else "taken"
+    dose = case.current_mg_per_day
+    clozapine = (
+        sentence(f"interaction.clozapine-dosed-{state}", dose=Dose(dose))
+        if dose
+        else sentence(f"interaction.clozapine-now-{state}")
+    )
+    return sentence("interaction.together", other=other, clozapine=clozapine)
+
+
+def level_high(case: Case) -> Quantity:
+    """Above this level the dose is lowered."""
+    return Quantity(case.policy.levels.high.value, "ng/mL")
+
+
+def level_low(case: Case) -> Quantity:
+    """Below this level the dose is raised."""
+    return Quantity(case.policy.levels.adequate.value, "ng/mL")
+
+
+class Third(Struct, frozen=True):
+    """One third of a dose, in doses that can be given."""
+
+    base: float
+    target: float
+    #: How often a day; 1 also where the doses of the order differ.
+    times: int
+    #: The tablet of the draft can give it.
+    tablet_gives: bool
+    #: Strength of the draft's tablet, mg.
+    tablet_mg: float | None
+
+
+def third_of(case: Case, drug_id: str) -> Third | None:
+    """One third of the dose before the inhibitor, rounded down to doses that can be given; None when that is no lower dose than today's."""
+    base = clozapine_dose_before(case, drug_id) or case.established_mg_per_day or case.drafted_mg_per_day
+    now = case.current_mg_per_day or base
+    if base is None or now is None:
+        return None
+    draft = case.clozapine_drafts[0] if len(case.clozapine_drafts) == 1 else None
+    times = _times(case, draft)
+    third = base * case.policy.dosing.strong_inhibitor_factor.value + _A_LITTLE
+    target = third // (times * DOSE_STEP_MG) * times * DOSE_STEP_MG
+    if target < times * DOSE_STEP_MG:
+        times, target = 1, max(DOSE_STEP_MG, third // DOSE_STEP_MG * DOSE_STEP_MG)
+    tablet = draft.strength_mg if draft is not None else None
+    gives = tablet is None or (target / times) % (tablet / 2) == 0
+    return Third(base, target, times, gives, tablet) if target < now else None
+
+
+def _times(case: Case, draft: Medication | None) -> int:
+    """In how many equal doses a day the draft gives it; 1 where they differ."""
+    dose = draft.dose if draft is not None else None
+    if (
+        dose is None
+        or not dose.doses_per_day
+        or not dose.largest_single_mg
+        or not dose.mg_per_day
+        or dose.steps
+    ):
+        return 1
+    times = round(dose.doses_per_day)
+    equal = abs(times * dose.largest_single_mg - dose.mg_per_day) < _A_LITTLE
+    return times if equal and times > 1 else 1
+
+
+def change_to(case: Case, third: Third) -> tuple[ChangeDose, ...]:
+    """The offer to change the only clozapine draft to a dose that its tablet can give; its times of day are kept."""
+    drafts = case.clozapine_drafts
+    if len(drafts) != 1 or not drafts[0].ref or not third.tablet_gives:
+        return ()
+    draft, label = drafts[0], w.plain(drafts[0].label)
+    at_once, bedtime = (
+        case.policy.dosing.once_daily_maximum.value,
+        draft.dose is not None and draft.dose.bedtime,
+    )
+    if third.times == 1 and third.target > at_once and not bedtime and _is_once_daily(draft):
+        # More than is given at once by day: the doses are new, and so are their times.
+        return (ChangeDose(draft.ref, label, third.target, 2),)
+    step = third.tablet_mg / 2 if third.tablet_mg else DOSE_STEP_MG
+    return (ChangeDose(draft.ref, label, third.target, third.times, step_mg=step),)
+
+
+def _is_once_daily(draft: Medication) -> bool:
+    return draft.dose is not None and draft.dose.doses_per_day == 1

@@ -1,0 +1,302 @@
+"""One card for several drugs: those that move the clozapine level together, and, at a visit, those that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from service.alerts.case.beside import base_severity
+from service.alerts.case.case import Case
+from service.alerts.case.readings import reaches
+from service.alerts.case.smoking import SmokingChange, smoking_change
+from service.alerts.case.together import taken_since
+from service.alerts.facts.patient import Medication
+from service.alerts.knowledge.drugs import alerting_classes_of, drugs, onset_days
+from service.alerts.rules.interaction_matches import Match, matches, moves_level
+from service.alerts.rules.interaction_words import (
+    change_to,
+    cite,
+    doubts,
+    drug,
+    drugs_first,
+    headline,
+    level_high,
+    level_low,
+    says_of,
+    started,
+    third_of,
+    time_line,
+    title,
+    together,
+)
+from service.alerts.rules.result_phrases import offer_test
+from service.alerts.say import wording as w
+from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity, worst
+from service.alerts.say.found import Found, Wish
+from service.alerts.say.sentence import (
+    Counted,
+    Day,
+    Dose,
+    Listed,
+    Number,
+    Param,
+    Record,
+    Sentence,
+    quoted,
+    sentence,
+)
+
+SMOKING = "smoking"
+#: From so many on, what is known already is told on one card at a visit.
+_KNOWN_TOGETHER = 3
+_WARNING = SEVERITY_RANK["warning"]
+#: What is told in a call: drugs of one product -> its record and its classes.
+Told = Mapping[tuple[str, ...], tuple[Medication, list[Match]]]
+
+
+class Joined(Struct, frozen=True):
+    """A drug of a joint card."""
+
+    medication: Medication
+    matches: tuple[Match, ...]
+    #: It is told in this call, not only part of what moves the level.
+    told: bool
+
+
+def joint_with(case: Case, best: Told) -> dict[str, Joined] | None:
+    """Drugs (and ``SMOKING``) that move the level together, where one of them is told in this call; None when there are no two."""
+    told = {
+        m.drug_id: Joined(medication, tuple(found), True)
+        for medication, found in best.values()
+        for m in found
+        if _is_mover(m) and SEVERITY_RANK[m.severity] >= _WARNING
+    }
+    if not told:
+        return None
+    joined = dict(told)
+    for medication in case.other_medications:
+        if not medication.systemic:
+            continue
+        for drug_id in medication.drugs:
+            if drug_id in joined or not any(moves_level(c) for c in alerting_classes_of(drug_id)):
+                continue
+            found = matches(case, drug_id, medication)
+            if any(map(_is_mover, found)):
+                joined[drug_id] = Joined(medication, tuple(found), False)
+    raises = any(m.group.effect == "raises" for j in told.values() for m in j.matches if _is_mover(m))
+    stopped = raises and (change := _smoking(case)) is not None and change.stopped
+    products = {j.medication.drugs for j in joined.values()}
+    if len(products) + stopped < 2:
+        return None
+    if stopped:
+        joined[SMOKING] = next(iter(told.values()))
+    return joined
+
+
+def _is_mover(match: Match) -> bool:
+    """The class moves the level enough to be warned of when it is new."""
+    group = match.group
+    return moves_level(group) and SEVERITY_RANK[base_severity(group, match.drug_id)] >= _WARNING
+
+
+def _smoking(case: Case) -> SmokingChange | None:
+    """The change of smoking, where it counts for the level."""
+    if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
+        return None
+    return smoking_change(case)
+
+
+def smoking_is_severe(case: Case) -> bool:
+    """A stop of smoking is critical: by the dose or the level before it."""
+    rule, dose, level = case.policy.interactions, case.current_mg_per_day, case.newest("clozapine-level")
+    return (dose is not None and dose >= rule.smoking_critical_dose.value) or (
+        level is not None and reaches(level, rule.smoking_critical_level.value)
+    )
+
+
+def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
+    """The card of several drugs that move the level: one dose to give, one level to take."""
+    of_drugs = {drug_id: j for drug_id, j in joined.items() if drug_id != SMOKING}
+    change = _smoking(case) if SMOKING in joined else None
+    movers = [next(m for m in j.matches if _is_mover(m)) for j in of_drugs.values()]
+    told = sorted((m for j in of_drugs.values() if j.told for m in j.matches), key=_gravest_mover)
+    lead = told[0].group
+    severity: Severity = told[0].severity
+    if change is not None and smoking_is_severe(case):
+        severity = worst(severity, "critical")
+    elif change is not None:
+        severity = worst(severity, "warning")
+    order = sorted(of_drugs, key=lambda d: (not of_drugs[d].told, d))
+    perhaps = case.perhaps_taken
+    ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
+    named = _named(order, change)
+    days = Counted(min(onset_days(m.drug_id, m.group.id) for m in movers))
+    summary, steps, offers = _dose(case, named, movers, change, days)
+    removable = next(
+        (j.medication for j in of_drugs.values() if j.told and j.medication.role == "draft"), None
+    )
+    if not offers and removable is not None and removable.ref and case.hook in ("order-select", "order-sign"):
+        offers = (RemoveDraft(removable.ref, w.plain(removable.label)),)
+    why: list[Sentence] = []
+    seen: set[str] = set()
+    for drug_id in order:
+        record = of_drugs[drug_id].medication
+        if record.ref not in seen or not record.ref:
+            why.append(together(case, record, ordered=bool(ordered), perhaps=perhaps and not ordered))
+            seen.add(record.ref)
+    if change is not None:
+        why.append(_smoking_line(change))
+    why += [
+        quoted("interaction", f"{g}.mechanism", text)
+        for g, text in {m.group.id: m.group.mechanism for m in movers}.items()
+    ]
+    why += [time_line(m) for m in movers]
+    why += [quoted("drug", f"{d}.note", drugs()[d].note) for d in order if drugs()[d].note]
+    rest = {m.group.id: m for j in of_drugs.values() if j.told for m in j.matches if not _is_mover(m)}
+    why += [
+        sentence(f"interaction.also-{m.severity}", title=title(m.group), headline=headline(m))
+        for m in rest.values()
+    ]
+    why += doubts(case, told[0])
+    tests = dict.fromkeys(t for m in (*movers, *rest.values()) for t in m.group.orders)
+    wishes: list[Offer | Wish] = list(offers)
+    for test_id in tests:
+        wishes += offer_test(
+            case, test_id, "routine", sentence("interaction.reason", drug=drugs_first(tuple(order)))
+        )
+    also = [m.group.finding for m in (*told, *movers) if m.group.finding != lead.finding]
+    if change is not None:
+        also.append("smoking-stopped")
+    return Found(
+        code=lead.finding,
+        severity=("warning" if severity == "critical" else severity) if perhaps and not ordered else severity,
+        subject=f"drug:{'+'.join(sorted(of_drugs))}",
+        summary=summary,
+        why=tuple(why),
+        policy_says=_says(case, movers),
+        suggested=tuple(steps),
+        evidence=(
+            *(started(j.medication) for j in of_drugs.values()),
+            *(started(m) for m in (ordered or case.current_clozapine)[:2]),
+        ),
+        citation=cite(case, told[0]),
+        offers=tuple(wishes),
+        changes_order=True,
+        also=tuple(dict.fromkeys(also)),
+    )
+
+
+def _says(case: Case, movers: list[Match]) -> tuple[Sentence, ...]:
+    return tuple(says_of(case, group) for group in {m.group.id: m.group for m in movers}.values())
+
+
+def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:
+    """For sorting: the most severe, of equally severe ones what moves the level."""
+    return -SEVERITY_RANK[match.severity], not moves_level(match.group), match.rank
+
+
+def _named(order: list[str], change: SmokingChange | None) -> Param:
+    named = drugs_first(tuple(order))
+    return named if change is None else sentence("interaction.and-smoking", drugs=named, day=Day(change.day))
+
+
+def _smoking_line(change: SmokingChange) -> Sentence:
+    answer = Record(change.changed.raw)
+    if change.admission:
+        return sentence("smoking.admission", day=Day(change.day), answer=answer)
+    return sentence("smoking.changed", answer=answer, day=Day(change.day), before=Record(change.before.raw))
+
+
+def _dose(
+    case: Case, named: Param, movers: list[Match], change: SmokingChange | None, days: Counted
+) -> tuple[Sentence, list[Sentence], tuple[Offer, ...]]:
+    """What to do with the dose: summary, steps, and the one offer."""
+    both_ways = len({m.group.effect for m in movers}) > 1
+    strong = [m for m in movers if m.group.reduce_to_one_third]
+    now = case.current_mg_per_day
+    level, watch = sentence("interaction.level-after", days=days), sentence("interaction.watch")
+    new = [m for m in strong if m.standing == "new"]
+    if strong and not both_ways and len(new) == len(strong):
+        first = min(strong, key=lambda m: taken_since(case, m.drug_id) or case.as_of)
+        third = third_of(case, first.drug_id)
+        if third is not None:
+            base, target = Dose(third.base), Dose(third.target)
+            steps = [
+                sentence("interaction.choose-another"),
+                sentence("interaction.one-third", base=base, third=target),
+            ]
+            if not third.tablet_gives and third.tablet_mg is not None:
+                steps.append(sentence("interaction.other-tablet", tablet=Dose(third.tablet_mg), third=target))
+            return (
+                sentence("interaction.joint-third", drugs=named, base=base, third=target),
+                [*steps, level, watch, sentence("interaction.return-when-all-stop", dose=base)],
+                change_to(case, third),
+            )
+    by_level = sentence("interaction.by-level-both", low=level_low(case), high=level_high(case))
+    choose = sentence("interaction.choose-another")
+    if both_ways:
+        summary = (
+            sentence("interaction.joint-both-ways", drugs=named, dose=Dose(now), days=days)
+            if now
+            else sentence("interaction.joint-both-ways-no-dose", drugs=named, days=days)
+        )
+        return (
+            summary,
+            [
+                choose,
+                sentence("interaction.no-change-blind"),
+                level,
+                by_level,
+                sentence("interaction.level-when-one-stops"),
+            ],
+            (),
+        )
+    if movers[0].group.effect == "lowers":
+        return (
+            sentence("interaction.joint-lower", drugs=named, days=days),
+            [choose, level, by_level, sentence("interaction.level-when-one-stops")],
+            (),
+        )
+    steps = [choose]
+    if strong and len(new) < len(strong):
+        steps.append(sentence("interaction.no-second-third"))
+    elif change is not None:
+        steps.append(
+            sentence("smoking.share", share=Number(case.policy.dosing.smoking_stop_factor.value * 100))
+        )
+    steps += [level, by_level, watch, sentence("interaction.level-when-one-stops")]
+    summary = (
+        sentence("interaction.joint-raise", drugs=named, dose=Dose(now), days=days)
+        if now and change is None
+        else sentence("interaction.joint-raise-no-dose", drugs=named, days=days)
+    )
+    return summary, steps, ()
+
+
+def as_one(found: list[Found]) -> Iterator[Found]:
+    """At a visit: what is only known of several drugs on one card, the rest as it is."""
+    known = [f for f in found if f.severity == "info" and f.subject.startswith("drug:")]
+    if len(known) < _KNOWN_TOGETHER:
+        yield from found
+        return
+    yield from (f for f in found if f not in known)
+    known.sort(key=lambda f: f.subject)
+    drug_ids = [d for f in known for d in f.subject.removeprefix("drug:").split("+")]
+    drug_ids = list(dict.fromkeys(drug_ids))
+    yield Found(
+        code="interactions-known",
+        severity="info",
+        subject="drugs",
+        summary=sentence(
+            "interactions-known.summary",
+            drugs=Listed((drug(drug_ids[0], first=True), *map(drug, drug_ids[1:]))),
+        ),
+        why=tuple(f.summary for f in known),
+        policy_says=(sentence("interactions-known.policy"),),
+        suggested=(sentence("interactions-known.ask"), sentence("interactions-known.change")),
+        evidence=tuple(e for f in known for e in f.evidence[:1]),
+        decisive=tuple(sorted(drug_ids)),
+        citation=known[0].citation,
+        also=tuple(dict.fromkeys(f.code for f in known)),
+    )
