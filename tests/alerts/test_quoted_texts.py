@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import CLOZAPINE, Dose, Measurement, Medication, Problem
+from service.alerts.facts.practice import Practice
 from service.alerts.knowledge.concerns import concerns
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.knowledge.drugs import classes, names_of
@@ -37,6 +38,7 @@ _TRIED = tuple(
     )
     for drug, mg, begin in (("olanzapine", 20.0, 900), ("haloperidol", 10.0, 700))
 )  # fmt: skip
+_PRACTICE = Practice(pathway=True)
 _SCHIZOPHRENIA = Problem("Condition/scz", ("schizophrenia",), "schizophrenia", "active", "confirmed")
 
 
@@ -71,13 +73,13 @@ def _cases() -> Iterator[Case]:
             replace(
                 facts,
                 hook="patient-view",
-                pathway=True,
                 drafts=(),
                 measurements=resistant,
                 problems=(*facts.problems, _SCHIZOPHRENIA),
             ),
             policy_by_id(_POLICY),
             NOW,
+            _PRACTICE,
         )
         yield patient
         yield _untreated(patient)
@@ -86,7 +88,9 @@ def _cases() -> Iterator[Case]:
 def _untreated(case: Case) -> Case:
     """The same patient without clozapine, after trials of other antipsychotics."""
     others = tuple(m for m in case.snapshot.medications if CLOZAPINE not in m.drugs)
-    return Case(replace(case.snapshot, medications=(*others, *_TRIED), registered=False), case.policy, NOW)
+    return Case(
+        replace(case.snapshot, medications=(*others, *_TRIED), registered=False), case.policy, NOW, _PRACTICE
+    )
 
 
 def _terms(said: object) -> Iterator[Term]:

@@ -27,6 +27,7 @@ from tests.data import (
     bundle,
     call,
     clozapine,
+    dosage,
     observation,
     on_clozapine,
     order,
@@ -120,7 +121,19 @@ _SCHIZOPHRENIA = {
     "code": {"text": "Schizophrenia"},
     "subject": {"reference": f"Patient/{PATIENT}"},
 }
-_TRIED = bundle(order("risperidone 4 mg oral tablet", id="mr-1", status="active", authoredOn="2026-11-01"))
+#: Two adequate trials.
+_TRIED = bundle(
+    *(
+        order(
+            f"{drug} oral tablet",
+            id=drug,
+            status="active",
+            authoredOn="2026-05-01",
+            dosageInstruction=dosage(mg),
+        )
+        for drug, mg in (("risperidone", 10), ("olanzapine", 20))
+    )
+)
 #: Of each option a question whose answer it changes, and the value that does.
 OPTIONS: dict[str, tuple[Json, Any]] = {
     "time_zone": (
