@@ -444,7 +444,18 @@ def product_by_code(system: str, code: str) -> Product | None:
     if product is not None and product.mg is not None:
         return product
     found = imported_product(system, code) if _imported.products else None
-    return found or product or _imported.learned.get((system, code))
+    return found or product or _imported.learned.get((system, code)) or _of_group(system, code)
+
+
+#: Groups of the ATC in which every drug is a cytotoxic; those of L01 beside them (kinase inhibitors, antibodies, others) are named one by one.
+_CYTOTOXIC = ("L01A", "L01B", "L01C", "L01D", "L01XA", "L01XB")
+
+
+def _of_group(system: str, code: str) -> Product | None:
+    """A drug that is known by its group in the ATC alone."""
+    if system == ATC and code.startswith(_CYTOTOXIC):
+        return Product(("cytotoxic",), f"cytotoxic drug ({code})", confirmed=False)
+    return None
 
 
 @cache

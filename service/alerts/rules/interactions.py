@@ -14,6 +14,7 @@ from service.alerts.rules.interaction_words import (
     change_to,
     cite,
     doubts,
+    drug,
     drugs_first,
     drugs_within,
     headline,
@@ -51,7 +52,7 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
         found.append(_finding(case, drug_ids, medication, of_drug))
     if shared is not None:
         found.append(joint(case, shared))
-    yield from found if case.is_order_hook else as_one(found)
+    yield from found if case.is_order_hook else as_one(case, found)
 
 
 def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]]]:
@@ -233,6 +234,13 @@ def _summary(drug_ids: tuple[str, ...], leading: Match, others: list[Match]) -> 
         return sentence(
             "interaction.summary-others", drug=named, others=drugs_within(leading.others), headline=what
         )
+    if leading.contraindicated:
+        return sentence(
+            "interaction.summary-contraindicated",
+            drug=named,
+            headline=what,
+            drug_again=drug(leading.drug_id),
+        )
     second = next((m for m in others if m.group.id in lead[1:] and m.severity == leading.severity), None)
     if second is not None:
         return sentence("interaction.summary-second", drug=named, headline=what, second=headline(second))
@@ -256,7 +264,13 @@ def _of_strong_inhibitor(
         case "first":
             return (
                 sentence("interaction.summary-first", drug=named),
-                [sentence("interaction.no-cut"), sentence("interaction.level-each-change"), stops],
+                [
+                    sentence("interaction.titrate-to-third")
+                    if case.in_titration
+                    else sentence("interaction.no-cut"),
+                    sentence("interaction.level-each-change"),
+                    stops,
+                ],
                 (),
             )
         case "settled":
