@@ -12,6 +12,7 @@ from service.alerts.rules.asked import RuleBook
 from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
 from service.alerts.say.found import Found, told
 from service.alerts.say.language import english
+from service.alerts.say.sentence import Term, sentence
 
 RULEBOOK = RuleBook(RULES)
 
@@ -46,25 +47,21 @@ def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[
         except Exception as fault:
             if on_fault is not None:
                 on_fault(rule.__name__, fault)
-            findings.append(_could_not_run(rule.__name__))
+            findings.append(told(_could_not_run(rule.__name__), words))
     findings.sort(key=lambda f: (-SEVERITY_RANK[f.severity], f.code, f.subject))
     return findings
 
 
-def _could_not_run(rule: str) -> Finding:
-    name = rule.replace("_", " ")
-    return Finding(
+def _could_not_run(rule: str) -> Found:
+    """In place of the findings of a rule that failed."""
+    check = Term("rule", rule, rule.replace("_", " "))
+    return Found(
         code="data-unavailable",
         severity="warning",
         subject=f"rule:{rule}",
-        summary=f"Clozapine check incomplete: the check “{name}” failed and must be done by hand.",
-        why=(
-            f"The check “{name}” of this service failed on this patient's data; the other checks were done.",
-        ),
-        suggested=(
-            "Do this check by hand before relying on the other cards.",
-            "Tell the service's operators.",
-        ),
-        missing=(f"result of the check “{name}”",),
+        summary=sentence("check-failed.summary", check=check),
+        why=(sentence("check-failed.why", check=check),),
+        suggested=(sentence("check-failed.by-hand"), sentence("check-failed.operators")),
+        missing=(sentence("check-failed.missing", check=check),),
         citation=Citation("This service", "internal fault"),
     )

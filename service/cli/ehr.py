@@ -203,7 +203,7 @@ def check(
         engine = engine_for(settings.database_url)
         directory = Directory(settings, engine)
         try:
-            return await check_ehr(known[name], directory, patient, token)
+            return await check_ehr(known[name], settings.site_of(known[name]), directory, patient, token)
         finally:
             await directory.lines.aclose()
             engine.dispose()

@@ -110,9 +110,12 @@ def check(
         str | None, typer.Option(help="Policy id or file; the configured one by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
+    explain: Annotated[
+        bool, typer.Option(help="Print what became of every resource: read, irrelevant, or not understood.")
+    ] = False,
 ) -> None:
     """Print the cards for requests or Bundles. Exit status: 0 none, 1 info or warning, 2 critical, 3 could not be evaluated."""
-    from service.cli.printing import print_cards
+    from service.cli.printing import print_cards, print_ledger
     from service.judge import JudgeError, judge
 
     settings = _settings(policy=policy)
@@ -141,6 +144,7 @@ def check(
                     "file": str(path),
                     "hook": judged.hook,
                     "cards": orjson.loads(msgspec.json.encode(judged.cards)),
+                    **({"ledger": msgspec.to_builtins(judged.ledger)} if explain else {}),
                 }
             )
             continue
@@ -149,6 +153,8 @@ def check(
         print_cards(out, cards)
         if not cards:
             out.print("No cards.")
+        if explain:
+            print_ledger(out, judged.ledger)
     if as_json:
         typer.echo(orjson.dumps(answers, option=orjson.OPT_INDENT_2).decode())
     raise typer.Exit(worst)

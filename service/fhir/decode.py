@@ -7,10 +7,12 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
+from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
 from service.alerts.knowledge.drugs import drugs_by_name, product_by_code
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.fhir.references import base_of, is_id, read_reference
+from service.fhir.resource_types import NAMES_NO_DRUG
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
 
 #: What a prefetch value or a page is when it is sound. In a union the resourceType is required: an object without one is not an empty Bundle.
@@ -65,6 +67,8 @@ class Decoded(Struct):
     server: str = ""
     #: (type, id, names of drugs seen in it) of entries whose type no rule reads.
     unknown: list[Unknown] = []
+    #: What came and is not among the resources: outcomes, other types, what could not be read (for the ledger).
+    aside: list[Entry] = []
 
 
 def reference_of(type_name: object, resource_id: object) -> str:
@@ -160,6 +164,7 @@ def sound(value: Value, source: str) -> Decoded:
             continue
         if type(resource) is OperationOutcome:
             decoded.partial = decoded.partial or lost_something(resource.issue)
+            decoded.aside.append(_heard(source))
         else:
             resource.full_url = entry.fullUrl
             resources.append(resource)
@@ -237,6 +242,7 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
         except _BAD_JSON:
             decoded.problems.append(ReadProblem(source, "", "an entry is not a JSON object"))
             decoded.partial = True
+            decoded.aside.append(_unreadable(source, "", "an entry is not a JSON object"))
             continue
         if not len(entry.resource):
             continue
@@ -246,15 +252,19 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
             if resource.id is None:
                 resource.id = read_reference(entry.fullUrl).id or None
         if resource is None and problem is None:
+            decoded.aside.append(_of_other_type(source, entry.resource))
             if unknown_too:
                 decoded.unknown.append(_unknown(entry.resource))
             else:
                 problem = _of_another_release(entry.resource, source)
+        elif problem is not None:
+            decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
         if problem is not None:
             decoded.problems.append(problem)
             decoded.partial = True
         elif isinstance(resource, OperationOutcome):
             decoded.partial = decoded.partial or lost_something(resource.issue)
+            decoded.aside.append(_heard(source))
         elif resource is not None:
             decoded.resources.append(resource)
     return decoded
@@ -274,7 +284,8 @@ def _of_another_release(raw: Raw | bytes, source: str) -> ReadProblem | None:
 def _too_many(source: str, raw: Raw | bytes) -> Decoded:
     """Reading a part of it could leave out the result that matters, so none of it is read, and the card says so."""
     why = f"its Bundle has more than {MAX_ENTRIES} entries and was not read"
-    return Decoded([], [_left_out(source, "", why, names=names_clozapine(None, raw, source))], failed=True)
+    problem = _left_out(source, "", why, names=names_clozapine(None, raw, source))
+    return Decoded([], [problem], failed=True, aside=[Entry(source, "Bundle", "not understood", "size", why)])
 
 
 def _failed_query(source: str) -> Decoded:
@@ -282,7 +293,26 @@ def _failed_query(source: str) -> Decoded:
         [],
         [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)],
         failed=True,
+        aside=[_heard(source)],
     )
+
+
+def _heard(source: str) -> Entry:
+    """An OperationOutcome is read for what it says of the data beside it."""
+    return Entry(source, "OperationOutcome", "read")
+
+
+def _unreadable(source: str, ref: str, why: str) -> Entry:
+    return Entry(source, ref, "not understood", "form", why)
+
+
+def _of_other_type(source: str, raw: Raw | bytes) -> Entry:
+    """A resource of a type that no rule reads: irrelevant where the type is known to say nothing of drugs or results."""
+    peek = _peek.decode(raw)
+    ref = reference_of(peek.resourceType, peek.id)
+    if peek.resourceType in NAMES_NO_DRUG:
+        return Entry(source, ref, "irrelevant", "another-type", "no rule asks for resources of its type")
+    return Entry(source, ref, "not understood", "type", "its type is none that this service reads")
 
 
 def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
@@ -300,6 +330,7 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         )
         decoded.failed = True
         decoded.problems.append(_left_out(source, "", what, names=names_clozapine(None, raw, source)))
+        decoded.aside.append(_unreadable(source, "", what))
         return decoded
     resource, problem = read_one(raw, source)
     if isinstance(resource, OperationOutcome):
@@ -307,13 +338,16 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         decoded.problems.append(
             ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)
         )
+        decoded.aside.append(_heard(source))
     elif resource is not None:
         decoded.resources.append(resource)
     elif problem is not None:
         decoded.problems.append(problem)
         decoded.partial = True
+        decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
     else:
         decoded.failed = True
+        decoded.aside.append(_of_other_type(source, raw))
         what = "it holds another type of resource than was asked for"
         decoded.problems.append(_left_out(source, "", what, names=names_clozapine(type_name, raw, source)))
     return decoded

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from msgspec import Raw, Struct
 
+from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem, SourceState
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
@@ -43,6 +44,8 @@ class SourceData(Struct):
     state: SourceState
     resources: list[Resource]
     problems: list[ReadProblem]
+    #: What came and is not among the resources (for the ledger).
+    aside: list[Entry] = []
 
 
 class Gathered(Struct):
@@ -101,7 +104,7 @@ def from_prefetch(
             if query is not None and source not in not_sent:
                 tasks.append(_Task(source, query))
             continue
-        data = sources[source] = SourceData("complete", decoded.resources, decoded.problems)
+        data = sources[source] = SourceData("complete", decoded.resources, decoded.problems, decoded.aside)
         if decoded.server:
             servers.add(decoded.server)
         if decoded.failed:
@@ -129,12 +132,15 @@ def _decoded(value: Value | Raw, source: str) -> Decoded:
     try:
         return read_value(value, source) if isinstance(value, Raw) else sound(value, source)
     except Exception as error:
-        return Decoded([], [source_left_out(source, error)], failed=True)
+        problem = source_left_out(source, error)
+        aside = [Entry(source, "", "not understood", "fault", problem.reason)]
+        return Decoded([], [problem], failed=True, aside=aside)
 
 
 def _take(data: SourceData, decoded: Decoded) -> None:
     data.resources += decoded.resources
     data.problems += decoded.problems
+    data.aside += decoded.aside
     if decoded.failed:
         data.state = "unavailable"
     elif decoded.partial:

@@ -20,7 +20,9 @@ from service.alerts.knowledge.codes import (
     kinds_by_loinc,
 )
 from service.fhir.answers import answer_of, text_of
+from service.fhir.code_fates import is_of_a_terminology
 from service.fhir.decode import left_out, read_one
+from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
 from service.fhir.numbers import LARGEST
 from service.fhir.posture import posture_of
@@ -104,6 +106,7 @@ class ObservationReader:
         local_codes: (system, code) -> kind id, from the site's configuration.
         local_units: (system, code) -> unit of a laboratory that sends none.
         whose: tells whose a result inside another resource is.
+        books: the ledger of what was sent.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class ObservationReader:
         local_codes: Mapping[tuple[str, str], str] | None = None,
         local_units: Mapping[tuple[str, str], str] | None = None,
         whose: Whose | None = None,
+        books: Books | None = None,
     ) -> None:
         self.zone = zone
+        self.books = books if books is not None else Books()
         self.whose = whose if whose is not None else Whose("", Home())
         self.local_codes = local_codes or {}
         self.local_units = local_units or {}
@@ -138,23 +143,56 @@ class ObservationReader:
                     self._group(resource.hasMember, resource)
             elif type(resource) is DiagnosticReport:
                 self._group(resource.result or (), resource)
+                self.books.read(source, resource)
             else:
                 others.append(resource)
                 continue
             if len(resource.contained):
                 contained += self._contained(resource, source)
+        plain = 0
         for observation in observations:
             try:
-                if not self._read_plain(observation):
-                    self._read(observation, source)
+                if self._read_plain(observation):
+                    plain += 1
+                    if self.books.in_words:
+                        self.books.read(source, observation)
+                else:
+                    self._accounted(observation, source)
             except Exception as error:
                 self._left_out(observation, source, error)
+        if not self.books.in_words:
+            self.books.read_many(plain)
+        self.books.give(len(contained))
         for observation in contained:
             try:
-                self._read(observation, source)
+                self._accounted(observation, source)
             except Exception as error:
                 self._left_out(observation, source, error)
         return others
+
+    def _accounted(self, o: Observation, source: str) -> None:
+        """Read one result with care, and enter in the ledger what became of it."""
+        refused, said, kept = len(self.unusable), len(self.problems), self._facts()
+        self._read(o, source)
+        why = [u.reason for u in self.unusable[refused:]] + [p.reason for p in self.problems[said:]]
+        books, ref = self.books, _reference(o) or ref_of(o)
+        if self._facts() > kept:
+            books.read(source, o)
+            for reason in why:
+                books.element(source, ref, "value", "result", reason)
+        elif why:
+            books.not_understood(source, ref, "result", "; ".join(dict.fromkeys(why)))
+        elif (o.status or "").strip().lower() in _NO_RESULT:
+            books.irrelevant(source, ref, "no-result", f"its status is {o.status}")
+        elif self._kind(o.code)[0] is not None or o.component:
+            books.irrelevant(source, ref, "empty", "it is a heading: its results stand beside it")
+        elif is_of_a_terminology(o.code):
+            books.irrelevant(source, ref, "another-test", "no rule asks for this test")
+        else:
+            books.not_understood(source, ref, "test", "no code of a known terminology says which test it is")
+
+    def _facts(self) -> int:
+        return len(self.coded) + sum(map(len, self.measurements.values()))
 
     def _group(self, members: Iterable[Reference], holder: Observation | DiagnosticReport) -> None:
         """Results of one panel or report belong together."""
@@ -165,6 +203,7 @@ class ObservationReader:
 
     def _left_out(self, o: Observation, source: str, error: Exception) -> None:
         self.problems.append(left_out(o, source, error))
+        self.books.not_understood(source, ref_of(o), "fault", self.problems[-1].reason)
         self.spoilt.add(source)
 
     def _contained(self, holder: Observation | DiagnosticReport, source: str) -> list[Observation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -31,11 +31,14 @@ from service.alerts.knowledge.conditions import (
     kinds_denied_by_text,
 )
 from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
+from service.fhir.code_fates import is_of_a_terminology
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
+from service.fhir.ledger import Books, ref_of
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
+from service.fhir.resource_types import NAMES_NO_DRUG
 from service.fhir.resources import (
     AllergyIntolerance,
     CodeableConcept,
@@ -59,19 +62,6 @@ _LIVE_REQUEST = frozenset({"draft", "active", "on-hold"})
 DRAFTS = "draftOrders"
 _RESULTS = frozenset({"counts", "labs", "vitals", "smoking"})
 _MEDICATION_RECORDS = (MedicationRequest, MedicationStatement, MedicationDispense, MedicationAdministration)
-#: Types (R4, and of older releases) that cannot order a drug; any other type among the drafts is named where clozapine is in question.
-_NAMES_NO_DRUG = frozenset(
-    {
-        "AllergyIntolerance", "Appointment", "AppointmentResponse", "BodySite", "BodyStructure", "CareTeam", "ChargeItem", "Claim",
-        "Communication", "CommunicationRequest", "Condition", "Consent", "Coverage", "CoverageEligibilityRequest", "DetectedIssue",
-        "Device", "DeviceMetric", "DeviceRequest", "DeviceUseRequest", "DeviceUseStatement", "DiagnosticOrder", "DiagnosticReport",
-        "DocumentReference", "Encounter", "EnrollmentRequest", "EpisodeOfCare", "Flag", "Goal", "Group", "HealthcareService",
-        "ImagingStudy", "Immunization", "ImmunizationRecommendation", "Location", "Media", "Medication", "NutritionOrder",
-        "Observation", "OperationOutcome", "Organization", "Patient", "Person", "Practitioner", "PractitionerRole", "Procedure",
-        "ProcedureRequest", "Provenance", "Questionnaire", "QuestionnaireResponse", "ReferralRequest", "RelatedPerson",
-        "RiskAssessment", "Schedule", "ServiceRequest", "Slot", "Specimen", "VisionPrescription",
-    }
-)  # fmt: skip
 
 
 class SiteMaps(Struct, frozen=True):
@@ -138,10 +128,13 @@ def home_of(gathered: Gathered, drafts: Sequence[Resource], patient_id: str) -> 
 class _Builder:
     """Collects the facts of one call."""
 
-    def __init__(self, whose: Whose, zone: tzinfo, maps: SiteMaps, failed: Mapping[str, str]) -> None:
+    def __init__(
+        self, whose: Whose, zone: tzinfo, maps: SiteMaps, failed: Mapping[str, str], books: Books
+    ) -> None:
         self.whose = whose
         self.zone = zone
-        self.observations = ObservationReader(zone, maps.codes, maps.units, whose)
+        self.books = books
+        self.observations = ObservationReader(zone, maps.codes, maps.units, whose, books)
         self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed)
         self.problems: list[ReadProblem] = []
         self.medications: dict[str, Medication] = {}
@@ -157,15 +150,20 @@ class _Builder:
         if not resources:
             return
         before = len(self.problems)
+        self.books.give(len(resources))
         believed, others = of_patient(resources, self.whose, source, self.problems)
         if others:
             self._look_at_others(others, before)
+            for other, problem in zip(others, self.problems[before:], strict=False):
+                # The id is somebody else's.
+                self.books.not_understood(source, type(other).__name__, "subject", problem.reason)
         for index, resource in enumerate(self.observations.read(believed, source)):
             try:
                 self._take_one(resource, source, index)
             except Exception as error:
                 self.problems.append(left_out(resource, source, error))
                 self.spoilt.add(source)
+                self.books.not_understood(source, ref_of(resource), "fault", self.problems[-1].reason)
 
     def _look_at_others(self, others: list[Resource], first: int) -> None:
         """Records that are not believed are not forgotten either: one that names clozapine says that the EHR's list is mixed up."""
@@ -199,12 +197,20 @@ class _Builder:
             record = reader.administration(r, source) if r.status != "entered-in-error" else None
         elif type(r) is Condition:
             self._condition(r, source)
+            return
         elif type(r) is AllergyIntolerance:
             self._allergy(r, source)
+            return
         elif type(r) is ServiceRequest:
-            self._test(r, draft=False)
+            self._test(r, source, draft=False)
+            return
         elif type(r) is Patient:
             self.patient = r
+            self.books.read(source, r)
+            return
+        else:  # a product: it is read where a record names it
+            self.books.read(source, r)
+            return
         if reader.unread_names != unread:
             self._unread(source, record.ref if record is not None else "", UNREAD_NAME)
         if record is not None:
@@ -213,20 +219,47 @@ class _Builder:
                 hints = CLOZAPINE in record.drugs
                 self.problems.append(ReadProblem(source, record.ref, UNKNOWN_STATUS, hints=hints))
                 self.spoilt.add(source)
+                self.books.element(source, ref_of(r), "status", "status", UNKNOWN_STATUS)
+        self._enter(record, r, source)
+
+    def _enter(self, record: Medication | None, r: Resource, source: str) -> None:
+        """Enter in the ledger what became of a record of a medication."""
+        books, ref = self.books, ref_of(r)
+        if record is None:
+            status = to_show(str(getattr(r, "status", None) or ""), _WORD)
+            books.irrelevant(source, ref, "not-in-force", f"it orders or records nothing (status {status})")
+        elif record.drugs:
+            books.read(source, r)
+            if CLOZAPINE in record.drugs and record.dose is not None and record.dose.unreadable:
+                books.element(source, ref, "dosage", "dose", record.dose.unreadable)
+        elif record.unread:
+            books.not_understood(source, ref, "product", record.unread)
+        elif record.matched_by != "none":
+            books.irrelevant(source, ref, "no-interaction", "a drug without an interaction with clozapine")
+        else:
+            books.not_understood(
+                source, ref, "name", "no code or name that this service knows says which drug it is"
+            )
 
     def take_drafts(self, decoded: Decoded, selections: Sequence[str] | None) -> None:
         self.problems += decoded.problems
         wanted = self._wanted(decoded, selections)
+        books = self.books
+        books.give(len(decoded.resources))
         for unknown in decoded.unknown:
-            if unknown.type not in _NAMES_NO_DRUG and (wanted is None or unknown.id in wanted):
+            if unknown.type not in NAMES_NO_DRUG and (wanted is None or unknown.id in wanted):
                 self._unread_draft(
                     f"{unknown.type}/{unknown.id}" if unknown.id else unknown.type, unknown.drugs
                 )
-        believed, _ = of_patient(decoded.resources, self.whose, DRAFTS, self.problems)
+        before = len(self.problems)
+        believed, others = of_patient(decoded.resources, self.whose, DRAFTS, self.problems)
+        for other, problem in zip(others, self.problems[before:], strict=False):
+            books.not_understood(DRAFTS, type(other).__name__, "subject", problem.reason)
         for r in believed:
             if type(r) is MedicationRequest:
                 settle(r)  # whatever it is called, it is an order in question
                 if r.status == "entered-in-error":
+                    self._enter(None, r, DRAFTS)
                     continue
                 selected = wanted is None or (r.id or "") in wanted
                 unread = self.medication_reader.unread_names
@@ -234,8 +267,10 @@ class _Builder:
                     draft = self.medication_reader.request(r, DRAFTS, draft=True, selected=selected)
                 except Exception as error:
                     self.problems.append(left_out(r, DRAFTS, error))
+                    books.not_understood(DRAFTS, ref_of(r), "fault", self.problems[-1].reason)
                     continue
                 self.drafts.append(draft)
+                self._enter(draft, r, DRAFTS)
                 if self.medication_reader.unread_names != unread:
                     self._unread(DRAFTS, draft.ref, UNREAD_NAME)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
@@ -248,10 +283,19 @@ class _Builder:
                     self.medications.pop(draft.ref, None)
             elif type(r) is ServiceRequest:
                 try:
-                    self._test(r, draft=True)
+                    self._test(r, DRAFTS, draft=True)
                 except Exception as error:
                     self.problems.append(left_out(r, DRAFTS, error))
-            elif isinstance(r, _MEDICATION_RECORDS) and (wanted is None or (r.id or "") in wanted):
+                    books.not_understood(DRAFTS, ref_of(r), "fault", self.problems[-1].reason)
+            elif not isinstance(r, _MEDICATION_RECORDS):
+                books.read(DRAFTS, r)
+            else:
+                books.not_understood(DRAFTS, ref_of(r), "type", "it is no order that this service reads")
+            if (
+                isinstance(r, _MEDICATION_RECORDS)
+                and type(r) is not MedicationRequest
+                and (wanted is None or (r.id or "") in wanted)
+            ):
                 named = (r.medicationCodeableConcept, r.medicationReference, r.contained, r)
                 reference = f"{type(r).__name__}/{r.id}" if r.id else type(r).__name__
                 self._unread_draft(reference, frozenset(self.medication_reader.identify(*named).drugs))
@@ -288,6 +332,7 @@ class _Builder:
 
     def _condition(self, c: Condition, source: str) -> None:
         if c.code is None:
+            self.books.not_understood(source, ref_of(c), "problem", "it names no problem")
             return
         ref = f"Condition/{c.id}" if c.id else ""
         by_text: dict[str, None] = {}
@@ -304,6 +349,14 @@ class _Builder:
         denied = kinds_denied_by_text(label) if by_code else ()
         kinds = by_text | {kind: None for kind in by_code if kind not in denied}
         if not kinds:
+            if unread:
+                self.books.not_understood(source, ref_of(c), "name", _UNREAD_NAME)
+            elif is_of_a_terminology(c.code) or names:
+                self.books.irrelevant(source, ref_of(c), "another-problem", "no rule asks for this problem")
+            else:
+                self.books.not_understood(
+                    source, ref_of(c), "problem", "no code of a known terminology and no words say what it is"
+                )
             return
         if not label:  # a code without words is named by what it was read as
             kind = next(iter(kinds))
@@ -329,6 +382,7 @@ class _Builder:
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )
+        self.books.read(source, c)
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
         names, drugs, unread = _allergens(a.code)
@@ -360,9 +414,37 @@ class _Builder:
                 _code(a.verificationStatus).lower(),
                 to_show(", ".join(dict.fromkeys(signs)), NAME),
             )
+        self._enter_allergy(a, source, names, drugs, unread)
 
-    def _test(self, s: ServiceRequest, *, draft: bool) -> None:
+    def _enter_allergy(
+        self,
+        a: AllergyIntolerance,
+        source: str,
+        names: Sequence[str],
+        drugs: Collection[str],
+        unread: bool,
+    ) -> None:
+        """Enter in the ledger what became of an allergy."""
+        if drugs:
+            self.books.read(source, a)
+        elif unread:
+            self.books.not_understood(source, ref_of(a), "name", _UNREAD_NAME)
+        elif names or is_of_a_terminology(a.code):
+            self.books.irrelevant(
+                source, ref_of(a), "another-allergy", "it names none of the drugs that rules ask for"
+            )
+        else:
+            self.books.not_understood(source, ref_of(a), "allergy", "nothing says to what")
+
+    def _test(self, s: ServiceRequest, source: str, *, draft: bool) -> None:
         if s.code is None or s.status not in _LIVE_REQUEST:
+            if s.code is None:
+                self.books.not_understood(source, ref_of(s), "order", "it names no test")
+            else:
+                status = to_show(s.status or "", _WORD)
+                self.books.irrelevant(
+                    source, ref_of(s), "not-in-force", f"it orders nothing (status {status})"
+                )
             return
         tests = {
             t
@@ -373,10 +455,17 @@ class _Builder:
         label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
         if (named := tests_by_text().get(label.strip().lower())) is not None:
             tests.add(named)
-        if tests:
+        if not tests:
+            self.books.irrelevant(
+                source, ref_of(s), "another-order", "it orders none of the tests that cards suggest"
+            )
+        else:
             self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
+            self.books.read(source, s)
 
 
+#: Characters of a status that are repeated.
+_WORD = 40
 #: Why a problem or an allergy may not be known in full.
 _UNREAD_NAME = too_long("its name", NAME)
 
@@ -457,7 +546,7 @@ def _id_in(selection: str) -> str:
 
 def _may_name_a_medication(selection: str) -> bool:
     """False for what names a resource of a type that orders no drug; of what is no reference nobody knows."""
-    return read_reference(selection).type not in _NAMES_NO_DRUG
+    return read_reference(selection).type not in NAMES_NO_DRUG
 
 
 def _code(concept: CodeableConcept | None) -> str:
@@ -481,6 +570,7 @@ def build(
     smoke_free_wards: bool = False,
     pathway: bool = False,
     not_sent: Sequence[str] = (),
+    in_words: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
 
@@ -495,11 +585,17 @@ def build(
         smoke_free_wards: an admission to this site stops smoking.
         pathway: the site wants information on treatment resistance.
         not_sent: sources that the site does not have.
+        in_words: the ledger holds an entry for everything, not only the sums.
     """
+    books = Books(in_words=in_words)
     decoded_orders = read_orders(orders, DRAFTS) if orders is not None and len(orders) else Decoded([], [])
     home = home_of(gathered, decoded_orders.resources, patient_id)
     everything: list[Resource] = [r for data in gathered.sources.values() for r in data.resources]
-    builder = _Builder(Whose(patient_id, home, everything), zone, maps, gathered.failed)
+    builder = _Builder(Whose(patient_id, home, everything), zone, maps, gathered.failed, books)
+    books.take(decoded_orders.aside)
+    for product in gathered.products:
+        books.give()
+        books.read("products", product)
     # Medication resources travel with the records that refer to them, never with results.
     beside_records: tuple[Sequence[Resource], ...] = (
         decoded_orders.resources,
@@ -516,15 +612,18 @@ def build(
     builder.medication_reader.products.update(products)
     for source, data in gathered.sources.items():
         builder.problems += data.problems
+        books.take(data.aside)
         try:
             builder.take(source, data.resources)
         except Exception as error:  # as for a resource: a source that cannot be read costs itself
             builder.problems.append(source_left_out(source, error))
             builder.spoilt.add(source)
+            books.balance(source, builder.problems[-1].reason)
     try:
         builder.take_drafts(decoded_orders, selections)
     except Exception as error:
         builder.problems.append(source_left_out(DRAFTS, error))
+        books.balance(DRAFTS, builder.problems[-1].reason)
     states: dict[str, SourceState] = {source: data.state for source, data in gathered.sources.items()}
     for source in builder.spoilt | builder.observations.spoilt:
         if states.get(source) == "complete":
@@ -553,4 +652,5 @@ def build(
             *builder.medication_reader.problems,
             *builder.observations.problems,
         ),
+        ledger=books.closed(),
     )

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-_FAULT = "the service failed"
-#: By FHIR issue type of the failure: its name in the metrics, and what a clinician is told.
+from service.alerts.say.language import english
+from service.alerts.say.sentence import Sentence
+
+#: FHIR issue type of the failure -> its name in the metrics, and in the catalogue of sentences (``[not-judged]``).
 _CAUSES = {
-    "required": ("no-data", "no data of this patient could be read"),
-    "too-long": ("too-large", "the data sent are too large to be read"),
-    "throttled": ("too-many-calls", "too many calls came at once"),
-    "transient": ("busy", "the service was too busy"),
-    "timeout": ("timeout", "the check took too long"),
-    "exception": ("fault", _FAULT),
+    "required": "no-data",
+    "too-long": "too-large",
+    "throttled": "too-many-calls",
+    "transient": "busy",
+    "timeout": "timeout",
+    "exception": "fault",
 }
 
 
 def cause_of(failure_code: str) -> str:
     """A failure's name in metrics and audit."""
-    return _CAUSES.get(failure_code, ("fault", _FAULT))[0]
+    return _CAUSES.get(failure_code, "fault")
+
+
+def said_of(failure_code: str) -> Sentence:
+    """The sentence for a failure (FHIR issue type)."""
+    return Sentence(f"not-judged.{cause_of(failure_code)}")
 
 
 def summary_of(failure_code: str) -> str:
-    """The sentence for a failure (FHIR issue type), as it stands on the card, in the terminal and in a JudgeError."""
-    says = _CAUSES.get(failure_code, ("fault", _FAULT))[1]
-    return f"Clozapine was not checked: {says}. Look at the blood counts by hand."
+    """The same as it stands on the card, in the terminal and in a JudgeError."""
+    return english().summary(said_of(failure_code))

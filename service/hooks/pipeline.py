@@ -161,6 +161,7 @@ class Pipeline:
         seconds: float,
     ) -> None:
         self.metrics.findings(findings)
+        self.metrics.not_understood(site.name, snapshot.ledger)
         for text, _ in zip(texts, cards, strict=False):
             self.metrics.card(text.code, site.name, request.hook)
         self.recorder.record(
@@ -187,6 +188,7 @@ class Pipeline:
                     )
                     for c, text in zip(cards, texts, strict=False)
                 ],
+                ledger=snapshot.ledger.sums(),
                 patient_key=patient_key,
                 seen=_seen(judged, findings, texts, cards) if site.snooze_days else {},
             ),

@@ -11,7 +11,6 @@ from msgspec import Raw
 
 from cds_hooks import Action, Card, Coding, Link, Source, Suggestion
 from service.alerts.knowledge.catalogue import override_reasons, referral, test
-from service.alerts.say import wording as w
 from service.alerts.say.cards import CardText, card_of, not_shown
 from service.alerts.say.finding import (
     ChangeDose,
@@ -22,6 +21,8 @@ from service.alerts.say.finding import (
     ReferTo,
     RemoveDraft,
 )
+from service.alerts.say.language import english
+from service.alerts.say.sentence import Dose, Record, Term, sentence
 from service.fhir import build
 from service.hooks.identifiers import Identifiers
 from service.hooks.site import Site
@@ -57,36 +58,39 @@ class Drafts:
         return self._parsed.get(reference)
 
 
+def _ordered(what: Term) -> str:
+    return english().plain(sentence("action.order", what=what))
+
+
 def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action] | None:
     """Label and action of an offer; None when the draft it would change is not there."""
     match offer:
         case OrderTest():
-            title = test(offer.test).title
+            label = _ordered(Term("test", offer.test, test(offer.test).title))
             resource = build.test_order(offer.test, patient_id, offer.priority, offer.reason)
-            return f"Order {title}", Action(type="create", description=f"Order {title}", resource=resource)
+            return label, Action(type="create", description=label, resource=resource)
         case ReferTo():
-            title = referral(offer.specialty).title
+            label = _ordered(Term("referral", offer.specialty, referral(offer.specialty).title.lower()))
             resource = build.referral_order(offer.specialty, patient_id, offer.priority, offer.reason)
-            return f"Order {title.lower()}", Action(
-                type="create", description=f"Order {title.lower()}", resource=resource
-            )
+            return label, Action(type="create", description=label, resource=resource)
         case NotifyTeam():
-            label = "Ask the monitoring team to follow up"
+            label = english().plain(sentence("action.team"))
             return label, Action(
                 type="create",
                 description=label,
                 resource=build.team_task(offer.task, patient_id, offer.reason),
             )
         case RemoveDraft():
-            label = w.one_line(f"Remove the draft order {offer.label}", 120)
+            label = english().plain(sentence("action.remove-draft", order=Record(offer.label)))
             return label, Action(type="delete", description=label, resourceId=offer.ref)
         case ChangeDose():
             draft = drafts[offer.ref]
             if draft is None:
                 return None
             per_day = offer.doses_per_day
-            label = w.one_line(f"Change the dose of {offer.label} to {w.mg(offer.mg_per_day)}/day", 120)
-            description = f"{label}; check tablet strength and quantity"
+            change = sentence("action.change-dose", order=Record(offer.label), dose=Dose(offer.mg_per_day))
+            label = english().plain(change)
+            description = english().plain(sentence("action.change-dose-check", change=change))
             scaled = build.scaled_dose(draft, offer.mg_per_day, offer.step_mg) if offer.step_mg else None
             return label, Action(
                 type="update",
@@ -102,9 +106,8 @@ def _reasons(set_id: str) -> tuple[Coding, ...]:
 
 @lru_cache(maxsize=64)
 def _policy_link(base_url: str, policy_id: str, title: str) -> tuple[Link, ...]:
-    return (
-        Link(label=f"Monitoring policy: {title}", url=f"{base_url}/policies/{policy_id}", type="absolute"),
-    )
+    label = english().plain(sentence("action.policy", title=Term("policy", f"{policy_id}/title", title)))
+    return (Link(label=label, url=f"{base_url}/policies/{policy_id}", type="absolute"),)
 
 
 _sources: dict[tuple[str, str, str, str], Source] = {}

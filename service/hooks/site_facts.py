@@ -20,6 +20,7 @@ def site_facts(
     hook: str,
     orders: Raw,
     selections: Sequence[str] | None = None,
+    in_words: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of a question at a site.
 
@@ -30,6 +31,7 @@ def site_facts(
         hook: name of the hook.
         orders: the orders that are asked about, as sent; empty for none.
         selections: order-select: the ids of the newly selected orders, which other hooks do not have.
+        in_words: the ledger holds an entry for everything, not only the sums.
     """
     return fhir_snapshot.build(
         patient_id=patient_id,
@@ -42,4 +44,5 @@ def site_facts(
         smoke_free_wards=site.smoke_free_wards,
         pathway=site.pathway,
         not_sent=site.not_sent,
+        in_words=in_words,
     )

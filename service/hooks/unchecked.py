@@ -15,10 +15,13 @@ from service.alerts.facts.patient import ORDER_HOOKS
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.alerts.say.cards import card_of
 from service.alerts.say.finding import Citation, Finding
+from service.alerts.say.found import Found, told
+from service.alerts.say.language import english
+from service.alerts.say.sentence import Record, Sentence, sentence
 from service.fhir.decode import read_value, sound
 from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
-from service.hooks.causes import cause_of, summary_of
+from service.hooks.causes import cause_of, said_of
 from service.hooks.render import render_all
 from service.hooks.site import Site
 from service.ops.metrics import Metrics
@@ -28,39 +31,37 @@ CODE = "data-unavailable"
 _SUBJECT = "call"
 _NOTHING = Raw(b"")
 _THIS_SERVICE = Citation("This service", "what could not be checked")
-_NAMED = "The orders or the record that came with this call name clozapine."
-_UNNAMED = "An order names its product by a reference alone, which could not be read: it may be clozapine."
+_NAMED = sentence("not-judged.named")
+_UNNAMED = sentence("not-judged.unnamed")
 #: Trying again does not help against these.
 _LASTING = frozenset({"too-long"})
 
 
-def finding_of(failure_code: str, incident: str, why: str = _NAMED) -> Finding:
+def finding_of(failure_code: str, incident: str, why: Sentence = _NAMED) -> Finding:
     """A failed call as a finding. It holds nothing of the patient."""
-    again = (
-        "Trying again will not help: the record is larger than this service reads."
-        if failure_code in _LASTING
-        else "Try again in a moment: open the order or the chart anew."
-    )
-    return Finding(
+    found = Found(
         code=CODE,
         severity="warning",
         subject=_SUBJECT,
-        summary=summary_of(failure_code),
-        why=(
-            why,
-            "Nothing was checked: that no other card is shown is no sign of safety.",
-        ),
-        policy_says=("An order is never presented as checked when the check did not take place.",),
+        summary=said_of(failure_code),
+        why=(why, sentence("not-judged.nothing-checked")),
+        policy_says=(sentence("not-judged.policy"),),
         suggested=(
-            "Look at the blood counts (ANC), their dates, the last doses and the other medications by hand before you go on.",
-            again,
-            f"If it happens again, call the operators of this service and name the incident {incident}.",
+            sentence("not-judged.by-hand"),
+            sentence("not-judged.no-use" if failure_code in _LASTING else "not-judged.again"),
+            sentence("not-judged.operators", incident=Record(incident)),
         ),
-        unchecked=("blood counts", "dose and missed doses", "interactions", "overdue monitoring"),
-        missing=("the check itself",),
+        unchecked=(
+            sentence("not-judged.unchecked-counts"),
+            sentence("not-judged.unchecked-doses"),
+            sentence("not-judged.unchecked-interactions"),
+            sentence("not-judged.unchecked-monitoring"),
+        ),
+        missing=(sentence("not-judged.missing"),),
         citation=_THIS_SERVICE,
         changes_order=True,
     )
+    return told(found, english())
 
 
 class Unchecked:
@@ -99,12 +100,12 @@ class Unchecked:
     def respond(self, failure: Failure, concerned: bool) -> Response | None:
         """The card, where the site wants it and the call hints at clozapine; counts and keeps the failure either way."""
         site = self._site_of(failure.principal)
-        why = _NAMED if concerned else _UNNAMED if _unnamed(failure.request) else ""
-        said = bool(why) and self.wanted(failure.principal)
+        why = _NAMED if concerned else _UNNAMED if _unnamed(failure.request) else None
+        said = why is not None and self.wanted(failure.principal)
         self._metrics.not_judged(failure.service_id, cause_of(failure.code), "card" if said else "status")
         if site is None:
             return None
-        if not said:
+        if why is None or not said:
             # Refused before anything was read: counted, and not worth a row each.
             if failure.request is not None or failure.code in ("exception", "timeout"):
                 self._record(site, failure, [])

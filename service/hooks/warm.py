@@ -32,6 +32,7 @@ from service.alerts.knowledge.drugs import (
 )
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.alerts.say.finding_codes import codes_always_said, stopping_codes, urgency
+from service.alerts.say.language import english
 from service.fhir.build import referral_order, test_order
 from service.fhir.dosage_text import read_text
 from service.fhir.routes import product_reaches
@@ -72,6 +73,7 @@ def warm() -> None:
     urgency()
     stopping_codes()
     codes_always_said()
+    english()
     for dimension in dimensions():
         conversions(dimension)
     for test_id in test_ids():

@@ -15,6 +15,7 @@ from service.alerts.facts.patient import ReadProblem, SourceState
 from service.fhir.decode import Value, read_value
 from service.fhir.gather import Gathered, SourceData, only_sent
 from service.fhir.queries import QUERIES
+from service.fhir.resources import Resource
 from service.judge.errors import JudgeError
 
 #: The source that a whole record is filed under; the snapshot sorts resources by their type.
@@ -126,13 +127,19 @@ def _of_bundle(body: bytes, hook: str) -> Inquiry:
     gathered = Gathered({key: SourceData(state, [], []) for key in QUERIES})
     if decoded.server:
         gathered.servers.add(decoded.server)
-    gathered.sources[_RECORD] = SourceData(state, decoded.resources, problems)
+    # The drafts are asked about; they are not also a part of the record.
+    record = [r for r in decoded.resources if not _is_draft(r)]
+    gathered.sources[_RECORD] = SourceData(state, record, problems, decoded.aside)
     return Inquiry(
         hook=hook,
         patient_id=str(patients[0].get("id") or ""),
         gathered=gathered,
         orders=Raw(orjson.dumps({"resourceType": "Bundle", "type": "collection", "entry": drafts})),
     )
+
+
+def _is_draft(resource: Resource) -> bool:
+    return type(resource).__name__ in _ORDERS and getattr(resource, "status", None) == "draft"
 
 
 def _resources(body: bytes) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from cds_hooks import Card, ProtocolError
 from service.alerts.evaluate import evaluate
+from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import ReadProblem, SourceState
 from service.alerts.policy.policy import Policy
 from service.alerts.say.cards import cards_of
@@ -38,6 +39,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
         findings: everything that was found, most severe first; on an order hook not every ``info`` becomes a card.
         cards: what an EHR would show, in this order: structs that ``msgspec.to_builtins`` turns into what is sent.
         read_problems: what could not be read or was left out, and why.
+        ledger: what became of every resource that was given: read, irrelevant, or not understood, each with why.
         sources: prefetch key -> ``complete``, ``incomplete`` or ``unavailable``: whether "none on record" means none.
     """
 
@@ -48,6 +50,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     cards: tuple[Card, ...]
     read_problems: tuple[ReadProblem, ...]
+    ledger: Ledger
     sources: dict[str, SourceState]
 
 
@@ -104,6 +107,7 @@ def _judged(inquiry: Inquiry, site: Site, as_of: datetime) -> Judgement:
         hook=inquiry.hook,
         orders=inquiry.orders,
         selections=inquiry.selections,
+        in_words=True,
     )
     require_data(inquiry.gathered, snapshot)
     findings = evaluate(snapshot, site.policy, as_of)
@@ -118,5 +122,6 @@ def _judged(inquiry: Inquiry, site: Site, as_of: datetime) -> Judgement:
         findings=tuple(findings),
         cards=cards,
         read_problems=snapshot.read_problems,
+        ledger=snapshot.ledger,
         sources=snapshot.sources,
     )

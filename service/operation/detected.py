@@ -14,9 +14,10 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
 from msgspec import Struct
 
+from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.record_text import one_line
-from service.alerts.say.cards import citation_text, not_shown, told
+from service.alerts.say.cards import heading, not_shown, source_text, told
 from service.alerts.say.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
 from service.alerts.say.finding_codes import title_of
 from service.hooks.identifiers import Identifiers
@@ -118,7 +119,7 @@ def _answer(
     ]
     if entries:
         identifier = new.new()
-        provenance = _provenance(identifier, ids, site, now)
+        provenance = _provenance(identifier, ids, site, snapshot.ledger, now)
         entries.append({"fullUrl": f"urn:uuid:{identifier}", "resource": provenance})
     if question.issues:
         entries.append({"fullUrl": f"urn:uuid:{new.new()}", "resource": outcome(question.issues)})
@@ -168,14 +169,16 @@ def _issue(
 def _detail(finding: Finding) -> str:
     """The card in plain text: a pharmacy system shows no Markdown."""
     parts = [unmarked(finding.summary)]
-    for heading, lines in (
-        ("Why", finding.why),
-        ("What the policy says", (*finding.policy_says, f"Source: {citation_text(finding.citation)}")),
-        ("What could not be checked", finding.unchecked),
+    for title, lines in (
+        ("card.why", finding.why),
+        ("card.policy", (*finding.policy_says, source_text(finding.citation))),
+        ("card.unchecked", finding.unchecked),
     ):
         if lines:
             parts.append(
-                "\n".join([f"{heading}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))])
+                "\n".join(
+                    [f"{heading(title)}:", *(f"- {unmarked(line)}" for line in told(filter(None, lines)))]
+                )
             )
     return "\n\n".join(parts)
 
@@ -209,8 +212,9 @@ def _service() -> Json:
     return {"type": "Device", "display": f"Clozapine safety service, version {version('clozapine-cds')}"}
 
 
-def _provenance(identifier: str, ids: Sequence[str], site: Site, now: datetime) -> Json:
-    """Which policy and which version of the service said so."""
+def _provenance(identifier: str, ids: Sequence[str], site: Site, ledger: Ledger, now: datetime) -> Json:
+    """Which policy and which version of the service said so, and how much of what was sent it has understood."""
+    sums = ledger.sums()
     policy = site.policy
     return {
         "resourceType": "Provenance",
@@ -231,6 +235,13 @@ def _provenance(identifier: str, ids: Sequence[str], site: Site, now: datetime) 
                     "identifier": {"value": policy.id},
                     "display": f"{policy.title}, valid from {policy.valid_from}",
                 },
-            }
+            },
+            {
+                "role": "source",
+                "what": {
+                    "display": f"{sums['given']} resources of the record: {sums['read']} read, {sums['irrelevant']} irrelevant, "
+                    f"{sums['not understood']} not understood",
+                },
+            },
         ],
     }

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope
 from cds_hooks.errors import ProtocolError
 from cds_hooks.router import Endpoint, read_body
 from service.alerts.evaluate import evaluate
+from service.alerts.facts.ledger import Ledger
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
@@ -70,10 +71,10 @@ class ClozapineCheck(Endpoint):
         site = principal if isinstance(principal, Site) else self.site
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
-        question, findings, built = await asyncio.to_thread(self._check, site, body, now)
+        question, findings, built, ledger = await asyncio.to_thread(self._check, site, body, now)
 
         def after() -> None:
-            self._record(site, question, findings, built, now, perf_counter() - started)
+            self._record(site, question, findings, built, ledger, now, perf_counter() - started)
 
         return 200, built.body, None, after
 
@@ -89,7 +90,9 @@ class ClozapineCheck(Endpoint):
                 raise
             raise ProtocolError(error.status, text, code=error.code, expression=error.expression) from None
 
-    def _check(self, site: Site, body: bytes, now: datetime) -> tuple[Question, list[Finding], Answer]:
+    def _check(
+        self, site: Site, body: bytes, now: datetime
+    ) -> tuple[Question, list[Finding], Answer, Ledger]:
         question = read_question(body, site.zone)
         as_of = question.as_of or now
         snapshot = site_facts(
@@ -102,7 +105,7 @@ class ClozapineCheck(Endpoint):
         findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
         visible = _visible(site, findings, question.event)
         built = answer(visible, snapshot, site, question, as_of, now, self.metrics.rule_fault)
-        return question, findings, built
+        return question, findings, built, snapshot.ledger
 
     def _record(
         self,
@@ -110,10 +113,12 @@ class ClozapineCheck(Endpoint):
         question: Question,
         findings: list[Finding],
         built: Answer,
+        ledger: Ledger,
         now: datetime,
         seconds: float,
     ) -> None:
         self.metrics.findings(findings)
+        self.metrics.not_understood(site.name, ledger)
         visible = _visible(site, findings, question.event) if built.ids else []
         self.recorder.record(
             Call(
@@ -130,6 +135,7 @@ class ClozapineCheck(Endpoint):
                     for key, data in question.gathered.sources.items()
                     if data.resources
                 },
+                ledger=ledger.sums(),
                 findings=[(f.code, f.severity, f.subject) for f in findings],
                 cards=[
                     (identifier, f.code, f.severity, [], f.subject)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
+from service.alerts.facts.ledger import Ledger
 from service.alerts.say.finding import Finding
 from service.ops.tally import Reading, Tally, Timings
 
@@ -32,6 +33,12 @@ class Metrics:
         self._cards = Tally(
             "clozapine_cds_cards", "Cards shown, by finding, site and hook.", ["code", "site", "hook"]
         )
+        self._not_understood = Tally(
+            "clozapine_cds_not_understood",
+            "Resources, and elements of resources that were read, which nobody could understand, by site and kind.",
+            ["site", "kind"],
+        )
+        self.registry.register(self._not_understood)
         for counted in (self._requests, self._seconds, self._findings, self._cards):
             self.registry.register(counted)
         self._faults = Counter(
@@ -129,6 +136,12 @@ class Metrics:
         """Count findings."""
         for finding in findings:
             self._findings.count(finding.code, finding.severity)
+
+    def not_understood(self, site: str, ledger: Ledger) -> None:
+        """Count what was not understood of the data of one question."""
+        for sums in (ledger.not_understood, ledger.elements):
+            for kind, many in sums.items():
+                self._not_understood.count(site, kind, many=many)
 
     def rule_fault(self, rule: str, fault: Exception) -> None:
         """Count a rule that failed."""

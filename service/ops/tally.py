@@ -26,9 +26,9 @@ class Tally(Collector):
         self._name, self._text, self._labels = name, text, list(labels)
         self._counts: dict[tuple[str, ...], int] = {}
 
-    def count(self, *labels: str) -> None:
-        """One more."""
-        self._counts[labels] = self._counts.get(labels, 0) + 1
+    def count(self, *labels: str, many: int = 1) -> None:
+        """One more, or so many."""
+        self._counts[labels] = self._counts.get(labels, 0) + many
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """As Prometheus reads it."""

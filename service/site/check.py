@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import orjson
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from cds_hooks.context import Context
 from cds_hooks.keys import KeySet, KeySetError, read_key_set
 from cds_hooks.prefetch import fill
 from service.fhir.client import FetchFailed, FhirServer
-from service.fhir.decode import read_value
+from service.fhir.decode import Decoded, read_value
+from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
+from service.fhir.references import base_of
+from service.hooks.site import Site
+from service.hooks.site_facts import site_facts
 from service.ops.outbound import OutboundError
 from service.site.ehrs import NEEDED, EhrSettings
 from service.site.trust import Directory
+
+#: Gaps of a record that are named: the most frequent ones.
+_GAPS_SHOWN = 10
 
 
 class Tried(Struct, frozen=True):
@@ -27,12 +35,13 @@ class Tried(Struct, frozen=True):
 
 
 async def check_ehr(
-    ehr: EhrSettings, directory: Directory, patient_id: str = "", token: str = ""
+    ehr: EhrSettings, site: Site, directory: Directory, patient_id: str = "", token: str = ""
 ) -> list[Tried]:
     """Everything that can be tried without the EHR calling. Searches are run when a patient is named.
 
     Args:
         ehr: its settings.
+        site: the same, resolved: its zone, its own codes and units.
         directory: gives guarded HTTP clients; the key server of ``ehr`` may be called for the time of the check.
         patient_id: a test patient of the EHR.
         token: an access token for the FHIR server.
@@ -43,7 +52,7 @@ async def check_ehr(
             found.append(Tried(True, "FHIR: no server is listed; the service relies on prefetch alone."))
         for url in ehr.fhir_servers:
             fhir = FhirServer(url, directory.fhir_client(ehr.name, url), token)
-            found += await _fhir(fhir, patient_id, ehr.not_sent or ())
+            found += await _fhir(fhir, site, patient_id)
         return found
 
 
@@ -81,7 +90,7 @@ def _proposal(failed: list[str], not_sent: tuple[str, ...]) -> Tried:
     )
 
 
-async def _fhir(server: FhirServer, patient_id: str, not_sent: tuple[str, ...] = ()) -> list[Tried]:
+async def _fhir(server: FhirServer, site: Site, patient_id: str) -> list[Tried]:
     url = server.base_url
     try:
         statement = orjson.loads(await server.get("metadata"))
@@ -99,15 +108,18 @@ async def _fhir(server: FhirServer, patient_id: str, not_sent: tuple[str, ...] =
     found = [Tried(fine, says), *_capabilities(statement)]
     if patient_id:
         context = Context(patient_id=patient_id)
-        searched = await asyncio.gather(*(_search(server, key, context) for key in QUERIES))
+        answers = await asyncio.gather(*(_search(server, key, context) for key in QUERIES))
+        searched = [tried for tried, _ in answers]
         failed = [
             key
             for key, tried in zip(QUERIES, searched, strict=True)
-            if not tried.fine and key not in NEEDED and key not in not_sent
+            if not tried.fine and key not in NEEDED and key not in site.not_sent
         ]
         # Where not even orders and counts can be read, something else is wrong.
         needed = all(t.fine for key, t in zip(QUERIES, searched, strict=True) if key in NEEDED)
-        return found + searched + ([_proposal(failed, not_sent)] if failed and needed else [])
+        read = {key: data for key, (_, data) in zip(QUERIES, answers, strict=True) if data is not None}
+        proposed = [_proposal(failed, site.not_sent)] if failed and needed else []
+        return found + searched + proposed + _gaps(patient_id, server.base_url, read, site)
     return [
         *found,
         Tried(True, "Searches: not tried; name a test patient with --patient (and --token-file)."),
@@ -148,17 +160,41 @@ def _capabilities(statement: dict[str, Any]) -> list[Tried]:
     return found
 
 
-async def _search(server: FhirServer, key: str, context: Context) -> Tried:
+def _gaps(patient_id: str, base_url: str, read: dict[str, Decoded], site: Site) -> list[Tried]:
+    """What of the record nobody understands, the most frequent first: codes to map, units to name, products to send."""
+    sources = {
+        key: SourceData("complete", data.resources, data.problems, data.aside) for key, data in read.items()
+    }
+    gathered = Gathered(sources, servers={base} if (base := base_of(base_url)) else set())
+    ledger = site_facts(
+        site, gathered, patient_id=patient_id, hook="patient-view", orders=Raw(b""), in_words=True
+    ).ledger
+    sums = ledger.sums()
+    says = (
+        f"Record: {sums['given']} resources: {sums['read']} read, {sums['irrelevant']} irrelevant, "
+        f"{sums['not understood']} not understood."
+    )
+    gaps = Counter((e.source, e.kind, e.why) for e in ledger.entries if e.fate == "not understood")
+    return [
+        Tried(True, says),
+        *(
+            Tried(True, f"Not understood: {many} × {source}, {kind}: {why}.")
+            for (source, kind, why), many in gaps.most_common(_GAPS_SHOWN)
+        ),
+    ]
+
+
+async def _search(server: FhirServer, key: str, context: Context) -> tuple[Tried, Decoded | None]:
     query = fill(QUERIES[key], context)
     assert query is not None
     try:
         read = read_value(await server.get(query), key)
     except FetchFailed as why:
-        return Tried(False, f"Search {key}: {why}.")
+        return Tried(False, f"Search {key}: {why}."), None
     if read.failed:
         return Tried(
             False, f"Search {key}: the server answered with an OperationOutcome or something unreadable."
-        )
+        ), None
     if read.next_link:
         try:
             server.address(read.next_link)
@@ -167,6 +203,6 @@ async def _search(server: FhirServer, key: str, context: Context) -> Tried:
             return Tried(
                 False,
                 f"Search {key}: the next page is said to be on another server than the one listed; only first pages will be read.",
-            )
+            ), read
     more = ", more on further pages" if read.next_link else ""
-    return Tried(True, f"Search {key}: {len(read.resources)} resources that are used{more}.")
+    return Tried(True, f"Search {key}: {len(read.resources)} resources that are used{more}."), read

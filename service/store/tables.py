@@ -27,6 +27,8 @@ class HookCall(SQLModel, table=True):
     status: int = Field(default=200, sa_column_kwargs={"server_default": "200"})
     #: Number of resources read, by prefetch key.
     resources: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    #: What became of what was sent: ``given``, ``read``, ``irrelevant``, ``not understood``, ``elements``; nothing of calls before it was kept.
+    ledger: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     #: [code, severity] of every finding, shown or not.
     findings: list[Any] = Field(sa_column=Column(JSON, nullable=False))
 

@@ -46,6 +46,7 @@ def event(row: Any) -> dict[str, Any]:
         "policy": row.policy,
         "milliseconds": f"{row.milliseconds:g}",
         **{f"resources.{key}": str(count) for key, count in sorted(row.resources.items())},
+        **{f"ledger.{key.replace(' ', '-')}": str(count) for key, count in (row.ledger or {}).items()},
     }
     # Two findings may have one code: each is listed.
     details = [*facts.items(), *((f"finding.{code}", severity) for code, severity in row.findings)]

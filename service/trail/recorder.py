@@ -51,6 +51,8 @@ class Call(Struct, frozen=True):
     patient_key: str = ""
     #: What the call counts as, whatever was sent.
     status: int = 200
+    #: The sums of the ledger: what was given, read, irrelevant, not understood.
+    ledger: dict[str, int] = {}
     #: What the cards showed (``service.alerts.say.seen``), by uuid.
     seen: dict[str, str] = {}
 
@@ -205,7 +207,7 @@ class Recorder:
 _CALLS = RowInsert(
     HookCall,
     (
-        "at", "site", "service", "hook", "hook_instance", "user_reference", "policy", "milliseconds", "resources", "findings", "status",
+        "at", "site", "service", "hook", "hook_instance", "user_reference", "policy", "milliseconds", "resources", "findings", "status", "ledger",
     ),
 )  # fmt: skip
 _CARDS = RowInsert(
@@ -234,6 +236,7 @@ def _call_row(c: Call) -> tuple[object, ...]:
         c.resources,
         [[code, severity] for code, severity, _ in c.findings],
         c.status,
+        c.ledger or None,
     )
 
 

@@ -130,3 +130,18 @@ def test_a_problem_that_is_a_code_without_words_is_named(problem: str, code: str
 def test_a_single_dose_is_shown_where_the_order_has_no_text() -> None:
     found = only("dose-single-too-high", hook="order-sign", on=LONG, draft=["clozapine 500 mg"])
     assert "500 mg" in found.why[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "cause"),
+    [
+        ({"counts": ["CRP >80 mg/L 1 d ago"]}, "CRP raised: CRP above 80 mg/L, 2026-11-19 10:00 (as sent: ›80 mg/L)"),
+        ({"counts": ["CRP 80 mg/L limit 5 1 d ago"]}, "CRP raised: CRP 80 mg/L, 2026-11-19 10:00, upper limit of normal 5 (as sent: 80 mg/L)"),
+        ({"problems": ["pneumonia since 4 d"]}, "Problem list: pneumonia"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_suggested_level_is_plain_and_whole_in_the_summary(
+    row: dict[str, Any], cause: str
+) -> None:
+    found = only("level-suggested", on=LONG, **row)
+    assert found.summary == f"A clozapine level is worth taking now: {cause}."

@@ -28,10 +28,11 @@ from service.alerts.say.sentence import (
     Sent,
     Sentence,
     Term,
+    Written,
     sentence,
 )
 
-_ALERTS = Path(__file__).parents[2] / "service" / "alerts"
+_SERVICE = Path(__file__).parents[2] / "service"
 _ID = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
 
 
@@ -51,7 +52,7 @@ def _pattern(node: ast.expr) -> str | None:
 
 def _named() -> Iterator[tuple[str, str, frozenset[str] | None]]:
     """(where, pattern of ids, names of parameters) of every sentence in the code; None where the parameters are not written there."""
-    for path in sorted(_ALERTS.rglob("*.py")):
+    for path in sorted(_SERVICE.rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
@@ -77,7 +78,7 @@ def _constants() -> frozenset[str]:
     """Every string in the code that looks like an id: tables of ids are written so."""
     return frozenset(
         node.value
-        for path in _ALERTS.rglob("*.py")
+        for path in _SERVICE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _ID.fullmatch(node.value)
     )
@@ -111,7 +112,7 @@ def test_sections_of_one_file_stand_in_no_other() -> None:
     import tomllib
 
     where = defaultdict(set)
-    for path in (_ALERTS / "say" / "en").glob("*.toml"):
+    for path in (_SERVICE / "alerts" / "say" / "en").glob("*.toml"):
         if path.name != "forms.toml":
             for section in tomllib.loads(path.read_text()):
                 where[section].add(path.name)
@@ -143,6 +144,7 @@ def test_a_template_that_is_none_is_refused(template: str) -> None:
         (Record("a <b> *c*"), "a &lt;b&gt; \\*c\\*", "a ‹b› *c*"),
         (Sent("<0.04\nng"), "‹0.04 ng", "‹0.04 ng"),
         (Term("drug", "lithium", "lithium", first=True), "Lithium", "Lithium"),
+        (Written("a *b*"), "a *b*", "a *b*"),
         (Listed((Dose(1), Dose(2), Dose(3))), "1 mg, 2 mg and 3 mg", "1 mg, 2 mg and 3 mg"),
         (Listed((Dose(1), Dose(2)), last=""), "1 mg, 2 mg", "1 mg, 2 mg"),
         (Listed((Dose(1),)), "1 mg", "1 mg"),

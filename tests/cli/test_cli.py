@@ -50,6 +50,15 @@ def test_check_prints_cards_and_json() -> None:
     assert answer[0]["cards"][0]["source"]["topic"]["code"] == "anc-severe-neutropenia"
 
 
+def test_check_explains_what_became_of_every_resource() -> None:
+    printed = run("check", _example("unit-missing"), "--explain", *AS_OF, COLUMNS="200").stdout
+    assert "17 given = 16 read + 0 irrelevant + 1 not understood" in printed
+    assert "it has no unit" in printed
+    answer = json.loads(run("check", _example("unit-missing"), "--explain", "--json", *AS_OF).stdout)
+    fates = [entry["fate"] for entry in answer[0]["ledger"]["entries"]]
+    assert (fates.count("read"), fates.count("not understood")) == (16, 1)
+
+
 def test_check_a_bundle(tmp_path: Path) -> None:
     request = json.loads(Path(_example("severe-neutropenia")).read_text())
     resources = [

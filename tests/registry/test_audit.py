@@ -53,6 +53,19 @@ def test_every_call_is_a_valid_audit_event_without_a_patient(engine: Engine, sit
     ]
 
 
+def test_an_audit_event_carries_the_sums_of_the_ledger(engine: Engine, site: str) -> None:
+    sums = {"given": 5, "read": 3, "irrelevant": 1, "not understood": 1, "elements": 0}
+    recorder = Recorder(engine)
+    recorder.record(replace(_call(str(uuid4())), site=site, at=NOW, ledger=sums))
+    recorder.close()
+    with engine.connect() as connection:
+        (line,) = events(connection, NOW - timedelta(days=1), NOW + timedelta(days=1), site)
+    details = {d.type: d.valueString for d in AuditEvent.model_validate_json(line).entity[0].detail}
+    assert {k: v for k, v in details.items() if k.startswith("ledger.")} == {
+        "ledger.given": "5", "ledger.read": "3", "ledger.irrelevant": "1", "ledger.not-understood": "1", "ledger.elements": "0",
+    }  # fmt: skip
+
+
 def test_calls_that_could_not_be_judged_are_no_successes(engine: Engine, site: str) -> None:
     recorder = Recorder(engine)
     for status in (200, 412, 413, 429, 500, 503):

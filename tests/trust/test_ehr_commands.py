@@ -95,6 +95,16 @@ def test_add_list_check(environment: dict[str, str], ehr: Ehr, tmp_path: Path) -
     assert "Search counts: 1 resources" in searched.stdout
     assert ehr.token not in searched.stdout + searched.stderr
     assert "not_sent" not in searched.stdout
+    assert "Record: 3 resources: 3 read, 0 irrelevant, 0 not understood." in searched.stdout
+    # What nobody understands of the test patient is named, the most frequent first; it is no fault of the connection.
+    ehr.add(
+        anc(id="anc-2", unit="bananas"), anc(id="anc-3", unit="bananas"), anc(id="anc-4", valueQuantity={})
+    )
+    gaps = run(environment, "ehr", "check", "north", "--patient", "clz-p1", "--token-file", str(token))
+    assert gaps.returncode == 0, gaps.stdout
+    first, second = (line for line in gaps.stdout.splitlines() if "Not understood:" in line)
+    assert "2 × counts, result" in first
+    assert "1 × counts, result: it has no value" in second
     # What this EHR seems not to have is proposed as a setting, never learned.
     ehr.failing = {"MedicationStatement", "MedicationDispense"}
     proposed = run(environment, "ehr", "check", "north", "--patient", "clz-p1", "--token-file", str(token))

@@ -20,11 +20,6 @@ class Fall(Struct, frozen=True):
     before: Measurement
     now: Measurement
 
-    @property
-    def name(self) -> str:
-        """The count in words."""
-        return "WBC" if self.now.kind == "wbc" else "ANC"
-
 
 def fall_of(case: Case, *, preliminary: bool = True) -> Fall | None:
     """The fall of the newest ANC, else of the newest WBC; with ``preliminary`` a lower preliminary count decides."""

@@ -11,6 +11,14 @@ from msgspec.structs import replace
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
 from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
+from service.alerts.policy.words import (
+    band_every,
+    band_every_confirmed,
+    band_title,
+    falling_every,
+    phase_every,
+)
+from service.alerts.say.sentence import Counted, Day, Number, Param, Sentence, sentence
 
 if TYPE_CHECKING:
     from service.alerts.case.case import Case
@@ -24,8 +32,9 @@ class Interval(Struct, frozen=True, gc=False):
     """The sampling interval that applies today, and why."""
 
     days: int
-    label: str
-    why: str
+    #: How often, and why: phrases within a sentence.
+    label: Param
+    why: Sentence
     phase: SchedulePhase | None = None
     #: The band that shortens the interval, if one does.
     band: Band | None = None
@@ -96,21 +105,23 @@ def is_confirmed(case: Case, band: Band, deciding: Measurement) -> bool:
     return False
 
 
-def sampling_in(case: Case, band: Band, deciding: Measurement) -> tuple[int, str] | None:
-    """(days, words) between samples while in a band; None in a band that leaves the schedule as it is."""
+def sampling_in(case: Case, band: Band, deciding: Measurement) -> tuple[int, Param] | None:
+    """(days, how often in words) between samples while in a band; None in a band that leaves the schedule as it is."""
     if band.confirmed_every_days is not None and is_confirmed(case, band, deciding):
-        days, label = band.confirmed_every_days, band.confirmed_every_label
-    elif band.every_days is not None:
-        days, label = band.every_days, band.every_label
-    else:
+        days = band.confirmed_every_days
+        return days, band_every_confirmed(case.policy, band) if band.confirmed_every_label else every(days)
+    if band.every_days is None:
         return None
-    return days, label or _every(days)
+    return band.every_days, band_every(case.policy, band) if band.every_label else every(band.every_days)
 
 
-def _every(days: int) -> str:
+def every(days: int) -> Sentence:
+    """How often, within a sentence: ``weekly``, ``every 2 weeks``, ``every 30 days``."""
     if days % 7:
-        return f"every {days} days"
-    return "weekly" if days == 7 else f"every {days // 7} weeks"
+        return sentence("interval.every-days", days=Counted(days))
+    if days == 7:
+        return sentence("interval.weekly")
+    return sentence("interval.every-weeks", weeks=Counted(days // 7, "week"))
 
 
 def course_counts(case: Case) -> tuple[Measurement, ...]:
@@ -202,38 +213,12 @@ def interval_today(case: Case) -> Interval:
         return Interval(
             days=sampling[0],
             label=sampling[1],
-            why=f"the last count is in the band “{band.title}”",
+            why=sentence("interval.band", band=band_title(case.policy, band)),
             band=band,
             start_known=case.course_day is not None,
         )
     past = episodes(case)
-    day = case.course_day
-    why = f"day {day} of treatment" + _since_break(case)
-    anew = _recovering(past, "new-patient")
-    # Without a known start the first normal count may lie years before the course: the shortest interval stays.
-    if anew is not None and day is not None and not case.starting:
-        first_normal = anew[0].recovered[0].at
-        assert first_normal is not None
-        day = case.days_since(first_normal)
-        why = f"day {day} after {anew[0].band.title}, counted as a new patient"
-    if day is None:
-        weekly = case.policy.unknown_start_every_days
-        scheduled = Interval(
-            days=weekly,
-            label="weekly",
-            why="the start of treatment is not known, so the shortest interval is used",
-            phase=case.policy.schedule[0],
-            start_known=False,
-        )
-    else:
-        phase = _phase(case, day)
-        scheduled = Interval(
-            days=phase.every_days,
-            label=phase.label,
-            why=why,
-            phase=phase,
-            start_known=True,
-        )
+    scheduled = _scheduled(case, past)
     extra = _recovering(past, "extra-counts")
     left = _extra_counts_left(case, *extra) if extra is not None else 0
     lasting = extra if left else _recovering(past, "lifelong")
@@ -242,8 +227,8 @@ def interval_today(case: Case) -> Interval:
         if recovery.every_days and recovery.every_days < scheduled.days:
             return Interval(
                 days=recovery.every_days,
-                label=_every(recovery.every_days),
-                why=f"counts recovered from {episode.band.title}",
+                label=every(recovery.every_days),
+                why=sentence("interval.recovered", band=band_title(case.policy, episode.band)),
                 phase=scheduled.phase,
                 recovery_counts_left=left,
                 recovery=recovery,
@@ -254,13 +239,40 @@ def interval_today(case: Case) -> Interval:
     return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
 
 
-def _since_break(case: Case) -> str:
-    """That the days are counted from a break which no order shows."""
+def _scheduled(case: Case, past: tuple[Episode, ...]) -> Interval:
+    """What the schedule asks for on this day of the course; anew from the first normal count where an episode asks for that."""
+    day = case.course_day
+    if day is None:
+        return Interval(
+            days=case.policy.unknown_start_every_days,
+            label=sentence("interval.weekly"),
+            why=sentence("interval.start-unknown"),
+            phase=case.policy.schedule[0],
+            start_known=False,
+        )
+    anew = _recovering(past, "new-patient")
+    # Without a known start the first normal count may lie years before the course: the shortest interval stays.
+    if anew is not None and not case.starting:
+        first_normal = anew[0].recovered[0].at
+        assert first_normal is not None
+        day = case.days_since(first_normal)
+        why = sentence("interval.new-patient", day=Number(day, 0), band=band_title(case.policy, anew[0].band))
+    else:
+        why = _day_of_treatment(case, day)
+    phase = _phase(case, day)
+    return Interval(days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase)
+
+
+def _day_of_treatment(case: Case, day: int) -> Sentence:
+    """The day of the course, and that the days are counted from a break which no order shows."""
     back = case.course.restarted_after
     if back is None or not back.under_order or case.starting:
-        return ""
-    about = "about " if back.estimated else ""
-    return f", counted from a break of {about}{round(back.hours / 24)} days"
+        return sentence("interval.day", day=Number(day, 0))
+    return sentence(
+        "interval.day-since-about-break" if back.estimated else "interval.day-since-break",
+        day=Number(day, 0),
+        length=Counted(round(back.hours / 24)),
+    )
 
 
 def _after_break(case: Case, scheduled: Interval) -> Interval | None:
@@ -276,8 +288,8 @@ def _after_break(case: Case, scheduled: Interval) -> Interval | None:
         if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
             return Interval(
                 days=int(extra.every_days.value),
-                label=_every(int(extra.every_days.value)),
-                why=f"a break in treatment until {resumed.isoformat()}",
+                label=every(int(extra.every_days.value)),
+                why=sentence("interval.break", day=Day(resumed)),
                 phase=case.policy.schedule[0],
                 rule=extra.every_days,
             )
@@ -291,14 +303,14 @@ def _while_falling(case: Case, scheduled: Interval) -> Interval | None:
         return None
     fall = fall_of(case, preliminary=False)
     if fall is not None:
-        why = f"the {fall.name} fell fast"
+        why = sentence("interval.wbc-fell" if fall.now.kind == "wbc" else "interval.anc-fell")
     elif flu_like_signs(case) is not None:
-        why = "flu-like signs"
+        why = sentence("interval.flu-like")
     else:
         return None
     return Interval(
         days=int(rule.every_days.value),
-        label=rule.every_label or _every(int(rule.every_days.value)),
+        label=falling_every(case.policy) if rule.every_label else every(int(rule.every_days.value)),
         why=why,
         rule=rule.every_days,
         start_known=scheduled.start_known,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from service.alerts.case.ending import is_over_undated
 from service.alerts.case.exposure import is_live
+from service.alerts.facts.ledger import EMPTY
 from service.alerts.facts.patient import (
     CodedResult,
     Measurement,
@@ -60,6 +61,7 @@ def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
         remembered=(),
         registered=False,
         not_sent=(),
+        ledger=EMPTY,
         measurements={kind: _newest(values) for kind, values in snapshot.measurements.items()},
     )
 

@@ -8,7 +8,8 @@ from typing import Literal
 from msgspec import Struct
 
 Basis = Literal["administration", "withheld", "statement", "stop", "supply", "update", "rhythm", ""]
-
+#: Of a last dose that nobody saw or stated: it is estimated.
+ESTIMATED: frozenset[Basis] = frozenset({"supply", "update", "rhythm"})
 #: The last charted dose may not be the last one taken: the stay has ended and an order for home runs on, the patient was on leave, or has
 #: supply of before. ``""``: no doubt.
 Doubt = Literal["", "home", "leave", "supply"]

@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from service.alerts.facts.ledger import EMPTY, Ledger
 from service.alerts.facts.record_text import NOTHING, RecordText
 
 #: Where facts come from: the prefetch keys of the service, plus the orders in the hook's context.
@@ -297,6 +298,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     smoke_free_wards: bool = False
     #: The site wants information on treatment resistance.
     pathway: bool = False
+    #: What became of everything that was sent. No rule asks it.
+    ledger: Ledger = EMPTY
     #: What clinicians stated in the registry (``remembered.ClinicianFlag``).
     flags: tuple[ClinicianFlag, ...] = ()
     #: What was put in from the registry because the call's own data lack it; every card of the call says so.

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from service.alerts.policy.numbers import Quantity
 from service.alerts.say.finding import Severity
+from service.alerts.say.sentence import Listed, Number, sentence
 
 Population = Literal["general", "ben"]
 Analyte = Literal["anc", "wbc"]
@@ -382,14 +383,15 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     early_days: Annotated[int, Quantity("d", 0, 60)] = 3
 
     @property
-    def schedule(self) -> str:
+    def schedule(self) -> Listed:
         """``baseline, day 7, 28, then every 365 days``."""
-        parts = ["baseline"] if self.baseline else []
+        parts = [sentence("test-schedule.baseline")] if self.baseline else []
         if self.days:
-            parts.append(f"day {', '.join(str(d) for d in self.days)}")
+            days = Listed(tuple(Number(day, 0) for day in self.days), last="")
+            parts.append(sentence("test-schedule.days", days=days))
         if self.then_every_days:
-            parts.append(f"then every {self.then_every_days} days")
-        return ", ".join(parts)
+            parts.append(sentence("test-schedule.every", days=Number(self.then_every_days, 0)))
+        return Listed(tuple(parts), last="")
 
 
 class PregnancyTest(Struct, frozen=True, forbid_unknown_fields=True):

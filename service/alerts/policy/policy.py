@@ -49,7 +49,9 @@ from service.alerts.policy.parts import (
     Value,
 )
 from service.alerts.policy.prose import ProseError, filled
+from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import Citation
+from service.alerts.say.sentence import Sentence, Term, sentence
 
 
 class PolicyError(ValueError):
@@ -132,9 +134,18 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return {}
 
     @lazy
-    def monitoring_says(self) -> dict[str, str]:
+    def monitoring_says(self) -> dict[str, Sentence]:
         """What the policy says of each organ test, by its id, with the source."""
-        return {t.id: f"{t.title}: {t.schedule} ({self.cite(t)})." for t in self.monitoring}
+        where = f"{self.id}/monitoring"
+        return {
+            t.id: sentence(
+                "monitoring-overdue.policy",
+                test=Term("policy", f"{where}.{t.id}.title", t.title),
+                schedule=t.schedule,
+                source=cited_in_line(self.cite(t)),
+            )
+            for t in self.monitoring
+        }
 
     def band(self, population: Population, analyte: Analyte, count: float) -> Band | None:
         """The band a count (cells/µL) lies in; None when the policy does not judge that count."""

@@ -7,10 +7,11 @@ A rule is a pure function ``(Case) -> Iterable[Finding]``. Its name is what a ``
 from service.alerts.rules import (
     bowel,
     concerns,
-    count_history,
+    count_trends,
     data_quality,
     dose,
     dose_risk,
+    due_counts,
     eosinophils,
     heart,
     infection,
@@ -21,9 +22,13 @@ from service.alerts.rules import (
     missed_doses,
     monitoring,
     myocarditis,
+    neutropenia,
+    neutropenia_free,
     orders,
     pathway,
+    post_stop,
     problems,
+    rechallenge,
     seizures,
     smoking,
     stopped_drugs,
@@ -31,18 +36,19 @@ from service.alerts.rules import (
     titration,
     undated,
     unjudged,
+    unusable_counts,
 )
-from service.alerts.rules import due_counts as blood_counts
-from service.alerts.rules import neutropenia as count_bands
-from service.alerts.rules import neutropenia_free as count_record
 from service.alerts.rules.asked import Rule
 
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,
-    *blood_counts.RULES,
-    *count_bands.RULES,
-    *count_history.RULES,
-    *count_record.RULES,
+    *due_counts.RULES,
+    *neutropenia.RULES,
+    *count_trends.RULES,
+    *unusable_counts.RULES,
+    *post_stop.RULES,
+    *rechallenge.RULES,
+    *neutropenia_free.RULES,
     *infection.RULES,
     *eosinophils.RULES,
     *missed_doses.RULES,

@@ -4,110 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from service.alerts.case.bowel import SLOW_BOWEL as SLOW_BOWEL
+from service.alerts.case.bowel import blocked_bowel, slow_bowel
 from service.alerts.case.case import Case
+from service.alerts.case.onset import is_recent_problem
+from service.alerts.facts.patient import Problem
 from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
-from service.alerts.rules.count_lines import remove_drafts
-from service.alerts.rules.listed import is_recent_problem
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Evidence, Finding
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.medication_phrases import medication_evidence
+from service.alerts.rules.problem_phrases import problem_evidence
+from service.alerts.say.finding import Citation
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Record, Sentence, sentence
 
-#: Kinds of problems that say that the bowel is slow, but not blocked.
-SLOW_BOWEL = ("bowel-hypomotility", "constipation")
+_SOURCE = Citation(
+    "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
+)
 
 
 @when("taking")
-def constipation_no_prophylaxis(case: Case) -> Iterator[Finding]:
+def constipation_no_prophylaxis(case: Case) -> Iterator[Found]:
     """On clozapine, and no laxative on the list; never said while an order is being placed."""
     if (
         not case.on_clozapine
         or case.snapshot.state("medications") != "complete"
         or case.taken_now("laxative")
-        or case.problems_of(*SLOW_BOWEL, "gi-obstruction")  # gi-hypomotility says more
+        or slow_bowel(case)  # gi-hypomotility says more
+        or blocked_bowel(case)
     ):
         return
-    records = case.current_clozapine[:1]
-    yield Finding(
+    statements_read = case.snapshot.state("statements") != "unavailable"
+    yield Found(
         code="constipation-no-prophylaxis",
         severity="info",
         subject="bowel",
-        summary="On clozapine without a laxative: ask about bowel habit, consider a stimulant laxative with a softener.",
-        why=("No laxative is on the medication list.",),
-        policy_says=(
-            "Clozapine slows the bowel in most patients; severe constipation can end in ileus and death.",
-        ),
+        summary=sentence("constipation-no-prophylaxis.summary"),
+        why=(sentence("constipation-no-prophylaxis.none"),),
+        policy_says=(sentence("bowel.policy"),),
         suggested=(
-            "Ask about stool frequency and straining at every visit.",
-            "Consider a stimulant laxative with a stool softener.",
+            sentence("constipation-no-prophylaxis.ask"),
+            sentence("constipation-no-prophylaxis.consider"),
         ),
-        unchecked=("What the patient takes without an order was not read.",)
-        if case.snapshot.state("statements") == "unavailable"
-        else (),
-        evidence=tuple(Evidence(m.ref, w.safe(m.label)) for m in records),
-        missing=("a laxative",),
-        citation=Citation(
-            "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
-        ),
+        unchecked=() if statements_read else (sentence("constipation-no-prophylaxis.statements-unread"),),
+        evidence=medication_evidence(case.current_clozapine[:1]),
+        missing=(sentence("constipation-no-prophylaxis.missing"),),
+        citation=_SOURCE,
     )
 
 
 @when_it_bears
 @when("problems")
 @when(*ENDANGERED)
-def gi_hypomotility(case: Case) -> Iterator[Finding]:
+def gi_hypomotility(case: Case) -> Iterator[Found]:
     """Ileus, megacolon, impaction or another obstruction under clozapine, or a slow bowel on the problem list."""
     if not case.endangered:
         return
-    blocked = case.problems_of("gi-obstruction")
+    blocked = blocked_bowel(case)
     if not case.relevant and not any(is_recent_problem(case, p) for p in blocked):
         return  # whether clozapine is taken at all is an estimate: only what is new and dangerous is said
-    problems = blocked or case.problems_of(*SLOW_BOWEL)
+    problems = blocked or slow_bowel(case)
     if not problems:
         return
-    first = problems[0]
-    verified = [
-        f" ({w.safe(p.verification)})" if p.verification not in ("", "confirmed") else "" for p in problems
-    ]
-    laxative = case.taken_now("laxative")
-    readable = case.snapshot.state("medications") == "complete"
-    yield Finding(
+    yield Found(
         code="gi-hypomotility",
         severity="critical" if blocked else "warning",
         subject="bowel",
-        summary=w.summary(
-            f"{w.plain(first.label)} on the problem list under clozapine: "
-            + (
-                "a bowel emergency, stop clozapine and examine now."
-                if blocked
-                else "treat it before it becomes ileus."
-            )
+        summary=sentence(
+            "gi-hypomotility.blocked" if blocked else "gi-hypomotility.slow",
+            problem=Record(problems[0].label),
         ),
-        why=(
-            *(f"Problem list: {w.safe(p.label)}{v}." for p, v in zip(problems, verified, strict=True)),
-            *(
-                (f"Laxative: {w.safe(laxative[0].label)}.",)
-                if laxative
-                else ("No laxative on the list.",)
-                if readable
-                else ()
-            ),
-        ),
-        policy_says=(
-            "Clozapine slows the bowel in most patients; severe constipation can end in ileus and death.",
-        ),
+        why=(*(_line(p) for p in problems), *_laxative_lines(case)),
+        policy_says=(sentence("bowel.policy"),),
         suggested=(
-            ("Stop clozapine and other drugs that slow the bowel.", "Examine now; surgical opinion.")
+            (sentence("gi-hypomotility.stop"), sentence("gi-hypomotility.examine"))
             if blocked
-            else (
-                "Stimulant laxative with a softener; ask about stools at every visit.",
-                "Stop anticholinergics and opioids if possible.",
-            )
+            else (sentence("gi-hypomotility.treat"), sentence("gi-hypomotility.stop-others"))
         ),
-        evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in problems),
-        citation=Citation(
-            "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
-        ),
+        evidence=problem_evidence(problems),
+        citation=_SOURCE,
         offers=remove_drafts(case) if blocked else (),
     )
+
+
+def _line(p: Problem) -> Sentence:
+    problem = Record(p.label)
+    if p.verification in ("", "confirmed"):
+        return sentence("gi-hypomotility.problem", problem=problem)
+    return sentence(
+        "gi-hypomotility.problem-unconfirmed", problem=problem, verification=Record(p.verification)
+    )
+
+
+def _laxative_lines(case: Case) -> tuple[Sentence, ...]:
+    """The laxative that is taken, or that none is; nothing where the medications could not all be read."""
+    laxative = case.taken_now("laxative")
+    if laxative:
+        return (sentence("gi-hypomotility.laxative", drug=Record(laxative[0].label)),)
+    if case.snapshot.state("medications") == "complete":
+        return (sentence("gi-hypomotility.no-laxative"),)
+    return ()
 
 
 RULES = (constipation_no_prophylaxis, gi_hypomotility)

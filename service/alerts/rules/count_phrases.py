@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from service.alerts.case.case import Case
+from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, without_differential
 from service.alerts.facts.patient import Measurement
-from service.alerts.rules.count_lines import CBC, preliminary_anc, without_differential
+from service.alerts.policy.parts import Band
+from service.alerts.policy.words import band_title
 from service.alerts.rules.result_phrases import bound_of, on_day, when_of
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Text, Wish
-from service.alerts.say.sentence import Count, Day, Listed, Number, Param, Record, Sentence, Term, sentence
+from service.alerts.say.sentence import (
+    Count,
+    Counted,
+    Day,
+    Listed,
+    Number,
+    Param,
+    Record,
+    Sentence,
+    Term,
+    sentence,
+)
 
+#: The blood count that is offered (``knowledge/tests.toml``): only a differential gives an ANC.
+CBC = "cbc-with-differential"
 _NAMES = {"anc": "ANC", "wbc": "WBC"}
 _STANDING = {"preliminary": "-preliminary", "corrected": "-corrected"}
 
@@ -17,6 +32,11 @@ _STANDING = {"preliminary": "-preliminary", "corrected": "-corrected"}
 def count_name(kind: str) -> Term:
     """``ANC``, ``WBC``."""
     return Term("count", kind, _NAMES.get(kind, kind))
+
+
+def judged_names(case: Case) -> Listed:
+    """The counts the policy judges: ``ANC``, ``WBC and ANC``."""
+    return Listed(tuple(count_name(kind) for kind in reversed(judged_kinds(case))))
 
 
 def count_line(case: Case, m: Measurement) -> Sentence:
@@ -34,6 +54,36 @@ def count_line(case: Case, m: Measurement) -> Sentence:
 def count_fact(case: Case, m: Measurement) -> Sentence:
     """One count as a fact of its own."""
     return sentence("count.fact", line=count_line(case, m))
+
+
+def count_in_band(case: Case, m: Measurement, band: Band) -> Sentence:
+    """One count as a fact, with what its band is called."""
+    return sentence("count.in-band", line=count_line(case, m), band=band_title(case.policy, band))
+
+
+def last_usable(case: Case, m: Measurement) -> Sentence:
+    """The newest count that can be used."""
+    return sentence("count.last-usable", name=count_name(m.kind), line=count_line(case, m))
+
+
+def last_usable_with_age(case: Case, m: Measurement) -> Sentence:
+    """The newest count that can be used, and how old it is."""
+    return sentence(
+        "count.last-usable-old",
+        name=count_name(m.kind),
+        line=count_line(case, m),
+        age=Counted(case.age_days(m)),
+    )
+
+
+def not_all_read(case: Case) -> tuple[Sentence, ...]:
+    """That counts may be missing because they could not be read."""
+    return () if case.snapshot.state("counts") == "complete" else (sentence("count.not-all-read"),)
+
+
+def newer_may_exist(case: Case) -> tuple[Sentence, ...]:
+    """The same, where a newer count would change what is said."""
+    return () if case.snapshot.state("counts") == "complete" else (sentence("count.not-all-read-newer"),)
 
 
 def count_evidence(case: Case, *measurements: Measurement) -> tuple[Fact, ...]:

@@ -13,28 +13,27 @@ from service.alerts.case.case import Case
 from service.alerts.case.exposure import is_live, span_of, waits
 from service.alerts.facts.patient import CLOZAPINE, Measurement, Medication, ReadProblem, SourceName
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_lines import count_line, evidence_of, short
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Evidence, Finding
+from service.alerts.rules.count_phrases import count_evidence, count_fact, count_line, short_count
+from service.alerts.rules.record_phrases import drug_fact
+from service.alerts.say.finding import Citation
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Listed, Number, Param, Record, Sentence, Term, recorded, sentence
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
-#: Sources a clozapine answer rests on, and what is not checked without them.
-_NEEDED: dict[SourceName, str] = {
-    "counts": "blood counts (ANC)",
-    "medications": "current medication orders (interactions, duplicate orders, start of treatment)",
-}
+#: Sources a clozapine answer rests on; what is not checked without them stands in ``[source]`` of the catalogue.
+_NEEDED: tuple[SourceName, ...] = ("counts", "medications")
 #: Sources that add checks; named on the card, but not worth a card of their own.
-_HELPFUL: dict[SourceName, str] = {
-    "statements": "what the patient reports taking",
-    "dispenses": "dispensed supply (missed doses)",
-    "administrations": "administered doses (missed doses)",
-    "labs": "other laboratory results",
-    "vitals": "vital signs",
-    "conditions": "problem list",
-    "allergies": "allergies",
-    "smoking": "smoking status",
-    "patient": "age and sex",
-}
+_HELPFUL: tuple[SourceName, ...] = (
+    "statements",
+    "dispenses",
+    "administrations",
+    "labs",
+    "vitals",
+    "conditions",
+    "allergies",
+    "smoking",
+    "patient",
+)
 
 #: Where records of a role come from.
 _SOURCE_OF = {
@@ -46,20 +45,20 @@ _SOURCE_OF = {
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: Parts of the record that fit into one summary.
 _AT_MOST_NAMED = 2
-#: What a clinician calls the parts of a call.
+#: What a clinician calls the parts of a call, and a part of one of them.
 _WHERE = {
-    "draftOrders": "Orders of this call",
-    "counts": "Blood counts",
-    "medications": "Medication orders",
-    "statements": "Reported medication",
-    "dispenses": "Dispenses",
-    "administrations": "Administrations",
-    "labs": "Other laboratory results",
-    "vitals": "Vital signs",
-    "conditions": "Problem list",
-    "allergies": "Allergies",
-    "smoking": "Smoking status",
-    "patient": "Patient record",
+    "draftOrders": ("part.draft-orders", "order"),
+    "counts": ("part.counts", "counts-part"),
+    "medications": ("part.medications", "medication-orders-part"),
+    "statements": ("part.statements", "statements-part"),
+    "dispenses": ("part.dispenses", "dispenses-part"),
+    "administrations": ("part.administrations", "administrations-part"),
+    "labs": ("part.labs", "labs-part"),
+    "vitals": ("part.vitals", "vitals-part"),
+    "conditions": ("part.conditions", "conditions-part"),
+    "allergies": ("part.allergies", "allergies-part"),
+    "smoking": ("part.smoking", "smoking-part"),
+    "patient": ("part.patient", "patient-part"),
 }
 
 
@@ -91,14 +90,14 @@ def _all_read(case: Case) -> bool:
     return set(states.values()) == _COMPLETE and states.keys() >= _SOURCES
 
 
-def data_unavailable(case: Case) -> Iterator[Finding]:
+def data_unavailable(case: Case) -> Iterator[Found]:
     """A source the answer needs could not be read, wholly or in part, or nobody can tell which drug a record is of."""
     snapshot = case.snapshot
     if not snapshot.read_problems and _all_read(case) and not any(m.unread for m in snapshot.medications):
         return
     lost = _lost(case) if case.relevant else _lost_elsewhere(case)
     if lost.sources or lost.problems or lost.helpful:
-        yield _finding(case, lost)
+        yield _found(case, lost)
 
 
 def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...]:
@@ -206,116 +205,112 @@ def _unread_medications(case: Case) -> tuple[ReadProblem, ...]:
     return tuple(ReadProblem(_SOURCE_OF[m.role], m.ref, m.unread) for m in _may_be_taken(case))
 
 
-def _finding(case: Case, lost: _Lost) -> Finding:
-    whole = [_what(case, source) for source in lost.sources]
-    also = [_what(case, source) for source in lost.helpful]
+def _found(case: Case, lost: _Lost) -> Found:
+    sources = [_key(case, source) for source in (*lost.sources, *lost.helpful)]
+    named = tuple(Sentence(f"source.{key}") for key in sources)
     needed = bool(lost.sources or lost.problems)
     # Why it matters is part of what is seen: whoever overrides it for one order or count has not done so for the next.
     orders = case.clozapine_drafts if case.relevant else _warned(case)
     low = None if case.relevant else _low_count(case)
-    return Finding(
+    summary, shorter = _summary(case, lost, orders, low, needed=needed)
+    return Found(
         code="data-unavailable",
         severity="warning" if needed else "info",
         changes_order=True,
         subject="data",
-        summary=w.summary(_summary(case, lost, orders, low, needed=needed)),
+        summary=summary,
+        shorter=shorter,
         # One line: the list of them stands under “What could not be checked”.
         why=(
-            *([f"{count_line(case, low)}."] if low is not None else []),
-            *([] if case.relevant else [_interacting_line(d) for d in orders]),
-            *([f"Could not be read: {w.listed([*whole, *also])}."] if whole or also else []),
-            *([] if case.relevant else [_not_known(case)]),
+            *((count_fact(case, low),) if low is not None else ()),
+            *(() if case.relevant else (_interacting_line(d) for d in orders)),
+            *((sentence("data-unavailable.not-read", what=Listed(named)),) if named else ()),
+            *(() if case.relevant else (_not_known(case),)),
             *_causes(case, lost),
         ),
-        policy_says=("An order is never presented as checked when the data for the check are missing.",),
+        policy_says=(sentence("data-unavailable.policy"),),
         suggested=_steps(case, lost, low),
-        unchecked=(*whole, *also),
+        unchecked=named,
         evidence=(
-            *(evidence_of(case, low) if low is not None else ()),
-            *(Evidence(d.ref, w.safe(d.label), d.start, d.start_date_only) for d in orders if d.ref),
-            *(Evidence(p.ref, w.safe(p.reason)) for p in lost.problems[:8] if p.ref),
+            *(count_evidence(case, low) if low is not None else ()),
+            *(drug_fact(d) for d in orders if d.ref),
+            *(Fact(p.ref, recorded(p.reason)) for p in lost.problems[:8] if p.ref),
         ),
-        missing=(*whole, *also) or ("records that could not be read",),
+        missing=named or (sentence("data-unavailable.missing-records"),),
         citation=_THIS_SERVICE,
     )
 
 
 def _summary(
     case: Case, lost: _Lost, orders: tuple[Medication, ...], low: Measurement | None, *, needed: bool
-) -> str:
-    """What was not read, and first why that matters in somebody of whom nobody knows whether clozapine is taken."""
-    named = _named(case, lost)
+) -> tuple[Sentence, Sentence | None]:
+    """What was not read, and first why that matters in somebody of whom nobody knows whether clozapine is taken; and the same shorter."""
+    keys = _named(case, lost)
+    what = Listed(tuple(Sentence(f"source-short.{key}") for key in keys))
     if not needed:
-        return f"Not checked for lack of data: {named}."
-    reason = ""
+        return sentence("data-unavailable.not-checked", what=what), None
+    why: dict[str, Param]
     if low is not None:
-        reason = short(case, low)
+        why, id = {"count": short_count(case, low)}, "data-unavailable.low-count"
     elif orders and not case.relevant:
-        reason = f"{w.capital(_interacting(orders))} with clozapine needs care"
-    if not reason:
-        return f"Clozapine check incomplete: {named} could not be read. Check by hand before relying on this."
-    asked = f"{reason}. Is clozapine taken? "
-    whole = f"{asked}{w.capital(named)} could not be read."
-    return (
-        whole if len(whole) <= w.SUMMARY_LIMIT else f"{asked}Part of the medication record could not be read."
-    )
+        names = list(dict.fromkeys(drug_id for d in orders for drug_id, _ in warned_of(d)[:1]))
+        why = {"drug": Term("drug", names[0], names[0].replace("-", " "), first=True)}
+        id = "data-unavailable.interacting"
+        if len(names) > 1:
+            why["n"], id = Number(len(names) - 1, 0), "data-unavailable.interacting-several"
+    else:
+        return sentence("data-unavailable.incomplete", what=what), None
+    first = (Sentence(f"source-first.{keys[0]}"), *what.items[1:]) if keys else ()
+    return Sentence(id, {**why, "what": Listed(first)}), Sentence(f"{id}-short", why)
 
 
-def _interacting(orders: tuple[Medication, ...]) -> str:
-    """Names of drugs that warn beside clozapine: one, and that there are more."""
-    names = list(dict.fromkeys(drug_id.replace("-", " ") for d in orders for drug_id, _ in warned_of(d)[:1]))
-    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
-
-
-def _interacting_line(order: Medication) -> str:
+def _interacting_line(order: Medication) -> Sentence:
     _, group = warned_of(order)[0]
-    return f"{w.safe(order.label)} is being ordered; beside clozapine: {group.headline}."
+    effect = Term("interaction", f"{group.id}.headline", group.headline)
+    return sentence("data-unavailable.ordered", drug=Record(order.label), effect=effect)
 
 
-def _steps(case: Case, lost: _Lost, low: Measurement | None) -> tuple[str, ...]:
-    careful = "Do not read the absence of other cards as safety."
+def _steps(case: Case, lost: _Lost, low: Measurement | None) -> tuple[Sentence, ...]:
+    careful = sentence("data-unavailable.no-safety")
     if case.relevant:
-        return ("Look the missing data up in the record.", careful)
-    steps = ["Look up whether the patient takes clozapine, and the newest ANC."]
+        return (sentence("data-unavailable.look-up-data"), careful)
+    steps = [sentence("data-unavailable.look-up-clozapine")]
     if any(p.source == "draftOrders" for p in lost.problems):
-        steps.insert(0, "See what the order that could not be read is of.")
+        steps.insert(0, sentence("data-unavailable.look-up-order"))
     if low is not None and case.decided is not None and case.decided[0].treatment != "continue":
-        steps.append("If clozapine is taken: stop it, and count again at once.")
-    return (*steps, "If it is not taken, this card asks for nothing more.", careful)
+        steps.append(sentence("data-unavailable.stop-if-taken"))
+    return (*steps, sentence("data-unavailable.not-taken"), careful)
 
 
-def _what(case: Case, source: SourceName) -> str:
-    """A source that was not read, in words; of one that was read in part, that it was."""
-    if source in _HELPFUL:
-        return _HELPFUL[source]
-    part = "part of the " if case.snapshot.state(source) == "incomplete" else ""
-    return part + _NEEDED[source]
+def _key(case: Case, source: SourceName) -> str:
+    """How the catalogue names a source that was not read; one that the answer rests on and that was read in part has a name of its own."""
+    return f"{source}-part" if source in _NEEDED and case.snapshot.state(source) == "incomplete" else source
 
 
-def _not_known(case: Case) -> str:
+def _not_known(case: Case) -> Sentence:
     """What is known of clozapine in a patient whose record shows no treatment."""
     if case.snapshot.registered:
-        return "This service's registry has the patient as one on clozapine."
-    return "Whether the patient takes clozapine cannot be told from what was read."
+        return sentence("data-unavailable.registered")
+    return sentence("data-unavailable.not-known")
 
 
-def _named(case: Case, lost: _Lost) -> str:
+def _named(case: Case, lost: _Lost) -> list[str]:
     """What the summary names: sources, an order of this call, parts of the record; of many parts, that there are many."""
-    names = [_what(case, source).split(" (")[0] for source in lost.sources]
+    names = [_key(case, source) for source in lost.sources]
     if any(p.source == "draftOrders" for p in lost.problems):
-        names.insert(0, "an order")
+        names.insert(0, "order")
     elif lost.problems and not names:
         names = _parts(lost.problems)
-    return w.listed(names or [_what(case, source).split(" (")[0] for source in lost.helpful])
+    return names or [_key(case, source) for source in lost.helpful]
 
 
 def _parts(lost: Iterable[ReadProblem]) -> list[str]:
     """Which parts of the record lost something; of many, that there are many."""
-    wheres = list(dict.fromkeys(_WHERE.get(p.source, "record").lower() for p in lost))
-    return [f"part of the {where}" for where in wheres] if len(wheres) <= _AT_MOST_NAMED else ["some records"]
+    wheres = list(dict.fromkeys(_WHERE.get(p.source, ("", "record-part"))[1] for p in lost))
+    return wheres if len(wheres) <= _AT_MOST_NAMED else ["some-records"]
 
 
-def _causes(case: Case, lost: _Lost) -> list[str]:
+def _causes(case: Case, lost: _Lost) -> list[Sentence]:
     """Why things could not be read, each cause once: ``Blood counts (Observation/7) – left out: …``; at most so many lines."""
     sources = {*lost.sources, *lost.helpful}
     told = [
@@ -326,17 +321,27 @@ def _causes(case: Case, lost: _Lost) -> list[str]:
     unread = [p for p in lost.problems if p not in told]
     for p in sorted((*unread, *told), key=lambda p: p.source != "draftOrders"):
         causes.setdefault((p.source, p.reason), {}).update(dict.fromkeys([p.ref] if p.ref else []))
-    lines = [_cause(*cause, list(refs)) for cause, refs in causes.items()]
-    if len(lines) <= _MOST_CAUSES:
-        return lines
-    return [*lines[: _MOST_CAUSES - 1], f"… and {len(lines) - _MOST_CAUSES + 1} other causes."]
+    shown = list(causes.items())
+    if len(shown) > _MOST_CAUSES:
+        del shown[_MOST_CAUSES - 1 :]
+    lines = [_cause(source, reason, list(refs)) for (source, reason), refs in shown]
+    if len(causes) > len(shown):
+        lines.append(sentence("data-unavailable.other-causes", n=Number(len(causes) - len(shown), 0)))
+    return lines
 
 
-def _cause(source: str, reason: str, refs: list[str]) -> str:
-    where = _WHERE.get(source, source)
-    more = f" and {len(refs) - _MOST_REFS} more" if len(refs) > _MOST_REFS else ""
-    which = f" ({', '.join(map(w.safe, refs[:_MOST_REFS]))}{more})" if refs else ""
-    return f"{w.safe(where)}{which} – {w.safe(reason)}"
+def _cause(source: str, reason: str, refs: list[str]) -> Sentence:
+    said: dict[str, Param] = {
+        "source": Sentence(_WHERE[source][0]) if source in _WHERE else Record(source),
+        "reason": Record(reason),
+    }
+    if not refs:
+        return Sentence("data-unavailable.cause", said)
+    said["refs"] = Listed(tuple(Record(ref) for ref in refs[:_MOST_REFS]), last="")
+    if len(refs) <= _MOST_REFS:
+        return Sentence("data-unavailable.cause-of", said)
+    said["n"] = Number(len(refs) - _MOST_REFS, 0)
+    return Sentence("data-unavailable.cause-of-several", said)
 
 
 def _stopping_count(case: Case) -> Measurement | None:
@@ -348,7 +353,7 @@ def _stopping_count(case: Case) -> Measurement | None:
 
 
 @when(*RELEVANT, "abnormal-count")
-def medication_unrecognized(case: Case) -> Iterator[Finding]:
+def medication_unrecognized(case: Case) -> Iterator[Found]:
     """Medications that cannot be identified: named, so that they are checked by eye.
 
     In a patient nobody knows to take clozapine it matters while a count is so low that clozapine would have to stop: a name
@@ -370,36 +375,42 @@ def medication_unrecognized(case: Case) -> Iterator[Finding]:
     shown = [m for m in shown if m.label and m.systemic]
     if not shown:
         return
-    names = [w.plain(m.label, 40) for m in shown]
-    count = short(case, low) if low is not None else ""
-    yield Finding(
+    names = [Record(m.label, short=40) for m in shown]
+    if low is None:
+        summary = sentence("medication-unrecognized.summary", drugs=Listed(tuple(names[:3])))
+    else:
+        summary = sentence(
+            "medication-unrecognized.low-count",
+            count=short_count(case, low),
+            drugs=Listed(tuple(names[:2])),
+        )
+    yield Found(
         code="medication-unrecognized",
         severity="info",
         subject="unrecognized",
-        summary=w.summary(
-            f"Not checked against clozapine, medication not recognised: {w.listed(names[:3])}."
-            if low is None
-            else f"{count}, and medication not recognised: {w.listed(names[:2])}. Make sure that it is not clozapine."
-        ),
+        summary=summary,
         why=(
-            *([f"{count_line(case, low)}: clozapine would have to stop."] if low is not None else []),
-            *(f"{w.safe(m.label)} ({w.safe(m.ref)})" for m in shown[:10]),
-        ),
-        policy_says=("Interactions are checked for the drugs this service knows by code or name.",),
-        suggested=(
             *(
-                ["If one of them is clozapine under another name: stop it and count again at once."]
+                (sentence("medication-unrecognized.would-stop", line=count_line(case, low)),)
                 if low is not None
-                else []
+                else ()
             ),
-            "Check these medications for interactions with clozapine by hand.",
+            *(
+                sentence("medication-unrecognized.drug", drug=Record(m.label), ref=Record(m.ref))
+                for m in shown[:10]
+            ),
+        ),
+        policy_says=(sentence("medication-unrecognized.policy"),),
+        suggested=(
+            *((sentence("medication-unrecognized.stop-if-clozapine"),) if low is not None else ()),
+            sentence("medication-unrecognized.check"),
         ),
         evidence=(
-            *(evidence_of(case, low) if low is not None else ()),
-            *(Evidence(m.ref, w.safe(m.label)) for m in shown[:10]),
+            *(count_evidence(case, low) if low is not None else ()),
+            *(Fact(m.ref, recorded(m.label)) for m in shown[:10]),
         ),
         changes_order=True,
-        missing=() if all(m.ref for m in shown) else ("the identity of a medication",),
+        missing=() if all(m.ref for m in shown) else (sentence("medication-unrecognized.missing"),),
         citation=_THIS_SERVICE,
     )
 

@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import FROM_THE_TEXT, Medication
+from service.alerts.case.ordered_dose import drafted_first_day
+from service.alerts.facts.patient import Medication
 from service.alerts.rules.asked import when
+from service.alerts.rules.dose_phrases import dose_fact, how_read
 from service.alerts.say import wording as w
-from service.alerts.say.finding import ChangeDose, Evidence, Finding, Offer
+from service.alerts.say.finding import ChangeDose, Offer
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Dose, Number, Param, Record, Sentence, sentence
 
 
-def _evidence(drafts: tuple[Medication, ...]) -> tuple[Evidence, ...]:
-    return tuple(Evidence(d.ref, w.safe(f"{d.label}: {d.dose.text if d.dose else ''}")) for d in drafts)
-
-
-def how_read(drafts: tuple[Medication, ...]) -> tuple[str, ...]:
-    """What was assumed while the doses were read, a line per assumption: the days without a dose, the two ways it is written."""
-    notes = (note for d in drafts if d.dose is not None for note in d.dose.notes if note != FROM_THE_TEXT)
-    return tuple(f"Read so: {w.safe(note)}." for note in dict.fromkeys(notes))
-
-
-def _first_day(case: Case) -> float | None:
-    total = 0.0
-    for draft in case.clozapine_drafts:
-        if draft.dose is None or draft.dose.mg_per_day is None:
-            return None
-        total += draft.dose.first_mg_per_day or draft.dose.mg_per_day
-    return total or None
+def _evidence(drafts: tuple[Medication, ...]) -> tuple[Fact, ...]:
+    return tuple(dose_fact(d) for d in drafts)
 
 
 @when("starting")
-def dose_start_too_high(case: Case) -> Iterator[Finding]:
+def dose_start_too_high(case: Case) -> Iterator[Found]:
     """Starting above the dose of the first day; drafts of one call are summed."""
-    first = _first_day(case)
+    first = drafted_first_day(case)
     limit = case.policy.dosing.first_day_maximum
     if not case.starting or first is None or first <= limit.value:
         return
@@ -42,26 +31,22 @@ def dose_start_too_high(case: Case) -> Iterator[Finding]:
     offers: tuple[Offer, ...] = ()
     if len(drafts) == 1 and drafts[0].ref:
         offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), start),)
-    yield Finding(
+    yield Found(
         code="dose-start-too-high",
         severity="critical",
         subject="dose",
-        summary=w.summary(
-            f"Clozapine start dose {w.mg(first)} on day 1: start at {w.mg(start)} once or twice daily."
-        ),
+        summary=sentence("dose-start-too-high.summary", dose=Dose(first), start=Dose(start)),
         why=(
-            f"Drafted for the first day: {w.mg(first)}.",
+            sentence("dose-start-too-high.drafted", dose=Dose(first)),
             *how_read(drafts),
-            "No clozapine in the record within the restart limit."
+            sentence("dose-start-too-high.no-clozapine")
             if case.snapshot.state("medications") == "complete"
-            else "The medication orders could not all be read; what was read shows no clozapine within the restart limit.",
+            else sentence("dose-start-too-high.no-clozapine-as-far-as-read"),
         ),
-        policy_says=(
-            f"First day: {w.mg(start)} once or twice, at most {w.mg(limit.value)}; higher doses risk collapse.",
-        ),
+        policy_says=(sentence("dose-start-too-high.policy", start=Dose(start), limit=Dose(limit.value)),),
         suggested=(
-            f"Start at {w.mg(start)} once or twice daily.",
-            "If the patient already takes clozapine, record the doses taken.",
+            sentence("dose-start-too-high.start-at", start=Dose(start)),
+            sentence("dose-start-too-high.record"),
         ),
         evidence=_evidence(drafts),
         citation=case.policy.cite(limit),
@@ -78,7 +63,7 @@ def _highest_day(case: Case) -> float | None:
 
 
 @when("drafted")
-def dose_exceeds_max(case: Case) -> Iterator[Finding]:
+def dose_exceeds_max(case: Case) -> Iterator[Found]:
     """More than the daily maximum."""
     dose = _highest_day(case)
     limit = case.policy.dosing.daily_maximum
@@ -88,18 +73,19 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
     offers: tuple[Offer, ...] = ()
     if len(drafts) == 1 and drafts[0].ref and not case.starting:
         offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), limit.value, 2),)
-    yield Finding(
+    yield Found(
         code="dose-exceeds-max",
         severity="critical",
         subject="dose",
-        summary=f"Clozapine {w.mg(dose)}/day is above the maximum of {w.mg(limit.value)}/day.",
+        summary=sentence("dose-exceeds-max.summary", dose=Dose(dose), limit=Dose(limit.value)),
         why=(
-            f"Drafted: {w.mg(dose)}/day"
-            + (f" in {len(drafts)} orders together." if len(drafts) > 1 else "."),
+            sentence("dose-exceeds-max.drafted-together", dose=Dose(dose), orders=Number(len(drafts)))
+            if len(drafts) > 1
+            else sentence("dose-exceeds-max.drafted", dose=Dose(dose)),
             *how_read(drafts),
         ),
-        policy_says=(f"The daily maximum is {w.mg(limit.value)}.",),
-        suggested=("Correct the dose.", "Check a clozapine level if response is poor."),
+        policy_says=(sentence("dose-exceeds-max.policy", limit=Dose(limit.value)),),
+        suggested=(sentence("dose-exceeds-max.correct"), sentence("dose-exceeds-max.level")),
         evidence=_evidence(drafts),
         citation=case.policy.cite(limit),
         offers=offers,
@@ -107,35 +93,37 @@ def dose_exceeds_max(case: Case) -> Iterator[Finding]:
 
 
 @when("drafted")
-def dose_written_two_ways(case: Case) -> Iterator[Finding]:
+def dose_written_two_ways(case: Case) -> Iterator[Found]:
     """Text and fields of a clozapine order contradict each other: both are shown, the higher was checked."""
     drafts = tuple(d for d in case.clozapine_drafts if d.dose is not None and d.dose.two_ways)
     if not drafts:
         return
     first = drafts[0].dose
     assert first is not None, "only doses that were read"
-    yield Finding(
+    yield Found(
         code="dose-unreadable",
         severity="warning",
         subject="dose-two-ways",
-        summary=w.summary(f"Clozapine dose is written in two ways: {w.plain(first.two_ways, 80)}."),
+        summary=sentence("dose-unreadable.two-ways", ways=Record(first.two_ways, short=80)),
         why=tuple(
-            f"{w.safe(d.label)}: {w.safe(d.dose.two_ways)} (as written: “{w.safe(d.dose.text)}”)"
+            sentence(
+                "dose-unreadable.order-written",
+                order=Record(d.label),
+                reason=Record(d.dose.two_ways),
+                dose=Record(d.dose.text),
+            )
             for d in drafts
             if d.dose is not None
         ),
-        policy_says=("Start dose, maximum, titration and restart dose depend on the daily dose in mg.",),
-        suggested=(
-            "Correct the text or the dose, so that both say the same.",
-            "The higher of the two was checked.",
-        ),
+        policy_says=(sentence("dose-unreadable.policy"),),
+        suggested=(sentence("dose-unreadable.correct"), sentence("dose-unreadable.higher-checked")),
         evidence=_evidence(drafts),
         citation=case.policy.cite(case.policy.dosing.daily_maximum),
     )
 
 
 @when("drafted")
-def dose_unreadable(case: Case) -> Iterator[Finding]:
+def dose_unreadable(case: Case) -> Iterator[Found]:
     """The daily dose of a clozapine order cannot be computed: no dose rule may silently pass."""
     if case.hook == "order-select":
         unreadable = [
@@ -148,27 +136,35 @@ def dose_unreadable(case: Case) -> Iterator[Finding]:
     if not unreadable:
         return
     first = unreadable[0]
-    reason = (
-        first.dose.unreadable
+    reason: Param = (
+        Record(first.dose.unreadable, short=70)
         if first.dose is not None and first.dose.unreadable
-        else "the order gives no dose"
+        else sentence("dose-unreadable.gives-no-dose")
     )
-    yield Finding(
+    yield Found(
         code="dose-unreadable",
         severity="warning",
         subject="dose",
-        summary=w.summary(f"Clozapine dose could not be read ({w.plain(reason, 70)}): dose was not checked."),
-        why=tuple(
-            f"{w.safe(d.label)}: {w.safe(d.dose.unreadable if d.dose else 'no dosage instruction')}"
-            + (f" (as written: “{w.safe(d.dose.text)}”)" if d.dose and d.dose.text else "")
-            for d in unreadable
-        ),
-        policy_says=("Start dose, maximum, titration and restart dose depend on the daily dose in mg.",),
-        suggested=("Check the dose by hand.", "Write the dose in mg with a timing."),
-        unchecked=("start dose, daily maximum, restart dose after missed doses",),
+        summary=sentence("dose-unreadable.summary", reason=reason),
+        why=tuple(_why_unreadable(d) for d in unreadable),
+        policy_says=(sentence("dose-unreadable.policy"),),
+        suggested=(sentence("dose-unreadable.by-hand"), sentence("dose-unreadable.write")),
+        unchecked=(sentence("dose-unreadable.unchecked"),),
         evidence=_evidence(tuple(unreadable)),
         citation=case.policy.cite(case.policy.dosing.daily_maximum),
     )
+
+
+def _why_unreadable(draft: Medication) -> Sentence:
+    order, dose = Record(draft.label), draft.dose
+    if dose is None:
+        return sentence(
+            "dose-unreadable.order", order=order, reason=sentence("dose-unreadable.no-instruction")
+        )
+    reason = Record(dose.unreadable)
+    if not dose.text:
+        return sentence("dose-unreadable.order", order=order, reason=reason)
+    return sentence("dose-unreadable.order-written", order=order, reason=reason, dose=Record(dose.text))
 
 
 RULES = (dose_start_too_high, dose_exceeds_max, dose_written_two_ways, dose_unreadable)

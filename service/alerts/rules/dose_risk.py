@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Medication
 from service.alerts.rules.asked import when
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding
+from service.alerts.rules.dose_phrases import dose_fact
+from service.alerts.rules.problem_phrases import problem_evidence
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, Sent, quoted, sentence
 
 _LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
 
 
-def _dose_evidence(case: Case) -> tuple[Evidence, ...]:
+def _dose_evidence(case: Case) -> tuple[Fact, ...]:
     records = case.clozapine_drafts or case.current_clozapine[:1]
-    return tuple(Evidence(m.ref, w.safe(f"{m.label}: {m.dose.text if m.dose else ''}")) for m in records)
+    return tuple(dose_fact(m) for m in records)
 
 
 @when("drafted", "taking")
-def dose_seizure_risk(case: Case) -> Iterator[Finding]:
+def dose_seizure_risk(case: Case) -> Iterator[Found]:
     """More than 600 mg a day without an anticonvulsant on the list."""
     dose, rule = case.current_mg_per_day, case.policy.dosing
     if dose is None or dose <= rule.seizure_above.value or (case.is_order_hook and not case.clozapine_drafts):
@@ -27,33 +29,29 @@ def dose_seizure_risk(case: Case) -> Iterator[Finding]:
     if not (case.clozapine_drafts or case.on_clozapine) or case.taken_now("anticonvulsant"):
         return
     read = case.snapshot.state("medications") == "complete"
-    yield Finding(
+    yield Found(
         code="dose-seizure-risk",
         severity="warning",
         subject="seizure",
-        summary=w.summary(
-            f"Clozapine {w.mg(dose)}/day without an anticonvulsant: seizure risk, consider prophylaxis."
-            if read
-            else f"Clozapine {w.mg(dose)}/day: seizure risk; whether an anticonvulsant is taken could not be read."
+        summary=sentence(
+            "dose-seizure-risk.without" if read else "dose-seizure-risk.not-read", dose=Dose(dose)
         ),
         why=(
-            f"Clozapine {w.mg(dose)}/day.",
-            "No anticonvulsant on the list."
-            if read
-            else "No anticonvulsant among the medications that could be read.",
+            sentence("dose-seizure-risk.dose", dose=Dose(dose)),
+            sentence("dose-seizure-risk.none-on-list" if read else "dose-seizure-risk.none-as-far-as-read"),
         ),
         policy_says=(
-            rule.seizure_says,
-            "Valproate is the usual choice, but adds to neutropenia, and to myocarditis while the dose is rising.",
+            quoted("policy", f"{case.policy.id}/dosing.seizure_says", rule.seizure_says),
+            sentence("dose-seizure-risk.valproate"),
         ),
         suggested=(
-            "Check a clozapine level.",
-            "Consider an anticonvulsant or a lower dose; not carbamazepine.",
-            "Ask about myoclonus and drop attacks.",
+            sentence("dose-seizure-risk.level"),
+            sentence("dose-seizure-risk.consider"),
+            sentence("dose-seizure-risk.ask"),
         ),
-        unchecked=() if read else ("Not all medications could be read.",),
+        unchecked=() if read else (sentence("dose-seizure-risk.unchecked"),),
         evidence=_dose_evidence(case),
-        missing=("an anticonvulsant",) if read else ("the complete medication list",),
+        missing=(sentence("dose-seizure-risk.missing" if read else "dose-seizure-risk.missing-list"),),
         citation=case.policy.cite(rule.seizure_above),
     )
 
@@ -68,7 +66,7 @@ def _once_daily(drafts: tuple[Medication, ...]) -> dict[bool, float]:
 
 
 @when("drafted")
-def dose_single_too_high(case: Case) -> Iterator[Finding]:
+def dose_single_too_high(case: Case) -> Iterator[Found]:
     """One dose above 450 mg, or more than 200 mg a day given once outside bedtime."""
     rule = case.policy.dosing
     together = _once_daily(case.clozapine_drafts)
@@ -80,30 +78,39 @@ def dose_single_too_high(case: Case) -> Iterator[Finding]:
             dose.largest_single_mg or 0.0, together.get(dose.bedtime, 0.0) if dose.doses_per_day == 1 else 0.0
         )
         if single > rule.single_maximum.value:
-            text, limit = f"a single dose of {w.mg(single)}", rule.single_maximum
+            given, limit = (
+                sentence("dose-single-too-high.single", dose=Dose(single)),
+                rule.single_maximum,
+            )
         elif dose.doses_per_day == 1 and not dose.bedtime and together[False] > rule.once_daily_maximum.value:
-            text, limit = (
-                f"{w.mg(together[False])} once daily, not said to be at bedtime",
+            given, limit = (
+                sentence("dose-single-too-high.once-daily", dose=Dose(together[False])),
                 rule.once_daily_maximum,
             )
         else:
             continue
-        yield Finding(
+        # A structured dose may have no text.
+        written: Param = Record(dose.text) if dose.text else given
+        yield Found(
             code="dose-single-too-high",
             severity="info",
             subject="single-dose",
-            summary=w.summary(f"Clozapine: {text}; divide it or give the larger part at bedtime."),
-            # A structured dose may have no text.
-            why=(f"{w.safe(draft.label)}: {w.safe(dose.text) if dose.text else text}.",),
+            summary=sentence("dose-single-too-high.summary", dose=given),
+            why=(sentence("dose-single-too-high.order", order=Record(draft.label), dose=written),),
             policy_says=(
-                f"More than {w.mg(rule.once_daily_maximum.value)}/day is divided, the larger part in the evening; "
-                f"one dose is at most {w.mg(rule.single_maximum.value)}.",
+                sentence(
+                    "dose-single-too-high.policy",
+                    once=Dose(rule.once_daily_maximum.value),
+                    single=Dose(rule.single_maximum.value),
+                ),
             ),
-            suggested=("Divide the dose, or write that it is taken at bedtime.",),
-            evidence=(Evidence(draft.ref, w.safe(f"{draft.label}: {dose.text or text}")),)
+            suggested=(sentence("dose-single-too-high.divide"),),
+            evidence=(
+                Fact(draft.ref, sentence("dose.order-written", order=Record(draft.label), dose=written)),
+            )
             if draft.ref
             else (),
-            missing=() if draft.ref else ("an id on the draft order",),
+            missing=() if draft.ref else (sentence("dose-single-too-high.missing"),),
             citation=case.policy.cite(limit),
             changes_order=limit is rule.single_maximum,
         )
@@ -111,46 +118,44 @@ def dose_single_too_high(case: Case) -> Iterator[Finding]:
 
 
 @when("starting")
-def dose_reduced_need(case: Case) -> Iterator[Finding]:
+def dose_reduced_need(case: Case) -> Iterator[Found]:
     """A start in a patient who needs less than others."""
     if not case.starting:
         return
     rule = case.policy.dosing
     age = case.age_years
-    strong: list[str] = []
-    evidence: list[Evidence] = []
-    patient = Evidence(f"Patient/{case.snapshot.patient_id}", "age and sex")
+    strong: list[Param] = []
+    evidence: list[Fact] = []
+    patient = Fact(f"Patient/{case.snapshot.patient_id}", sentence("dose-reduced-need.patient"))
     if age is not None and age >= rule.elderly_from_years.value:
-        strong.append(f"{age} years old")
+        strong.append(sentence("dose-reduced-need.age", years=Number(age, 0)))
         evidence.append(patient)
-    for p in case.problems_of(*_LESS_NEEDED):
-        strong.append(w.plain(p.label))
-        evidence.append(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only))
-    mild: list[str] = []
+    problems = case.problems_of(*_LESS_NEEDED)
+    strong += [Sent(p.label, 60) for p in problems]
+    evidence += problem_evidence(problems)
+    mild: list[Param] = []
     if case.snapshot.sex == "female":
-        mild.append("woman")
-        evidence.append(patient)
+        mild.append(sentence("dose-reduced-need.woman"))
+        if patient not in evidence:
+            evidence.append(patient)
     smoking = case.coded("smoking")
     if smoking and smoking[0].value in ("never", "former"):
-        mild.append("does not smoke")
-        evidence.append(Evidence(smoking[0].ref, w.safe(smoking[0].raw), smoking[0].at, smoking[0].date_only))
-    reasons = [*strong, *mild]
-    if not reasons:
+        answer = smoking[0]
+        mild.append(sentence("dose-reduced-need.no-smoker"))
+        said = sentence("dose-reduced-need.smoking", answer=Record(answer.raw))
+        evidence.append(Fact(answer.ref, said, answer.at, answer.date_only))
+    if not (strong or mild):
         return
-    yield Finding(
+    reasons = Listed((*strong, *mild))
+    yield Found(
         code="dose-reduced-need",
         severity="info",
         subject="reduced-need",
-        summary=w.summary(
-            f"Likely to need less clozapine: {w.listed(reasons)}. Titrate slowly, check a level."
-        ),
-        why=(f"{w.safe(w.listed(reasons))}.",),
-        policy_says=(
-            "Older patients, women, non-smokers, poor CYP2D6 metabolisers, patients of Asian ancestry (about half the dose) and those with "
-            "severe kidney or liver disease reach the same level with less.",
-        ),
-        suggested=("Rise in smaller steps.", "Check a level before going beyond a low dose."),
-        evidence=tuple(dict.fromkeys(evidence)),
+        summary=sentence("dose-reduced-need.summary", reasons=reasons),
+        why=(sentence("dose-reduced-need.why", reasons=reasons),),
+        policy_says=(sentence("dose-reduced-need.policy"),),
+        suggested=(sentence("dose-reduced-need.smaller"), sentence("dose-reduced-need.level")),
+        evidence=tuple(evidence),
         citation=case.policy.cite(rule.elderly_from_years),
         # Sex and smoking alone shape the target, not the order at hand.
         changes_order=bool(strong),

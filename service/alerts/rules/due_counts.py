@@ -7,27 +7,32 @@ from datetime import timedelta
 
 from service.alerts.case.case import Case
 from service.alerts.case.counts import judged_value
+from service.alerts.case.judged_counts import counts_readable, judged_kinds, preliminary_anc, stalest
 from service.alerts.facts.patient import Measurement
 from service.alerts.policy.parts import Analyte, Minimum
+from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import (
-    NAMES,
+from service.alerts.rules.count_phrases import (
+    count_evidence,
+    count_fact,
     count_line,
-    counts_readable,
-    evidence_of,
-    judged_kinds,
-    names,
-    order_cbc,
+    count_name,
+    judged_names,
+    last_usable,
+    last_usable_with_age,
+    newer_may_exist,
+    not_all_read,
+    offer_cbc,
     pending_lines,
     population_lines,
-    preliminary_anc,
-    remove_drafts,
-    short,
-    stalest,
+    short_count,
     start_line,
 )
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Finding, NotifyTeam, Severity
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.result_phrases import day_of, refusal
+from service.alerts.say.finding import Citation, NotifyTeam, Severity
+from service.alerts.say.found import Found, Wish
+from service.alerts.say.sentence import Count, Counted, Day, Number, Record, Sentence, sentence
 
 #: Hooks at which a policy that requires a current count for dispensing makes an overdue count critical (clinical.md 2.1).
 _SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
@@ -49,8 +54,14 @@ def _below_minimum(case: Case) -> list[tuple[Measurement, Minimum]]:
     ]
 
 
-def _minimum_text(minimum: Minimum) -> str:
-    return f"{'at least' if minimum.comparator == '>=' else 'more than'} {w.count(minimum.value)}"
+def _start_only(kind: Analyte, minimum: Minimum) -> Sentence:
+    """What a count must reach before the first dose, as a step."""
+    side = "at-least" if minimum.comparator == ">=" else "more-than"
+    return sentence(f"anc-missing.start-only-{kind}-{side}", count=Count(minimum.value))
+
+
+def _start_says(case: Case) -> Sentence:
+    return policy_says(case.policy, "start.says", case.policy.start.says)
 
 
 def _cited(case: Case) -> Citation:
@@ -59,54 +70,47 @@ def _cited(case: Case) -> Citation:
 
 @when("no-anc")
 @when("starting", "continuing")
-def anc_missing(case: Case) -> Iterator[Finding]:
+def anc_missing(case: Case) -> Iterator[Found]:
     """No usable ANC at all."""
     if not (case.starting or case.continuing) or case.anc.newest is not None or not counts_readable(case):
         return
     required = case.policy.dispensing.requires_current_count
     severity: Severity = "critical" if case.starting or required.value else "warning"
-    offers, steps = order_cbc(
-        case, "urgent" if case.starting else "routine", "No ANC on record for clozapine"
+    offers, steps = offer_cbc(
+        case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-anc")
     )
-    why = [start_line(case)]
     found = [m for m in (preliminary_anc(case),) if m is not None]
-    why += pending_lines(case)
-    why += [
-        f"A result that cannot be used: {w.safe(u.raw)} – {w.reason(u.reason)}."
-        for u in case.anc.unusable[:2]
-    ]
-    if case.starting:
-        summary = "No usable ANC on record: do not start clozapine without a baseline count."
-        steps = (
-            *steps,
-            *(f"Start only with {_article(kind)} of {_minimum_text(m)}." for kind, m in _minima(case)),
-        )
-    else:
-        summary = "No usable ANC on record for this patient on clozapine: order a CBC with differential."
-    unchecked = (
-        () if case.snapshot.state("counts") == "complete" else ("Not all blood counts could be read.",)
-    )
-    yield Finding(
+    minima = _minima(case)
+    yield Found(
         code="anc-missing",
         severity=severity,
         subject="anc",
-        summary=summary,
-        why=tuple(why),
-        policy_says=(case.policy.start.says,)
-        if case.starting
-        else (f"{names(case)} {case.interval.label} at this stage.",),
-        suggested=steps,
-        unchecked=unchecked,
-        evidence=evidence_of(case, *found),
-        missing=("a usable ANC",),
-        citation=case.policy.cite(_minima(case)[0][1]),
+        summary=sentence("anc-missing.no-anc-starting" if case.starting else "anc-missing.no-anc"),
+        why=(
+            start_line(case),
+            *pending_lines(case),
+            *(
+                sentence("anc-missing.unusable", raw=Record(u.raw), reason=refusal(u))
+                for u in case.anc.unusable[:2]
+            ),
+        ),
+        policy_says=(
+            _start_says(case)
+            if case.starting
+            else sentence("anc-missing.policy", counts=judged_names(case), every=case.interval.label),
+        ),
+        suggested=(*steps, *(_start_only(kind, m) for kind, m in minima)) if case.starting else steps,
+        unchecked=not_all_read(case),
+        evidence=count_evidence(case, *found),
+        missing=(sentence("anc-missing.a-usable-anc"),),
+        citation=case.policy.cite(minima[0][1]),
         offers=(*offers, *(remove_drafts(case) if case.starting else ())),
     )
 
 
 @when("wbc-judged")
 @when("starting", "continuing")
-def wbc_missing(case: Case) -> Iterator[Finding]:
+def wbc_missing(case: Case) -> Iterator[Found]:
     """An ANC but no white cell count, under a policy that judges both."""
     if not case.uses_wbc or not (case.starting or case.continuing) or not counts_readable(case):
         return
@@ -114,36 +118,33 @@ def wbc_missing(case: Case) -> Iterator[Finding]:
     if newest is None or case.results("wbc").newest is not None:
         return  # without an ANC, anc-missing says it
     required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
-    offers, steps = order_cbc(
-        case, "urgent" if case.starting else "routine", "No WBC on record for clozapine"
+    offers, steps = offer_cbc(
+        case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-wbc")
     )
     minimum = case.policy.start.minimum(case.population, "wbc")
-    if case.starting:
-        summary = "No usable WBC on record: this policy starts clozapine only with WBC and ANC."
-        steps = (*steps, *((f"Start only with a WBC of {_minimum_text(minimum)}.",) if minimum else ()))
-    else:
-        summary = (
-            "No usable WBC on record for this patient on clozapine: the policy judges WBC and ANC together."
-        )
-    yield Finding(
+    if case.starting and minimum is not None:
+        steps = (*steps, _start_only("wbc", minimum))
+    yield Found(
         code="anc-missing",
         severity="critical" if case.starting or required else "warning",
         subject="wbc",
-        summary=summary,
-        why=(f"{count_line(case, newest)}; no usable white cell count was found.", start_line(case)),
-        policy_says=(case.policy.start.says,)
-        if case.starting
-        else (f"{names(case)} {case.interval.label} at this stage; the worse of the two decides.",),
-        suggested=(*steps, "Check that the laboratory's code for the white cell count reaches this service."),
-        evidence=evidence_of(case, newest),
-        missing=("a usable WBC",),
+        summary=sentence("anc-missing.no-wbc-starting" if case.starting else "anc-missing.no-wbc"),
+        why=(sentence("anc-missing.anc-alone", line=count_line(case, newest)), start_line(case)),
+        policy_says=(
+            _start_says(case)
+            if case.starting
+            else sentence("anc-missing.policy-both", counts=judged_names(case), every=case.interval.label),
+        ),
+        suggested=(*steps, sentence("anc-missing.check-wbc-code")),
+        evidence=count_evidence(case, newest),
+        missing=(sentence("anc-missing.a-usable-wbc"),),
         citation=case.policy.cite(minimum or case.policy.schedule[0]),
         offers=(*offers, *(remove_drafts(case) if case.starting else ())),
     )
 
 
 @when("starting")
-def baseline_missing(case: Case) -> Iterator[Finding]:
+def baseline_missing(case: Case) -> Iterator[Found]:
     """Starting on the lower minimum of benign ethnic neutropenia with fewer baseline counts than the policy asks for."""
     wanted = case.policy.start.ben_baseline_counts
     newest = case.anc.newest
@@ -152,68 +153,66 @@ def baseline_missing(case: Case) -> Iterator[Finding]:
     counts = case.series("anc")
     if len(counts) >= wanted.value or _below_minimum(case):
         return
-    offers, steps = order_cbc(case, "urgent", "Baseline ANC in benign ethnic neutropenia")
-    yield Finding(
+    offers, steps = offer_cbc(case, "urgent", sentence("anc-missing.reason-baseline"))
+    yield Found(
         code="anc-missing",
         severity="warning",
         subject="anc-baseline",
-        summary=f"{len(counts)} of {wanted.value:g} baseline ANCs on record: benign ethnic neutropenia needs its own baseline before clozapine.",
-        why=(*(f"{count_line(case, m)}." for m in counts), *population_lines(case)),
-        policy_says=(case.policy.start.says,),
+        summary=sentence(
+            "anc-missing.baseline", found=Number(len(counts), 0), wanted=Number(wanted.value, 0)
+        ),
+        why=(*(count_fact(case, m) for m in counts), *population_lines(case)),
+        policy_says=(_start_says(case),),
         suggested=steps,
-        unchecked=()
-        if case.snapshot.state("counts") == "complete"
-        else ("Not all blood counts could be read.",),
-        evidence=evidence_of(case, *counts),
-        missing=("a baseline ANC",),
+        unchecked=not_all_read(case),
+        evidence=count_evidence(case, *counts),
+        missing=(sentence("anc-missing.a-baseline-anc"),),
         citation=case.policy.cite(wanted),
         offers=offers,
     )
 
 
-def _article(kind: Analyte) -> str:
-    return "a WBC" if kind == "wbc" else "an ANC"
-
-
 @when("starting")
-def baseline_count_too_old(case: Case) -> Iterator[Finding]:
+def baseline_count_too_old(case: Case) -> Iterator[Found]:
     """The newest usable ANC (or WBC, where the policy judges it) was taken too long before the first dose."""
     newest, (window, cited) = stalest(case), case.policy.baseline_window
     if newest is None or not case.starting:
         return
-    age, name = case.age_days(newest), NAMES[newest.kind]
+    age = case.age_days(newest)
     if age <= window:
         return
-    offers, steps = order_cbc(case, "urgent", f"Baseline {name} of {w.days(age)} ago before clozapine")
-    yield Finding(
+    reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age))
+    offers, steps = offer_cbc(case, "urgent", reason)
+    yield Found(
         code="baseline-count-too-old",
         severity="critical",
         subject="anc",
-        summary=w.summary(
-            f"Baseline {short(case, newest)} is {w.days(age)} old, at most {w.days(window)}: do not start without a new count."
+        summary=sentence(
+            "baseline-count-too-old.summary",
+            count=short_count(case, newest),
+            age=Counted(age),
+            window=Counted(window),
         ),
         why=(
-            f"Last usable {name}: {count_line(case, newest)}, {w.days(age)} old.",
+            last_usable_with_age(case, newest),
             *pending_lines(case),
             start_line(case),
             *population_lines(case),
         ),
         policy_says=(
-            f"The count before the first dose is at most {w.days(window)} old.",
-            case.policy.start.says,
+            sentence("baseline-count-too-old.policy", window=Counted(window)),
+            _start_says(case),
         ),
-        suggested=("Do not start clozapine before the new count is back.", *steps),
-        unchecked=()
-        if case.snapshot.state("counts") == "complete"
-        else ("Not all blood counts could be read; a newer one may exist.",),
-        evidence=evidence_of(case, newest),
+        suggested=(sentence("baseline-count-too-old.wait"), *steps),
+        unchecked=newer_may_exist(case),
+        evidence=count_evidence(case, newest),
         citation=case.policy.cite(cited),
         offers=(*offers, *remove_drafts(case)),
     )
 
 
 @when("continuing")
-def anc_overdue(case: Case) -> Iterator[Finding]:
+def anc_overdue(case: Case) -> Iterator[Found]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
     newest = stalest(case)
     if newest is None or not case.continuing or case.starting:
@@ -222,53 +221,59 @@ def anc_overdue(case: Case) -> Iterator[Finding]:
     age = case.answered_days(newest)
     if age <= interval.days:
         return
-    due = case.today - timedelta(days=age - interval.days)
     late = age - interval.days
-    name = NAMES[newest.kind]
+    due = Day(case.today - timedelta(days=late))
+    name = count_name(newest.kind)
     required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
     severity: Severity = (
         "critical"
         if required or age > case.policy.overdue.critical_intervals.value * interval.days
         else "warning"
     )
-    offers, steps = order_cbc(
-        case, "urgent" if severity == "critical" else "routine", f"{name} overdue since {due.isoformat()}"
+    offers, steps = offer_cbc(
+        case,
+        "urgent" if severity == "critical" else "routine",
+        sentence("anc-overdue.reason", name=name, day=due),
     )
-    team = () if case.is_order_hook else (NotifyTeam("anc-overdue", f"{name} due {due.isoformat()}"),)
-    says = f"{names(case)} {interval.label} ({interval.why}): due every {w.days(interval.days)}."
-    if required:
-        says += " The policy requires a current count before clozapine is supplied."
-    why = [
-        f"Last usable {name}: {count_line(case, newest)}, {w.days(case.age_days(newest))} old.",
-        *pending_lines(case),
-        start_line(case),
-        *population_lines(case),
-    ]
-    unchecked = (
-        ()
-        if case.snapshot.state("counts") == "complete"
-        else ("Not all blood counts could be read; a newer one may exist.",)
-    )
-    yield Finding(
+    team = Wish(NotifyTeam("anc-overdue"), sentence("anc-overdue.team", name=name, day=due))
+    yield Found(
         code="anc-overdue",
         severity=severity,
         subject="anc",
-        summary=w.summary(
-            f"{name} overdue by {w.days(late)}: last {w.count(newest.value)} on {w.day(case.snapshot, newest.at)}, due {interval.label}."
+        summary=sentence(
+            "anc-overdue.summary",
+            name=name,
+            late=Counted(late),
+            count=Count(newest.value),
+            day=day_of(case, newest.at),
+            every=interval.label,
         ),
-        why=tuple(why),
-        policy_says=(says,),
+        why=(
+            last_usable_with_age(case, newest),
+            *pending_lines(case),
+            start_line(case),
+            *population_lines(case),
+        ),
+        policy_says=(
+            sentence(
+                "anc-overdue.policy-supply" if required else "anc-overdue.policy",
+                counts=judged_names(case),
+                every=interval.label,
+                why=interval.why,
+                days=Counted(interval.days),
+            ),
+        ),
         suggested=steps,
-        unchecked=unchecked,
-        evidence=evidence_of(case, newest),
+        unchecked=newer_may_exist(case),
+        evidence=count_evidence(case, newest),
         citation=_cited(case),
-        offers=(*offers, *team),
+        offers=offers if case.is_order_hook else (*offers, team),
     )
 
 
 @when("visit")
 @when("taking")
-def anc_due_soon(case: Case) -> Iterator[Finding]:
+def anc_due_soon(case: Case) -> Iterator[Found]:
     """The next count is due within days; only where it can be planned."""
     newest = stalest(case)
     if case.hook not in _DUE_SOON_HOOKS or newest is None or not case.on_clozapine:
@@ -277,24 +282,29 @@ def anc_due_soon(case: Case) -> Iterator[Finding]:
     left = interval.days - case.answered_days(newest)
     if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
-    due = case.today + timedelta(days=left)
-    offers, steps = order_cbc(case, "routine", f"{names(case)} due {due.isoformat()}")
-    yield Finding(
+    due = Day(case.today + timedelta(days=left))
+    counts = judged_names(case)
+    offers, steps = offer_cbc(case, "routine", sentence("anc-due-soon.reason", counts=counts, day=due))
+    yield Found(
         code="anc-due-soon",
         severity="info",
         subject="anc",
-        summary=f"Next {'blood count' if case.uses_wbc else 'ANC'} is due on {due.isoformat()} ({interval.label}).",
-        why=(f"Last usable {NAMES[newest.kind]}: {count_line(case, newest)}.", start_line(case)),
-        policy_says=(f"{names(case)} {interval.label} ({interval.why}).",),
+        summary=sentence(
+            "anc-due-soon.next-blood-count" if case.uses_wbc else "anc-due-soon.next-anc",
+            day=due,
+            every=interval.label,
+        ),
+        why=(last_usable(case, newest), start_line(case)),
+        policy_says=(sentence("anc-due-soon.policy", counts=counts, every=interval.label, why=interval.why),),
         suggested=steps,
-        evidence=evidence_of(case, newest),
+        evidence=count_evidence(case, newest),
         citation=_cited(case),
         offers=offers,
     )
 
 
 @when("starting")
-def anc_below_initiation(case: Case) -> Iterator[Finding]:
+def anc_below_initiation(case: Case) -> Iterator[Found]:
     """Starting with a count below the policy's minimum."""
     if not case.starting:
         return
@@ -305,26 +315,43 @@ def anc_below_initiation(case: Case) -> Iterator[Finding]:
     counts = [m for m, _ in below]
     bands = [band for m in counts if (band := case.band_of(m)) is not None]
     folded = tuple(dict.fromkeys(b.finding for b in bands if b.finding and b.treatment == "continue"))
-    limit = w.count(minimum.value)
-    relation = "below the minimum of" if minimum.comparator == ">=" else "not above the"
-    both = f" WBC {w.count(counts[1].value)} is too low, too." if len(counts) > 1 else ""
-    offers, steps = order_cbc(
-        case, "urgent", f"Confirm a {NAMES[newest.kind]} below the minimum for starting clozapine"
+    offers, steps = offer_cbc(
+        case, "urgent", sentence("anc-below-initiation.reason", name=count_name(newest.kind))
     )
-    yield Finding(
+    yield Found(
         code="anc-below-initiation",
         severity="critical",
         subject="anc",
-        summary=w.summary(
-            f"{short(case, newest)}: {relation} {limit}{'' if minimum.comparator == '>=' else ' needed'} for starting clozapine.{both}"
+        summary=_too_low(case, minimum, counts),
+        why=(*(count_fact(case, m) for m in counts), start_line(case), *population_lines(case)),
+        policy_says=(_start_says(case),),
+        suggested=(
+            sentence("anc-below-initiation.do-not-start"),
+            *steps,
+            sentence("anc-below-initiation.other-cause"),
         ),
-        why=(*(f"{count_line(case, m)}." for m in counts), start_line(case), *population_lines(case)),
-        policy_says=(case.policy.start.says,),
-        suggested=("Do not start clozapine.", *steps, "Look for another cause of the low count."),
-        evidence=evidence_of(case, *counts),
+        evidence=count_evidence(case, *counts),
         citation=case.policy.cite(minimum),
         offers=(*remove_drafts(case), *offers),
         also=folded,
+    )
+
+
+def _too_low(case: Case, minimum: Minimum, counts: list[Measurement]) -> Sentence:
+    """The count that is too low to start, and that the other one is too low as well. Counts as the policy judges them, the ANC first."""
+    count, limit = short_count(case, counts[0]), Count(minimum.value)
+    belongs = minimum.comparator == ">="
+    if len(counts) == 1:
+        return sentence(
+            "anc-below-initiation.below" if belongs else "anc-below-initiation.not-above",
+            count=count,
+            limit=limit,
+        )
+    return sentence(
+        "anc-below-initiation.both-below" if belongs else "anc-below-initiation.both-not-above",
+        count=count,
+        limit=limit,
+        wbc=Count(counts[1].value),
     )
 
 

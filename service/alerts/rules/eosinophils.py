@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.onset import in_course, is_recent_problem
+from service.alerts.case.readings import exceeds, is_recent, reaches, recent_comparable
 from service.alerts.facts.patient import Measurement, Problem
+from service.alerts.knowledge.codes import title
 from service.alerts.rules.asked import ENDANGERED, when
-from service.alerts.rules.count_lines import ending_line, evidence_of, remove_drafts
-from service.alerts.rules.listed import (
-    in_course,
-    is_recent_problem,
-    problem_evidence,
-    problem_line,
-    verified,
-)
-from service.alerts.rules.readings import (
+from service.alerts.rules.count_phrases import count_evidence, ending_lines
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
+from service.alerts.rules.result_phrases import (
+    bound_of,
     course_line,
-    evidence,
-    exceeds,
-    is_recent,
-    line,
-    order,
-    reaches,
-    recent_comparable,
+    name_of,
+    offer_test,
+    result_evidence,
+    result_fact,
+    when_of,
 )
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Finding
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Count, Day, Listed, Sentence, Term, sentence
 
 _BY_NAME = "eosinophilic-organ-disease"
 _ORGANS = ("inflamed-organ", "myocarditis", "pericarditis")
@@ -58,9 +55,22 @@ def _organ_results(case: Case) -> list[Measurement]:
     return found
 
 
+def _counted(count: Measurement) -> Sentence:
+    """``Eosinophils 1200/µL``."""
+    return sentence(f"result.value{bound_of(count)}", name=name_of(count.kind), amount=Count(count.value))
+
+
+def _sign(problems: list[Problem], results: list[Measurement]) -> Sentence:
+    """What tells of an organ: the first problem, or else the results."""
+    if not problems:
+        raised = tuple(Term("kind", m.kind, title(m.kind)) for m in results)
+        return sentence("eosinophilia-organ.results", results=Listed(raised))
+    return problem_name(problems[0])
+
+
 @when("problems", "eosinophils")
 @when(*ENDANGERED)
-def eosinophilia_organ(case: Case) -> Iterator[Finding]:
+def eosinophilia_organ(case: Case) -> Iterator[Found]:
     """Eosinophilia with signs of an organ: by the name of the disease, or a raised count beside an inflamed organ."""
     if not case.endangered or case.stopping:
         return
@@ -71,62 +81,58 @@ def eosinophilia_organ(case: Case) -> Iterator[Finding]:
     if not named and not organs and not results:
         return
     problems = [*named, *(p for p in organs if p not in named)]
-    counted = f"Eosinophils {w.bound_word(count)}{w.count(count.value)}" if count is not None else ""
-    if problems:
-        sign = f"{w.plain(problems[0].label)}{verified(problems[0])}"
-    else:
-        sign = (
-            " and ".join(m.kind.upper() if m.kind != "troponin" else "troponin" for m in results) + " raised"
-        )
+    sign = _sign(problems, results)
+    if count is not None:
+        sign = sentence("eosinophilia-organ.sign-counted", count=_counted(count), sign=sign)
     rule = case.policy.eosinophils
-    what = "do not start clozapine" if case.starting else "stop clozapine"
     # By its name alone, and of weeks ago: either nobody closed it, or somebody must look.
     stale = (
-        not counted
+        count is None
         and not case.starting
         and all(p.onset is not None and not is_recent_problem(case, p) for p in named)
     )
-    since = (
-        f"on the list since {w.day(case.snapshot, named[0].onset)}: if it is not over, {what}"
-        if stale
-        else ""
-    )
-    yield Finding(
+    began = named[0].onset if stale else None
+    if began is not None:
+        day = Day(case.snapshot.day(began))
+        summary = sentence("eosinophilia-organ.stale", sign=sign, day=day)
+    else:
+        what = "eosinophilia-organ.do-not-start" if case.starting else "eosinophilia-organ.stop"
+        summary = Sentence(what, {"sign": sign})
+    reason = sentence("eosinophilia-organ.reason")
+    yield Found(
         code="eosinophilia-organ",
         severity="warning" if stale else "critical",
         subject="eosinophils-organ",
-        summary=w.summary(
-            f"{f'{counted}, {sign}' if counted else sign}: {since or f'systemic reaction? {what}'}."
-        ),
+        summary=summary,
         why=(
             *(problem_line(case, p) for p in problems),
             *(
-                (f"{counted}, {w.moment(case.snapshot, count.at, count.date_only)}.",)
+                (sentence("eosinophilia-organ.count", count=_counted(count), when=when_of(case, count)),)
                 if count is not None
                 else ()
             ),
-            *(f"{line(case, m)}." for m in results),
-            course_line(case) if case.relevant else ending_line(case),
+            *(result_fact(case, m) for m in results),
+            *((course_line(case),) if case.relevant else ending_lines(case)),
         ),
-        policy_says=(
-            "Eosinophilia with signs of an organ or of the skin: clozapine is stopped, and a systemic reaction is looked for.",
-        ),
+        policy_says=(sentence("eosinophilia-organ.policy"),),
         suggested=(
-            f"{what[0].upper()}{what[1:]}.",
-            "Look for rash, fever, swollen lymph nodes; troponin, ECG, liver, kidney, chest.",
-            "Ask the specialist of the organ; do not give clozapine again before it is cleared up.",
+            sentence(
+                "eosinophilia-organ.step-do-not-start" if case.starting else "eosinophilia-organ.step-stop"
+            ),
+            sentence("eosinophilia-organ.look"),
+            sentence("eosinophilia-organ.specialist"),
         ),
         evidence=(
             *problem_evidence(problems),
-            *(evidence_of(case, count) if count is not None else ()),
-            *evidence(case, results),
+            *(count_evidence(case, count) if count is not None else ()),
+            *result_evidence(case, results),
         ),
         citation=case.policy.cite(rule.early),
         offers=(
             *remove_drafts(case),
-            *order(case, "cbc-with-differential", "urgent", "Eosinophilia with signs of an organ"),
-            *order(case, "troponin-crp", "stat", "Eosinophilia with signs of an organ"),
-            *order(case, "liver", "urgent", "Eosinophilia with signs of an organ"),
+            *offer_test(case, "cbc-with-differential", "urgent", reason),
+            *offer_test(case, "troponin-crp", "stat", reason),
+            *offer_test(case, "liver", "urgent", reason),
         ),
     )
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts.case.case import Case
+from service.alerts.case.readings import exceeds, falls_below, is_recent, reaches, recent
 from service.alerts.facts.patient import Measurement
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.readings import exceeds, falls_below, is_recent, reaches, recent
 from service.alerts.rules.result_phrases import (
     course_line,
     measured,

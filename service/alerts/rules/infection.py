@@ -6,21 +6,41 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.counts import judged_value
+from service.alerts.case.readings import exceeds, reaches, within_hours
 from service.alerts.facts.patient import Measurement
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_lines import count_line, evidence_of, order_cbc, pending_lines, remove_drafts
-from service.alerts.rules.readings import exceeds, reaches, within_hours
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding, Offer, OrderTest, Severity
+from service.alerts.rules.count_phrases import count_evidence, count_line, offer_cbc, pending_lines
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.policy_phrases import policy_says, policy_word
+from service.alerts.rules.result_phrases import bound_of, name_of, on_day, when_of
+from service.alerts.say.cited import cited_in_line
+from service.alerts.say.finding import OrderTest, Severity
+from service.alerts.say.found import Fact, Found, Wish
+from service.alerts.say.sentence import Count, Param, Quantity, Record, Sentence, sentence
 
 
-def _early(m: Measurement) -> str:
-    return " (preliminary)" if m.status == "preliminary" else ""
+def _standing(m: Measurement) -> str:
+    return "-preliminary" if m.status == "preliminary" else ""
+
+
+def _temperature(m: Measurement) -> Sentence:
+    amount = Quantity(m.value, "°C", 1)
+    return sentence(f"result.value{_standing(m)}", name=name_of(m.kind), amount=amount)
+
+
+def _cells(m: Measurement) -> Sentence:
+    """``Eosinophils 1200/µL``."""
+    return sentence(f"result.value{bound_of(m)}{_standing(m)}", name=name_of(m.kind), amount=Count(m.value))
+
+
+def _fact(case: Case, m: Measurement, said: Param) -> Sentence:
+    line = sentence("result.line", value=said, when=when_of(case, m), raw=Record(m.raw))
+    return sentence("result.fact", line=line)
 
 
 @when("temperature")
 @when("continuing", "stopped")
-def fever(case: Case) -> Iterator[Finding]:
+def fever(case: Case) -> Iterator[Found]:
     """A raised temperature in the last days, without a blood count since."""
     rule = case.policy.fever
     stopped = case.course.stopped_at
@@ -42,59 +62,63 @@ def fever(case: Case) -> Iterator[Finding]:
     counted = count is not None and count.at is not None and count.at >= highest.at
     severity: Severity = "critical" if full and not counted else "warning"
     hold = full and not counted and case.continuing
-    offers, steps = ((), ()) if counted else order_cbc(case, "stat", "Fever under clozapine")
-    extra: tuple[Offer, ...] = (
-        OrderTest("clozapine-level", "urgent", "Infection can raise the clozapine level"),
-    )
+    offers, steps = ((), ()) if counted else offer_cbc(case, "stat", sentence("fever.reason-cbc"))
+    extra: tuple[Wish, ...] = (Wish(OrderTest("clozapine-level", "urgent"), sentence("fever.reason-level")),)
     if early:
-        extra = (
-            OrderTest("troponin-crp", "urgent", "Fever in the first weeks of clozapine: myocarditis?"),
-            *extra,
-        )
+        extra = (Wish(OrderTest("troponin-crp", "urgent"), sentence("fever.reason-troponin")), *extra)
     if counted and not early:
         extra = ()
     if full and case.continuing and not counted:
-        extra = (*extra, OrderTest("ck", "urgent", "Fever under clozapine: neuroleptic malignant syndrome?"))
-    yield Finding(
+        extra = (*extra, Wish(OrderTest("ck", "urgent"), sentence("fever.reason-ck")))
+    temperature = _temperature(highest)
+    taken = "under" if case.continuing else "after-stop" if case.stop_known else "perhaps"
+    asked = "counted" if counted else "hold" if hold else "now"
+    yield Found(
         code="fever",
         severity=severity,
         subject="fever",
-        summary=w.summary(
-            f"Temperature {w.number(highest.value, 1)} °C{_early(highest)} on {w.day(case.snapshot, highest.at)} {'under clozapine' if case.continuing else 'after clozapine was stopped' if case.stop_known else 'and clozapine may still be taken'}"
-            + ("." if counted else ": hold clozapine, ANC at once." if hold else ": ANC at once.")
+        summary=Sentence(
+            f"fever.{taken}-{asked}", {"temperature": temperature, "day": on_day(case, highest)}
         ),
         why=(
-            f"Temperature {w.number(highest.value, 1)} °C{_early(highest)}, {w.moment(case.snapshot, highest.at, highest.date_only)} (as sent: {w.safe(highest.raw)}).",
-            f"ANC since: {count_line(case, count)}."
+            _fact(case, highest, temperature),
+            sentence("fever.counted", line=count_line(case, count))
             if counted and count is not None
-            else "No blood count since then.",
+            else sentence("fever.not-counted"),
             *(() if counted else pending_lines(case)),
         ),
         policy_says=(
-            rule.says,
-            *((f"{rule.hold.value} Source: {case.policy.cite(rule.hold)}.",) if hold else ()),
-        ),
-        suggested=(
-            *(("Hold clozapine until the ANC is back.",) if hold else ()),
-            *steps,
-            *(("Check troponin and CRP (first weeks of treatment).",) if early else ()),
-            "Look for infection.",
+            policy_says(case, "fever.says", rule.says),
             *(
                 (
-                    *(() if early else ("Think of myocarditis: troponin, CRP.",)),
-                    "Rigid, confused or sweating? Neuroleptic malignant syndrome: CK.",
+                    sentence(
+                        "fever.hold-policy",
+                        text=policy_word(case, "fever.hold.value", rule.hold.value),
+                        source=cited_in_line(case.policy.cite(rule.hold)),
+                    ),
                 )
-                if full and case.continuing
+                if hold
                 else ()
             ),
         ),
-        evidence=(
-            Evidence(
-                highest.ref, f"Temperature {w.number(highest.value, 1)} °C", highest.at, highest.date_only
-            ),
-            *evidence_of(case, *([count] if counted and count is not None else [])),
+        suggested=(
+            *((sentence("fever.hold"),) if hold else ()),
+            *steps,
+            *((sentence("fever.troponin"),) if early else ()),
+            sentence("fever.look"),
+            *((sentence("fever.myocarditis"),) if full and case.continuing and not early else ()),
+            *((sentence("fever.nms"),) if full and case.continuing else ()),
         ),
-        missing=() if counted else ("a blood count since the fever",),
+        evidence=(
+            Fact(
+                highest.ref,
+                sentence("result.value", name=name_of(highest.kind), amount=Quantity(highest.value, "°C", 1)),
+                highest.at,
+                highest.date_only,
+            ),
+            *count_evidence(case, *([count] if counted and count is not None else [])),
+        ),
+        missing=() if counted else (sentence("fever.missing"),),
         citation=case.policy.cite(rule.threshold if full else rule.early_threshold),
         offers=(*offers, *extra),
     )
@@ -102,7 +126,7 @@ def fever(case: Case) -> Iterator[Finding]:
 
 @when("eosinophils")
 @when(*RELEVANT)
-def eosinophilia(case: Case) -> Iterator[Finding]:
+def eosinophilia(case: Case) -> Iterator[Found]:
     """Eosinophils above the policy's limit, or raised in the first weeks."""
     rule = case.policy.eosinophils
     if not case.relevant or not _any_eosinophilia(case):
@@ -117,35 +141,45 @@ def eosinophilia(case: Case) -> Iterator[Finding]:
         return
     cited = rule.high if high else rule.restart_below if waiting and rule.restart_below else rule.early
     stop = (high or waiting) and rule.high_severity == "critical"
-    restart = (
-        f"Restart only once the eosinophils are below {w.count(rule.restart_below.value)}."
-        if stop and rule.restart_below is not None
-        else ""
-    )
-    offers, _ = order_cbc(case, "routine", "Recheck eosinophils")
-    yield Finding(
+    offers, _ = offer_cbc(case, "routine", sentence("eosinophilia.reason-cbc"))
+    count = _cells(newest)
+    yield Found(
         code="eosinophilia",
         severity=rule.high_severity if high or waiting else "info",
         changes_order=True,
         subject="eosinophils",
-        summary=f"Eosinophils {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)} under clozapine"
-        + (": stop clozapine." if stop and high else ": not yet low enough to restart." if stop else "."),
+        summary=sentence(
+            "eosinophilia.stop"
+            if stop and high
+            else "eosinophilia.not-low-enough"
+            if stop
+            else "eosinophilia.summary",
+            count=count,
+            day=on_day(case, newest),
+        ),
         why=(
-            f"Eosinophils {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
-            *(("They were above the limit before and have not been low enough since.",) if waiting else ()),
+            _fact(case, newest, count),
+            *((sentence("eosinophilia.were-above"),) if waiting else ()),
         ),
-        policy_says=(rule.says,),
+        policy_says=(policy_says(case, "eosinophils.says", rule.says),),
         suggested=(
-            *(("Stop clozapine.", restart) if stop and restart else ()),
-            "Repeat the count.",
-            "Check CRP and troponin; ask about rash, fever, chest pain and breathlessness.",
+            *(
+                (
+                    sentence("eosinophilia.step-stop"),
+                    sentence("eosinophilia.step-restart", count=Count(rule.restart_below.value)),
+                )
+                if stop and rule.restart_below is not None
+                else ()
+            ),
+            sentence("eosinophilia.repeat"),
+            sentence("eosinophilia.look"),
         ),
-        evidence=evidence_of(case, newest),
+        evidence=count_evidence(case, newest),
         citation=case.policy.cite(cited),
         offers=(
             *(remove_drafts(case) if stop else ()),
             *offers,
-            OrderTest("troponin-crp", "urgent", "Eosinophilia under clozapine"),
+            Wish(OrderTest("troponin-crp", "urgent"), sentence("eosinophilia.reason-troponin")),
         ),
     )
 
@@ -181,7 +215,7 @@ def _not_yet_low_again(case: Case) -> bool:
 
 @when("platelets")
 @when(*RELEVANT)
-def thrombocytopenia(case: Case) -> Iterator[Finding]:
+def thrombocytopenia(case: Case) -> Iterator[Found]:
     """Platelets below the limit."""
     rule = case.policy.platelets
     counts = case.snapshot.measurements.get("platelets", ())
@@ -190,18 +224,21 @@ def thrombocytopenia(case: Case) -> Iterator[Finding]:
     newest = case.worst_new("platelets")
     if newest is None or judged_value(newest) >= rule.low.value:
         return
-    offers, _ = order_cbc(case, "stat", "Confirm thrombocytopenia")
-    yield Finding(
+    offers, _ = offer_cbc(case, "stat", sentence("thrombocytopenia.reason"))
+    count = _cells(newest)
+    yield Found(
         code="thrombocytopenia",
         severity="critical",
         subject="platelets",
-        summary=f"Platelets {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)} on {w.day(case.snapshot, newest.at)}: stop clozapine, ask hematology.",
-        why=(
-            f"Platelets {w.bound_word(newest)}{w.count(newest.value)}{_early(newest)}, {w.moment(case.snapshot, newest.at, newest.date_only)} (as sent: {w.safe(newest.raw)}).",
+        summary=sentence("thrombocytopenia.summary", count=count, day=on_day(case, newest)),
+        why=(_fact(case, newest, count),),
+        policy_says=(policy_says(case, "platelets.says", rule.says),),
+        suggested=(
+            sentence("thrombocytopenia.stop"),
+            sentence("thrombocytopenia.repeat"),
+            sentence("thrombocytopenia.hematology"),
         ),
-        policy_says=(rule.says,),
-        suggested=("Stop clozapine.", "Repeat the count at once.", "Consult hematology."),
-        evidence=evidence_of(case, newest),
+        evidence=count_evidence(case, newest),
         citation=case.policy.cite(rule.low),
         offers=(*remove_drafts(case), *offers),
     )

@@ -7,13 +7,13 @@ from datetime import datetime
 from msgspec import Struct
 
 from service.alerts.case.beside import applies, base_severity
+from service.alerts.case.bowel import SLOW_BOWEL
 from service.alerts.case.case import Case
+from service.alerts.case.level import hours_after_dose
+from service.alerts.case.readings import exceeds, reaches
 from service.alerts.case.together import Standing, standing, taken_since
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.knowledge.drugs import InteractionClass, Pair, alerting_classes_of, drugs, has_class
-from service.alerts.rules.bowel import SLOW_BOWEL
-from service.alerts.rules.levels import hours_after_dose
-from service.alerts.rules.readings import exceeds, reaches
 from service.alerts.say.finding import SEVERITY_RANK, Severity
 
 _BOTH_WAYS = frozenset({"raises", "lowers"})

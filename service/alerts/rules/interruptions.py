@@ -7,13 +7,17 @@ from datetime import datetime, timedelta
 
 from service.alerts.case.breaks import Break
 from service.alerts.case.case import Case
+from service.alerts.case.judged_counts import stalest
+from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
+from service.alerts.case.witness import ESTIMATED
 from service.alerts.knowledge.drugs import classes_of
 from service.alerts.policy.parts import ExtraMonitoring
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import order_cbc, stalest
-from service.alerts.rules.missed_doses import ESTIMATED, is_between_orders, is_renewed_in_time
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding, Severity
+from service.alerts.rules.count_phrases import offer_cbc
+from service.alerts.rules.dose_phrases import estimated, moment_of
+from service.alerts.say.finding import Severity
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Counted, Day, Hours, Sentence, Term, quoted, sentence
 
 
 def _severity(case: Case) -> Severity | None:
@@ -34,7 +38,7 @@ def _counted_since(case: Case, resumed: datetime) -> bool:
 
 
 @when("starting", "interrupted")
-def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
+def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
     """A break as long as the restart limit, before a start, lasting under an order, or over without a count since."""
     course = case.course
     severity: Severity | None = "warning" if case.restarting else _severity(case)
@@ -51,36 +55,59 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Finding]:
             return
     if last is None or severity is None:
         return
-    estimated = (
-        back.estimated if until is not None and back is not None else course.last_dose_basis == "supply"
-    )
+    unsure = back.estimated if until is not None and back is not None else course.last_dose_basis == "supply"
     gap_days = (
         case.days_since(last) if until is None else (case.snapshot.day(until) - case.snapshot.day(last)).days
     )
-    offers, steps = order_cbc(case, "urgent", "New baseline ANC after an interruption of clozapine")
-    over = f" until {w.day(case.snapshot, until)}" if until is not None else ""
-    doubt = " (estimated from supply)" if estimated and not case.restarting else ""
-    ago = f"{w.days(case.days_since(last))} ago"
-    yield Finding(
+    offers, steps = offer_cbc(case, "urgent", sentence("interruption-restart-monitoring.reason"))
+    phase, taken = case.policy.schedule[0], Day(case.snapshot.day(last))
+    yield Found(
         code="interruption-restart-monitoring",
         severity=severity,
         subject="interruption",
-        summary=w.summary(
-            f"Clozapine interrupted for {w.days(gap_days)}{over}{doubt}: monitor as a new patient, starting with a baseline ANC."
-        ),
+        summary=_restart_summary(case, gap_days, until, estimated=unsure and not case.restarting),
         why=(
-            f"Last known or estimated intake{' before the break' if until is not None else ''}: {w.day(case.snapshot, last)}, {ago}.",
+            sentence(
+                "interruption-restart-monitoring.last-intake"
+                if until is None
+                else "interruption-restart-monitoring.last-intake-before",
+                day=taken,
+                ago=Counted(case.days_since(last)),
+            ),
         ),
-        policy_says=(case.policy.interruption.says,),
+        policy_says=(quoted("policy", f"{case.policy.id}/interruption.says", case.policy.interruption.says),),
         suggested=(
             *steps,
-            f"ANC {case.policy.schedule[0].label} from the restart, as in a new patient.",
-            *(() if until is not None else ("Titrate from the start dose.",)),
+            sentence(
+                "interruption-restart-monitoring.count",
+                often=Term("policy", f"{case.policy.id}/schedule.{phase.label}.label", phase.label),
+            ),
+            *(() if until is not None else (sentence("interruption-restart-monitoring.titrate"),)),
         ),
-        evidence=tuple(Evidence(ref, "clozapine record") for ref in course.refs[:5]),
+        evidence=tuple(
+            Fact(ref, sentence("interruption-restart-monitoring.evidence")) for ref in course.refs[:5]
+        ),
         decisive=(last.isoformat(),),
         citation=case.policy.cite(case.policy.interruption.new_course),
         offers=offers,
+    )
+
+
+def _restart_summary(case: Case, gap_days: int, until: datetime | None, *, estimated: bool) -> Sentence:
+    days = Counted(gap_days)
+    if until is None:
+        return sentence(
+            "interruption-restart-monitoring.summary-estimated"
+            if estimated
+            else "interruption-restart-monitoring.summary",
+            days=days,
+        )
+    return sentence(
+        "interruption-restart-monitoring.summary-until-estimated"
+        if estimated
+        else "interruption-restart-monitoring.summary-until",
+        days=days,
+        until=Day(case.snapshot.day(until)),
     )
 
 
@@ -91,7 +118,7 @@ def _is_fresh(case: Case) -> bool:
 
 
 @when("last-dose-known", "interrupted")
-def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
+def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
     """A shorter break, lasting or over without a count since, that some protocols answer with weekly counts for some weeks."""
     extra = case.policy.interruption.extra
     course = case.course
@@ -105,27 +132,33 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Finding]:
         return
     if (case.snapshot.day(gap.start) - case.snapshot.day(course.start)).days < extra.after_day.value:
         return
-    offers, steps = order_cbc(case, "routine", "Weekly ANC after a break in clozapine")
+    offers, steps = offer_cbc(case, "routine", sentence("interruption-extra-monitoring.reason"))
     # The weeks begin when clozapine is taken again: today, or when the break ended.
     until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
     # Of a break that is over only supply makes an estimate.
-    doubt = (
-        f" ({ESTIMATED.get(course.last_dose_basis, ESTIMATED['supply']) if gap.end == case.as_of else ESTIMATED['supply']})"
-        if gap.estimated
-        else ""
-    )
-    yield Finding(
+    lasting = gap.end == case.as_of and course.last_dose_basis in ESTIMATED
+    by = course.last_dose_basis if lasting else "supply"
+    yield Found(
         code="interruption-extra-monitoring",
         severity=severity,
         subject="interruption",
-        summary=f"Clozapine break of {w.hours(gap.hours)}{doubt}: weekly blood counts until {until.isoformat()}.",
-        why=(
-            f"Last dose{' before the break' if gap.under_order else ''}: "
-            f"{w.moment(case.snapshot, gap.start, course.last_dose_date_only)}; {w.hours(case.hours_since(gap.start))} ago.",
+        summary=sentence(
+            "interruption-extra-monitoring.summary",
+            gap=estimated(Hours(gap.hours), by) if gap.estimated else Hours(gap.hours),
+            until=Day(until),
         ),
-        policy_says=(extra.says,),
-        suggested=(*steps, "Repeat weekly until the date above."),
-        evidence=(Evidence(gap.ref, "last dose", gap.start, course.last_dose_date_only),),
+        why=(
+            sentence(
+                "interruption-extra-monitoring.last-dose-before"
+                if gap.under_order
+                else "interruption-extra-monitoring.last-dose",
+                when=moment_of(case, gap.start, course.last_dose_date_only),
+                gap=Hours(case.hours_since(gap.start)),
+            ),
+        ),
+        policy_says=(quoted("policy", f"{case.policy.id}/interruption.extra.says", extra.says),),
+        suggested=(*steps, sentence("interruption-extra-monitoring.repeat")),
+        evidence=(Fact(gap.ref, sentence("last-dose.evidence"), gap.start, course.last_dose_date_only),),
         decisive=(gap.start.isoformat(),),
         citation=case.policy.cite(extra.gap),
         offers=offers,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
+from service.alerts.case.readings import reaches
 from service.alerts.case.smoking import SmokingChange, smoking_change
 from service.alerts.case.together import taken_since
 from service.alerts.facts.patient import Medication
@@ -29,7 +30,6 @@ from service.alerts.rules.interaction_words import (
     title,
     together,
 )
-from service.alerts.rules.readings import reaches
 from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity, worst

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import Measurement
+from service.alerts.case.readings import exceeds, reaches, recent, recent_comparable
+from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.readings import (
+from service.alerts.rules.result_phrases import (
     course_line,
-    evidence,
-    exceeds,
-    line,
+    measured,
+    offer_test,
     on_day,
-    order,
-    reaches,
-    recent,
-    recent_comparable,
-    value,
+    result_evidence,
+    result_fact,
+    result_line,
 )
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding
+from service.alerts.say.finding import Severity
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Number, Record, Sentence, recorded, sentence
 
 
 @when_it_bears
 @when("glucose", "glucose-fasting", "hba1c", "problems")
 @when(*RELEVANT)
-def hyperglycemia(case: Case) -> Iterator[Finding]:
+def hyperglycemia(case: Case) -> Iterator[Found]:
     """Glucose or HbA1c in the diabetic range and no diabetes on the problem list; very high glucose or ketosis always."""
     if not case.relevant:
         return
@@ -40,11 +39,12 @@ def hyperglycemia(case: Case) -> Iterator[Finding]:
     )
     ketosis = case.problems_of("ketoacidosis")
     if high is not None or ketosis:
+        if high is not None:
+            summary = sentence("hyperglycemia.ketoacidosis", result=measured(high), day=on_day(case, high))
+        else:
+            summary = sentence("hyperglycemia.ketoacidosis-listed", problem=Record(ketosis[0].label))
         found = [high] if high is not None else []
-        what = f"{value(high)} {on_day(case, high)}" if high is not None else w.plain(ketosis[0].label)
-        yield _glucose(
-            case, found, ketosis, "warning", f"{what}: rule out ketoacidosis today.", rule.glucose_warning
-        )
+        yield _glucose(case, found, ketosis, "warning", summary, rule.glucose_warning)
         return
     if any(p.verification in ("", "confirmed") for p in case.problems_of("diabetes")):
         return  # a suspected diabetes is what the result may confirm
@@ -55,52 +55,39 @@ def hyperglycemia(case: Case) -> Iterator[Finding]:
     ]
     if new:
         limit = rule.glucose_fasting if new[0].kind == "glucose-fasting" else rule.hba1c
-        yield _glucose(
-            case,
-            new,
-            (),
-            "info",
-            f"{value(new[0])} {on_day(case, new[0])}: in the diabetic range, and new.",
-            limit,
-        )
+        summary = sentence("hyperglycemia.diabetic-range", result=measured(new[0]), day=on_day(case, new[0]))
+        yield _glucose(case, new, (), "info", summary, limit)
 
 
 def _glucose(
     case: Case,
     found: list[Measurement],
-    ketosis: tuple[object, ...],
-    severity: str,
-    summary: str,
+    ketosis: Sequence[Problem],
+    severity: Severity,
+    summary: Sentence,
     limit: Value,
-) -> Finding:
-    problems = list(case.problems_of("ketoacidosis")) if ketosis else []
-    return Finding(
+) -> Found:
+    urgent = severity == "warning"
+    return Found(
         code="hyperglycemia",
-        severity=severity,  # type: ignore[arg-type]
+        severity=severity,
         subject="glucose",
-        summary=w.summary(summary),
+        summary=summary,
         why=(
-            *(f"{line(case, m)}." for m in found),
-            *(f"Problem list: {w.safe(p.label)}." for p in problems),
+            *(result_fact(case, m) for m in found),
+            *(sentence("problem.line", problem=Record(p.label)) for p in ketosis),
             course_line(case),
         ),
-        policy_says=("Clozapine can cause diabetes and ketoacidosis, also without weight gain.",),
-        suggested=(
-            (
-                "Ask about thirst, vomiting and weight loss; ketones today.",
-                "Ketoacidosis: stop clozapine for the time being and treat.",
-            )
-            if severity == "warning"
-            else (
-                "Confirm with a second sample.",
-                "Diet, exercise, metformin; treat diabetes as usual: clozapine may continue.",
-            )
+        policy_says=(sentence("hyperglycemia.policy"),),
+        suggested=(sentence("hyperglycemia.ask"), sentence("hyperglycemia.treat-ketoacidosis"))
+        if urgent
+        else (sentence("hyperglycemia.confirm"), sentence("hyperglycemia.treat-diabetes")),
+        evidence=(
+            *result_evidence(case, found),
+            *(Fact(p.ref, recorded(p.label), p.onset) for p in ketosis),
         ),
-        evidence=(*evidence(case, found), *(Evidence(p.ref, w.safe(p.label), p.onset) for p in problems)),
         citation=case.policy.cite(limit),
-        offers=order(
-            case, "hba1c", "urgent" if severity == "warning" else "routine", "Raised glucose under clozapine"
-        ),
+        offers=offer_test(case, "hba1c", "urgent" if urgent else "routine", sentence("hyperglycemia.reason")),
     )
 
 
@@ -108,7 +95,7 @@ def _glucose(
 @when("weight")
 @when("visit")
 @when("taking")
-def weight_gain(case: Case) -> Iterator[Finding]:
+def weight_gain(case: Case) -> Iterator[Found]:
     """Weight against the one at the start; said at visits."""
     now, start = (recent(case, "weight") if case.on_clozapine else None), case.course.start
     if now is None or start is None or case.is_order_hook:
@@ -126,20 +113,23 @@ def weight_gain(case: Case) -> Iterator[Finding]:
     limit = case.policy.results.weight_gain_percent
     if gain < limit.value and not math.isclose(gain, limit.value):  # 5.6 kg on 80 kg are 7 %, not 6.999…
         return
-    yield Finding(
+    yield Found(
         code="weight-gain",
         severity="info",
         subject="weight",
-        summary=w.summary(
-            f"Weight {w.number(before[0].value, 1)} to {w.number(now.value, 1)} kg since clozapine began (+{w.number(gain, 0)} %)."
+        summary=sentence(
+            "weight-gain.summary",
+            before=Number(before[0].value, 1),
+            now=Number(now.value, 1),
+            percent=Number(gain, 0),
         ),
-        why=(f"At the start: {line(case, before[0])}.", f"Now: {line(case, now)}."),
-        policy_says=(f"A gain of {w.number(limit.value)} % or more matters for heart and metabolism.",),
-        suggested=(
-            "Diet and exercise programme; consider metformin.",
-            "Glucose or HbA1c and lipids if not recent.",
+        why=(
+            sentence("weight-gain.before", line=result_line(case, before[0])),
+            sentence("weight-gain.now", line=result_line(case, now)),
         ),
-        evidence=evidence(case, [now, before[0]]),
+        policy_says=(sentence("weight-gain.policy", percent=Number(limit.value)),),
+        suggested=(sentence("weight-gain.diet"), sentence("weight-gain.tests")),
+        evidence=result_evidence(case, [now, before[0]]),
         citation=case.policy.cite(limit),
     )
 
@@ -147,7 +137,7 @@ def weight_gain(case: Case) -> Iterator[Finding]:
 @when_it_bears
 @when("alt", "ast", "bilirubin")
 @when(*RELEVANT)
-def hepatotoxicity(case: Case) -> Iterator[Finding]:
+def hepatotoxicity(case: Case) -> Iterator[Found]:
     """Liver tests far above their own upper limit."""
     if not case.relevant:
         return
@@ -166,22 +156,22 @@ def hepatotoxicity(case: Case) -> Iterator[Finding]:
             over.append(m)
     if not over:
         return
-    yield Finding(
+    yield Found(
         code="hepatotoxicity",
         severity="warning",
         subject="liver",
-        summary=w.summary(
-            f"{value(over[0])} {on_day(case, over[0])}: more than {w.number(limit.value)} times normal; examine, repeat."
+        summary=sentence(
+            "hepatotoxicity.summary",
+            result=measured(over[0]),
+            day=on_day(case, over[0]),
+            times=Number(limit.value),
         ),
-        why=(*(f"{line(case, m)}." for m in over), course_line(case)),
-        policy_says=("Clozapine can injure the liver; with symptoms or jaundice it is stopped.",),
-        suggested=(
-            "Ask about nausea, loss of appetite and jaundice; stop clozapine if they are there.",
-            "Repeat the liver tests within days; look for other causes.",
-        ),
-        evidence=evidence(case, over),
+        why=(*(result_fact(case, m) for m in over), course_line(case)),
+        policy_says=(sentence("hepatotoxicity.policy"),),
+        suggested=(sentence("hepatotoxicity.ask"), sentence("hepatotoxicity.repeat")),
+        evidence=result_evidence(case, over),
         citation=case.policy.cite(limit),
-        offers=order(case, "liver", "urgent", "Raised liver tests under clozapine"),
+        offers=offer_test(case, "liver", "urgent", sentence("hepatotoxicity.reason")),
     )
 
 

@@ -5,75 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.ordered_dose import first_day_dose
+from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
+from service.alerts.case.restart import reached_tier, returned_dose, stepped, tier_dose
 from service.alerts.case.returning import Return
-from service.alerts.case.witness import Doubt
+from service.alerts.case.witness import ESTIMATED, Doubt
 from service.alerts.policy.parts import MissedDoseTier
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import stalest
+from service.alerts.rules.dose_phrases import (
+    estimated,
+    known_by,
+    missed_dose_says,
+    moment_of,
+    order_fact,
+    tier_says,
+)
 from service.alerts.say import wording as w
-from service.alerts.say.finding import ChangeDose, Evidence, Finding, Offer, Severity
+from service.alerts.say.finding import ChangeDose, Offer, Severity
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Day, Dose, Hours, Number, Param, Record, Sentence, sentence
 
-_HOURS_A_DAY = 24.0
-_BASIS = {
-    "administration": "administration record",
-    "withheld": "administration record: none given from then on",
-    "statement": "statement of what the patient takes",
-    "stop": "end date of the last order",
-    "supply": "estimated from supply: the dispensed supply ran out",
-    "update": "estimated: the last order or statement was over by then",
-    "rhythm": "estimated: the next order was due by then",
-}
 _DOUBT: dict[Doubt, str] = {
-    "home": "The order of the ward has ended and one for home runs on: doses taken since are not charted.",
-    "leave": "Charted as on leave since: doses taken there are not charted.",
+    "home": "missed-dose-retitrate.doubt-home",
+    "leave": "missed-dose-retitrate.doubt-leave",
 }
-#: Last doses that nobody saw or stated, in words for the summary.
-ESTIMATED = {
-    "supply": "estimated from supply",
-    "update": "estimated from the last change of the order",
-    "rhythm": "estimated from the orders before",
-}
-#: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
-_DOSE_STEP_MG = 12.5
-
-
-def _dosing_interval(case: Case) -> float:
-    """Hours between two doses of the established regimen: 24 h / doses per day."""
-    regimen = case.established_regimen
-    per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
-    return _HOURS_A_DAY / per_day if per_day else _HOURS_A_DAY
-
-
-def reached_tier(case: Case) -> MissedDoseTier | None:
-    """The longest tier the gap since the last dose reaches; None when no dose counts as missed."""
-    last = case.course.last_dose
-    if last is None:
-        return None
-    gap = case.hours_since(last)
-    found = None
-    for tier in case.policy.missed_dose:
-        extra = _dosing_interval(case) if tier.plus_dosing_interval else 0.0
-        limit = tier.gap.value + extra
-        if gap >= limit if tier.gap.comparator == ">=" else gap > limit:
-            found = tier
-    return found
-
-
-def tier_dose(case: Case, tier: MissedDoseTier) -> tuple[float, float] | None:
-    """(dose to suggest, highest dose that needs no alert) in mg per day; None when the established dose is unknown."""
-    if tier.single_mg is not None:
-        return tier.single_mg, tier.mg_per_day or tier.single_mg
-    established = case.established_mg_per_day
-    if established is None or tier.percent_low is None or tier.percent_high is None:
-        return None
-    highest = established * tier.percent_high / 100
-    rounded = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
-    return max(rounded, _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
 
 
 @when("last-dose-known", "interrupted")
 @when("drafted", "taking")
-def missed_dose(case: Case) -> Iterator[Finding]:
+def missed_dose(case: Case) -> Iterator[Found]:
     """The gap since the last dose reaches a tier and the dose is above that tier's; or the dose rises too far on the return from a gap."""
     course = case.course
     if not (case.clozapine_drafts or case.on_clozapine) or case.stopping:
@@ -85,7 +45,6 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         elif case.returning is not None:
             yield from _rises_too_far(case, case.returning)
         return
-    dose = case.current_mg_per_day
     first = first_day_dose(case)
     target = tier_dose(case, tier)
     if target is not None and first is not None and first <= target[1]:
@@ -95,174 +54,159 @@ def missed_dose(case: Case) -> Iterator[Finding]:
         return
     if is_between_orders(case):
         return  # asked when the next one is written
-    gap = case.hours_since(course.last_dose)
-    estimated = course.last_dose_basis in ESTIMATED
     withheld = course.last_dose_basis == "withheld"
-    unsure = estimated or bool(course.last_dose_doubt)
+    unsure = course.last_dose_basis in ESTIMATED or bool(course.last_dose_doubt)
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
-    restart = _restart_text(case, tier, target)
-    about = "≥ " if course.last_dose_date_only or course.last_dose_or_earlier else ""
-    basis = _BASIS.get(course.last_dose_basis, "record")
-    doubt = (
-        f" ({ESTIMATED[course.last_dose_basis]})"
-        if estimated
-        else " (if none since the ward's chart)"
-        if course.last_dose_doubt
-        else ""
-    )
+    gap: Param = Hours(case.hours_since(course.last_dose))
+    if course.last_dose_date_only or course.last_dose_or_earlier:
+        gap = sentence("gap.at-least", gap=gap)
+    by = known_by(course.last_dose_basis)
     why = [
-        f"Last dose: {'before ' if withheld else ''}{w.moment(case.snapshot, course.last_dose, course.last_dose_date_only)} ({basis}); {about}{w.hours(gap)} ago.",
+        sentence(
+            "missed-dose-retitrate.last-dose-before" if withheld else "missed-dose-retitrate.last-dose",
+            when=moment_of(case, course.last_dose, course.last_dose_date_only),
+            by=by,
+            gap=gap,
+        )
     ]
     if course.last_dose_or_earlier:
-        why.append("It is said since then; the last dose may have been earlier.")
-    elif course.last_dose_date_only and not (estimated or withheld):
-        why.append("Only the date of the last dose is known, so the longer gap is assumed.")
+        why.append(sentence("missed-dose-retitrate.or-earlier"))
+    elif course.last_dose_date_only and not (course.last_dose_basis in ESTIMATED or withheld):
+        why.append(sentence("missed-dose-retitrate.only-the-date"))
     if course.last_dose_doubt:
         why.append(_doubt(case, course.last_dose_doubt))
-    if dose is not None:
-        label = "Drafted" if case.clozapine_drafts else "Active"
-        why.append(
-            f"{label} dose: {w.mg(dose)}/day."
-            + (
-                f" Established dose: {w.mg(case.established_mg_per_day)}/day."
-                if case.established_mg_per_day
-                else ""
-            )
-        )
-    else:
-        why.append("The dose of the order could not be read, so it cannot be compared.")
-    caution = _first_titration_caution(case)
-    offers = _offers(case, target[0]) if target is not None else ()
-    yield Finding(
+    why.append(_dose_line(case))
+    said = estimated(gap, course.last_dose_basis)
+    if course.last_dose_doubt and course.last_dose_basis not in ESTIMATED:
+        said = sentence("gap.by-ward-chart", gap=gap)
+    yield Found(
         code="missed-dose-retitrate",
         severity=severity,
         subject="missed-dose",
-        summary=w.summary(f"Clozapine not taken for {about}{w.hours(gap)}{doubt}: {restart}."),
+        summary=sentence("missed-dose-retitrate.summary", gap=said, restart=_restart(tier, target)),
         why=tuple(why),
-        policy_says=(tier.says, case.policy.missed_dose_says),
+        policy_says=(tier_says(case, tier), missed_dose_says(case)),
         suggested=(
-            *caution,
-            f"{restart[0].upper()}{restart[1:]}.",
-            "Ask when the last dose was really taken."
+            *_first_titration_caution(case),
+            _restart_step(tier, target),
+            sentence("missed-dose-retitrate.ask-really")
             if unsure or course.last_dose_date_only
-            else "Check lying and standing blood pressure before and after the first dose.",
-            "Then titrate back up as tolerated.",
+            else sentence("missed-dose-retitrate.measure-first-dose"),
+            sentence("missed-dose-retitrate.titrate"),
         ),
         evidence=(
-            Evidence(
-                course.last_dose_ref, f"last dose, {basis}", course.last_dose, course.last_dose_date_only
+            Fact(
+                course.last_dose_ref,
+                sentence("last-dose.evidence-by", by=by),
+                course.last_dose,
+                course.last_dose_date_only,
             ),
-            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+            *(order_fact(d) for d in case.clozapine_drafts),
         ),
         decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
-        offers=offers,
+        offers=_offers(case, target[0]) if target is not None else (),
     )
 
 
-def _doubt(case: Case, why: Doubt) -> str:
+def _doubt(case: Case, why: Doubt) -> Sentence:
     until = case.course.supply_until
     if why == "supply" and until is not None:
-        return f"Supply handed over before lasts until {w.day(case.snapshot, until)}: doses taken at home since are not charted."
-    return _DOUBT[why]
+        return sentence("missed-dose-retitrate.doubt-supply", day=Day(case.snapshot.day(until)))
+    return sentence(_DOUBT[why])
 
 
-def is_between_orders(case: Case) -> bool:
-    """No order of this call, and only the end of one that was carried out a few days ago tells of the last dose."""
-    course = case.course
-    return (
-        course.ending is not None
-        and course.ending.between
-        and not case.clozapine_drafts
-        and course.last_dose_basis in ("update", "rhythm")
+def _dose_line(case: Case) -> Sentence:
+    """The dose in question, and the one that was established."""
+    current, established = case.current_mg_per_day, case.established_mg_per_day
+    if current is None:
+        return sentence("missed-dose-retitrate.dose-not-compared")
+    if not established:
+        return _ordered_dose(case, current)
+    return sentence(
+        "missed-dose-retitrate.drafted-established"
+        if case.clozapine_drafts
+        else "missed-dose-retitrate.active-established",
+        dose=Dose(current),
+        established=Dose(established),
     )
 
 
-def is_renewed_in_time(case: Case) -> bool:
-    """The draft follows an order for home that was carried out (``completed``) a few days ago, at no higher dose, and counts go on.
-
-    That an order is completed is no sign that a dose was missed, no more than an order that stays active; it is worth a question.
-    """
-    course = case.course
-    ending, last = course.ending, course.last_dose
-    if ending is None or not ending.carried_out or last is None or not case.clozapine_drafts:
-        return False
-    if course.last_dose_basis not in ("update", "rhythm"):
-        return False
-    if case.hours_since(last) > _HOURS_A_DAY * case.policy.unknown_end.renewed_within_days.value:
-        return False
-    first, established, newest = first_day_dose(case), case.established_mg_per_day, stalest(case)
-    if first is None or established is None or first > established or newest is None:
-        return False
-    return case.answered_days(newest) <= case.interval.days
+def _ordered_dose(case: Case, mg: float) -> Sentence:
+    drafted = bool(case.clozapine_drafts)
+    return sentence(
+        "missed-dose-retitrate.drafted" if drafted else "missed-dose-retitrate.active", dose=Dose(mg)
+    )
 
 
-def _renewed_late(case: Case, tier: MissedDoseTier) -> Finding:
+def _renewed_late(case: Case, tier: MissedDoseTier) -> Found:
     """A question, for nobody is interrupted by it: the order before was over some days ago."""
     course, first = case.course, first_day_dose(case)
     assert course.ending is not None
     assert course.last_dose is not None
-    gap = w.hours(case.hours_since(course.last_dose))
-    over = "was completed" if course.last_dose_basis == "update" else "is completed, its renewal was due"
-    return Finding(
+    by_update = course.last_dose_basis == "update"
+    return Found(
         code="missed-dose-retitrate",
         severity="info",
         subject="missed-dose",
         changes_order=True,
-        summary=w.summary(
-            f"The last clozapine order {over} {gap} ago: ask whether doses were missed before giving {w.mg(first or 0)}/day."
+        summary=sentence(
+            "missed-dose-retitrate.completed" if by_update else "missed-dose-retitrate.renewal-was-due",
+            gap=Hours(case.hours_since(course.last_dose)),
+            dose=Dose(first or 0),
         ),
         why=(
-            f"{_BASIS[course.last_dose_basis][0].upper()}{_BASIS[course.last_dose_basis][1:]} "
-            f"({w.moment(case.snapshot, course.last_dose, course.last_dose_basis == 'rhythm')}). Nothing tells whether doses were missed.",
+            sentence(
+                "missed-dose-retitrate.over-by-update"
+                if by_update
+                else "missed-dose-retitrate.over-by-rhythm",
+                when=moment_of(case, course.last_dose, not by_update),
+            ),
         ),
-        policy_says=(tier.says, case.policy.missed_dose_says),
-        suggested=(
-            "Ask when the last dose was taken.",
-            "No dose missed: go on as before. Otherwise restart at the dose for that gap.",
-        ),
+        policy_says=(tier_says(case, tier), missed_dose_says(case)),
+        suggested=(sentence("missed-dose-retitrate.ask"), sentence("missed-dose-retitrate.none-missed")),
         evidence=(
-            Evidence(course.ending.ref, "clozapine order, completed", course.ending.start),
-            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+            Fact(
+                course.ending.ref, sentence("missed-dose-retitrate.evidence-completed"), course.ending.start
+            ),
+            *(order_fact(d) for d in case.clozapine_drafts),
         ),
         decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
     )
 
 
-def first_day_dose(case: Case) -> float | None:
-    """Dose of the first day after this call, mg: a drafted titration is judged by its first step."""
-    if not case.clozapine_drafts:
-        return case.established_mg_per_day
-    total = 0.0
-    for draft in case.clozapine_drafts:
-        if draft.dose is None or draft.dose.mg_per_day is None:
-            return None
-        total += draft.dose.first_mg_per_day or draft.dose.mg_per_day
-    return total
-
-
-def _restart_text(case: Case, tier: MissedDoseTier, target: tuple[float, float] | None) -> str:
+def _restart(tier: MissedDoseTier, target: tuple[float, float] | None) -> Sentence:
+    """How to begin again, within a sentence."""
     if tier.single_mg is not None:
-        return f"restart at {w.mg(tier.single_mg)} once or twice daily"
-    percent = (
-        f"{w.number(tier.percent_low or 0)}–{w.number(tier.percent_high or 0)} %"
-        if tier.percent_low != tier.percent_high
-        else f"about {w.number(tier.percent_high or 0)} %"
-    )
+        return sentence("missed-dose-retitrate.restart", dose=Dose(tier.single_mg))
     if target is None:
-        return f"resume at {percent} of the established dose"
-    return f"resume at {percent} of the established dose (≤ {w.mg(target[0])}/day)"
+        return sentence("missed-dose-retitrate.resume", percent=_percent(tier))
+    return sentence("missed-dose-retitrate.resume-at-most", percent=_percent(tier), dose=Dose(target[0]))
 
 
-def _first_titration_caution(case: Case) -> tuple[str, ...]:
+def _restart_step(tier: MissedDoseTier, target: tuple[float, float] | None) -> Sentence:
+    """The same as a step."""
+    if tier.single_mg is not None:
+        return sentence("missed-dose-retitrate.step-restart", dose=Dose(tier.single_mg))
+    if target is None:
+        return sentence("missed-dose-retitrate.step-resume", percent=_percent(tier))
+    return sentence("missed-dose-retitrate.step-resume-at-most", percent=_percent(tier), dose=Dose(target[0]))
+
+
+def _percent(tier: MissedDoseTier) -> Sentence:
+    high = Number(tier.percent_high or 0)
+    if tier.percent_low == tier.percent_high:
+        return sentence("missed-dose-retitrate.percent", high=high)
+    return sentence("missed-dose-retitrate.percent-between", low=Number(tier.percent_low or 0), high=high)
+
+
+def _first_titration_caution(case: Case) -> tuple[Sentence, ...]:
     events = case.problems_of("syncope", history=True)
-    if not events:
-        return ()
-    return (f"**Extreme caution**: {w.safe(events[0].label)} is in the record.",)
+    return (sentence("missed-dose-retitrate.caution", problem=Record(events[0].label)),) if events else ()
 
 
-def _since_when_unknown(case: Case) -> Iterator[Finding]:
+def _since_when_unknown(case: Case) -> Iterator[Found]:
     """Said not to be taken, against what is ordered, and nobody says since when."""
     longest = case.policy.missed_dose[-1] if case.policy.missed_dose else None
     if longest is None or (case.is_order_hook and not case.clozapine_drafts):
@@ -271,95 +215,99 @@ def _since_when_unknown(case: Case) -> Iterator[Finding]:
     first = first_day_dose(case)
     if target is not None and first is not None and first <= target[1]:
         return
-    said = w.moment(case.snapshot, case.course.last_dose) if case.course.last_dose is not None else "undated"
-    ordered = "Drafted" if case.clozapine_drafts else "Active"
-    yield Finding(
+    said = case.course.last_dose
+    yield Found(
         code="missed-dose-retitrate",
         severity="warning",
         subject="missed-dose",
-        summary=w.summary(
-            "Clozapine is said not to be taken, since when is not known: ask for the last dose before it is given."
-        ),
+        summary=sentence("missed-dose-retitrate.since-unknown"),
         why=(
-            f"Stated as not taken ({said}); the record does not say since when.",
-            f"{ordered} dose: {w.mg(first)}/day."
+            sentence("missed-dose-retitrate.stated", when=moment_of(case, said))
+            if said is not None
+            else sentence("missed-dose-retitrate.stated-undated"),
+            _ordered_dose(case, first)
             if first is not None
-            else "The dose of the order could not be read.",
+            else sentence("missed-dose-retitrate.dose-not-read"),
         ),
-        policy_says=(*(tier.says for tier in case.policy.missed_dose), case.policy.missed_dose_says),
+        policy_says=(*(tier_says(case, tier) for tier in case.policy.missed_dose), missed_dose_says(case)),
         suggested=(
             *_first_titration_caution(case),
-            "Ask when the last dose was really taken, and record it.",
-            "Until that is known, treat the gap as the longest one.",
+            sentence("missed-dose-retitrate.ask-and-record"),
+            sentence("missed-dose-retitrate.take-longest"),
         ),
         evidence=(
-            Evidence(case.course.last_dose_ref, "statement of what the patient takes", case.course.last_dose),
-            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+            Fact(
+                case.course.last_dose_ref,
+                sentence("missed-dose-retitrate.evidence-statement"),
+                case.course.last_dose,
+            ),
+            *(order_fact(d) for d in case.clozapine_drafts),
         ),
         decisive=(case.course.last_dose_ref,),
         citation=case.policy.cite(longest),
     )
 
 
-def _rises_too_far(case: Case, back: Return) -> Iterator[Finding]:
+def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
     """The dose before a gap has not been reached again: the dose reached since decides what the next may be."""
     if case.is_order_hook and not case.clozapine_drafts:
         return
     rise = case.policy.dosing.early_rise_maximum
     dose = first_day_dose(case) if case.clozapine_drafts else case.ordered_mg_per_day
-    highest = max(back.reached + rise.value, _restart_mg(back))
+    highest = max(back.reached + rise.value, returned_dose(back))
     if (dose is None and not case.clozapine_drafts) or (dose is not None and dose <= highest):
         return
-    next_mg = highest // _DOSE_STEP_MG * _DOSE_STEP_MG
-    offers = _offers(case, next_mg)
-    gap = w.hours(back.gap.hours)
-    estimated = " (estimated from supply)" if back.gap.estimated else ""
-    ordered = "Drafted" if case.clozapine_drafts else "Active"
-    yield Finding(
+    next_mg = stepped(highest)
+    gap: Param = Hours(back.gap.hours)
+    if back.gap.estimated:
+        gap = estimated(gap, "supply")
+    reached, most = Dose(back.reached), Dose(next_mg)
+    yield Found(
         code="missed-dose-retitrate",
         severity=back.tier.severity_when_estimated if back.gap.estimated else back.tier.severity,
         subject="missed-dose",
-        summary=w.summary(
-            f"Clozapine {w.mg(back.reached)}/day since a gap of {gap}{estimated}: at most {w.mg(next_mg)}/day next"
-            f"{f', not {w.mg(dose)}' if dose is not None else ''}."
+        summary=sentence("missed-dose-retitrate.rises-too-far", reached=reached, gap=gap, next=most)
+        if dose is None
+        else sentence(
+            "missed-dose-retitrate.rises-too-far-to", reached=reached, gap=gap, next=most, dose=Dose(dose)
         ),
         why=(
-            f"Not taken for {gap}{estimated}, from {w.moment(case.snapshot, back.gap.start)} to {w.moment(case.snapshot, back.gap.end)}.",
-            f"Most given within a day since: {w.mg(back.reached)}. "
-            + (
-                f"{ordered} dose: {w.mg(dose)}/day."
-                if dose is not None
-                else "The dose of the order could not be read, so it cannot be compared."
+            sentence(
+                "missed-dose-retitrate.not-taken",
+                gap=gap,
+                start=moment_of(case, back.gap.start),
+                end=moment_of(case, back.gap.end),
+            ),
+            sentence("missed-dose-retitrate.reached-not-compared", reached=reached)
+            if dose is None
+            else sentence(
+                "missed-dose-retitrate.reached-drafted"
+                if case.clozapine_drafts
+                else "missed-dose-retitrate.reached-active",
+                reached=reached,
+                dose=Dose(dose),
             ),
         ),
         policy_says=(
-            back.tier.says,
-            f"In a new titration the dose rises by at most {w.mg(rise.value)} a day.",
-            case.policy.missed_dose_says,
+            tier_says(case, back.tier),
+            sentence("missed-dose-retitrate.rise-policy", rise=Dose(rise.value)),
+            missed_dose_says(case),
         ),
         suggested=(
             *_first_titration_caution(case),
-            f"Give at most {w.mg(next_mg)}/day next.",
-            "Check lying and standing blood pressure before and after the dose.",
-            "Then titrate back up as tolerated.",
+            sentence("missed-dose-retitrate.give-at-most", next=most),
+            sentence("missed-dose-retitrate.measure-dose"),
+            sentence("missed-dose-retitrate.titrate"),
         ),
         evidence=(
-            Evidence(back.gap.ref, "last record before the gap", back.gap.start),
-            Evidence(back.ref, "first dose after the gap", back.since),
-            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+            Fact(back.gap.ref, sentence("missed-dose-retitrate.evidence-before"), back.gap.start),
+            Fact(back.ref, sentence("missed-dose-retitrate.evidence-after"), back.since),
+            *(order_fact(d) for d in case.clozapine_drafts),
         ),
         decisive=(back.tier.name, back.gap.start.isoformat(), w.number(back.reached)),
         citation=case.policy.cite(back.tier),
-        offers=offers,
+        offers=_offers(case, next_mg),
     )
-
-
-def _restart_mg(back: Return) -> float:
-    """The dose that the tier of the gap allows at once, mg per day."""
-    tier = back.tier
-    if tier.single_mg is not None:
-        return tier.mg_per_day or tier.single_mg
-    return (back.established or 0.0) * (tier.percent_high or 0.0) / 100
 
 
 def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
@@ -368,8 +316,7 @@ def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
         return ()
     draft = case.clozapine_drafts[0]
     per_day = 2 if mg_per_day > case.policy.dosing.once_daily_maximum.value else 1
-    step = per_day * _DOSE_STEP_MG
-    return (ChangeDose(draft.ref, w.plain(draft.label), mg_per_day // step * step, per_day),)
+    return (ChangeDose(draft.ref, w.plain(draft.label), stepped(mg_per_day, per_day), per_day),)
 
 
 RULES = (missed_dose,)

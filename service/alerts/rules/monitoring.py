@@ -9,12 +9,26 @@ from functools import lru_cache
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import Measurement, SourceName
+from service.alerts.case.readings import is_a_result
+from service.alerts.facts.patient import Measurement, SourceName, UnusableResult
 from service.alerts.policy.parts import MonitoringTest
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.readings import is_a_result
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding, Offer, OrderTest
+from service.alerts.rules.policy_phrases import policy_says, policy_steps, policy_word
+from service.alerts.rules.record_phrases import drug_fact, why_unusable
+from service.alerts.rules.result_phrases import offer_test, on_day
+from service.alerts.say.finding import OrderTest
+from service.alerts.say.found import Fact, Found, Wish
+from service.alerts.say.sentence import (
+    Counted,
+    Day,
+    Listed,
+    Number,
+    Param,
+    Record,
+    Sentence,
+    Term,
+    sentence,
+)
 
 _SOURCES: tuple[SourceName, ...] = ("labs", "vitals")
 _VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "bmi"})
@@ -29,9 +43,11 @@ class Overdue(Struct, frozen=True):
     last: Measurement | None
 
     @property
-    def since(self) -> str:
+    def since(self) -> Sentence:
         """``due 2026-11-20``."""
-        return f"due {self.due.isoformat()}" if self.due is not None else "due since an unknown start"
+        if self.due is None:
+            return sentence("monitoring-overdue.due-start-unknown")
+        return sentence("monitoring-overdue.due", day=Day(self.due))
 
 
 @lru_cache(maxsize=256)
@@ -110,25 +126,33 @@ def overdue_tests(case: Case, not_read: Collection[MonitoringTest]) -> list[Over
     return found
 
 
-def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> str:
+def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> UnusableResult | None:
     """The newest result of a test that exists but cannot be used, when no usable one came later."""
     if not case.snapshot.unusable:
-        return ""
+        return None
     results = [u for kind in test.kinds for u in case.unusable(kind) if is_a_result(u)]
     newer = [u for u in results if last is None or u.at is None or (last.at is not None and u.at > last.at)]
-    if not newer:
-        return ""
-    newest = newer[-1]
-    return f"; one on record cannot be used, {w.reason(newest.reason)} (as sent: {w.safe(newest.raw)})"
+    return newer[-1] if newer else None
 
 
-def _not_judged(not_read: list[MonitoringTest]) -> tuple[str, ...]:
-    return (f"Not read, so not judged: {w.listed([t.title for t in not_read])}.",) if not_read else ()
+def _said_of_unusable(unusable: UnusableResult) -> dict[str, Param]:
+    return {"reason": why_unusable(unusable.reason), "raw": Record(unusable.raw)}
+
+
+def _name(case: Case, test: MonitoringTest, *, first: bool = False) -> Term:
+    return policy_word(case, f"monitoring.{test.id}.title", test.title, first=first)
+
+
+def _not_judged(case: Case, not_read: list[MonitoringTest]) -> tuple[Sentence, ...]:
+    if not not_read:
+        return ()
+    tests = Listed(tuple(_name(case, t) for t in not_read))
+    return (sentence("monitoring-overdue.not-read", tests=tests),)
 
 
 @when_it_bears
 @when("continuing")
-def monitoring_overdue(case: Case) -> Iterator[Finding]:
+def monitoring_overdue(case: Case) -> Iterator[Found]:
     """All overdue organ tests of one call share one finding."""
     if not case.continuing or case.starting or (case.stop_drafts and not case.clozapine_drafts):
         return
@@ -136,30 +160,29 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
     overdue = overdue_tests(case, not_read)
     if not overdue:
         return
-    names: list[str] = []
-    lines: list[str] = []
-    missing: list[str] = []
-    evidence: list[Evidence] = []
-    offers: list[Offer] = []
+    missing: list[Sentence] = []
+    evidence: list[Fact] = []
+    offers: list[Wish] = []
     for o in overdue:
-        title, since = o.test.title, o.since
-        names.append(title)
-        missing.append(f"{title}, {since}")
-        last = f"last {w.day(case.snapshot, o.last.at)}" if o.last is not None else "none on record"
-        lines.append(f"{w.capital(title)}: {since}, {last}{_unusable(case, o.test, o.last)}.")
+        since = o.since
+        missing.append(sentence("monitoring-overdue.missing", test=_name(case, o.test), due=since))
         if o.last is not None:
-            evidence.append(Evidence(o.last.ref, title, o.last.at, o.last.date_only))
+            title = policy_says(case, f"monitoring.{o.test.id}.title", o.test.title)
+            evidence.append(Fact(o.last.ref, title, o.last.at, o.last.date_only))
         if o.test.order and case.test_ordered(o.test.order) is None:
-            offers.append(OrderTest(o.test.order, "routine", f"Clozapine monitoring: {since}"))
-    yield Finding(
+            reason = sentence("monitoring-overdue.reason", due=since)
+            offers.append(Wish(OrderTest(o.test.order, "routine"), reason))
+    yield Found(
         code="monitoring-overdue",
         severity="warning",
         subject="monitoring",
-        summary=w.summary(f"Clozapine monitoring overdue: {w.listed(names)}."),
-        why=tuple(lines),
+        summary=sentence(
+            "monitoring-overdue.summary", tests=Listed(tuple(_name(case, o.test) for o in overdue))
+        ),
+        why=tuple(_overdue_line(case, o) for o in overdue),
         policy_says=tuple([case.policy.monitoring_says[o.test.id] for o in overdue]),
-        suggested=("Order the overdue tests or record results from elsewhere.",),
-        unchecked=_not_judged(not_read),
+        suggested=(sentence("monitoring-overdue.order"),),
+        unchecked=_not_judged(case, not_read),
         evidence=tuple(evidence),
         missing=tuple(missing),
         citation=case.policy.cite(overdue[0].test),
@@ -167,23 +190,58 @@ def monitoring_overdue(case: Case) -> Iterator[Finding]:
     )
 
 
-def _pregnancy_test_missing(case: Case) -> str:
+def _overdue_line(case: Case, o: Overdue) -> Sentence:
+    said: dict[str, Param] = {
+        "test": _name(case, o.test, first=True),
+        "due": o.since,
+        "last": sentence("monitoring-overdue.last", day=on_day(case, o.last))
+        if o.last is not None
+        else sentence("monitoring-overdue.never"),
+    }
+    unusable = _unusable(case, o.test, o.last)
+    if unusable is None:
+        return Sentence("monitoring-overdue.line", said)
+    return Sentence("monitoring-overdue.line-unusable", said | _said_of_unusable(unusable))
+
+
+def _pregnancy_test_missing(case: Case) -> Sentence | None:
     """Starting, pregnancy possible by sex and age or one of them unknown, and no recent test: what to say of it."""
     rule, age, sex = case.policy.pregnancy_test, case.age_years, case.snapshot.sex
     if sex == "male" or "unavailable" in (case.snapshot.state("labs"), case.snapshot.state("patient")):
-        return ""
+        return None
     if age is not None and not rule.from_years.value <= age <= rule.to_years.value:
-        return ""
+        return None
     done = [c for c in case.coded("pregnancy-test") if c.at is not None]
     if any(case.days_since(c.at) <= rule.window_days.value for c in done if c.at is not None):
-        return ""
-    unknown = [name for name, known in (("sex", sex == "female"), ("age", age is not None)) if not known]
-    where = f" ({w.listed(unknown)} not in the record)" if unknown else ""
-    return f"Pregnancy test: none within {w.days(int(rule.window_days.value))}{where}."
+        return None
+    unknown = _UNKNOWN[sex == "female", age is not None]
+    return sentence(
+        f"baseline-incomplete.pregnancy{unknown}", days=Counted(int(rule.window_days.value), "day")
+    )
+
+
+#: How the id says what is not known: (sex is known, age is known).
+_UNKNOWN = {
+    (True, True): "",
+    (True, False): "-age-unknown",
+    (False, True): "-sex-unknown",
+    (False, False): "-sex-and-age-unknown",
+}
+
+
+def _missing_line(case: Case, test: MonitoringTest) -> Sentence:
+    said: dict[str, Param] = {
+        "test": _name(case, test, first=True),
+        "days": Counted(test.baseline_window_days, "day"),
+    }
+    unusable = _unusable(case, test, last_done(case, test))
+    if unusable is None:
+        return Sentence("baseline-incomplete.line", said)
+    return Sentence("baseline-incomplete.line-unusable", said | _said_of_unusable(unusable))
 
 
 @when("starting")
-def baseline_incomplete(case: Case) -> Iterator[Finding]:
+def baseline_incomplete(case: Case) -> Iterator[Found]:
     """Tests that should be there before the first dose: one finding, one offer per missing test."""
     if not case.starting:
         return
@@ -196,42 +254,40 @@ def baseline_incomplete(case: Case) -> Iterator[Finding]:
         if last is None or case.age_days(last) > test.baseline_window_days:
             missing.append(test)
     pregnancy = _pregnancy_test_missing(case)
-    if not missing and not pregnancy:
+    if not missing and pregnancy is None:
         return
-    names = [t.title for t in missing] + (["pregnancy test"] if pregnancy else [])
-    why = [
-        f"{w.capital(t.title)}: none within {t.baseline_window_days} days{_unusable(case, t, last_done(case, t))}."
-        for t in missing
-    ]
+    names: list[Param] = [_name(case, t) for t in missing]
+    titles = [policy_says(case, f"monitoring.{t.id}.title", t.title) for t in missing]
+    why = [_missing_line(case, t) for t in missing]
     says = [case.policy.monitoring_says[t.id] for t in missing]
     orders = [t.order for t in missing if t.order]
-    if pregnancy:
+    if pregnancy is not None:
+        name = sentence("baseline-incomplete.test-of-pregnancy")
+        names.append(name)
+        titles.append(name)
         why.append(pregnancy)
-        says.append(case.policy.pregnancy_test.says)
+        says.append(policy_says(case, "pregnancy_test.says", case.policy.pregnancy_test.says))
         orders.append("pregnancy-test")
-    yield Finding(
+    reason = sentence("baseline-incomplete.reason")
+    yield Found(
         code="baseline-incomplete",
         severity="warning" if missing else "info",
         changes_order=True,
         subject="monitoring",
-        summary=w.summary(f"Before clozapine starts, no recent baseline: {w.listed(names)}."),
+        summary=sentence("baseline-incomplete.summary", tests=Listed(tuple(names))),
         why=tuple(why),
         policy_says=tuple(says),
-        suggested=("Order the missing baseline tests, or record results from elsewhere.",),
-        unchecked=_not_judged(not_read),
-        missing=tuple(names),
+        suggested=(sentence("baseline-incomplete.order"),),
+        unchecked=_not_judged(case, not_read),
+        missing=tuple(titles),
         citation=case.policy.cite(missing[0] if missing else case.policy.pregnancy_test.from_years),
-        offers=tuple(
-            OrderTest(order, "routine", "Baseline before clozapine")
-            for order in orders
-            if case.test_ordered(order) is None
-        ),
+        offers=tuple(offer for order in orders for offer in offer_test(case, order, "routine", reason)),
     )
 
 
 @when("visit")
 @when("taking")
-def clozapine_level_due(case: Case) -> Iterator[Finding]:
+def clozapine_level_due(case: Case) -> Iterator[Found]:
     """Past titration and no clozapine level on record: information only."""
     if case.is_order_hook:
         return  # information for a visit, not for an order
@@ -242,24 +298,21 @@ def clozapine_level_due(case: Case) -> Iterator[Finding]:
     if day < case.policy.interactions.titration_days.value or results.settled or results.preliminary:
         return
     unusable = [u for u in results.unusable if is_a_result(u)]
-    ordered = case.test_ordered("clozapine-level") is not None
-    yield Finding(
+    yield Found(
         code="monitoring-overdue",
         severity="info",
         subject="monitoring-level",
-        summary="No clozapine level on record: two troughs a week or more apart tell whether the dose is enough.",
+        summary=sentence("monitoring-overdue.no-level"),
         why=(
-            f"Day {day} of treatment; no plasma level was found.",
-            *(f"Not usable: {w.safe(u.raw)}, {w.reason(u.reason)}." for u in unusable[-1:]),
+            sentence("monitoring-overdue.no-level-found", day=Number(day, 0)),
+            *(Sentence("monitoring-overdue.level-unusable", _said_of_unusable(u)) for u in unusable[-1:]),
         ),
-        policy_says=(case.policy.levels.says,),
-        suggested=case.policy.levels.steps,
-        evidence=tuple(
-            Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in case.current_clozapine[:1]
-        ),
-        missing=("a clozapine level",),
+        policy_says=(policy_says(case, "levels.says", case.policy.levels.says),),
+        suggested=policy_steps(case, "levels.steps", case.policy.levels.steps),
+        evidence=tuple(drug_fact(m) for m in case.current_clozapine[:1]),
+        missing=(sentence("monitoring-overdue.missing-level"),),
         citation=case.policy.cite(case.policy.levels.steady_state_days),
-        offers=() if ordered else (OrderTest("clozapine-level", "routine", "No level on record"),),
+        offers=offer_test(case, "clozapine-level", "routine", sentence("monitoring-overdue.reason-level")),
     )
 
 

@@ -2,285 +2,225 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.myocarditis import (
+    HEART_PROBLEMS,
+    heart_citation,
+    myocarditis_now,
+    suspicion,
+    taken_before,
+)
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import remove_drafts
-from service.alerts.rules.readings import (
-    comparable,
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.policy_phrases import policy_says, policy_steps
+from service.alerts.rules.problem_phrases import problem_evidence
+from service.alerts.rules.result_phrases import (
     course_line,
-    evidence,
-    exceeds,
-    in_myocarditis_window,
-    latest,
-    line,
+    measured,
+    offer_test,
     on_day,
-    order,
-    reaches,
-    recent,
-    recent_comparable,
-    value,
-    within_hours,
+    result_evidence,
+    result_fact,
+    result_line,
 )
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Evidence, Finding, Offer, ReferTo
+from service.alerts.say.finding import ReferTo
+from service.alerts.say.found import Found, Wish
+from service.alerts.say.sentence import Day, Param, Quantity, Record, Sentence, sentence
 
-HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
+__all__ = [
+    "HEART_PROBLEMS",
+    "HEART_SAYS",
+    "RULES",
+    "heart_citation",
+    "taken_before",
+]
+
 HEART_SAYS = "Clozapine can cause myocarditis and cardiomyopathy: it is stopped as soon as one is suspected, and as a rule not given again."
-
-
-def heart_citation(case: Case) -> Citation:
-    """Where it stands that clozapine is stopped for the heart."""
-    source = case.policy.sources["US-PI"]
-    return Citation(source.title, "boxed warning", source.url)
-
-
-def _of_course(case: Case) -> Callable[[Measurement], bool]:
-    """Whether a result belongs to the present course (or to the start at hand)."""
-    start = case.course.start
-    if case.starting or start is None:
-        return lambda m: True
-    first = case.snapshot.day(start)
-    return lambda m: m.at is not None and case.snapshot.day(m.at) >= first
-
-
-def _heart_rate_signs(case: Case) -> list[Measurement]:
-    """A pulse that is too fast, or much faster than before the course."""
-    rule = case.policy.myocarditis
-    since = case.as_of - timedelta(hours=case.policy.fever.window_hours.value)
-    pulse = recent(case, "heart-rate", wanted=lambda m: m.at is not None and m.at >= since)
-    if pulse is None or reaches(pulse, rule.heart_rate.value):
-        return [pulse] if pulse is not None else []
-    start = case.course.start
-    before = [
-        m
-        for m in case.series("heart-rate")
-        if start is not None and m.at is not None and case.snapshot.day(m.at) <= case.snapshot.day(start)
-    ]
-    if before and pulse.value - before[0].value >= rule.heart_rate_rise.value:
-        return [pulse, before[0]]
-    return []
 
 
 @when("troponin", "crp")
 @when("starting", "continuing")
-def myocarditis_suspected(case: Case) -> Iterator[Finding]:
+def myocarditis_suspected(case: Case) -> Iterator[Found]:
     """Troponin or CRP in the first weeks speak for myocarditis, or cannot be judged."""
-    if not (case.starting or case.continuing) or not in_myocarditis_window(case):
+    found = suspicion(case)
+    if found is None:
         return
-    rule = case.policy.myocarditis
-    ours = _of_course(case)
-    newest, crp = latest(case, "troponin", ours), recent(case, "crp", wanted=ours)
-    if newest is None and crp is None:
-        return
-    # A newer troponin that nobody can judge does not make an older, raised one disappear.
-    troponin = recent_comparable(case, "troponin", ours) or newest
-    limit = troponin.upper_limit if troponin is not None else None
-    unjudged = newest if newest is not None and not comparable(newest) else None
-    stop = [
-        m
-        for m, reached in (
-            (
-                troponin,
-                troponin is not None
-                and limit is not None
-                and exceeds(troponin, rule.troponin_stop_factor.value * limit),
-            ),
-            (crp, crp is not None and exceeds(crp, rule.crp_stop.value)),
-        )
-        if m is not None and reached
-    ]
-    raised = [troponin] if troponin is not None and limit is not None and exceeds(troponin, limit) else []
-    if stop:
-        yield _stop(case, [*stop, *(m for m in raised if m not in stop)], unjudged)
-        return
-    crp_limit = crp.upper_limit if crp is not None and crp.upper_limit is not None else rule.crp_raised.value
-    if crp is not None and exceeds(crp, crp_limit):
-        signs = (
-            _heart_rate_signs(case)
-            + [
-                m
-                for m in within_hours(case, "temperature", case.policy.fever.window_hours.value)
-                if m.value >= rule.fever.value
-            ][:1]
-        )
-        if signs or raised:
-            raised += [crp, *signs]
-    if raised:
-        yield _watch(case, raised, unjudged)
-    elif unjudged is not None:
-        yield _unjudged(case, unjudged)
-    elif crp is not None and crp.bound == ">":
-        yield _open_bound(case, crp)
+    if found.stop:
+        yield _stop(case, found.stop, found.unjudged)
+    elif found.watch:
+        yield _watch(case, found.watch, found.unjudged)
+    elif found.unjudged is not None:
+        yield _unjudged(case, found.unjudged)
+    elif found.open_bound is not None:
+        yield _open_bound(case, found.open_bound)
 
 
-def _not_judged(case: Case, troponin: Measurement | None) -> tuple[str, ...]:
+def _not_judged(case: Case, troponin: Measurement | None) -> tuple[Sentence, ...]:
     if troponin is None:
         return ()
-    return (f"{line(case, troponin)}: it {_why_not(troponin)}, so it was not judged.",)
+    line = result_line(case, troponin)
+    return (sentence(f"myocarditis-suspected.troponin-{_why_not(troponin)}", line=line),)
 
 
 def _why_not(troponin: Measurement) -> str:
-    if troponin.upper_limit is None:
-        return "names no upper limit of normal"
-    return "is below a bound that lies above its upper limit of normal"
+    return "no-limit" if troponin.upper_limit is None else "bound-above-limit"
 
 
-def _stop(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
+def _stop(case: Case, results: tuple[Measurement, ...], unjudged: Measurement | None) -> Found:
     rule = case.policy.myocarditis
-    referral: tuple[Offer, ...] = (ReferTo("cardiology", "stat", "Suspected myocarditis under clozapine"),)
-    what = "do not start clozapine" if case.starting else "stop clozapine now"
-    return Finding(
+    return Found(
         code="myocarditis-suspected",
         severity="critical",
         subject="myocarditis",
-        summary=w.summary(
-            f"{value(results[0])} {on_day(case, results[0])}: myocarditis? {what}, cardiology."
+        summary=sentence(
+            "myocarditis-suspected.do-not-start" if case.starting else "myocarditis-suspected.stop",
+            result=measured(results[0]),
+            day=on_day(case, results[0]),
         ),
-        why=(*(f"{line(case, m)}." for m in results), course_line(case)),
-        policy_says=(rule.says,),
+        why=(*(result_fact(case, m) for m in results), course_line(case)),
+        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
         suggested=(
-            f"{what[0].upper()}{what[1:]}.",
-            "Ask cardiology at once; echocardiogram.",
-            "Ask about chest pain, breathlessness, palpitations and fever.",
-            "Daily troponin and CRP until they are normal.",
+            sentence(
+                "myocarditis-suspected.step-do-not-start"
+                if case.starting
+                else "myocarditis-suspected.step-stop-now"
+            ),
+            sentence("myocarditis-suspected.ask-cardiology"),
+            sentence("myocarditis-suspected.ask-signs"),
+            sentence("myocarditis-suspected.daily"),
         ),
         unchecked=_not_judged(case, unjudged),
-        evidence=evidence(case, results),
+        evidence=result_evidence(case, results),
         citation=case.policy.cite(
             rule.troponin_stop_factor if results[0].kind == "troponin" else rule.crp_stop
         ),
         offers=(
             *remove_drafts(case),
-            *order(case, "troponin-crp", "stat", "Suspected myocarditis"),
-            *referral,
+            *offer_test(case, "troponin-crp", "stat", sentence("myocarditis-suspected.reason-suspected")),
+            Wish(ReferTo("cardiology", "stat"), sentence("myocarditis-suspected.reason-cardiology")),
         ),
     )
 
 
-def _watch(case: Case, results: list[Measurement], unjudged: Measurement | None) -> Finding:
+def _watch(case: Case, results: tuple[Measurement, ...], unjudged: Measurement | None) -> Found:
     rule = case.policy.myocarditis
-    return Finding(
+    return Found(
         code="myocarditis-suspected",
         severity="warning",
         subject="myocarditis",
-        summary=w.summary(
-            f"{value(results[0])} {on_day(case, results[0])}: repeat troponin and CRP daily (myocarditis?)."
+        summary=sentence(
+            "myocarditis-suspected.watch", result=measured(results[0]), day=on_day(case, results[0])
         ),
-        why=(*(f"{line(case, m)}." for m in results), course_line(case)),
-        policy_says=(rule.says,),
-        suggested=rule.watch_steps,
+        why=(*(result_fact(case, m) for m in results), course_line(case)),
+        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
+        suggested=policy_steps(case, "myocarditis.watch_steps", rule.watch_steps),
         unchecked=_not_judged(case, unjudged),
-        evidence=evidence(case, results),
+        evidence=result_evidence(case, results),
         citation=case.policy.cite(rule.heart_rate if len(results) > 1 else rule.troponin_stop_factor),
         offers=(
-            *order(case, "troponin-crp", "urgent", "Raised troponin or CRP in the first weeks of clozapine"),
-            *order(case, "ecg", "urgent", "Myocarditis?"),
+            *offer_test(case, "troponin-crp", "urgent", sentence("myocarditis-suspected.reason-raised")),
+            *offer_test(case, "ecg", "urgent", sentence("myocarditis-suspected.reason-ecg")),
         ),
     )
 
 
-def _unjudged(case: Case, troponin: Measurement) -> Finding:
+def _unjudged(case: Case, troponin: Measurement) -> Found:
     """Assays differ by orders of magnitude: a troponin is compared with its own upper limit or not at all."""
-    return Finding(
+    rule, why_not = case.policy.myocarditis, _why_not(troponin)
+    return Found(
         code="myocarditis-suspected",
         severity="info",
         subject="myocarditis",
-        summary=w.summary(
-            f"{value(troponin)} {on_day(case, troponin)} {_why_not(troponin)}: judge it by hand."
+        summary=sentence(
+            f"myocarditis-suspected.unjudged-{why_not}", result=measured(troponin), day=on_day(case, troponin)
         ),
-        why=(f"{line(case, troponin)}.", course_line(case)),
-        policy_says=(case.policy.myocarditis.says,),
-        suggested=("Compare the troponin with the laboratory's upper limit.",),
-        unchecked=(f"Whether the troponin is raised: the result {_why_not(troponin)}.",),
-        evidence=evidence(case, [troponin]),
-        citation=case.policy.cite(case.policy.myocarditis.troponin_stop_factor),
+        why=(result_fact(case, troponin), course_line(case)),
+        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
+        suggested=(sentence("myocarditis-suspected.compare"),),
+        unchecked=(sentence(f"myocarditis-suspected.unchecked-troponin-{why_not}"),),
+        evidence=result_evidence(case, [troponin]),
+        citation=case.policy.cite(rule.troponin_stop_factor),
     )
 
 
-def _open_bound(case: Case, crp: Measurement) -> Finding:
+def _open_bound(case: Case, crp: Measurement) -> Found:
     """The analyser stopped counting below the limit: nobody knows whether the CRP is over it."""
-    limit = case.policy.myocarditis.crp_stop
-    return Finding(
+    rule = case.policy.myocarditis
+    limit = Quantity(rule.crp_stop.value, rule.crp_stop.unit)
+    return Found(
         code="myocarditis-suspected",
         severity="info",
         subject="myocarditis",
-        summary=w.summary(
-            f"{value(crp)} {on_day(case, crp)} may be over {w.number(limit.value)} {limit.unit}: have it measured out."
+        summary=sentence(
+            "myocarditis-suspected.open-bound", result=measured(crp), day=on_day(case, crp), limit=limit
         ),
-        why=(f"{line(case, crp)}.", course_line(case)),
-        policy_says=(case.policy.myocarditis.says,),
-        suggested=("Ask the laboratory for the exact CRP; repeat it with troponin.",),
-        unchecked=(f"Whether the CRP is over {w.number(limit.value)} {limit.unit}.",),
-        evidence=evidence(case, [crp]),
-        citation=case.policy.cite(limit),
-        offers=order(case, "troponin-crp", "urgent", "CRP sent as a lower bound only"),
+        why=(result_fact(case, crp), course_line(case)),
+        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
+        suggested=(sentence("myocarditis-suspected.exact-crp"),),
+        unchecked=(sentence("myocarditis-suspected.unchecked-crp", limit=limit),),
+        evidence=result_evidence(case, [crp]),
+        citation=case.policy.cite(rule.crp_stop),
+        offers=offer_test(case, "troponin-crp", "urgent", sentence("myocarditis-suspected.reason-bound")),
     )
-
-
-def myocarditis_now(case: Case) -> tuple[Problem, ...]:
-    """Myocarditis on the problem list that arose in the present course, as far as the record tells; none while clozapine is drafted."""
-    found = case.problems_of("myocarditis")
-    if not found or not case.continuing or case.clozapine_drafts:
-        return ()
-    start = case.course.start
-    first = case.snapshot.day(start) if start is not None else None
-    # One from before the course is history: it was weighed when clozapine was ordered.
-    return tuple(p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first)
 
 
 @when("problems")
 @when("continuing")
-def myocarditis_on_the_list(case: Case) -> Iterator[Finding]:
+def myocarditis_on_the_list(case: Case) -> Iterator[Found]:
     """Myocarditis stands on the problem list since the present course began; when clozapine is drafted rechallenge-caution says it."""
     now = myocarditis_now(case)
     if not now:
         return
-    verified = f" ({w.safe(now[0].verification)})" if now[0].verification not in ("", "confirmed") else ""
-    yield Finding(
+    first = now[0]
+    said: dict[str, Param] = {
+        "problem": Record(first.label) if first.label else sentence("myocarditis-suspected.unnamed")
+    }
+    unconfirmed = _unconfirmed(first)
+    if unconfirmed:
+        said["verification"] = Record(first.verification)
+    yield Found(
         code="myocarditis-suspected",
         severity="critical",
         subject="myocarditis-problem",
-        summary=w.summary(
-            f"{w.plain(now[0].label) or 'Myocarditis'}{verified} on the problem list under clozapine: stop clozapine, ask cardiology."
-        ),
+        summary=Sentence(f"myocarditis-suspected.on-the-list{unconfirmed}", said),
         why=(*(_problem_line(case, p) for p in now), course_line(case)),
-        policy_says=("Clozapine can cause myocarditis; it is stopped as soon as one is suspected.",),
+        policy_says=(sentence("myocarditis-suspected.policy"),),
         suggested=(
-            "Stop clozapine.",
-            "Ask cardiology at once; echocardiogram.",
-            "If the problem is over, close it on the problem list.",
+            sentence("myocarditis-suspected.step-stop"),
+            sentence("myocarditis-suspected.ask-cardiology"),
+            sentence("myocarditis-suspected.close-problem"),
         ),
-        evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in now),
+        evidence=problem_evidence(now),
         citation=heart_citation(case),
         offers=(
-            *order(case, "troponin-crp", "stat", "Myocarditis under clozapine"),
-            ReferTo("cardiology", "stat", "Myocarditis under clozapine"),
+            *offer_test(case, "troponin-crp", "stat", sentence("myocarditis-suspected.reason-listed")),
+            Wish(ReferTo("cardiology", "stat"), sentence("myocarditis-suspected.reason-listed")),
         ),
         overrides="general",
     )
 
 
-def _problem_line(case: Case, p: Problem) -> str:
-    when = f" (since {w.day(case.snapshot, p.onset)})" if p.onset is not None else ""
-    verified = f", {w.safe(p.verification)}" if p.verification not in ("", "confirmed") else ""
-    return f"Problem list: {w.safe(p.label)}{when}{verified}."
+def _unconfirmed(p: Problem) -> str:
+    """How an id says that a problem is only suspected."""
+    return "-unconfirmed" if p.verification not in ("", "confirmed") else ""
 
 
-def taken_before(case: Case, problem: Problem) -> bool:
-    """The heart problem arose under clozapine, as far as the record tells: its text says so, or clozapine came first."""
-    if "clozapine" in problem.label.lower():
-        return True
-    first = case.course.first_ever
-    return first is not None and (problem.onset is None or problem.onset >= first)
+def _problem_line(case: Case, p: Problem) -> Sentence:
+    said: dict[str, Param] = {"problem": Record(p.label)}
+    since, unconfirmed = "", _unconfirmed(p)
+    if p.onset is not None:
+        said["day"], since = Day(case.snapshot.day(p.onset)), "-since"
+    if unconfirmed:
+        said["verification"] = Record(p.verification)
+    return Sentence(f"heart-problem.line{since}{unconfirmed}", said)
 
 
 @when("problems")
 @when("drafted")
-def myocarditis_history(case: Case) -> Iterator[Finding]:
+def myocarditis_history(case: Case) -> Iterator[Found]:
     """A past myocarditis or cardiomyopathy that clozapine did not precede; one under clozapine is rechallenge-caution."""
     if not case.clozapine_drafts:
         return
@@ -288,25 +228,24 @@ def myocarditis_history(case: Case) -> Iterator[Finding]:
     if not past:
         return
     active = [p for p in case.problems_of(*HEART_PROBLEMS) if p in past]
-    yield Finding(
+    yield Found(
         code="myocarditis-history",
         severity="critical",
         subject="rechallenge",
-        summary=w.summary(
-            f"{w.plain(active[0].label)} on the problem list: do not start clozapine, ask cardiology."
-            if active and case.starting
-            else f"{w.plain(past[0].label)} in the record: ask cardiology before clozapine."
-        ),
+        summary=sentence("myocarditis-history.start", problem=Record(active[0].label))
+        if active and case.starting
+        else sentence("myocarditis-history.order", problem=Record(past[0].label)),
         why=tuple(_problem_line(case, p) for p in past),
-        policy_says=(
-            "Clozapine can cause myocarditis and cardiomyopathy; after one of them it is not given again as a rule.",
+        policy_says=(sentence("myocarditis-history.policy"),),
+        suggested=(
+            sentence("myocarditis-history.ask-cardiology"),
+            sentence("myocarditis-history.document"),
         ),
-        suggested=("Ask cardiology before going on.", "Document why the benefit outweighs the risk."),
-        evidence=tuple(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in past),
+        evidence=problem_evidence(past),
         citation=case.policy.cite(case.policy.myocarditis.window_days),
         offers=(
             *remove_drafts(case),
-            ReferTo("cardiology", "urgent", "Myocarditis or cardiomyopathy before clozapine"),
+            Wish(ReferTo("cardiology", "urgent"), sentence("myocarditis-history.reason")),
         ),
     )
 

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.interval import course_counts
+from service.alerts.policy.words import phase_every
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import count_line, evidence_of, start_line
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Finding
+from service.alerts.rules.count_phrases import count_evidence, count_line, start_line
+from service.alerts.rules.result_phrases import on_day
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import sentence
 
 
 @when("visit")
 @when("taking")
-def neutropenia_free_time_not_on_record(case: Case) -> Iterator[Finding]:
+def neutropenia_free_time_not_on_record(case: Case) -> Iterator[Found]:
     """The interval was lengthened, but the record does not reach back to the first weeks; said at visits only."""
     if case.is_order_hook or not case.policy.steps_down or not case.on_clozapine:
         return
@@ -30,23 +32,17 @@ def neutropenia_free_time_not_on_record(case: Case) -> Iterator[Finding]:
     assert oldest.at is not None
     if (case.snapshot.day(oldest.at) - case.snapshot.day(start)).days < first_phase.until_day:
         return
-    yield Finding(
+    day, every = on_day(case, oldest), phase_every(case.policy, phase)
+    yield Found(
         code="data-unavailable",
         severity="info",
         subject="anc-history",
-        summary=w.summary(
-            f"ANC {phase.label} assumes no neutropenia so far, but counts are on record only since {w.day(case.snapshot, oldest.at)}."
-        ),
-        why=(f"Oldest count of this course: {count_line(case, oldest)}.", start_line(case)),
-        policy_says=(
-            f"ANC {phase.label} only after a time without any neutropenia; a patient who had one stays at the shorter interval.",
-        ),
-        suggested=(
-            "Look up the counts of the first year of treatment.",
-            "After any neutropenia in that time, keep the shorter interval.",
-        ),
-        unchecked=(f"Blood counts before {w.day(case.snapshot, oldest.at)}.",),
-        evidence=evidence_of(case, oldest),
+        summary=sentence("anc-history.summary", every=every, day=day),
+        why=(sentence("anc-history.oldest", line=count_line(case, oldest)), start_line(case)),
+        policy_says=(sentence("anc-history.policy", every=every),),
+        suggested=(sentence("anc-history.look-up"), sentence("anc-history.keep")),
+        unchecked=(sentence("anc-history.before", day=day),),
+        evidence=count_evidence(case, oldest),
         citation=case.policy.cite(phase),
     )
 

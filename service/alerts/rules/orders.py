@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.myocarditis import HEART_PROBLEMS, suspicion
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.conditions import kinds_by_text
 from service.alerts.rules.asked import when
-from service.alerts.rules.myocarditis import HEART_PROBLEMS, myocarditis_suspected
+from service.alerts.rules.medication_phrases import medication_evidence
 from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding, Offer, RemoveDraft
+from service.alerts.say.finding import Offer, RemoveDraft
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Dose, Number, Record, Sentence, sentence
 
 
 def _renewed(case: Case, order: Medication) -> bool:
@@ -40,7 +43,7 @@ def _beside(case: Case) -> tuple[Medication, ...]:
 
 
 @when("drafted")
-def duplicate_order(case: Case) -> Iterator[Finding]:
+def duplicate_order(case: Case) -> Iterator[Found]:
     """Drafts, or a draft and an order it does not replace, that add up to too much or double the dose."""
     drafts = case.clozapine_drafts
     beside = _beside(case) if drafts and case.hook != "medication-refill" else ()
@@ -61,27 +64,34 @@ def duplicate_order(case: Case) -> Iterator[Finding]:
         offers = tuple(
             RemoveDraft(d.ref, w.plain(d.label)) for d in (drafts if beside else drafts[1:]) if d.ref
         )
-    yield Finding(
+    yield Found(
         code="duplicate-order",
         severity="warning",
         subject="duplicate",
-        summary=w.summary(
-            f"{len(orders)} clozapine orders add up to {w.mg(total)}/day: "
-            + ("the new order does not replace the active one." if beside else "ordered twice?")
+        summary=sentence(
+            "duplicate-order.beside" if beside else "duplicate-order.twice",
+            number=Number(len(orders), 0),
+            dose=Dose(total),
         ),
-        why=tuple(
-            f"{'Draft' if m.role == 'draft' else 'Active order'}: {w.safe(m.label)}, "
-            f"{w.mg(d) + '/day' if d is not None else 'dose not readable'}."
-            for m, d in zip(orders, doses, strict=True)
-        ),
-        policy_says=(
-            f"The daily maximum is {w.mg(rule.daily_maximum.value)}; two orders meant as one double the dose.",
-        ),
-        suggested=("Stop the order that is replaced, or link the new one to it.", "Or remove the draft."),
-        evidence=tuple(Evidence(m.ref, w.safe(m.label)) for m in orders if m.ref),
-        missing=() if any(m.ref for m in orders) else ("ids of the orders",),
+        why=tuple(_order_line(m, mg) for m, mg in zip(orders, doses, strict=True)),
+        policy_says=(sentence("duplicate-order.policy", dose=Dose(rule.daily_maximum.value)),),
+        suggested=(sentence("duplicate-order.stop"), sentence("duplicate-order.remove")),
+        evidence=medication_evidence(m for m in orders if m.ref),
+        missing=() if any(m.ref for m in orders) else (sentence("duplicate-order.missing"),),
         citation=case.policy.cite(rule.daily_maximum if too_much else rule.duplicate_factor),
         offers=offers,
+    )
+
+
+def _order_line(m: Medication, mg: float | None) -> Sentence:
+    order = Record(m.label)
+    if mg is None:
+        return sentence(
+            "duplicate-order.draft-unreadable" if m.role == "draft" else "duplicate-order.active-unreadable",
+            order=order,
+        )
+    return sentence(
+        "duplicate-order.draft" if m.role == "draft" else "duplicate-order.active", order=order, dose=Dose(mg)
     )
 
 
@@ -108,45 +118,44 @@ def _demanded(case: Case) -> bool:
     written = {kind for s in case.stop_drafts for kind in kinds_by_text(s.stop_reason)}
     if written & {*_STOP_AT_ONCE, "neutropenia"}:
         return True
-    return any(f.severity == "critical" for f in myocarditis_suspected(case))
+    heart = suspicion(case)
+    return heart is not None and bool(heart.stop)
 
 
 @when("stop-drafted")
-def abrupt_stop(case: Case) -> Iterator[Finding]:
+def abrupt_stop(case: Case) -> Iterator[Found]:
     """Clozapine is stopped at once without a reason that demands it."""
     stops = case.stop_drafts
     if not case.stopping or not case.course.active or case.course.lapsed or _demanded(case):
         return
     rule = case.policy.dosing
-    low, high = w.number(rule.taper_weeks_low.value), w.number(rule.taper_weeks_high.value)
+    low, high = Number(rule.taper_weeks_low.value), Number(rule.taper_weeks_high.value)
     dose = case.established_mg_per_day
-    yield Finding(
+    yield Found(
         code="abrupt-stop",
         severity="warning",
         subject="stop",
-        summary=w.summary(
-            f"Clozapine{f' {w.mg(dose)}/day' if dose is not None else ''} is stopped at once: taper over {low} to {high} weeks if nothing forbids."
-        ),
-        why=(
-            *(
-                f"Stopped: {w.safe(s.label)}{f' ({w.safe(s.stop_reason)})' if s.stop_reason else ''}."
-                for s in stops
-            ),
-            "No neutropenia, myocarditis or bowel obstruction in the data of this call.",
-        ),
-        policy_says=(
-            f"A planned stop is a taper over {low} to {high} weeks; an abrupt one risks psychosis and cholinergic rebound "
-            "(sweating, headache, nausea, vomiting, diarrhoea).",
-        ),
+        summary=sentence("abrupt-stop.summary", low=low, high=high)
+        if dose is None
+        else sentence("abrupt-stop.summary-dose", dose=Dose(dose), low=low, high=high),
+        why=(*(_stop_line(s) for s in stops), sentence("abrupt-stop.nothing-demands")),
+        policy_says=(sentence("abrupt-stop.policy", low=low, high=high),),
         suggested=(
-            "Write a taper, or say why it must stop at once.",
-            "Watch for psychosis and cholinergic rebound.",
-            "Blood counts go on after the stop.",
+            sentence("abrupt-stop.taper"),
+            sentence("abrupt-stop.watch"),
+            sentence("abrupt-stop.counts"),
         ),
-        evidence=tuple(Evidence(s.ref, w.safe(s.label)) for s in stops if s.ref),
-        missing=() if any(s.ref for s in stops) else ("the id of the stopped order",),
+        evidence=medication_evidence(s for s in stops if s.ref),
+        missing=() if any(s.ref for s in stops) else (sentence("abrupt-stop.missing"),),
         citation=case.policy.cite(rule.taper_weeks_low),
     )
+
+
+def _stop_line(stop: Medication) -> Sentence:
+    order = Record(stop.label)
+    if not stop.stop_reason:
+        return sentence("abrupt-stop.stopped", order=order)
+    return sentence("abrupt-stop.stopped-because", order=order, reason=Record(stop.stop_reason))
 
 
 RULES = (duplicate_order, abrupt_stop)

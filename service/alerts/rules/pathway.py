@@ -5,17 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import SourceName
+from service.alerts.case.clozapine_trial import clozapine_trial
+from service.alerts.case.coverage import coverage
+from service.alerts.case.myocarditis import HEART_PROBLEMS
+from service.alerts.case.response import Response, response
+from service.alerts.case.trials import Trial, trials
+from service.alerts.facts.patient import Measurement, SourceName
 from service.alerts.knowledge.drugs import classes_of, drugs_by_name, has_class
+from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_line
 from service.alerts.rules.asked import when
-from service.alerts.rules.myocarditis import HEART_PROBLEMS
-from service.alerts.rules.problems import clozapine_allergies
-from service.alerts.rules.readings import evidence, line, order
-from service.alerts.rules.supply import coverage
-from service.alerts.rules.trials import Response, Trial, clozapine_trial, response, trials
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding
+from service.alerts.rules.medication_phrases import medication_evidence
+from service.alerts.rules.problem_phrases import problem_evidence
+from service.alerts.rules.result_phrases import (
+    offer_test,
+    on_day,
+    result_evidence,
+    result_fact,
+    result_line,
+)
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import (
+    Counted,
+    Day,
+    Dose,
+    Listed,
+    Number,
+    Param,
+    Quantity,
+    Record,
+    Sentence,
+    Term,
+    quoted,
+    recorded,
+    sentence,
+)
 
 #: Where trials would be on record.
 _TRIAL_SOURCES: tuple[SourceName, ...] = ("medications", "statements", "dispenses")
@@ -25,37 +50,67 @@ def _asked(case: Case) -> bool:
     return case.snapshot.pathway and case.hook == "patient-view"
 
 
-def _trial_line(t: Trial) -> str:
-    length = f"{t.days} days" if t.days is not None else "length not known"
-    if t.days is not None and t.open_ended:
-        length += " or more, one record tells no end"
-    dose = f", up to {w.mg(t.mg_per_day)}/day" if t.mg_per_day is not None else ", dose not readable"
-    return f"{t.drug.replace('-', ' ')}: {length}{dose}{', long-acting injection' if t.long_acting else ''}."
+def _drug(drug_id: str, *, first: bool = False) -> Term:
+    return Term("drug", drug_id, drug_id.replace("-", " "), first=first)
 
 
-def _against_clozapine(case: Case) -> tuple[tuple[str, ...], tuple[Evidence, ...]]:
+def _quoted(case: Case, part: str, texts: tuple[str, ...]) -> tuple[Sentence, ...]:
+    """Texts of the policy's pathway, each a sentence by itself."""
+    path = f"{case.policy.id}/pathway.{part}"
+    return tuple(quoted("policy", f"{path}.{n}", text) for n, text in enumerate(texts))
+
+
+def _trial_line(t: Trial) -> Sentence:
+    facts: list[Param] = [
+        sentence("trial.length-unknown")
+        if t.days is None
+        else sentence("trial.length-open" if t.open_ended else "trial.length", days=Number(t.days, 0)),
+        sentence("trial.dose-unreadable")
+        if t.mg_per_day is None
+        else sentence("trial.dose", dose=Dose(t.mg_per_day)),
+    ]
+    if t.long_acting:
+        facts.append(sentence("trial.long-acting"))
+    return sentence("trial.line", drug=_drug(t.drug), facts=Listed(tuple(facts), last=""))
+
+
+def _against_clozapine(case: Case) -> tuple[tuple[Sentence, ...], tuple[Fact, ...]]:
     """(facts, evidence) of what must be known before clozapine is offered: an earlier course, a severe reaction, an allergy."""
-    facts: list[str] = []
-    found: list[Evidence] = []
+    facts: list[Sentence] = []
+    found: list[Fact] = []
     last = case.course.last_exposure
     if last is not None:
-        reason = f" ({w.safe(case.course.stop_reason)})" if case.course.stop_reason else ""
-        facts.append(f"Clozapine was taken before, until {w.day(case.snapshot, last)}{reason}.")
+        day, reason = Day(case.snapshot.day(last)), case.course.stop_reason
+        facts.append(
+            sentence("trs-criteria.clozapine-before-because", day=day, reason=Record(reason))
+            if reason
+            else sentence("trs-criteria.clozapine-before", day=day)
+        )
         found += [
-            Evidence(m.ref, w.safe(m.label), m.start, m.start_date_only) for m in case.clozapine_records[:2]
+            Fact(m.ref, recorded(m.label), m.start, m.start_date_only) for m in case.clozapine_records[:2]
         ]
-    for p in case.problems_of("agranulocytosis-history", *HEART_PROBLEMS, history=True):
-        facts.append(f"Problem list: {w.safe(p.label)}.")
-        found.append(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only))
-    for a in clozapine_allergies(case):
-        facts.append(f"Allergy list: {w.safe(a.label)}.")
-        found.append(Evidence(a.ref, w.safe(a.label)))
-    return tuple(facts), tuple(found)
+    harmed = case.problems_of("agranulocytosis-history", *HEART_PROBLEMS, history=True)
+    allergies = clozapine_allergies(case)
+    facts += [sentence("problem.line", problem=Record(p.label)) for p in harmed]
+    facts += [allergy_line(a) for a in allergies]
+    return tuple(facts), (*found, *problem_evidence(harmed), *allergy_evidence(allergies))
+
+
+def _verdict(met: int, lacking: int, vague: int, weeks: Number, *, against: bool) -> Sentence:
+    """How many trials there are, or are still needed."""
+    if not lacking:
+        return sentence(
+            "trs-criteria.met-against" if against else "trs-criteria.met", number=Number(met, 0), weeks=weeks
+        )
+    more = Counted(lacking, "more-antipsychotic")
+    if not vague:
+        return sentence("trs-criteria.lacking", more=more, weeks=weeks)
+    return sentence("trs-criteria.lacking-vague", more=more, weeks=weeks, vague=Number(vague, 0))
 
 
 @when("pathway")
 @when("visit")
-def trs_criteria(case: Case) -> Iterator[Finding]:
+def trs_criteria(case: Case) -> Iterator[Found]:
     """Schizophrenia and no clozapine: which trials the record shows, and what is missing for treatment resistance."""
     if not _asked(case) or case.relevant or case.snapshot.state("medications") == "unavailable":
         return
@@ -66,49 +121,44 @@ def trs_criteria(case: Case) -> Iterator[Finding]:
     found = trials(case)
     long_enough = [t for t in found if t.days is not None and t.days >= rule.trial_days.value]
     lacking = max(0, int(rule.trials.value) - len(long_enough))
-    weeks = w.number(rule.trial_days.value / timedelta(weeks=1).days)
+    weeks = Number(rule.trial_days.value / timedelta(weeks=1).days)
     vague = sum(1 for t in found if t.open_ended and t not in long_enough)
-    unread: list[str] = [s for s in _TRIAL_SOURCES if case.snapshot.state(s) != "complete"]
+    unread = tuple(Term("source", s, s) for s in _TRIAL_SOURCES if case.snapshot.state(s) != "complete")
     against, against_evidence = _against_clozapine(case)
-    clozapine = "see the record on clozapine" if against else "consider clozapine"
-    verdict = (
-        f"{len(long_enough)} antipsychotics of {weeks} weeks or more: judge dose and adherence, {clozapine}"
-        if not lacking
-        else f"{lacking} more antipsychotic{'s' if lacking > 1 else ''} of {weeks} weeks needed"
-        + (f", {vague} on record of unknown length" if vague else "")
-    )
-    yield Finding(
+    yield Found(
         code="trs-criteria",
         severity="info",
         subject="pathway-criteria",
-        summary=w.summary(f"Treatment resistance: {verdict}."),
+        summary=_verdict(len(long_enough), lacking, vague, weeks, against=bool(against)),
         why=(
             *(_trial_line(t) for t in found),
-            *(() if found else ("No antipsychotic other than clozapine on record.",)),
+            *(() if found else (sentence("trs-criteria.none"),)),
             *against,
         ),
         policy_says=(
-            f"Treatment resistance: at least {w.number(rule.trials.value)} different antipsychotics, each {weeks} weeks or more at "
-            f"{w.number(rule.chlorpromazine_mg.value)} mg/day chlorpromazine equivalents or more, adherence of {w.number(rule.adherence_percent.value)} % "
-            "shown by two sources, one ideally a long-acting injection.",
+            sentence(
+                "trs-criteria.policy",
+                trials=Number(rule.trials.value),
+                weeks=weeks,
+                dose=Dose(rule.chlorpromazine_mg.value),
+                percent=Number(rule.adherence_percent.value),
+            ),
         ),
         suggested=(
-            "Judge the dose of each trial in chlorpromazine equivalents: this service holds no confirmed table of them.",
-            "Check adherence by two sources.",
-            "Find out why clozapine ended or what speaks against it before it is offered."
-            if against
-            else "If the criteria are met, offer clozapine.",
+            sentence("trs-criteria.judge"),
+            sentence("trs-criteria.adherence"),
+            sentence("trs-criteria.why-ended" if against else "trs-criteria.offer"),
         ),
         unchecked=(
-            "Dose equivalence and adherence of the trials.",
-            *((f"Not completely read: {w.listed(unread)}.",) if unread else ()),
+            sentence("trs-criteria.unchecked"),
+            *((sentence("trs-criteria.unread", sources=Listed(unread)),) if unread else ()),
         ),
         evidence=(
-            *(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only) for p in diagnosis),
-            *(Evidence(m.ref, w.safe(m.label)) for t in found for m in t.records[:1]),
+            *problem_evidence(diagnosis),
+            *medication_evidence(m for t in found for m in t.records[:1]),
             *against_evidence,
         ),
-        missing=() if not lacking else (f"{lacking} adequate antipsychotic trials",),
+        missing=() if not lacking else (sentence("trs-criteria.missing", number=Number(lacking, 0)),),
         citation=case.policy.cite(rule.trials),
     )
 
@@ -123,21 +173,44 @@ def _poor_response(case: Case) -> Response | None:
     return answer
 
 
-def _checks(options: tuple[str, ...]) -> tuple[str, ...]:
+def _change(r: Response) -> Sentence:
+    """``15 % better``, ``3 % worse``."""
+    return sentence(
+        "response.better" if r.percent >= 0 else "response.worse", percent=Number(abs(r.percent), 0)
+    )
+
+
+def _response_line(case: Case, r: Response) -> Sentence:
+    """The response as a fact for the card."""
+    return sentence(
+        "response.line" if r.before_start else "response.line-no-baseline",
+        scale=Term("scale", r.now.kind, r.now.kind.upper()),
+        first=Number(r.first.value),
+        first_day=on_day(case, r.first),
+        now=Number(r.now.value),
+        now_day=on_day(case, r.now),
+        change=_change(r),
+    )
+
+
+def _checks(options: tuple[str, ...]) -> tuple[Sentence, ...]:
     """The interaction checks that the drugs among the options would need beside clozapine."""
     lines = []
     for drug in dict.fromkeys(d for option in options for d in drugs_by_name(option)):
-        groups = dict.fromkeys(c.title for c in classes_of(drug) if c.finding and not c.long_acting_only)
+        groups = {c.title: c for c in classes_of(drug) if c.finding and not c.long_acting_only}
         if groups:
+            titles = tuple(Term("drug-class", c.id, c.title) for c in groups.values())
             lines.append(
-                f"{drug.replace('-', ' ').capitalize()} beside clozapine: check {w.listed(list(groups))}."
+                sentence(
+                    "clozapine-resistance-review.beside", drug=_drug(drug, first=True), groups=Listed(titles)
+                )
             )
     return tuple(lines)
 
 
 @when("pathway")
 @when("visit")
-def adequate_trial_not_met(case: Case) -> Iterator[Finding]:
+def adequate_trial_not_met(case: Case) -> Iterator[Found]:
     """Response to clozapine is poor, but the trial was not adequate yet."""
     answer = _poor_response(case)
     if answer is None:
@@ -146,35 +219,46 @@ def adequate_trial_not_met(case: Case) -> Iterator[Finding]:
     trial = clozapine_trial(case)
     if not trial.missing:
         return
-    yield Finding(
+    adequate = case.policy.levels.adequate
+    yield Found(
         code="adequate-trial-not-met",
         severity="info",
         subject="pathway-trial",
-        summary=w.summary(f"Poor response, but no adequate clozapine trial yet: needs {trial.missing[0]}."),
+        summary=sentence("adequate-trial-not-met.summary", lack=trial.missing[0]),
         why=(
-            answer.line(case),
-            *(f"{line(case, m)}." for m in trial.levels),
-            *(f"Needs {m}." for m in trial.missing),
+            *_known(case, answer, trial.levels),
+            *(sentence("adequate-trial-not-met.needs", lack=m) for m in trial.missing),
         ),
         policy_says=(
-            f"An adequate trial: a trough of {w.number(case.policy.levels.adequate.value)} ng/mL or more twice, then three months (two for aggression and self-harm, "
-            f"four for negative and cognitive symptoms), or {w.mg(rule.dose_without_level.value)}/day without levels; adherence of {w.number(rule.adherence_percent.value)} %.",
+            sentence(
+                "adequate-trial-not-met.policy",
+                level=Quantity(adequate.value, adequate.unit),
+                dose=Dose(rule.dose_without_level.value),
+                percent=Number(rule.adherence_percent.value),
+            ),
         ),
         suggested=(
-            "Check adherence, smoking and inducers.",
-            "Take a trough level; raise the dose if it is low and tolerated.",
+            sentence("adequate-trial-not-met.check"),
+            sentence("adequate-trial-not-met.take-level"),
         ),
         unchecked=trial.unchecked,
-        evidence=evidence(case, (answer.now, answer.first, *trial.levels)),
+        evidence=result_evidence(case, (answer.now, answer.first, *trial.levels)),
         missing=trial.missing,
         citation=case.policy.cite(rule.duration_days),
-        offers=order(case, "clozapine-level", "routine", "Poor response to clozapine"),
+        offers=offer_test(case, "clozapine-level", "routine", sentence("adequate-trial-not-met.reason")),
     )
+
+
+def _known(case: Case, answer: Response, levels: tuple[Measurement, ...]) -> Iterator[Sentence]:
+    """The response, and the levels that suffice."""
+    yield _response_line(case, answer)
+    for m in levels:
+        yield result_fact(case, m)
 
 
 @when("pathway")
 @when("visit")
-def clozapine_resistance_review(case: Case) -> Iterator[Finding]:
+def clozapine_resistance_review(case: Case) -> Iterator[Found]:
     """An adequate trial and a poor response: what can be added, and how good the evidence is."""
     answer = _poor_response(case)
     if answer is None:
@@ -183,25 +267,23 @@ def clozapine_resistance_review(case: Case) -> Iterator[Finding]:
     trial = clozapine_trial(case)
     if trial.missing:
         return
-    yield Finding(
+    yield Found(
         code="clozapine-resistance-review",
         severity="info",
         subject="pathway-resistance",
-        summary=w.summary(
-            f"Adequate clozapine trial, {answer.words()}: optimise first, then consider augmentation."
-        ),
-        why=(answer.line(case), *(f"{line(case, m)}." for m in trial.levels)),
-        policy_says=(*rule.options, *_checks(rule.options)),
-        suggested=rule.optimisation,
+        summary=sentence("clozapine-resistance-review.summary", change=_change(answer)),
+        why=tuple(_known(case, answer, trial.levels)),
+        policy_says=(*_quoted(case, "options", rule.options), *_checks(rule.options)),
+        suggested=_quoted(case, "optimisation", rule.optimisation),
         unchecked=trial.unchecked,
-        evidence=evidence(case, (answer.now, answer.first, *trial.levels)),
+        evidence=result_evidence(case, (answer.now, answer.first, *trial.levels)),
         citation=case.policy.cite(rule.response_percent),
     )
 
 
 @when("pathway")
 @when("visit")
-def pseudo_resistance_checklist(case: Case) -> Iterator[Finding]:
+def pseudo_resistance_checklist(case: Case) -> Iterator[Found]:
     """What to rule out before a treatment is called a failure, with what the record shows of it."""
     if not _asked(case):
         return
@@ -209,43 +291,60 @@ def pseudo_resistance_checklist(case: Case) -> Iterator[Finding]:
     looking = not case.relevant and bool(case.problems_of("schizophrenia")) and bool(trials(case))
     if not (poor or looking):
         return
-    facts: list[str] = []
-    found: list[Evidence] = []
-    for p in case.problems_of("substance-use", "medical-comorbidity", "diabetes", "infection"):
-        facts.append(f"Problem list: {w.safe(p.label)}.")
-        found.append(Evidence(p.ref, w.safe(p.label), p.onset, p.onset_date_only))
-    smoking = case.coded("smoking")
-    if smoking and smoking[0].value == "current":
-        facts.append(f"Smokes: {w.safe(smoking[0].raw)}.")
-        found.append(Evidence(smoking[0].ref, w.safe(smoking[0].raw), smoking[0].at))
-    for class_id in ("strong-inducer", "inducer"):
-        for m in case.taken_now(class_id):
-            facts.append(f"Inducer: {w.safe(m.label)}.")
-            found.append(Evidence(m.ref, w.safe(m.label)))
-    supply = coverage(case)
-    if supply is not None and supply.percent < case.policy.pathway.adherence_percent.value:
-        facts.append(f"Dispensed supply covers {w.number(supply.percent, 0)} % of the last days.")
-        found += [Evidence(m.ref, "dispense", m.start, m.start_date_only) for m in supply.dispensed[-3:]]
-    together = [m for m in case.taken_now("antipsychotic") if m.role in ("order", "statement")]
-    if len({d for m in together for d in m.drugs if has_class(d, "antipsychotic")}) + case.on_clozapine > 1:
-        facts += [f"Antipsychotics together: {w.safe(m.label)}." for m in together]
-        found += [Evidence(m.ref, w.safe(m.label)) for m in together]
-    level = case.newest("clozapine-level")
-    if level is not None and level.bound != ">" and level.value < case.policy.levels.adequate.value:
-        facts.append(f"Low level: {line(case, level)}.")
-        found += evidence(case, [level])
-    yield Finding(
+    seen = tuple(_mistakable(case))
+    yield Found(
         code="pseudo-resistance-checklist",
         severity="info",
         subject="pathway-checklist",
-        summary="Before calling it treatment resistance: rule out what can be mistaken for it.",
-        why=tuple(facts) or ("Nothing of the list stands out in the data of this call.",),
-        policy_says=("Many patients called resistant have something else that can be treated.",),
-        suggested=case.policy.pathway.checklist,
-        evidence=tuple(found),
-        missing=() if found else ("adherence from two sources",),
+        summary=sentence("pseudo-resistance-checklist.summary"),
+        why=tuple(line for line, _ in seen) or (sentence("pseudo-resistance-checklist.nothing"),),
+        policy_says=(sentence("pseudo-resistance-checklist.policy"),),
+        suggested=_quoted(case, "checklist", case.policy.pathway.checklist),
+        evidence=tuple(fact for _, facts in seen for fact in facts),
+        missing=() if seen else (sentence("pseudo-resistance-checklist.missing"),),
         citation=case.policy.cite(case.policy.pathway.adherence_percent),
     )
+
+
+def _mistakable(case: Case) -> Iterator[tuple[Sentence, tuple[Fact, ...]]]:
+    """What the record shows of the list: (fact, evidence)."""
+    for p in case.problems_of("substance-use", "medical-comorbidity", "diabetes", "infection"):
+        yield sentence("problem.line", problem=Record(p.label)), problem_evidence([p])
+    smoking = case.coded("smoking")
+    if smoking and smoking[0].value == "current":
+        answer = Record(smoking[0].raw)
+        yield (
+            sentence("pseudo-resistance-checklist.smokes", answer=answer),
+            (Fact(smoking[0].ref, recorded(smoking[0].raw), smoking[0].at),),
+        )
+    for class_id in ("strong-inducer", "inducer"):
+        for m in case.taken_now(class_id):
+            yield (
+                sentence("pseudo-resistance-checklist.inducer", drug=Record(m.label)),
+                medication_evidence([m]),
+            )
+    supply = coverage(case)
+    if supply is not None and supply.percent < case.policy.pathway.adherence_percent.value:
+        yield (
+            sentence("pseudo-resistance-checklist.supply", percent=Number(supply.percent, 0)),
+            tuple(
+                Fact(m.ref, sentence("pseudo-resistance-checklist.dispense"), m.start, m.start_date_only)
+                for m in supply.dispensed[-3:]
+            ),
+        )
+    together = [m for m in case.taken_now("antipsychotic") if m.role in ("order", "statement")]
+    if len({d for m in together for d in m.drugs if has_class(d, "antipsychotic")}) + case.on_clozapine > 1:
+        for m in together:
+            yield (
+                sentence("pseudo-resistance-checklist.together", drug=Record(m.label)),
+                medication_evidence([m]),
+            )
+    level = case.newest("clozapine-level")
+    if level is not None and level.bound != ">" and level.value < case.policy.levels.adequate.value:
+        yield (
+            sentence("pseudo-resistance-checklist.low-level", line=result_line(case, level)),
+            result_evidence(case, [level]),
+        )
 
 
 RULES = (trs_criteria, adequate_trial_not_met, clozapine_resistance_review, pseudo_resistance_checklist)

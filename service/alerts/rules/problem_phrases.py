@@ -10,6 +10,14 @@ from service.alerts.say.found import Fact
 from service.alerts.say.sentence import Day, Param, Record, Sentence, sentence
 
 
+def problem_name(p: Problem, short: int = 60) -> Sentence:
+    """A problem by its name, and that it is only suspected; in a summary cut to ``short`` characters."""
+    problem = Record(p.label, short=short)
+    if p.verification in ("", "confirmed"):
+        return sentence("problem.name", problem=problem)
+    return sentence("problem.name-unconfirmed", problem=problem, verification=Record(p.verification))
+
+
 def problem_line(case: Case, p: Problem) -> Sentence:
     """A problem as a fact for the card."""
     said: dict[str, Param] = {"problem": Record(p.label)}

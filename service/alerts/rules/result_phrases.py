@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import Measurement
+from service.alerts.facts.patient import Measurement, UnusableResult
 from service.alerts.knowledge.codes import kinds, title
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Text, Wish
@@ -19,8 +20,10 @@ from service.alerts.say.sentence import (
     Sent,
     Sentence,
     Term,
+    recorded,
     sentence,
 )
+from service.alerts.say.wording import REASON_LIMIT
 
 _BOUND = {"<": "-below", ">": "-above"}
 
@@ -36,6 +39,11 @@ def name_of(kind: str) -> Term:
     return Term("kind", kind, name, first=not name[:2].isupper())
 
 
+def within(kind: str) -> Term:
+    """A kind of result within a sentence."""
+    return Term("kind", kind, title(kind))
+
+
 def measured(m: Measurement) -> Sentence:
     """A result with its unit: ``QTc 512 ms``; a kind judged by its own range keeps the unit it was sent in."""
     kind = kinds().get(m.kind)
@@ -48,14 +56,24 @@ def measured(m: Measurement) -> Sentence:
 
 def when_of(case: Case, m: Measurement) -> Param:
     """The moment of a result in the site's time zone; the day alone when only that is known."""
-    if m.at is None or m.date_only:
-        return on_day(case, m)
-    return Moment(m.at.astimezone(case.snapshot.zone))
+    return moment_of(case, m.at, m.date_only)
+
+
+def moment_of(case: Case, at: datetime | None, date_only: bool = False) -> Day | Moment:
+    """A moment in the site's time zone; the day alone when only that is known."""
+    if at is None or date_only:
+        return day_of(case, at)
+    return Moment(at.astimezone(case.snapshot.zone))
 
 
 def on_day(case: Case, m: Measurement) -> Day:
     """The day of a result."""
-    return Day(case.snapshot.day(m.at) if m.at is not None else None)
+    return day_of(case, m.at)
+
+
+def day_of(case: Case, at: datetime | None) -> Day:
+    """The day of a moment in the site's time zone; None is a day that nobody knows."""
+    return Day(case.snapshot.day(at) if at is not None else None)
 
 
 def result_line(case: Case, m: Measurement) -> Sentence:
@@ -74,6 +92,16 @@ def result_fact(case: Case, m: Measurement) -> Sentence:
 def result_evidence(case: Case, results: Iterable[Measurement]) -> tuple[Fact, ...]:
     """Results as evidence."""
     return tuple(Fact(m.ref, result_line(case, m), m.at, m.date_only) for m in results)
+
+
+def refusal(u: UnusableResult) -> Record:
+    """Why a result was not used, in the words of whoever read it: they may quote the record."""
+    return Record(u.reason, REASON_LIMIT, REASON_LIMIT)
+
+
+def refused_evidence(results: Iterable[UnusableResult]) -> tuple[Fact, ...]:
+    """Results that could not be used, as evidence: as they were sent."""
+    return tuple(Fact(u.ref, recorded(u.raw), u.at, u.date_only) for u in results)
 
 
 def offer_test(case: Case, test: str, priority: str, reason: Text) -> tuple[Wish, ...]:

@@ -5,155 +5,128 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.seizures import CONTROLLED, SEIZURES, UNCONTROLLED, unanswered_seizures
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.count_lines import remove_drafts
-from service.alerts.rules.levels import level_text
-from service.alerts.rules.listed import (
-    in_course,
-    is_recent_problem,
-    problem_evidence,
-    problem_line,
-    verified,
-)
-from service.alerts.rules.readings import order
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Evidence, Finding, Severity
+from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.level_phrases import level_on_day
+from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
+from service.alerts.rules.result_phrases import offer_test
+from service.alerts.say.finding import Citation
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Day, Dose, Param, Record, Sentence, quoted, sentence
 
-UNCONTROLLED = "uncontrolled-epilepsy"
-
-
-def _answered(case: Case, p: Problem, protection: tuple[Medication, ...]) -> bool:
-    """An old seizure that was dealt with: an anticonvulsant is taken, and a level was measured since."""
-    level = case.newest("clozapine-level")
-    measured = p.onset is not None and level is not None and level.at is not None and level.at >= p.onset
-    return bool(protection) and measured and not is_recent_problem(case, p)
-
-
-def _seizures(case: Case, protection: tuple[Medication, ...]) -> list[Problem]:
-    """Seizures of the present course that nothing answered yet. A single one is often closed the same day: while it is new it counts."""
-    found = [
-        p
-        for p in case.problems_of("seizure", history=True)
-        if in_course(case, p) and (is_recent_problem(case, p) or p in case.problems_of("seizure"))
-    ]
-    # The disease, first diagnosed in the course; without a date it is taken for older.
-    found += [
-        p
-        for p in case.problems_of("epilepsy", UNCONTROLLED)
-        if p.onset is not None and case.course.start is not None and in_course(case, p) and p not in found
-    ]
-    return [p for p in found if not _answered(case, p, protection)]
+#: A problem is named in so many characters of a summary: the dose stands beside it.
+_SHORT = 40
 
 
 @when_it_bears
 @when("problems")
 @when("continuing")
-def seizure(case: Case) -> Iterator[Finding]:
+def seizure(case: Case) -> Iterator[Found]:
     """A seizure under clozapine: dose, level, anticonvulsant."""
     if not case.continuing or case.starting or case.stopping:
         return
-    if not case.has_problems(("seizure", "epilepsy", UNCONTROLLED)):
+    if not case.has_problems(SEIZURES):
         return
     protection = case.taken_now("anticonvulsant")
-    found = _seizures(case, protection)
+    found = unanswered_seizures(case, protection)
     if not found:
         return
-    found.sort(key=lambda p: p.onset or case.as_of, reverse=True)
-    first, dose, rule = found[0], case.current_mg_per_day, case.policy.dosing
-    level = case.newest("clozapine-level")
+    dose, level = case.current_mg_per_day, case.newest("clozapine-level")
     readable = case.snapshot.state("medications") == "complete"
-    since = f" ({w.day(case.snapshot, first.onset)})" if first.onset is not None else ""
-    at_dose = f" at {w.mg(dose)}/day" if dose is not None else ""
-    yield Finding(
+    yield Found(
         code="seizure",
         severity="warning",
         subject="seizure-problem",
-        summary=w.summary(
-            f"{w.plain(first.label, 40)}{verified(first)}{since} under clozapine{at_dose}: lower the dose, check a level"
-            + ("." if protection else ", anticonvulsant.")
-        ),
+        summary=_seizure_summary(case, found[0], dose, protected=bool(protection)),
         why=(
             *(problem_line(case, p) for p in found),
-            *((f"Clozapine {w.mg(dose)}/day.",) if dose is not None else ()),
-            f"Last level: {level_text(case, level)}."
+            *((sentence("seizure.dose", dose=Dose(dose)),) if dose is not None else ()),
+            sentence("seizure.last-level", level=level_on_day(case, level))
             if level is not None
-            else "No clozapine level on record.",
-            *(
-                (f"Anticonvulsant: {w.safe(protection[0].label)}.",)
-                if protection
-                else ("No anticonvulsant on the list.",)
-                if readable
-                else ()
-            ),
+            else sentence("seizure.no-level"),
+            *_protection_lines(case, protection),
         ),
         policy_says=(
-            rule.seizure_says,
-            "After a seizure the dose is lowered or held and an anticonvulsant is added; if seizures come back all the same, clozapine is stopped.",
-            "Valproate is the usual choice, but adds to neutropenia, and to myocarditis while the dose is rising.",
+            _seizures_by_dose(case),
+            sentence("seizure.policy"),
+            sentence("seizure.valproate"),
         ),
         suggested=(
-            "Lower or hold the dose until the level is known.",
-            "Take a clozapine level now; look for an inhibitor, infection, smoking stopped, alcohol.",
-            *(() if protection else ("Add an anticonvulsant, not carbamazepine.",)),
-            "EEG; ask neurology.",
+            sentence("seizure.lower"),
+            sentence("seizure.take-level"),
+            *(() if protection else (sentence("seizure.add"),)),
+            sentence("seizure.ask-neurology"),
         ),
-        unchecked=() if readable else ("Not all medications could be read.",),
+        unchecked=() if readable else (sentence("seizure.unread"),),
         evidence=(
             *problem_evidence(found),
-            *((Evidence(level.ref, level_text(case, level), level.at, level.date_only),) if level else ()),
+            *((Fact(level.ref, level_on_day(case, level), level.at, level.date_only),) if level else ()),
         ),
-        citation=case.policy.cite(rule.seizure_above),
-        offers=order(case, "clozapine-level", "urgent", "Seizure under clozapine"),
+        citation=case.policy.cite(case.policy.dosing.seizure_above),
+        offers=offer_test(case, "clozapine-level", "urgent", sentence("seizure.reason")),
     )
+
+
+def _seizure_summary(case: Case, first: Problem, dose: float | None, *, protected: bool) -> Sentence:
+    event = problem_name(first, short=_SHORT)
+    if first.onset is not None:
+        event = sentence("seizure.event", problem=event, day=Day(case.snapshot.day(first.onset)))
+    said: dict[str, Param] = {"event": event}
+    at_dose = ""
+    if dose is not None:
+        said["dose"], at_dose = Dose(dose), "-at-dose"
+    return Sentence(f"seizure.summary{at_dose}{'-protected' if protected else ''}", said)
+
+
+def _protection_lines(case: Case, protection: tuple[Medication, ...]) -> tuple[Sentence, ...]:
+    """The anticonvulsant that is taken, or that none is; nothing where the medications could not all be read."""
+    if protection:
+        return (sentence("anticonvulsant.taken", drug=Record(protection[0].label)),)
+    if case.snapshot.state("medications") == "complete":
+        return (sentence("anticonvulsant.none"),)
+    return ()
+
+
+def _seizures_by_dose(case: Case) -> Sentence:
+    """What the policy says of seizures by dose."""
+    path = f"{case.policy.id}/dosing.seizure_says"
+    return quoted("policy", path, case.policy.dosing.seizure_says)
 
 
 @when("problems")
 @when("starting")
-def epilepsy_before_start(case: Case) -> Iterator[Finding]:
+def epilepsy_before_start(case: Case) -> Iterator[Found]:
     """Epilepsy or a seizure before the first dose: uncontrolled it forbids the start, controlled it calls for care."""
-    if not case.starting or not case.has_problems((UNCONTROLLED, "epilepsy", "seizure-history")):
+    if not case.starting or not case.has_problems((UNCONTROLLED, *CONTROLLED)):
         return
     uncontrolled = case.problems_of(UNCONTROLLED)
-    found = uncontrolled or case.problems_of("epilepsy", "seizure-history")
+    found = uncontrolled or case.problems_of(*CONTROLLED)
     if not found:
         return
-    severity: Severity = "critical" if uncontrolled else "warning"
-    protection = case.taken_now("anticonvulsant")
     source = case.policy.sources["UK-SmPC"]
-    yield Finding(
+    yield Found(
         code="epilepsy",
-        severity=severity,
+        severity="critical" if uncontrolled else "warning",
         subject="epilepsy",
-        summary=w.summary(
-            f"{w.plain(found[0].label)}{verified(found[0])}: "
-            + (
-                "do not start clozapine before it is controlled."
-                if uncontrolled
-                else "clozapine lowers the seizure threshold, rise slowly."
-            )
+        summary=sentence(
+            "epilepsy.uncontrolled" if uncontrolled else "epilepsy.controlled",
+            problem=problem_name(found[0]),
         ),
         why=(
             *(problem_line(case, p) for p in found),
-            *(
-                (f"Anticonvulsant: {w.safe(protection[0].label)}.",)
-                if protection
-                else ("No anticonvulsant on the list.",)
-                if case.snapshot.state("medications") == "complete"
-                else ()
-            ),
+            *_protection_lines(case, case.taken_now("anticonvulsant")),
         ),
         policy_says=(
-            "Uncontrolled epilepsy is a contraindication of the European product information."
-            if uncontrolled
-            else "A history of seizures calls for caution: the risk rises with the dose.",
-            case.policy.dosing.seizure_says,
+            sentence("epilepsy.policy-uncontrolled" if uncontrolled else "epilepsy.policy-controlled"),
+            _seizures_by_dose(case),
         ),
         suggested=(
-            *(("Do not start clozapine; ask neurology first.",) if uncontrolled else ()),
-            "Check that the anticonvulsant goes well with clozapine; not carbamazepine.",
-            "Small steps, low target dose, early level.",
-            "Document why the benefit outweighs the risk.",
+            *((sentence("epilepsy.no-start"),) if uncontrolled else ()),
+            sentence("epilepsy.goes-well"),
+            sentence("epilepsy.small-steps"),
+            sentence("problem.weigh"),
         ),
         evidence=problem_evidence(found),
         citation=Citation(source.title, "4.3" if uncontrolled else "4.4", source.url, confirmed=False),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.exposure import was_given
+from service.alerts.case.ordered_dose import dated_doses
 from service.alerts.case.together import is_return_after_stop
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import when
-from service.alerts.rules.dose import how_read
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Finding
+from service.alerts.rules.dose_phrases import dose_fact, how_read
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Dose, Number, Sentence, sentence
 
 
 class Rise(Struct, frozen=True):
@@ -76,22 +76,6 @@ def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
     return found
 
 
-def dated_doses(case: Case) -> list[tuple[datetime, float]]:
-    """(from when, mg per day) of every clozapine order and of the steps of titrations, oldest first."""
-    given: list[tuple[datetime, float]] = []
-    for m in case.clozapine_records:
-        began = m.start or m.authored
-        if m.role != "order" or began is None or m.dose is None or m.dose.mg_per_day is None:
-            continue
-        if not was_given(m, case.as_of):
-            continue
-        steps = [(s.first_day, s.mg_per_day) for s in m.dose.steps] or [(0, m.dose.mg_per_day)]
-        dated = [(began + timedelta(days=day), mg) for day, mg in steps]
-        # Steps after the end of the order were never taken, and those to come not yet.
-        given += [(at, mg) for at, mg in dated if at <= (m.end or at) and at <= case.as_of]
-    return sorted(given)
-
-
 def _lately_raised(case: Case) -> list[int]:
     """Days from today (negative) on which orders of the last week, or their steps, raised the dose."""
     week_ago = case.as_of - timedelta(weeks=1)
@@ -114,8 +98,26 @@ def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[
     return None
 
 
+def _too_large(r: Rise, limit: Value, *, early: bool) -> Sentence:
+    before, after, most = Dose(r.before), Dose(r.after), Dose(limit.value)
+    if r.course_day is None:
+        return sentence(
+            "dose-titration-too-fast.early-rise" if early else "dose-titration-too-fast.late-step",
+            before=before,
+            after=after,
+            limit=most,
+        )
+    return sentence(
+        "dose-titration-too-fast.early-rise-on-day" if early else "dose-titration-too-fast.late-step-on-day",
+        before=before,
+        after=after,
+        day=Number(r.course_day, 0),
+        limit=most,
+    )
+
+
 @when("drafted")
-def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
+def dose_titration_too_fast(case: Case) -> Iterator[Found]:
     """A step larger than allowed on its day, too many steps in a week, or too high a dose before day 14."""
     if not case.clozapine_drafts:
         return
@@ -124,35 +126,27 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
         return
     rule = case.policy.dosing
     found = rises(case, plan)
-    problems: list[tuple[str, Value]] = []
+    #: By what they say: a plan that goes up and down may hold the same rise twice.
+    problems: dict[tuple[object, ...], tuple[Sentence, Value]] = {}
     # A return after a gap is a titration anew, on whatever day of the course it is.
     anew = -1 if case.returning is None else rule.early_days.value - case.days_since(case.returning.since)
     for r in found:
-        step = f"{w.mg(r.before)} to {w.mg(r.after)}/day"
-        when = f" on day {r.course_day}" if r.course_day is not None else ""
-        if (r.course_day is not None and r.course_day < rule.early_days.value) or r.in_days < anew:
-            if r.by > rule.early_rise_maximum.value:
-                problems.append(
-                    (
-                        f"{step}{when}: more than {w.mg(rule.early_rise_maximum.value)} a day in the first two weeks",
-                        rule.early_rise_maximum,
-                    )
-                )
-        elif r.by > rule.late_step_maximum.value:
-            problems.append(
-                (
-                    f"{step}{when}: more than {w.mg(rule.late_step_maximum.value)} in one step",
-                    rule.late_step_maximum,
-                )
-            )
-    early = _too_much_before_day_14(case, plan)
-    if early is not None:
-        problems.append(
-            (
-                f"{w.mg(early[1])}/day on day {early[0]}: more than {w.mg(rule.day_14_maximum.value)} before day {w.number(rule.day_14.value)}",
-                rule.day_14_maximum,
-            )
+        early = (r.course_day is not None and r.course_day < rule.early_days.value) or r.in_days < anew
+        limit = rule.early_rise_maximum if early else rule.late_step_maximum
+        if r.by > limit.value:
+            same = (r.course_day, r.before, r.after, early)
+            problems.setdefault(same, (_too_large(r, limit, early=early), limit))
+    too_much = _too_much_before_day_14(case, plan)
+    if too_much is not None:
+        day, mg = too_much
+        said = sentence(
+            "dose-titration-too-fast.too-much-before",
+            dose=Dose(mg),
+            day=Number(day, 0),
+            limit=Dose(rule.day_14_maximum.value),
+            until=Number(rule.day_14.value),
         )
+        problems[("day-14",)] = said, rule.day_14_maximum
     late = [
         r.in_days
         for r in found
@@ -161,29 +155,38 @@ def dose_titration_too_fast(case: Case) -> Iterator[Finding]:
     if late:
         raised = sorted([*_lately_raised(case), *late])
         for first in raised:
-            within = [day for day in raised if first <= day < first + timedelta(weeks=1).days]
+            within = [at for at in raised if first <= at < first + timedelta(weeks=1).days]
             if len(within) > rule.late_steps_per_week.value:
-                problems.append((f"{len(within)} rises within a week", rule.late_steps_per_week))
+                said = sentence("dose-titration-too-fast.rises-in-a-week", rises=Number(len(within), 0))
+                problems[("week",)] = said, rule.late_steps_per_week
                 break
     if not problems:
         return
-    texts = list(dict.fromkeys(text for text, _ in problems))
-    yield Finding(
+    first_said, decides = next(iter(problems.values()))
+    yield Found(
         code="dose-titration-too-fast",
         severity="warning",
         subject="titration",
-        summary=w.summary(f"Clozapine titration too fast: {texts[0]}."),
-        why=(*(f"{text}." for text in texts), *how_read(case.clozapine_drafts)),
+        summary=sentence("dose-titration-too-fast.summary", problem=first_said),
+        why=(
+            *(
+                sentence("dose-titration-too-fast.problem", problem=problem)
+                for problem, _ in problems.values()
+            ),
+            *how_read(case.clozapine_drafts),
+        ),
         policy_says=(
-            f"First two weeks: rise by at most {w.mg(rule.early_rise_maximum.value)} a day, to at most {w.mg(rule.day_14_maximum.value)}/day; "
-            f"later by at most {w.mg(rule.late_step_maximum.value)}, at most {w.number(rule.late_steps_per_week.value)} times a week.",
+            sentence(
+                "dose-titration-too-fast.policy",
+                rise=Dose(rule.early_rise_maximum.value),
+                maximum=Dose(rule.day_14_maximum.value),
+                step=Dose(rule.late_step_maximum.value),
+                times=Number(rule.late_steps_per_week.value),
+            ),
         ),
-        suggested=("Write smaller steps.", "Measure blood pressure and pulse at each rise."),
-        evidence=tuple(
-            Evidence(d.ref, w.safe(f"{d.label}: {d.dose.text if d.dose else ''}"))
-            for d in case.clozapine_drafts
-        ),
-        citation=case.policy.cite(problems[0][1]),
+        suggested=(sentence("dose-titration-too-fast.smaller"), sentence("dose-titration-too-fast.measure")),
+        evidence=tuple(dose_fact(d) for d in case.clozapine_drafts),
+        citation=case.policy.cite(decides),
     )
 
 

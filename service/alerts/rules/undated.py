@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts.case.case import Case
+from service.alerts.case.ordered_dose import first_day_dose
+from service.alerts.case.restart import tier_dose
+from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_lines import ending_line
-from service.alerts.rules.missed_doses import first_day_dose, tier_dose
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Evidence, Finding
+from service.alerts.rules.count_phrases import ending_lines
+from service.alerts.rules.result_phrases import day_of
+from service.alerts.say.finding import Citation
+from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Dose, Sentence, recorded, sentence
 
 
 def _goes_on(case: Case) -> bool:
@@ -28,7 +32,7 @@ def _goes_on(case: Case) -> bool:
 
 
 @when("drafted")
-def gap_not_known(case: Case) -> Iterator[Finding]:
+def gap_not_known(case: Case) -> Iterator[Found]:
     """Clozapine is drafted after an order that ended on an unknown day: nobody knows how many doses were missed."""
     course = case.course
     ending = course.ending
@@ -39,62 +43,54 @@ def gap_not_known(case: Case) -> Iterator[Finding]:
     first = first_day_dose(case)
     if (target is not None and first is not None and first <= target[1]) or _goes_on(case):
         return
-    over = (
-        "The last clozapine order is completed, since when is not known"
-        if ending.carried_out
-        else "Clozapine was stopped or held on an unknown day"
-    )
-    yield Finding(
+    yield Found(
         code="missed-dose-retitrate",
         severity="warning",
         subject="missed-dose",
-        summary=w.summary(
-            f"{over}: ask when the last dose was taken before giving "
-            f"{f'{w.mg(first)}/day' if first is not None else 'the full dose'}."
+        summary=_ask_first(ending.carried_out, first),
+        why=(*ending_lines(case), sentence("gap-not-known.no-length")),
+        policy_says=(
+            policy_says(case.policy, f"missed_dose.{longest.name}.says", longest.says),
+            policy_says(case.policy, "missed_dose_says", case.policy.missed_dose_says),
         ),
-        why=(ending_line(case), "No dose, supply or change of the order tells how long the gap is."),
-        policy_says=(longest.says, case.policy.missed_dose_says),
-        suggested=(
-            "Ask when the last dose was taken.",
-            "No dose missed: go on as before. Otherwise restart at the dose for that gap.",
-        ),
+        suggested=(sentence("gap-not-known.ask"), sentence("gap-not-known.no-dose-missed")),
         evidence=(
-            Evidence(ending.ref, "clozapine record without an end date", ending.start),
-            *(Evidence(d.ref, w.safe(d.label)) for d in case.clozapine_drafts),
+            Fact(ending.ref, sentence("gap-not-known.without-end"), ending.start),
+            *(Fact(d.ref, recorded(d.label)) for d in case.clozapine_drafts),
         ),
-        missing=("the time of the last dose",),
+        missing=(sentence("gap-not-known.last-dose-time"),),
         citation=case.policy.cite(longest),
     )
 
 
+def _ask_first(completed: bool, first: float | None) -> Sentence:
+    """What is known of the order before, and what not to give before more is. ``first``: dose of the first day in mg, None when unknown."""
+    if first is None:
+        return sentence(
+            "gap-not-known.completed-dose-unknown" if completed else "gap-not-known.held-dose-unknown"
+        )
+    return sentence("gap-not-known.completed" if completed else "gap-not-known.held", dose=Dose(first))
+
+
 @when("drafted")
-def order_not_seen_taken(case: Case) -> Iterator[Finding]:
+def order_not_seen_taken(case: Case) -> Iterator[Found]:
     """The order in question is on record already, and nothing else shows that any dose of it was taken."""
     if not case.clozapine_drafts or not case.unseen_orders:
         return
     order = case.unseen_orders[0]
-    start = case.policy.dosing.restart_single.value
-    yield Finding(
+    start = Dose(case.policy.dosing.restart_single.value)
+    yield Found(
         code="data-unavailable",
         severity="warning",
         changes_order=True,
         subject="order-not-taken",
-        summary=w.summary(
-            f"No record shows that the clozapine order of {w.day(case.snapshot, order.start)} was taken: if not, this is a start "
-            f"({w.mg(start)})."
-        ),
-        why=(
-            "No dose, supply or statement since the order was written, and no later blood count shows treatment.",
-            "Judged here as if it had been taken.",
-        ),
-        policy_says=("An order is never presented as checked when the data for the check are missing.",),
-        suggested=(
-            "Ask whether, and at which dose, clozapine is taken.",
-            f"If it is not: baseline count and tests first, and start at {w.mg(start)} once or twice daily.",
-        ),
-        unchecked=("Whether this is the first dose: start dose, baseline count and baseline tests.",),
-        evidence=(Evidence(order.ref, w.safe(order.label), order.start, order.start_date_only),),
-        missing=("a record of a dose taken",),
+        summary=sentence("order-not-taken.summary", day=day_of(case, order.start), start=start),
+        why=(sentence("order-not-taken.nothing-since"), sentence("order-not-taken.judged-as-taken")),
+        policy_says=(sentence("order-not-taken.policy"),),
+        suggested=(sentence("order-not-taken.ask"), sentence("order-not-taken.if-not", start=start)),
+        unchecked=(sentence("order-not-taken.unchecked"),),
+        evidence=(Fact(order.ref, recorded(order.label), order.start, order.start_date_only),),
+        missing=(sentence("order-not-taken.a-dose-taken"),),
         citation=Citation("This service", "what could not be checked"),
     )
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import UnusableResult
-from service.alerts.knowledge.codes import title
-from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.readings import (
-    evidence,
+from service.alerts.case.readings import (
     in_myocarditis_window,
     is_a_result,
     latest,
-    line,
     recent,
     recent_comparable,
-    value,
 )
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Citation, Evidence, Finding
+from service.alerts.facts.patient import UnusableResult
+from service.alerts.rules.asked import RELEVANT, when
+from service.alerts.rules.result_phrases import (
+    measured,
+    moment_of,
+    name_of,
+    refusal,
+    refused_evidence,
+    result_evidence,
+    result_line,
+    within,
+)
+from service.alerts.say.finding import Citation
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Listed, Record, sentence
 
 #: Kinds that a rule judges; of ANC and WBC anc-unusable says more.
 _JUDGED = (
@@ -29,6 +36,9 @@ _JUDGED = (
 #: Judged by their own upper limit only. A troponin without one: myocarditis-suspected says so.
 _BY_OWN_LIMIT = ("alt", "ast", "bilirubin")
 _SHOWN = 8
+#: Of the results that could not be judged, so many are named in the summary; a value there is cut to so many characters.
+_NAMED = 3
+_SHORT = 30
 
 
 def _newest_unusable(case: Case, kind: str) -> UnusableResult | None:
@@ -49,7 +59,7 @@ def _newest_unusable(case: Case, kind: str) -> UnusableResult | None:
 
 @when("visit")
 @when(*RELEVANT)
-def results_not_judged(case: Case) -> Iterator[Finding]:
+def results_not_judged(case: Case) -> Iterator[Found]:
     """Recent results without a unit, a date or a limit, or with a value that cannot be true: all on one card, at visits."""
     if case.is_order_hook or not case.relevant:
         return
@@ -66,38 +76,41 @@ def results_not_judged(case: Case) -> Iterator[Finding]:
     ]
     if not without_limit and not unusable:
         return
-    names = [*(title(u.kind) for u in unusable), *(title(m.kind) for m in without_limit)]
-    first = (
-        f"{w.plain(unusable[0].raw, 30)}, {w.plain_reason(unusable[0].reason)}"
-        if unusable
-        else f"{value(without_limit[0])}, no upper limit of normal is sent with it"
-    )
-    yield Finding(
+    names = (*(within(u.kind) for u in unusable), *(within(m.kind) for m in without_limit))
+    yield Found(
         code="data-unavailable",
         severity="info",
         subject="results",
-        summary=w.summary(f"Not judged: {w.listed(names[:3])} ({first}). Read it yourself."),
+        summary=sentence(
+            "results-not-judged.refused",
+            names=Listed(names[:_NAMED]),
+            raw=Record(unusable[0].raw, short=_SHORT),
+            reason=refusal(unusable[0]),
+        )
+        if unusable
+        else sentence(
+            "results-not-judged.no-limit",
+            names=Listed(names[:_NAMED]),
+            result=measured(without_limit[0]),
+        ),
         why=(
             *(
-                f"{title(u.kind)[0].upper()}{title(u.kind)[1:]} “{w.safe(u.raw)}”, "
-                f"{w.moment(case.snapshot, u.at, u.date_only)}: {w.reason(u.reason)}."
+                sentence(
+                    "results-not-judged.refused-line",
+                    name=name_of(u.kind),
+                    raw=Record(u.raw),
+                    when=moment_of(case, u.at, u.date_only),
+                    reason=refusal(u),
+                )
                 for u in unusable[:_SHOWN]
             ),
-            *(f"{line(case, m)}: it names no upper limit of normal." for m in without_limit),
+            *(sentence("results-not-judged.no-limit-line", line=result_line(case, m)) for m in without_limit),
         ),
-        policy_says=(
-            "A value is never guessed, and a result that could not be judged is not called normal.",
-        ),
-        suggested=(
-            "Read the original report.",
-            "Ask the laboratory to send the unit and the reference range with the value.",
-        ),
-        unchecked=(f"Whether a result needs action: {w.listed(names)}.",),
-        evidence=(
-            *(Evidence(u.ref, w.safe(u.raw), u.at, u.date_only) for u in unusable[:_SHOWN]),
-            *evidence(case, without_limit),
-        ),
-        missing=tuple(f"a usable {name}" for name in names),
+        policy_says=(sentence("results-not-judged.policy"),),
+        suggested=(sentence("results-not-judged.read"), sentence("results-not-judged.ask")),
+        unchecked=(sentence("results-not-judged.unchecked", names=Listed(names)),),
+        evidence=(*refused_evidence(unusable[:_SHOWN]), *result_evidence(case, without_limit)),
+        missing=tuple(sentence("results-not-judged.a-usable", name=name) for name in names),
         citation=Citation("This service", "what could not be checked"),
     )
 

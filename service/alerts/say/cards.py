@@ -11,8 +11,13 @@ from msgspec import Struct
 from service.alerts.facts.patient import ORDER_HOOKS
 from service.alerts.facts.record_text import one_line
 from service.alerts.say import wording as w
+from service.alerts.say.cited import cited
 from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
 from service.alerts.say.finding_codes import reasons_of, title_of, urgency
+from service.alerts.say.found import Found
+from service.alerts.say.found import told as in_words
+from service.alerts.say.language import english
+from service.alerts.say.sentence import Listed, Number, Sentence, Term, Written, sentence
 
 CARD_LIMIT = 10
 #: Lines of one part of a card: of a hundred orders alike nobody reads each.
@@ -57,21 +62,22 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
     """The Markdown body of a card. ``remembered``: what was put in from the registry."""
     parts: list[str] = []
     if finding.why:
-        parts.append(_section("Why", finding.why))
+        parts.append(_section("card.why", finding.why))
     says = [line for line in finding.policy_says if line]
-    parts.append(_section("What the policy says", [*says, f"Source: {citation_text(finding.citation)}"]))
+    parts.append(_section("card.policy", [*says, source_text(finding.citation)]))
     if finding.suggested:
         steps = "\n".join([f"{n}. {_point(step)}" for n, step in enumerate(finding.suggested, 1)])
-        parts.append(f"**Suggested**\n\n{steps}")
+        parts.append(f"**{heading('card.suggested')}**\n\n{steps}")
     if finding.unchecked:
-        parts.append(_section("What could not be checked", finding.unchecked))
+        parts.append(_section("card.unchecked", finding.unchecked))
     if remembered:
-        parts.append(_section("From this service's registry", map(w.safe, remembered)))
+        parts.append(_section("card.registry", map(w.safe, remembered)))
     refs = [e.ref for e in finding.evidence if e.ref]
     if refs:
-        parts.append(_section("Evidence", map(w.safe, dict.fromkeys(refs))))
+        parts.append(_section("card.evidence", map(w.safe, dict.fromkeys(refs))))
     elif finding.missing:
-        parts.append(_section("Evidence", [f"Missing: {w.listed(finding.missing)}."]))
+        things = Listed(tuple(Written(thing) for thing in finding.missing))
+        parts.append(_section("card.evidence", [english().markdown(sentence("card.missing", things=things))]))
     return "\n\n".join(parts)
 
 
@@ -80,13 +86,20 @@ def told(lines: Iterable[str]) -> list[str]:
     all_ = list(lines)
     if len(all_) <= MOST_LINES:
         return all_
-    return [*all_[: MOST_LINES - 1], f"… and {len(all_) - MOST_LINES + 1} more."]
+    more = sentence("card.more-lines", n=Number(len(all_) - MOST_LINES + 1, 0))
+    return [*all_[: MOST_LINES - 1], english().markdown(more)]
 
 
-def _section(title: str, lines: Iterable[str]) -> str:
+@lru_cache(maxsize=64)
+def heading(id: str) -> str:
+    """The heading of one part of a card, by its id in the catalogue (``card.why``)."""
+    return english().plain(Sentence(id))
+
+
+def _section(id: str, lines: Iterable[str]) -> str:
     """A heading and its bullets; there is at least one."""
     points = "\n- ".join([_point(line) for line in told(lines)])
-    return f"**{title}**\n\n- {points}"
+    return f"**{heading(id)}**\n\n- {points}"
 
 
 def _point(line: str) -> str:
@@ -98,9 +111,13 @@ def _point(line: str) -> str:
 @lru_cache(maxsize=512)
 def citation_text(citation: Citation) -> str:
     """A citation in words, with a warning when the number was not confirmed against the primary text."""
-    section = f"section {citation.section}" if citation.section[:1].isdigit() else citation.section
-    text = ", ".join(part for part in (citation.label, section) if part)
-    return text if citation.confirmed else f"{text} (number not yet confirmed against the primary text)"
+    return english().plain(cited(citation))
+
+
+@lru_cache(maxsize=512)
+def source_text(citation: Citation) -> str:
+    """The line of a card that names its source."""
+    return english().plain(sentence("card.source", citation=cited(citation)))
 
 
 def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
@@ -121,19 +138,18 @@ def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
 
 def not_shown(code: str, severity: Severity, subject: str) -> Finding:
     """The finding in place of one that could not be written down: as severe as that one, for nobody knows what else it said."""
-    title = title_of(code)
-    return Finding(
+    title = Term("finding", code, title_of(code))
+    failed = Found(
         code="data-unavailable",
         severity=severity,
         subject=f"card:{code}:{subject}",
-        summary=w.summary(
-            f"Clozapine check incomplete: “{title}” was found, but could not be shown. Check it by hand."
-        ),
-        why=(f"This service failed while it wrote down “{title}”; the other cards are complete.",),
-        suggested=("Check this by hand before relying on the other cards.", "Tell the service's operators."),
-        missing=(f"what “{title}” would have said",),
+        summary=sentence("card-failed.summary", title=title),
+        why=(sentence("card-failed.why", title=title),),
+        suggested=(sentence("card-failed.by-hand"), sentence("card-failed.operators")),
+        missing=(sentence("card-failed.missing", title=title),),
         citation=Citation("This service", "internal fault"),
     )
+    return in_words(failed, english())
 
 
 def _card_or_notice(finding: Finding, remembered: Sequence[str], on_fault: FaultObserver | None) -> CardText:
@@ -163,14 +179,17 @@ def cards_of(
     cards = [_card_or_notice(f, remembered, on_fault) for f in chosen[: limit - 1]]
     rest = chosen[limit - 1 :]
     last = _card_or_notice(rest[0], remembered, on_fault)
-    more = "\n".join([f"- {line}" for line in told(f"{w.safe(f.summary)} ({f.severity})" for f in rest[1:])])
+    more = "\n".join([f"- {line}" for line in told(map(_in_a_line, rest[1:]))])
+    summary = sentence(
+        "card.more-findings", summary=Written(last.summary.rstrip(".")), n=Number(len(rest) - 1, 0)
+    )
     cards.append(
         CardText(
             code=last.code,
             title=last.title,
             severity=last.severity,
-            summary=w.summary(f"{last.summary.rstrip('.')} – and {len(rest) - 1} more."),
-            detail=f"{last.detail}\n\n**Further findings**\n\n{more}",
+            summary=english().summary(summary),
+            detail=f"{last.detail}\n\n**{heading('card.further')}**\n\n{more}",
             citation=last.citation,
             subject=last.subject,
             offers=last.offers,
@@ -179,3 +198,14 @@ def cards_of(
         )
     )
     return cards
+
+
+def _in_a_line(finding: Finding) -> str:
+    """A finding that has no card of its own any more: its summary and how severe it is."""
+    return english().markdown(
+        sentence(
+            "card.further-finding",
+            summary=Written(w.safe(finding.summary)),
+            severity=Sentence(f"card.severity-{finding.severity}"),
+        )
+    )

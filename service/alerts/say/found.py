@@ -47,6 +47,8 @@ class Found(Struct, frozen=True, kw_only=True, gc=False):
     severity: Severity
     subject: str
     summary: Text
+    #: Said in place of the summary where that is too long.
+    shorter: Sentence | None = None
     why: tuple[Text, ...] = ()
     policy_says: tuple[Text, ...] = ()
     suggested: tuple[Text, ...] = ()
@@ -68,6 +70,8 @@ def told(found: Found, language: Language) -> Finding:
         return tuple([t if isinstance(t, str) else language.markdown(t) for t in texts])
 
     summary = found.summary
+    if found.shorter is not None and isinstance(summary, Sentence) and not language.fits(summary):
+        summary = found.shorter
     return Finding(
         code=found.code,
         severity=found.severity,

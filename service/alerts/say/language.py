@@ -71,6 +71,12 @@ class Language:
         self.code = code
         self.templates = templates
         self.forms = forms
+        #: Sentences without parameters, as they are: most of what is suggested.
+        self._fixed = {
+            id: "".join([before for before, _ in template])
+            for id, template in templates.items()
+            if not any(name for _, name in template)
+        }
         self._writers: dict[type, Callable[[Any, bool], str]] = {
             Sentence: self._write,
             s.Number: lambda p, plain: self._number(p.value, p.digits),
@@ -86,12 +92,17 @@ class Language:
             s.Record: lambda p, plain: w.plain(p.text, p.short) if plain else w.safe(p.text, p.limit),
             s.Sent: lambda p, plain: w.plain(p.text, p.limit) if plain else w.safe(w.plain(p.text, p.limit)),
             s.Term: lambda p, plain: w.capital(p.english) if p.first else p.english,
+            s.Written: lambda p, plain: p.text,
             s.Listed: self._listed,
         }
 
     def summary(self, sentence: Sentence) -> str:
         """Plain text, cut to what CDS Hooks allows."""
         return w.summary(self._write(sentence, True))
+
+    def fits(self, sentence: Sentence) -> bool:
+        """Whether a summary can be shown whole."""
+        return len(self._write(sentence, True)) <= w.SUMMARY_LIMIT
 
     def plain(self, sentence: Sentence) -> str:
         """Plain text, as long as it is."""
@@ -102,14 +113,17 @@ class Language:
         return self._write(sentence, False)
 
     def _write(self, sentence: Sentence, plain: bool) -> str:
-        params = sentence.params
-        parts = []
+        fixed = self._fixed.get(sentence.id)
+        if fixed is not None:
+            return fixed
+        params, writers = sentence.params, self._writers
+        written = ""
         for before, name in self.templates[sentence.id]:
-            parts.append(before)
+            written += before
             if name:
                 param = params[name]
-                parts.append(self._writers[type(param)](param, plain))
-        return "".join(parts)
+                written += writers[type(param)](param, plain)
+        return written
 
     def _param(self, param: Param, plain: bool) -> str:
         return self._writers[type(param)](param, plain)

@@ -89,6 +89,12 @@ class Term(Struct, frozen=True, gc=False):
     first: bool = False
 
 
+class Written(Struct, frozen=True, gc=False):
+    """A text of a finding that is written already, in the language and for the place where it stands again: its summary on another card."""
+
+    text: str
+
+
 class Listed(Struct, frozen=True, gc=False):
     """``a, b and c``; with ``last = ""`` only commas."""
 
@@ -120,6 +126,7 @@ Param = (
     | Record
     | Sent
     | Term
+    | Written
     | Listed
     | Sentence
 )
@@ -133,3 +140,8 @@ def sentence(id: str, **params: Param) -> Sentence:
 def quoted(table: str, id: str, english: str) -> Sentence:
     """A text of the data that is a sentence by itself: what a policy says of a band, what a table says of a drug."""
     return Sentence("quoted.text", {"text": Term(table, id, english)})
+
+
+def recorded(text: str) -> Sentence:
+    """Text of the record that stands by itself: what a result or an order is called there."""
+    return Sentence("quoted.text", {"text": Record(text)})

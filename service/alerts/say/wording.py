@@ -40,17 +40,17 @@ def plain(text: str, limit: int = 60) -> str:
 
 
 #: Characters of a reason: it may quote a unit as written and as coded, or the values it was found by.
-_REASON = 400
+REASON_LIMIT = 400
 
 
 def reason(text: str) -> str:
     """Why something was not used, for Markdown: our words, which may quote the record."""
-    return safe(text, _REASON)
+    return safe(text, REASON_LIMIT)
 
 
 def plain_reason(text: str) -> str:
     """The same for a summary."""
-    return plain(text, _REASON)
+    return plain(text, REASON_LIMIT)
 
 
 def summary(text: str) -> str:

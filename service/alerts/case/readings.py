@@ -1,17 +1,14 @@
-"""Words and choices that the result rules share."""
+"""Which result of a kind counts today, and how it lies to a limit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 
 from service.alerts.case.case import Case
 from service.alerts.case.counts import Series, judged_value
 from service.alerts.facts.patient import Measurement, UnusableResult
-from service.alerts.knowledge.codes import kinds, title
-from service.alerts.say import wording as w
-from service.alerts.say.finding import Evidence, Offer, OrderTest
 
 Wanted = Callable[[Measurement], bool]
 
@@ -134,45 +131,3 @@ def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]
     if results.preliminary:
         found.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
     return tuple(found)
-
-
-def value(m: Measurement) -> str:
-    """A result with its unit: ``QTc 512 ms``; a kind judged by its own range keeps the unit it was sent in."""
-    kind = kinds().get(m.kind)
-    preliminary = " (preliminary)" if m.status == "preliminary" else ""
-    name = title(m.kind)
-    name = name if name[:2].isupper() else name[0].upper() + name[1:]
-    if kind is None or kind.dimension == "own-range":
-        return f"{name} {w.plain(m.raw, 40)}{preliminary}"
-    return f"{name} {w.bound_word(m)}{w.number(m.value, 1)} {kind.unit}{preliminary}"
-
-
-def line(case: Case, m: Measurement) -> str:
-    """A result as a fact for the card."""
-    limit = f", upper limit of normal {w.number(m.upper_limit, 2)}" if m.upper_limit is not None else ""
-    return (
-        f"{w.safe(value(m))}, {w.moment(case.snapshot, m.at, m.date_only)}{limit} (as sent: {w.safe(m.raw)})"
-    )
-
-
-def evidence(case: Case, results: Iterable[Measurement]) -> tuple[Evidence, ...]:
-    """Results as evidence."""
-    return tuple(Evidence(m.ref, line(case, m), m.at, m.date_only) for m in results)
-
-
-def order(case: Case, test: str, priority: str, reason: str) -> tuple[Offer, ...]:
-    """The offer of a test, unless it is ordered already."""
-    return () if case.test_ordered(test) is not None else (OrderTest(test, priority, reason),)
-
-
-def on_day(case: Case, m: Measurement) -> str:
-    """``on 2026-11-20``."""
-    return f"on {w.day(case.snapshot, m.at)}"
-
-
-def course_line(case: Case) -> str:
-    """Where in the course the patient is."""
-    if case.starting:
-        return "Clozapine is being started."
-    day = case.course_day
-    return f"Day {day} of clozapine." if day is not None else "The start of clozapine is not in the record."

@@ -1,0 +1,19 @@
+"""When a problem of the list began: in the last weeks, in the present course."""
+
+from __future__ import annotations
+
+from service.alerts.case.case import Case
+from service.alerts.facts.patient import Problem
+
+
+def is_recent_problem(case: Case, p: Problem) -> bool:
+    """A problem that began in the last weeks (policy ``results.recent_days``)."""
+    return p.onset is not None and case.days_since(p.onset) <= case.policy.results.recent_days.value
+
+
+def in_course(case: Case, p: Problem) -> bool:
+    """A problem that arose in the present course, as far as its date tells; when nobody knows when either began, it may have."""
+    start = case.course.start
+    if case.starting or not case.continuing:
+        return False
+    return start is None or p.onset is None or case.snapshot.day(p.onset) >= case.snapshot.day(start)

@@ -1,0 +1,39 @@
+"""Doses of clozapine as they are ordered: of the first day after this call, and of each day that orders on record began or changed one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from service.alerts.case.exposure import was_given
+from service.alerts.case.treatment import Treatment
+
+
+def drafted_first_day(case: Treatment) -> float | None:
+    """mg on the first day of all drafts together: a titration counts with its first step; None when a draft cannot be read."""
+    total = 0.0
+    for draft in case.clozapine_drafts:
+        if draft.dose is None or draft.dose.mg_per_day is None:
+            return None
+        total += draft.dose.first_mg_per_day or draft.dose.mg_per_day
+    return total
+
+
+def first_day_dose(case: Treatment) -> float | None:
+    """mg on the first day after this call: what is drafted, and without a draft the established dose; None when it is not known."""
+    return drafted_first_day(case) if case.clozapine_drafts else case.established_mg_per_day
+
+
+def dated_doses(case: Treatment) -> list[tuple[datetime, float]]:
+    """(from when, mg per day) of every clozapine order and of the steps of titrations, oldest first."""
+    given: list[tuple[datetime, float]] = []
+    for m in case.clozapine_records:
+        began = m.start or m.authored
+        if m.role != "order" or began is None or m.dose is None or m.dose.mg_per_day is None:
+            continue
+        if not was_given(m, case.as_of):
+            continue
+        steps = [(s.first_day, s.mg_per_day) for s in m.dose.steps] or [(0, m.dose.mg_per_day)]
+        dated = [(began + timedelta(days=day), mg) for day, mg in steps]
+        # Steps after the end of the order were never taken, and those to come not yet.
+        given += [(at, mg) for at, mg in dated if at <= (m.end or at) and at <= case.as_of]
+    return sorted(given)
