@@ -145,6 +145,11 @@ def interactions_page() -> str:
         if g.id not in ("none", "vaccine", "smoking")
         for name in g.names
     ]
+    watched += [
+        (names_of(i)[0], d.no_card, "reference table of interactions")
+        for i, d in drugs().items()
+        if d.no_card
+    ]
     return (
         "\n\n".join(
             [

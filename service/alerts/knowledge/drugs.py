@@ -39,6 +39,8 @@ class Drug(Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...] = ()
     #: ATC codes for systemic use, single and in combinations.
     atc: tuple[str, ...] = ()
+    #: Why no card is drawn for it, though it is in classes that other rules ask for.
+    no_card: str = ""
     #: Why there is no class, or no ATC code.
     no_class: str = ""
     no_atc: str = ""
@@ -135,6 +137,8 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     #: The EHR's own interaction checker may be left to tell of it.
     may_be_left: bool = False
     pairs: tuple[Pair, ...] = ()
+    #: Words in a product's name by which it is kept for an emergency: information only.
+    kept_for_emergency: tuple[str, ...] = ()
 
 
 class Product(Struct, frozen=True):

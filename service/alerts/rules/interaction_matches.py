@@ -92,6 +92,8 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         stands = standing(case, drug_id, levels)
         return Match(group, drug_id, _STANDS[stands], standing=stands)
     base = base_severity(group, drug_id)
+    if group.kept_for_emergency and is_kept_for_emergency(group, medication):
+        base = "info"
     raised: list[Severity] = []
     own = drugs()[drug_id]
     if case.policy.interactions.severity_region == "eu":
@@ -136,6 +138,12 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         pair=pair[0] if pair is not None else None,
         urgent=high or bool(slow_bowel(case, group)),
     )
+
+
+def is_kept_for_emergency(group: InteractionClass, medication: Medication) -> bool:
+    """A product that is carried for an emergency: not given for what the class warns of."""
+    name = medication.label.lower()
+    return any(word in name for word in group.kept_for_emergency)
 
 
 def _no_trough(case: Case, level: object) -> bool:

@@ -9,7 +9,14 @@ from service.alerts.case.together import clozapine_dose_before
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import alerting_classes_of, drugs, offset_days, onset_days
 from service.alerts.rules.count_phrases import ending_lines
-from service.alerts.rules.interaction_matches import Match, matches, moves_level, rank, slow_bowel
+from service.alerts.rules.interaction_matches import (
+    Match,
+    is_kept_for_emergency,
+    matches,
+    moves_level,
+    rank,
+    slow_bowel,
+)
 from service.alerts.rules.interaction_words import (
     change_to,
     cite,
@@ -64,15 +71,17 @@ def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
     best: dict[tuple[str, ...], tuple[Medication, list[Match]]] = {}
     # A drug has many records, its history is one; beside which others a product holds it can matter.
-    judged: dict[tuple[str, bool, bool, tuple[str, ...]], list[Match]] = {}
+    judged: dict[tuple[str, bool, bool, tuple[str, ...], bool], list[Match]] = {}
     for medication in pool:
         if not medication.systemic:
             continue
         found: list[Match] = []
         for drug_id in medication.drugs:
-            if not alerting_classes_of(drug_id):
+            groups = alerting_classes_of(drug_id)
+            if not groups:
                 continue
-            key = (drug_id, medication.parenteral, medication.long_acting, medication.drugs)
+            kept = any(g.kept_for_emergency and is_kept_for_emergency(g, medication) for g in groups)
+            key = (drug_id, medication.parenteral, medication.long_acting, medication.drugs, kept)
             if key not in judged:
                 judged[key] = matches(case, drug_id, medication)
             found += judged[key]
