@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := cds_hooks service tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-hapi bench noise check format lock generated sbom audit clean
+.PHONY: help setup run demo test test-hapi mutations bench noise check format lock generated sbom audit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: setup ## the whole test suite
 
 test-hapi: setup ## the hook flow against a real HAPI FHIR server (Java 17, Maven); skipped where they are missing
 	@$(BIN)/python -m tests.hapi
+
+mutations: setup ## change each number of the policies and the code by a step: which change does no vignette notice?
+	@$(BIN)/python -m tools.mutations
 
 bench: setup ## the benchmarks, driven by wrk; writes bench/latest.json
 	@tools/ensure-wrk

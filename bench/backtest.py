@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from bench.data import NOW, RXNORM, medication, observation
 from service.alerts.policy.policy import policy_by_id
 from service.backtest.replay import Protocol
 from service.backtest.run import OPTIONAL_TYPES, Options, backtest
-from service.ops import garbage as memory
+from service.ops import garbage
+from service.options.options import SiteOptions
+from service.options.site import site_with
 
 #: Aim of the specification: patients a second a core.
 AIM = 1000
@@ -65,11 +67,11 @@ def write_export(directory: Path, patients: int, one_in: int = ONE_IN) -> int:
 def once(directory: Path) -> dict[str, float]:
     """One run in this process, on one core."""
     policy = policy_by_id("us-label-2025")
-    memory.tune()
+    garbage.tune()
     options = Options(
         directory=directory,
         protocols=(Protocol(policy.id, policy),),
-        zone=UTC,
+        site=site_with("bench", SiteOptions()),
         none_of=frozenset(OPTIONAL_TYPES),
     )
     # Seconds of the processor: what a core can do, whatever else the machine is doing.

@@ -17,20 +17,20 @@ from bench.data import NOW, order_sign
 from cds_hooks.context import HOOKS
 from cds_hooks.request import read_request
 from service.alerts.case import remembered
-from service.alerts.policy.policy import policy_by_id
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
+from service.options.options import SiteOptions
+from service.options.site import site_with
 from service.registry import roster
 from service.registry.sweep import start_run, sweep
-from service.registry.watch import Watch
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import RegisteredPatient
 
 SIZES = (5_000, 20_000)
 LISTED = 200_000
 _TABLE = RegisteredPatient.__table__  # type: ignore[attr-defined]
-_WATCH = Watch("bench", policy_by_id("us-label-2025"), UTC)
+_WATCH = site_with("bench", SiteOptions())
 
 
 def _facts() -> str:

@@ -11,9 +11,9 @@ from cds_hooks.errors import BadRequest, PreconditionFailed, ProtocolError, oper
 from cds_hooks.feedback import Feedback, OverrideReason
 from cds_hooks.keys import CachedKeys
 from cds_hooks.limits import Limits
-from cds_hooks.replay import MemoryReplays, Replays
 from cds_hooks.request import FhirAuthorization, HookRequest
 from cds_hooks.router import cds_routes
+from cds_hooks.token_use import MemoryReplays, Replays
 from cds_hooks.unjudged import Failure, Fallback
 
 __all__ = [

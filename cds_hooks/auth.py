@@ -21,7 +21,7 @@ from starlette.types import Scope
 from cds_hooks.errors import ProtocolError
 from cds_hooks.keys import ALGORITHMS, RECOMMENDED, KeyNotFound
 from cds_hooks.p384 import ES384
-from cds_hooks.replay import Replays
+from cds_hooks.token_use import Replays
 
 #: Longer than any token of this protocol.
 _MAX_TOKEN_BYTES = 8192

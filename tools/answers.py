@@ -24,10 +24,11 @@ from msgspec.structs import replace
 
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import ORDER_HOOKS
+from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.say.cards import cards_of
 from service.judge import judge
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import facts_of, practice_of, rows
 from tests.data import NOW
 
 HOOKS = (
@@ -44,21 +45,21 @@ def answers(only: str = "") -> Iterator[tuple[str, str]]:
     for name, _, row in rows():
         if not name.startswith(only.split(" | ")[0]):
             continue
-        facts = replace(facts_of(row), pathway=True)
+        facts, practice = facts_of(row), practice_of(row, pathway=True)
         for hook in HOOKS:
             asked = replace(facts, hook=hook, drafts=facts.drafts if hook in ORDER_HOOKS else ())
             for policy_id in policy_ids():
                 question = f"{name} | {hook} | {policy_id}"
                 if question.startswith(only):
-                    yield question, _of_facts(asked, policy_id)
+                    yield question, _of_facts(asked, policy_id, practice)
     for folder in sorted(p for p in _EXAMPLES.iterdir() if p.is_dir()):
         question = f"example | {folder.name}"
         if question.startswith(only):
             yield question, _of_request((folder / "request.json").read_bytes(), NOW)
 
 
-def _of_facts(facts: Any, policy_id: str) -> str:
-    findings = evaluate(facts, policy_by_id(policy_id), NOW)
+def _of_facts(facts: Any, policy_id: str, practice: Practice) -> str:
+    findings = evaluate(facts, policy_by_id(policy_id), NOW, practice)
     return _written([findings, cards_of(findings, facts.hook)])
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import orjson
 
 from service.alerts.case.beside import base_severity
+from service.alerts.knowledge.brands import COUNTRIES, countries
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
 from service.alerts.knowledge.codes import kinds
 from service.alerts.knowledge.concerns import concerns
-from service.alerts.knowledge.conditions import condition_kinds, contraindications
+from service.alerts.knowledge.conditions import contraindications
 from service.alerts.knowledge.demotions import demotions
 from service.alerts.knowledge.drugs import (
+    alerting_classes_of,
     classes,
     drug_ids,
     drugs,
@@ -31,6 +33,7 @@ from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.web.openapi import document
 from tools.noise import table
+from tools.vignette_pages import pages as vignette_pages
 
 ROOT = Path(__file__).parent.parent
 _BEFORE = ROOT / "tools" / "noise-before.md"
@@ -93,6 +96,7 @@ def drugs_page() -> str:
         if severity:
             parts.append(f"Severity – {severity}" + (f"; {exceptions}" if exceptions else "") + ".")
         parts.append(drugs + ".")
+    parts += ["# Brands by country", *_brand_coverage()]
     parts.append("# Known, and no card is drawn")
     for known in without_card():
         doubt = "" if known.confirmed else " Not confirmed: to be reviewed by the site's pharmacist."
@@ -188,6 +192,25 @@ def interactions_page() -> str:
             ]
         )
         + "\n"
+    )
+
+
+def _brand_coverage() -> tuple[str, ...]:
+    """How many of the drugs that draw a card, and clozapine, have brands of each country from a public file."""
+    wanted = {d for d in drug_ids() if alerting_classes_of(d)} | {"clozapine"}
+    rows: list[tuple[object, ...]] = []
+    for code in COUNTRIES:
+        country = countries().get(code)
+        listed = country.brands if country is not None else {}
+        found = {d for drugs in listed for d in drugs.split("+")} & wanted
+        brands = sum(map(len, listed.values()))
+        rows.append(
+            (code, f"{len(found)} of {len(wanted)}", brands, country.source if country else "none found")
+        )
+    return (
+        "Generic names are found in the spellings of European languages (`knowledge/spelling.py`). Brands whose public file was kept, by country; others, without such a file, stand with their drugs "
+        "(`knowledge/drugs.toml`, `products.toml`). A brand that nobody knows here is named as not recognised.",
+        _table(("country", "drugs with a brand", "brands", "source"), rows),
     )
 
 
@@ -288,15 +311,11 @@ def unconfirmed_page() -> str:
     codes = [f"- {k.title}: {', '.join(k.loinc)}" for k in kinds().values() if not k.confirmed]
     parts += ["## LOINC codes of results", "\n".join(codes)]
     others = [
-        f"- {kind_id.replace('-', ' ')} (problem): SNOMED CT {', '.join(kind.snomed)}"
-        for kind_id, kind in condition_kinds().items()
-        if not kind.codes_confirmed
-    ] + [
         f"- {row.label}: {row.system} {', '.join(c for c in (row.code, *row.codes) if c)}"
         for row in product_rows()
         if not row.confirmed
     ]
-    parts += ["## Codes of problems and products", "\n".join(others)]
+    parts += ["## Codes of products", "\n".join(others)]
     drugs = [
         f"- {group.title}: {', '.join(names_of(d)[0] for d in (group.drugs if not group.confirmed else group.unconfirmed))}"
         for group in classes().values()
@@ -324,6 +343,8 @@ def files() -> dict[Path, bytes]:
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
     made[ROOT / "docs" / "findings.md"] = findings_page().encode()
     made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
+    for name, text in vignette_pages(_NOTE).items():
+        made[ROOT / "docs" / "vignettes" / name] = text.encode()
     for policy_id in policy_ids():
         made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()
     return made
@@ -332,16 +353,24 @@ def files() -> dict[Path, bytes]:
 def main() -> int:
     """Write or check."""
     write = "--write" in sys.argv
-    stale = [path for path, content in files().items() if not path.is_file() or path.read_bytes() != content]
+    made = files()
+    stale = [path for path, content in made.items() if not path.is_file() or path.read_bytes() != content]
+    kept = {path for path in made if path.parent.name == "vignettes"}
+    gone = [p for p in sorted((ROOT / "docs" / "vignettes").glob("*.md")) if p not in kept]
+    for path in gone:
+        if write:
+            path.unlink()
+        else:
+            print(f"{path.relative_to(ROOT)} is of no vignettes any more: run 'make generated'")
     for path in stale:
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(files()[path])
+            path.write_bytes(made[path])
         else:
             print(f"{path.relative_to(ROOT)} is stale: run 'make generated'")
-    if not write and not stale:
+    if not write and not stale and not gone:
         print("generated files: current")
-    return int(bool(stale) and not write)
+    return int(bool(stale or gone) and not write)
 
 
 if __name__ == "__main__":

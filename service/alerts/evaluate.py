@@ -6,6 +6,7 @@ from datetime import datetime
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.policy.policy import Policy
 from service.alerts.rules import RULES
 from service.alerts.rules.asked import RuleBook
@@ -18,7 +19,12 @@ RULEBOOK = RuleBook(RULES)
 
 
 def evaluate(
-    snapshot: PatientSnapshot, policy: Policy, as_of: datetime, *, on_fault: FaultObserver | None = None
+    snapshot: PatientSnapshot,
+    policy: Policy,
+    as_of: datetime,
+    practice: Practice = AS_USUAL,
+    *,
+    on_fault: FaultObserver | None = None,
 ) -> list[Finding]:
     """Findings for a patient under a policy at a moment, most severe first.
 
@@ -26,11 +32,12 @@ def evaluate(
         snapshot: the facts; see ``service.alerts.facts.patient``.
         policy: the monitoring protocol that applies.
         as_of: timezone-aware moment of the question; the site's zone (``snapshot.zone``) decides the date.
+        practice: how the site works: its options, as far as rules ask.
         on_fault: told of rules that failed.
 
     A rule that fails does not silence the others: it is replaced by a ``data-unavailable`` finding that names it.
     """
-    return evaluate_case(Case(snapshot, policy, as_of), on_fault=on_fault)
+    return evaluate_case(Case(snapshot, policy, as_of, practice), on_fault=on_fault)
 
 
 def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from math import isfinite
 from operator import itemgetter
 from typing import Generic, TypeVar
@@ -52,7 +52,7 @@ from service.fhir.resources import (
     Resource,
 )
 from service.fhir.resources import Medication as MedicationResource
-from service.fhir.snapshot import SiteMaps
+from service.options.site import Site
 
 _RECORD = "medications"
 _SLOW = timedelta(days=7)
@@ -67,12 +67,11 @@ Fact = TypeVar("Fact")
 class Reading(Struct, frozen=True):
     """How records are read."""
 
-    zone: tzinfo
-    maps: SiteMaps
+    #: Whose zone, local codes and options apply.
+    site: Site
     results: ResultsKnown
     #: By prefetch key.
     states: dict[str, SourceState]
-    smoke_free_wards: bool = False
 
 
 _when = itemgetter(0)
@@ -146,7 +145,7 @@ class Chart:
         for index, ((where, raw), (resource, problem)) in enumerate(zip(lines, _decoded(lines), strict=True)):
             if problem is not None:
                 faults.add(where, problem.reason)
-                at = known_at_of_unreadable(raw, reading.zone)
+                at = known_at_of_unreadable(raw, reading.site.zone)
                 self._unreadable.append((seconds(at), problem))
             if resource is None:
                 continue
@@ -156,14 +155,14 @@ class Chart:
             if type(resource) is Observation:
                 # Mostly issued when taken: then the fact's own time says all.
                 if resource.issued is not None and resource.issued != resource.effectiveDateTime:
-                    self._known[reference] = read_at(resource.issued, reading.zone)
+                    self._known[reference] = read_at(resource.issued, reading.site.zone)
             else:
                 extra = extra_dates(raw) if isinstance(resource, _WITH_EXTRA) else None
-                self._known[reference] = known_at(resource, extra, reading.zone)
+                self._known[reference] = known_at(resource, extra, reading.site.zone)
                 if extra is not None:
                     self._extras[reference] = extra
                     if isinstance(resource, Patient):
-                        self.deceased = read_at(extra.deceasedDateTime, reading.zone)
+                        self.deceased = read_at(extra.deceasedDateTime, reading.site.zone)
             resources.append(resource)
         return resources
 
@@ -180,7 +179,8 @@ class Chart:
                     product.full_url = reference.reference.partition("/_history/")[0]
                 found |= dict.fromkeys((target.text, f"Medication/{product.id}"), product)
         resources += {p.id: p for p in found.values()}.values()
-        return MedicationReader(self.reading.zone, found, self.reading.maps.codes)
+        site = self.reading.site
+        return MedicationReader(site.zone, found, site.maps.codes, country=site.maps.country)
 
     def _orders(
         self, resources: list[Resource], reader: MedicationReader, drugs: dict[str, tuple[str, ...]]
@@ -208,9 +208,9 @@ class Chart:
         return fhir_snapshot.build(
             patient_id=self.patient_id,
             hook="order-sign",
-            zone=self.reading.zone,
+            zone=self.reading.site.zone,
             gathered=Gathered(sources),
-            maps=self.reading.maps,
+            maps=self.reading.site.maps,
         )
 
     def _seen(self, ref: str, fallback: datetime | None) -> float:
@@ -225,7 +225,7 @@ class Chart:
         return seconds(max(issued, taken) if self.reading.results == "issued" else taken)
 
     def _sort(self, facts: PatientSnapshot) -> None:
-        zone = self.reading.zone
+        zone = self.reading.site.zone
         seen = self._result_seen
         self._sex, self._birth_date = facts.sex, facts.birth_date
         self._measurements: dict[str, _Dated[Measurement]] = {
@@ -270,7 +270,7 @@ class Chart:
             ],
             default=float("-inf"),
         )
-        return datetime.fromtimestamp(newest, self.reading.zone) if isfinite(newest) else None
+        return datetime.fromtimestamp(newest, self.reading.site.zone) if isfinite(newest) else None
 
     def at(self, moment: datetime, hook: str, orders: tuple[Order, ...] = ()) -> PatientSnapshot:
         """What could be seen at a moment, with the orders that were being signed then."""
@@ -297,7 +297,7 @@ class Chart:
         return PatientSnapshot(
             patient_id=self.patient_id,
             hook=hook,
-            zone=reading.zone,
+            zone=reading.site.zone,
             sex=self._sex,
             birth_date=self._birth_date,
             drafts=drafts,
@@ -311,7 +311,6 @@ class Chart:
             allergies=self._allergies.until(when),
             sources=reading.states,
             read_problems=self._read_problems.until(when),
-            smoke_free_wards=reading.smoke_free_wards,
         )
 
 

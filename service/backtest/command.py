@@ -97,6 +97,8 @@ def backtest(
     ] = None,
 ) -> None:
     """Run the rules over a FHIR Bulk Data export and report alerts per 100 orders. Exit status: 0 done, 3 not possible."""
+    from msgspec.structs import replace
+
     from service.backtest.export import ExportError
     from service.backtest.report import as_csv, as_html, report_of
     from service.backtest.report import as_json as json_of
@@ -112,18 +114,18 @@ def backtest(
     if work_directory is not None and not work_directory.is_dir():
         _fail(f"--work-directory: there is no directory {work_directory}")
     site = settings.site()
+    if site_timezone:
+        site = replace(site, zone=_zone(site_timezone))
     options = Options(
         directory=directory,
         protocols=_protocols(settings, policy, in_force),
-        zone=_zone(site_timezone or settings.time_zone),
+        site=site,
         at=at.value,
         first=_date(first, "--from"),
         last=_date(last, "--to"),
         jobs=jobs,
         results=results_known.value,
         none_of=frozenset(none_of or ()),
-        maps=site.maps,
-        smoke_free_wards=site.smoke_free_wards,
         work_directory=work_directory,
     )
     try:
@@ -145,7 +147,8 @@ def backtest(
 
 
 def _settings() -> Settings:
-    from service.site.settings import SettingsError, load_settings
+    from service.site.load import load_settings
+    from service.site.settings import SettingsError
 
     try:
         settings = load_settings()
@@ -175,9 +178,9 @@ def _zone(name: str) -> ZoneInfo:
 
 def _run(options: Options) -> Outcome:
     from service.backtest.run import backtest as run
-    from service.ops import garbage as memory
+    from service.ops import garbage
 
-    memory.tune()
+    garbage.tune()
     # Progress goes to stderr: stdout may be a file of JSON.
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:

@@ -10,17 +10,15 @@ from typing import Literal
 
 from msgspec import Struct
 
-from service.alerts.case.case import Case
-from service.alerts.evaluate import evaluate_case
 from service.alerts.facts.patient import CLOZAPINE, PatientSnapshot
 from service.alerts.policy.history import in_force
 from service.alerts.policy.policy import Policy
-from service.alerts.say.cards import shown
 from service.backtest.chart import Chart, Order, Reading
 from service.backtest.known import NOON
 from service.backtest.partition import patients_in
 from service.backtest.relevance import Products
 from service.backtest.tally import Tally
+from service.judge.weighed import Weighed
 
 At = Literal["order", "day"]
 
@@ -96,7 +94,7 @@ def _replay_patient(chart: Chart, plan: Plan, tally: Tally) -> None:
 
 
 def _moments(chart: Chart, plan: Plan) -> Iterator[Moment]:
-    zone = plan.reading.zone
+    zone = plan.reading.site.zone
     if plan.at == "day":
         yield from _days(chart, plan)
         return
@@ -107,7 +105,7 @@ def _moments(chart: Chart, plan: Plan) -> Iterator[Moment]:
 
 def _days(chart: Chart, plan: Plan) -> Iterator[Moment]:
     """Noon of every day from the first record of clozapine to the end of the period, or of the record."""
-    zone = plan.reading.zone
+    zone = plan.reading.site.zone
     first, end = chart.first_clozapine, chart.last_entry
     if first is None or end is None:
         return
@@ -128,13 +126,18 @@ def _ask(snapshot: PatientSnapshot, moment: Moment, plan: Plan, tally: Tally) ->
     count = len(moment.orders) or 1
     for protocol in plan.protocols:
         policy = protocol.on(day)
-        case = Case(snapshot, policy or protocol.policy, moment.at)
+        asked = Weighed(
+            snapshot,
+            plan.reading.site,
+            moment.at,
+            policy=policy or protocol.policy,
+            on_fault=lambda rule, _: tally.rule_faults.update([rule]),
+        )
         # An order of clozapine always is the service's business; any other order, and a day, only while it is taken.
-        if not (any(CLOZAPINE in o.draft.drugs for o in moment.orders) or case.on_clozapine):
+        if not (any(CLOZAPINE in o.draft.drugs for o in moment.orders) or asked.on_clozapine):
             continue
         if policy is None:
             tally.not_in_force[protocol.label] += count
             continue
         tally.evaluations += 1
-        findings = evaluate_case(case, on_fault=lambda rule, _: tally.rule_faults.update([rule]))
-        tally.add(protocol.label, month, count, shown(findings, moment.hook))
+        tally.add(protocol.label, month, count, asked.shown)

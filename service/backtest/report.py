@@ -139,7 +139,7 @@ def report_of(outcome: Outcome) -> Report:
         unit="order" if options.at == "order" else "day",
         first=options.first.isoformat() if options.first else None,
         last=options.last.isoformat() if options.last else None,
-        time_zone=str(options.zone),
+        time_zone=str(options.site.zone),
         results_known=options.results,
         files=outcome.files,
         lines=outcome.export.lines,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from datetime import date, tzinfo
+from datetime import date
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -23,8 +23,8 @@ from service.backtest.partition import Partitioned, partition
 from service.backtest.relevance import patients_on_clozapine, store_products
 from service.backtest.replay import At, Plan, Protocol, replay
 from service.backtest.tally import Tally
-from service.fhir.snapshot import NO_MAPS, SiteMaps
-from service.ops import garbage as memory
+from service.ops import garbage
+from service.options.site import Site
 
 #: Which resource type each prefetch key of the service is read from.
 _TYPE_OF = {
@@ -54,7 +54,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     directory: Path
     protocols: tuple[Protocol, ...]
-    zone: tzinfo
+    #: Whose zone, local codes and options apply.
+    site: Site
     at: At = "order"
     first: date | None = None
     last: date | None = None
@@ -62,8 +63,6 @@ class Options(Struct, frozen=True, kw_only=True):
     results: ResultsKnown = "issued"
     #: Resource types of which the hospital keeps none: an absent file means none, not unknown.
     none_of: frozenset[str] = frozenset()
-    maps: SiteMaps = NO_MAPS
-    smoke_free_wards: bool = False
     #: Where the sorted copy of the patients' data is kept while this runs; the system's directory by default.
     work_directory: Path | None = None
     partition_bytes: int = _PARTITION_BYTES
@@ -104,17 +103,17 @@ def backtest(
 
         chosen, size = of_types("Medication")
         products = store_products(
-            chosen, work / "products.db", options.maps.codes, _told(progress, "products", size)
+            chosen, work / "products.db", options.site.maps.codes, _told(progress, "products", size)
         )
         chosen, size = of_types(*MEDICATION_RECORDS)
         relevant = patients_on_clozapine(
-            chosen, products, options.maps.codes, _told(progress, "patients", size)
+            chosen, products, options.site.maps.codes, _told(progress, "patients", size)
         )
         size = sum(f.size for f in files)
         sorted_out = partition(files, relevant, work, options.partition_bytes, _told(progress, "sort", size))
         read = clock()
         states, missing = _states(sorted_out.types, options.none_of)
-        reading = Reading(options.zone, options.maps, options.results, states, options.smoke_free_wards)
+        reading = Reading(options.site, options.results, states)
         plan = Plan(options.protocols, reading, work / "products.db", options.at, options.first, options.last)
         tally = Tally()
         tally.faults.merge(sorted_out.faults)
@@ -144,7 +143,9 @@ def _states(types: set[str], none_of: frozenset[str]) -> tuple[dict[str, SourceS
 @contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     # A fresh process inherits no open file, lock or thread of this one.
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=memory.tune)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=garbage.tune
+    )
     try:
         yield pool
     finally:

@@ -10,7 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 from sqlalchemy import Engine
 
-from service.site.settings import Settings, SettingsError, load_settings
+from service.site.load import load_settings
+from service.site.settings import Settings, SettingsError
 from service.store.database import engine_for, not_ready
 from service.trail import audit
 

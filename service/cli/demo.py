@@ -17,7 +17,7 @@ from rich.console import Console
 
 from service.cli.printing import print_cards
 from service.ops.logging import configure
-from service.site.settings import load_settings
+from service.site.load import load_settings
 from service.store.database import upgrade
 from service.web.app import create_app
 

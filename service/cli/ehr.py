@@ -16,10 +16,13 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.say.finding_codes import check_finding_codes
-from service.hooks.site import Site
+from service.options.forms import sentence
+from service.options.options import check_told
+from service.options.site import Site
 from service.registry.ehr_sites import save_ehr, stored_ehrs
-from service.site.ehrs import EhrSettings, check_together, sentence
-from service.site.settings import Settings, SettingsError, check_policies, load_settings
+from service.site.ehrs import EhrSettings, check_together
+from service.site.load import load_settings
+from service.site.settings import Settings, SettingsError, check_policies
 from service.store.database import engine_for
 
 ehr_app = typer.Typer(help="The EHRs that may call.", no_args_is_help=True)
@@ -135,6 +138,7 @@ def add(
     try:
         check_together([*others, ehr])
         check_policies([*_sites(settings, others), settings.site_of(ehr)])
+        check_told(settings.options_of(ehr))
     except ValueError as error:
         _fail(f"ehr add: {error}", 3)
     engine = engine_for(settings.database_url)
@@ -159,10 +163,10 @@ def list_ehrs() -> None:
     for source, ehrs in (("configuration", settings.all_ehrs), ("database", _stored(settings))):
         for e in ehrs:
             keys = e.jwks_uri or e.jwks_file or f"{len(e.keys)} given"
-            shadow = f"{e.profile}, shadow" if e.shadow else e.profile
+            chosen = settings.options_of(e)
+            shadow = f"{chosen.profile}, shadow" if chosen.shadow else chosen.profile
             table.add_row(
-                e.name, e.issuer, e.tenant, keys, "\n".join(e.fhir_servers), e.policy or settings.policy,
-                e.time_zone or settings.time_zone, shadow, source,
+                e.name, e.issuer, e.tenant, keys, "\n".join(e.fhir_servers), chosen.policy, chosen.time_zone, shadow, source,
             )  # fmt: skip
     if not table.rows:
         out.print(

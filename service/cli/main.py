@@ -20,9 +20,10 @@ from service.alerts.policy.policy import Policy, PolicyError, load_policy, polic
 from service.backtest import command as backtest_command
 from service.cli.audit import app as audit_app
 from service.cli.ehr import ehr_app
-from service.cli.registry import app as registry_app
+from service.cli.registry.command import app as registry_app
 from service.cli.terminology import app as terminology_app
-from service.site.settings import Settings, SettingsError, load_settings
+from service.site.load import load_settings
+from service.site.settings import Settings, SettingsError
 from service.synthetic import command as synthetic_command
 
 app = typer.Typer(

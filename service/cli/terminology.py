@@ -20,7 +20,8 @@ from service.alerts.knowledge.drugs import (
     product_by_code,
 )
 from service.fhir.strength import strength_in_name
-from service.site.settings import Settings, SettingsError, load_settings
+from service.site.load import load_settings
+from service.site.settings import Settings, SettingsError
 from service.store.database import engine_for, not_ready
 from service.terminology.rxnorm import SYSTEM, TerminologyError, read_release, size_of
 from service.terminology.terminology import load, store

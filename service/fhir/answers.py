@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 
-from service.alerts.facts.patient import CodedResult
+from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.facts.record_text import NAME, to_read, to_show
-from service.alerts.knowledge.codes import CodedKind, coded_by_loinc, coded_kinds
-from service.fhir.loinc import LOINC_SYSTEMS
-from service.fhir.resources import CodeableConcept, Observation
+from service.alerts.knowledge.code_systems import SNOMED, canonical
+from service.alerts.knowledge.codes import CodedKind, coded_by_loinc, coded_by_snomed, coded_kinds
+from service.fhir.loinc import is_loinc
+from service.fhir.resources import CodeableConcept, Coding, Observation
 from service.fhir.times import Moment
 
 
@@ -37,9 +39,16 @@ def _names_duffy(text: str) -> bool:
     return "duffy" in folded or "fy(" in folded.replace(" ", "") or "ackr1" in folded or "rs2814778" in folded
 
 
+#: An amount that follows the words of an answer: "(1-9 cigs/day)", "(less than one cigarette/day)".
+_AMOUNT = re.compile(r"\s*\([^()]*\b(?:day|week|daily)\b[^()]*\)")
+
+
+@lru_cache(maxsize=4096)
 def _folded(answer: str) -> str:
-    """An answer in lower case, without SNOMED CT's word for what it is and without a full stop."""
-    return answer.strip().lower().removesuffix("(finding)").removesuffix("(qualifier value)").rstrip(" .")
+    """An answer in lower case, without accents, without SNOMED CT's word for what it is, an amount per day and a full stop."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", answer.lower()) if not unicodedata.combining(c))
+    plain = plain.replace("’", "'").strip().removesuffix("(finding)").removesuffix("(qualifier value)")
+    return _AMOUNT.sub("", plain).rstrip(" .")
 
 
 def text_of(concept: CodeableConcept | None) -> str:
@@ -54,10 +63,12 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
     if code is None or o.status not in ("final", "amended", "corrected"):
         return None
     for coding in code.coding or ():
-        known = coded_by_loinc().get(coding.code or "") if coding.system in LOINC_SYSTEMS else None
+        known = _asked(coding)
         if known is not None:
             concept = o.valueCodeableConcept
-            value = _value(o, known[1])
+            value = _value(o, known[1], coding)
+            if concept is None and not o.valueString:
+                concept = code  # the finding stands in the place of the question
             return _result(o, known[0], value, text_of(concept) or o.valueString or value, moment_of(o))
     title = to_read(text_of(code), NAME)
     if title is None or not _names_duffy(title):
@@ -68,14 +79,27 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
     return _result(o, "duffy-null", "yes", f"{title}: {answer}", moment_of(o))
 
 
-def _value(o: Observation, known: CodedKind) -> str:
+def _asked(coding: Coding) -> tuple[str, CodedKind] | None:
+    """(id, kind) of the question that a code asks, or answers by itself."""
+    if coding.code is None:
+        return None
+    if is_loinc(coding.system) and (known := coded_by_loinc().get(coding.code)) is not None:
+        return known
+    if coding.code not in coded_by_snomed() or canonical(coding.system or "") != SNOMED:
+        return None
+    return coded_by_snomed()[coding.code]
+
+
+def _value(o: Observation, known: CodedKind, question: Coding) -> str:
     concept = o.valueCodeableConcept
     codings = (concept.coding or ()) if concept is not None else ()
+    if concept is None and not o.valueString and question.code in known.answers:
+        return known.answers[question.code]
     sent = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
     said = [to_read(text, NAME) for text in sent if text]
     return next((known.answers[c.code] for c in codings if c.code in known.answers), None) or next(
         (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
-        "unknown",
+        NOT_UNDERSTOOD if any(said) or codings else "unknown",
     )
 
 

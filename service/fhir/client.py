@@ -18,6 +18,14 @@ class FetchFailed(Exception):
     """A query that could not be answered; the message says why without any content of the answer."""
 
 
+class Refused(FetchFailed):
+    """The server understood who asks and would not run the query as it is written: a parameter that it does not have."""
+
+
+#: How servers say so (FHIR R4, RESTful API, "Handling Errors").
+_REFUSALS = frozenset({400, 422, 501})
+
+
 class FhirServer(Struct, frozen=True):
     """One FHIR server for the time of one call. Its text form never shows the token."""
 
@@ -48,7 +56,7 @@ class FhirServer(Struct, frozen=True):
         return url
 
     async def get(self, query: str) -> bytes:
-        """The body of one read or one page of a search. Raises FetchFailed."""
+        """The body of one read or one page of a search. Raises FetchFailed; :class:`Refused` for a query the server would not run."""
         headers = {
             "Accept": "application/fhir+json",
             "Accept-Encoding": "gzip",
@@ -61,7 +69,8 @@ class FhirServer(Struct, frozen=True):
         try:
             async with self.client.stream("GET", self.address(query), headers=headers) as response:
                 if response.status_code != 200:
-                    raise FetchFailed(f"the FHIR server answered {response.status_code}")
+                    refused = Refused if response.status_code in _REFUSALS else FetchFailed
+                    raise refused(f"the FHIR server answered {response.status_code}")
                 return await _bounded(response)
         except httpx.InvalidURL:
             raise FetchFailed("the link is not an address") from None

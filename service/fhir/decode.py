@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
-from service.alerts.knowledge.drugs import drugs_by_name, product_by_code
+from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
@@ -255,8 +255,12 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
             decoded.aside.append(_of_other_type(source, entry.resource))
             if unknown_too:
                 decoded.unknown.append(_unknown(entry.resource))
-            else:
+            elif source in _OF_DRUGS:
                 problem = _of_another_release(entry.resource, source)
+                if problem is not None and not problem.hints:
+                    # One order that this service cannot read does not make the list of orders a broken one.
+                    decoded.problems.append(problem)
+                    continue
         elif problem is not None:
             decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
         if problem is not None:
@@ -271,14 +275,21 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
 
 
 def _of_another_release(raw: Raw | bytes, source: str) -> ReadProblem | None:
-    """A record of clozapine of a type that R4 does not have, such as a MedicationOrder of DSTU2."""
+    """A record of a type that R4 does not have, such as a MedicationOrder of DSTU2, of clozapine or of a drug that interacts with it."""
     peek = _peek.decode(raw)
-    if not names_clozapine(peek.resourceType, raw, source):
+    names = names_clozapine(peek.resourceType, raw, source)
+    if not names and not _names_an_interacting_drug(peek.resourceType, raw):
         return None
     reference = reference_of(peek.resourceType, peek.id)
     type_name = reference.partition("/")[0] or "record of its type"
     why = f"left out: a {type_name} is no record this service reads"
-    return _left_out(source, reference, why, names=True)
+    return _left_out(source, reference, why, names=names)
+
+
+def _names_an_interacting_drug(type_name: object, raw: Raw | bytes) -> bool:
+    if not isinstance(type_name, str) or not type_name.startswith(_DRUG_RECORD) or type_name in _PRODUCTS:
+        return False
+    return any(alerting_classes_of(drug) for drug in _drugs_in(raw))
 
 
 def _too_many(source: str, raw: Raw | bytes) -> Decoded:

@@ -155,8 +155,10 @@ def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str, bool
     # The same dose may be there in several ways (as ordered, as calculated, in tablets): the first that can be read.
     for holder in [*map(_dict, candidates), line]:
         try:
-            if isinstance(holder.get("doseQuantity"), dict):
-                return (*_amount_mg(holder["doseQuantity"], strength), False)
+            # doseSimpleQuantity: its name in STU3.
+            quantity = holder.get("doseQuantity") or holder.get("doseSimpleQuantity")
+            if isinstance(quantity, dict):
+                return (*_amount_mg(quantity, strength), False)
             dose_range = holder.get("doseRange")
             if isinstance(dose_range, dict):
                 end = _dict(dose_range.get("high")) or _dict(dose_range.get("low"))

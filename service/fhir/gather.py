@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Container, Iterable, Mapping
 
 from msgspec import Raw, Struct
 
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem, SourceState
-from service.fhir.client import FetchFailed, FhirServer
+from service.fhir.client import FetchFailed, FhirServer, Refused
 from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
 from service.fhir.queries import QUERIES
 from service.fhir.references import Home, base_of, base_of_resource, is_id, read_reference
@@ -263,6 +264,28 @@ async def _fetched(server: FhirServer, task: _Task, gathered: Gathered, products
             data.state = "incomplete"
 
 
+#: Parameters without which a search brings the same, only in another order or in other pages; one is left out at a time.
+_SPARED = (re.compile(r"&_sort=[^&]*"), re.compile(r"&_count=[^&]*"))
+
+
+def plainer(query: str) -> str:
+    """A query without ``_sort``, or of one that has none without ``_count``; empty when neither is there to be left out."""
+    for parameter in _SPARED:
+        if parameter.search(query):
+            return parameter.sub("", query)
+    return ""
+
+
+async def _page(server: FhirServer, query: str, *, first: bool) -> bytes:
+    """One page. A search that the server refuses is put once more, without the order it was to come in. Raises FetchFailed."""
+    try:
+        return await server.get(query)
+    except Refused:
+        if not first or not (again := plainer(query)):
+            raise
+    return await server.get(again)
+
+
 async def _fetch(server: FhirServer, task: _Task, gathered: Gathered, products: _Products) -> None:
     """Run one query and follow its pages; what has arrived is kept when the deadline cuts in."""
     data = gathered.sources[task.source]
@@ -275,7 +298,7 @@ async def _fetch(server: FhirServer, task: _Task, gathered: Gathered, products: 
             return
         seen.add(query)
         try:
-            decoded = read_value(await server.get(query), task.source)
+            decoded = read_value(await _page(server, query, first=query == task.query), task.source)
         except FetchFailed as why:
             if not confirming:
                 data.problems.append(ReadProblem(task.source, "", str(why), matters=bool(data.resources)))

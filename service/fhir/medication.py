@@ -14,9 +14,11 @@ from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.drugs import (
     drugs_by_name,
     has_class,
+    is_code_without_card,
     is_known_without_card,
     is_long_acting,
     product_by_code,
@@ -43,15 +45,7 @@ from service.fhir.subjects import subject_of
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
-DRUG_SYSTEMS = frozenset(
-    {
-        "http://www.nlm.nih.gov/research/umls/rxnorm",
-        "http://www.whocc.no/atc",
-        "http://snomed.info/sct",
-        "http://hl7.org/fhir/sid/ndc",
-        "https://dmd.nhs.uk",
-    }
-)
+DRUG_SYSTEMS = frozenset({RXNORM, ATC, SNOMED, NDC, DMD, PZN})
 _INPATIENT = {
     "inpatient": "inpatient",
     "outpatient": "outpatient",
@@ -136,7 +130,9 @@ def _dose_matters(drugs: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _identify(concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
+def _identify(
+    concepts: _Concepts, names: tuple[_Name, ...], strength: Strength, country: str = ""
+) -> Identified:
     """Codes first, then names; every ingredient. The same product comes in call after call, hence the cache."""
     drugs: list[str] = []
     by_code = False
@@ -162,10 +158,14 @@ def _identify(concepts: _Concepts, names: tuple[_Name, ...], strength: Strength)
     all_names = [tidy for name in given if isinstance(name, str) and (tidy := to_read(name, NAME))]
     # A drug named at the beginning of what is too long to be read is taken at its word; strength and form are not.
     for name in (*all_names, *(beginning.rpartition(" ")[0] for beginning in beginnings)):
-        drugs += [d for d in drugs_by_name(name) if d not in drugs]
+        drugs += [d for d in drugs_by_name(name, country) if d not in drugs]
     strength = agreed((*stated, *map(strength_in_name, all_names)))
     # A code that nothing explains identifies nothing, however well known its system is: the name beside it may be a brand.
-    named = bool(drugs) or any(map(is_known_without_card, all_names))
+    named = (
+        bool(drugs)
+        or any(map(is_known_without_card, all_names))
+        or any(is_code_without_card(system, code) for codings, _ in concepts for system, code, _ in codings)
+    )
     matched: MatchedBy = "code" if by_code else "name" if named else "none"
     words = " ".join(all_names)
     found = tuple(dict.fromkeys(drugs))
@@ -203,6 +203,7 @@ class MedicationReader:
         local_codes: (system, code) -> drug id, from the site's configuration.
         home: which servers are the EHR's own.
         failed: product (``Home.key``) -> why it could not be fetched.
+        country: where the site is (ISO 3166), for brands that mean another drug elsewhere.
     """
 
     def __init__(
@@ -212,8 +213,10 @@ class MedicationReader:
         local_codes: Mapping[tuple[str, str], str] | None = None,
         home: Home | None = None,
         failed: Mapping[str, str] | None = None,
+        country: str = "",
     ) -> None:
         self.zone = zone
+        self.country = country
         self.products = dict(products or {})
         self.local_codes = local_codes or {}
         self.home = home if home is not None else Home()
@@ -260,7 +263,7 @@ class MedicationReader:
         return self._identified(tuple(map(_key_of, concepts)), tuple(names), strength)
 
     def _identified(self, concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
-        found = _identify(concepts, names, strength)
+        found = _identify(concepts, names, strength, self.country)
         if not self.local_codes:
             self.unread_names += found.unread
             return found
@@ -332,7 +335,8 @@ class MedicationReader:
             elif len(reference.identifier):
                 why = "its product is named by a number only"
         told = any(
-            _text(c).strip() or any(x.code and x.system in DRUG_SYSTEMS for x in c.coding or ())
+            _text(c).strip()
+            or any(x.code and canonical(x.system or "") in DRUG_SYSTEMS for x in c.coding or ())
             for c in concepts
         )
         if told:

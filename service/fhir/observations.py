@@ -22,6 +22,7 @@ from service.alerts.knowledge.codes import (
 from service.fhir.answers import answer_of, text_of
 from service.fhir.code_fates import is_of_a_terminology
 from service.fhir.decode import left_out, read_one
+from service.fhir.flags import flag_of, is_positive
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
 from service.fhir.numbers import LARGEST
@@ -36,9 +37,10 @@ from service.fhir.resources import (
     Quantity,
     Reference,
     Resource,
+    Specimen,
 )
 from service.fhir.subjects import Whose
-from service.fhir.times import NO_YEARS, Moment, read_moment
+from service.fhir.times import NO_YEARS, Moment, read_moment, read_stretch
 from service.fhir.units import agreed_conversion, split_text
 
 _STATUS: dict[str | None, ResultStatus] = {
@@ -129,6 +131,9 @@ class ObservationReader:
         #: Sources that a result was left out of.
         self.spoilt: set[str] = set()
         self._groups: dict[str, str] = {}
+        #: Result -> the panels and reports that name it; specimen -> itself: they tell when a result is of that does not.
+        self._holders: dict[str, list[Observation | DiagnosticReport]] = {}
+        self._specimens: dict[str, Specimen] = {}
         self._by_loinc = kinds_by_loinc()
 
     def read(self, resources: Iterable[Resource], source: str) -> list[Resource]:
@@ -144,6 +149,11 @@ class ObservationReader:
             elif type(resource) is DiagnosticReport:
                 self._group(resource.result or (), resource)
                 self.books.read(source, resource)
+            elif type(resource) is Specimen:
+                for key in self.whose.home.keys_of("Specimen", resource.id, resource.full_url):
+                    self._specimens[key] = resource
+                self.books.read(source, resource)
+                continue
             else:
                 others.append(resource)
                 continue
@@ -200,6 +210,7 @@ class ObservationReader:
         for member in members:
             if key := self.whose.home.key(member.reference, holder=holder.full_url):
                 self._groups[key] = name
+                self._holders.setdefault(key, []).append(holder)
 
     def _left_out(self, o: Observation, source: str, error: Exception) -> None:
         self.problems.append(left_out(o, source, error))
@@ -389,16 +400,47 @@ class ObservationReader:
                 )
 
     def _moment(self, o: Observation) -> Moment | None:
-        text = o.effectiveDateTime or o.effectiveInstant
-        if text is None:
-            text = (
-                (o.effectivePeriod.end or o.effectivePeriod.start)
-                if o.effectivePeriod is not None
-                else o.issued
-            )
-        if text is None:
-            text = o.issued
-        return read_moment(text, self.zone)
+        """When a result was taken: by itself, else by its specimen, else by the panel or report that names it, else when it was issued."""
+        if (text := o.effectiveDateTime or o.effectiveInstant) is not None:
+            return read_moment(text, self.zone)
+        if o.effectivePeriod is not None and (text := o.effectivePeriod.end or o.effectivePeriod.start):
+            return read_moment(text, self.zone)
+        if (known := self._taken(o)) is not None:
+            return known
+        holders = self._holders.get(_reference(o), ()) if self._holders else ()
+        stated = [m for h in holders if (m := self._effective(h)) is not None]
+        if stated:
+            return min(stated)
+        if o.issued is not None:
+            return read_moment(o.issued, self.zone)
+        issued = [m for h in holders if (m := read_moment(h.issued, self.zone)) is not None]
+        return min(issued, default=None)
+
+    def _effective(self, holder: Observation | DiagnosticReport) -> Moment | None:
+        """When a panel or report is of; of a long period nobody knows where in it a result lies."""
+        if holder.effectiveDateTime is not None:
+            return read_moment(holder.effectiveDateTime, self.zone)
+        period = holder.effectivePeriod
+        return read_stretch(period.start, period.end, self.zone) if period is not None else None
+
+    def _taken(self, o: Observation) -> Moment | None:
+        """When the specimen of a result was taken, as far as it says so: sent beside the result, or inside it."""
+        reference = o.specimen.reference if o.specimen is not None else None
+        if not reference:
+            return None
+        if reference.startswith("#"):
+            specimen = _specimen_inside(o, reference[1:])
+        else:
+            home, plain = self.whose.home, reference.partition("/_history/")[0]
+            specimen = home.find(self._specimens, plain, holder=o.full_url) if self._specimens else None
+        if specimen is None:
+            return None
+        collection = specimen.collection if isinstance(specimen.collection, dict) else {}
+        at = read_moment(collection.get("collectedDateTime"), self.zone)
+        period = collection.get("collectedPeriod")
+        if at is None and isinstance(period, dict):
+            at = read_stretch(period.get("start"), period.get("end"), self.zone)
+        return at or read_moment(specimen.receivedTime, self.zone)
 
     def _refuse(
         self,
@@ -409,10 +451,12 @@ class ObservationReader:
         raw: str = "",
         ref: str = "",
     ) -> None:
+        sent = raw or _as_sent(o)
+        flag = flag_of(o.interpretation) if sent != _NO_VALUE else ""
         self.unusable.append(
             UnusableResult(
                 kind=kind.id,
-                raw=to_show(raw or _as_sent(o)),
+                raw=to_show(f"{sent} {flag}".rstrip()),
                 reason=reason,
                 ref=ref or (_reference(o) if isinstance(o, Observation) else ""),
                 at=moment.at if moment is not None else None,
@@ -438,6 +482,17 @@ class ObservationReader:
             if moment is not None:
                 done = Measurement(kind.id, 1.0, moment.at, reference, _ECG, moment.date_only, "", status)
                 self.measurements.setdefault(kind.id, []).append(done)
+            return
+        if (
+            kind.id == "troponin"
+            and (quantity is None or quantity.value is None)
+            and moment is not None
+            and is_positive(o.valueCodeableConcept, o.valueString)
+        ):
+            sent = to_show(text_of(o.valueCodeableConcept) or o.valueString or "positive")
+            positive = Measurement(kind.id, 1.0, moment.at, reference, sent, moment.date_only, "", status)
+            positive = msgspec.structs.replace(positive, specimen=specimen, until=moment.until, flag="POS")
+            self.measurements.setdefault(kind.id, []).append(positive)
             return
         unit, code = "", ""
         bound: Literal["", "<", ">", "?"] = ""
@@ -483,7 +538,7 @@ class ObservationReader:
             if not (isinstance(o, Observation) and o.component):
                 word = text_of(o.valueCodeableConcept) if kind.dimension == "count" else ""
                 reason = "its value is a word, not a number" if word else "it has no value"
-                self._refuse(kind, o, reason, moment, raw=word or "no value", ref=reference)
+                self._refuse(kind, o, reason, moment, raw=word or _NO_VALUE, ref=reference)
             return
         if kind.dimension == "own-range":
             converted = float(value)
@@ -507,7 +562,9 @@ class ObservationReader:
             self._refuse(kind, o, "its value is not possible in this unit", moment, raw=raw, ref=reference)
             return
         if moment is None:
-            stated = isinstance(o, Observation) and (o.effectiveDateTime or o.effectivePeriod or o.issued)
+            stated = isinstance(o, Observation) and (
+                o.effectiveDateTime or o.effectiveInstant or o.effectivePeriod or o.issued
+            )
             self._refuse(
                 kind,
                 o,
@@ -518,9 +575,13 @@ class ObservationReader:
             )
             return
         limit = upper_limit(kind, o, unit, code) if kind.id in _RANGED else None
+        flag = flag_of(o.interpretation) if kind.id in _RANGED and limit is None else ""
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
         kept = self.measurements.get(kind.id)
-        shown = to_show(raw)
+        # The first of the month stands for the whole of it: people see what was sent.
+        shown = to_show(
+            " ".join(t for t in (raw, flag, "" if moment.until is None else "(no exact date)") if t)
+        )
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
@@ -537,12 +598,28 @@ class ObservationReader:
                 False,
                 specimen,
                 posture,
+                moment.until,
+                flag,
             )
         )
 
 
 _ECG = RecordText("ECG")
+_NO_VALUE = "no value"
 _raw_list = msgspec.json.Decoder(list[Raw])
+
+
+def _specimen_inside(o: Observation, identifier: str) -> Specimen | None:
+    """A specimen contained in its result."""
+    try:
+        inside = _raw_list.decode(o.contained) if len(o.contained) else []
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    for raw in inside[:_MOST_CONTAINED]:
+        found, _ = read_one(raw, "")
+        if isinstance(found, Specimen) and found.id == identifier:
+            return found
+    return None
 
 
 def _status(o: Observation) -> tuple[ResultStatus | None, str]:
@@ -564,4 +641,4 @@ def _as_sent(o: Observation | Component) -> str:
     quantity = o.valueQuantity
     if quantity is not None and quantity.value is not None:
         return f"{quantity.comparator or ''}{quantity.value} {quantity.unit or quantity.code or ''}".strip()
-    return o.valueString or "no value"
+    return o.valueString or _NO_VALUE

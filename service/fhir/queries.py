@@ -14,6 +14,8 @@ _COUNT_KINDS = (
     "neutrophils-percent",
     "segs-percent",
     "bands-percent",
+    "segs",
+    "bands",
     "eosinophils",
     "platelets",
 )
@@ -53,6 +55,12 @@ QUERIES: dict[str, str] = {
     "conditions": f"Condition?{_PATIENT}&_count=100",
     "allergies": f"AllergyIntolerance?{_PATIENT}&_count=50",
     "smoking": _observations(
-        ",".join(f"http://loinc.org|{code}" for code in coded_kinds()["smoking"].loinc), 10
+        ",".join(
+            (
+                *(f"http://loinc.org|{code}" for code in coded_kinds()["smoking"].loinc),
+                *(f"http://snomed.info/sct|{code}" for code in coded_kinds()["smoking"].snomed),
+            )
+        ),
+        10,
     ),
 }

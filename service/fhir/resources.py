@@ -60,6 +60,7 @@ class Component(Struct, gc=False):
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
     referenceRange: Raw = Raw(b"")
+    interpretation: Raw = Raw(b"")
 
 
 class Resource(Struct, tag_field="resourceType", gc=False):
@@ -88,6 +89,8 @@ class Observation(Resource, tag="Observation"):
     component: list[Component] | None = None
     hasMember: list[Reference] | None = None
     specimen: Reference | None = None
+    #: Read later, and only where no range is: the laboratory's flag.
+    interpretation: Raw = Raw(b"")
     #: Read later, and only for blood pressures: the posture.
     extension: Raw = Raw(b"")
     #: Read later: results inside a panel.
@@ -104,6 +107,14 @@ class DiagnosticReport(Resource, tag="DiagnosticReport"):
     result: list[Reference] | None = None
     #: Read later.
     contained: Raw = Raw(b"")
+
+
+class Specimen(Resource, tag="Specimen"):
+    """What a result was measured in: read for the time it was taken, where the result names none."""
+
+    subject: Reference | None = None
+    collection: Any = None
+    receivedTime: Any = None
 
 
 class Patient(Resource, tag="Patient"):
@@ -252,6 +263,7 @@ class OperationOutcome(Resource, tag="OperationOutcome"):
 AnyResource = (
     Observation
     | DiagnosticReport
+    | Specimen
     | Patient
     | Condition
     | AllergyIntolerance

@@ -22,7 +22,8 @@ from service.alerts.facts.patient import (
 )
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.catalogue import tests_by_text
-from service.alerts.knowledge.codes import LOINC, tests_by_code
+from service.alerts.knowledge.code_systems import canonical
+from service.alerts.knowledge.codes import tests_by_code
 from service.alerts.knowledge.conditions import (
     denies_allergy,
     is_suspected,
@@ -35,6 +36,7 @@ from service.fhir.code_fates import is_of_a_terminology
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
 from service.fhir.ledger import Books, ref_of
+from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
@@ -65,10 +67,12 @@ _MEDICATION_RECORDS = (MedicationRequest, MedicationStatement, MedicationDispens
 
 
 class SiteMaps(Struct, frozen=True):
-    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one."""
+    """A site's own codes: (system, code) -> kind or drug id; (system, code) -> unit of results sent without one; and the country whose
+    brands it writes (ISO 3166)."""
 
     codes: dict[tuple[str, str], str] = {}
     units: dict[tuple[str, str], str] = {}
+    country: str = ""
 
 
 NO_MAPS = SiteMaps()
@@ -135,7 +139,8 @@ class _Builder:
         self.zone = zone
         self.books = books
         self.observations = ObservationReader(zone, maps.codes, maps.units, whose, books)
-        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed)
+        self.medication_reader = MedicationReader(zone, {}, maps.codes, whose.home, failed, maps.country)
+        self.country = maps.country
         self.problems: list[ReadProblem] = []
         self.medications: dict[str, Medication] = {}
         self.drafts: list[Medication] = []
@@ -385,10 +390,10 @@ class _Builder:
         self.books.read(source, c)
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
-        names, drugs, unread = _allergens(a.code)
+        names, drugs, unread = _allergens(a.code, self.country)
         reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
         for reaction in reactions:
-            more, found, also = _allergens(_concept(reaction.get("substance")))
+            more, found, also = _allergens(_concept(reaction.get("substance")), self.country)
             names += more
             drugs |= found
             unread = unread or also
@@ -449,7 +454,7 @@ class _Builder:
         tests = {
             t
             for c in s.code.coding or ()
-            if c.system in (LOINC, None) and c.code
+            if c.code and is_loinc(c.system)
             for t in tests_by_code().get(c.code, ())
         }
         label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
@@ -477,12 +482,12 @@ def _names(concept: CodeableConcept) -> tuple[list[RecordText], bool]:
     return [name for name in read if name], None in read
 
 
-def _allergens(concept: CodeableConcept | None) -> tuple[list[RecordText], set[str], bool]:
+def _allergens(concept: CodeableConcept | None, country: str) -> tuple[list[RecordText], set[str], bool]:
     """(names, drugs, a name was too long to be read) of a substance; a text that denies an allergy names none."""
     if concept is None:
         return [], set(), False
     names, unread = _names(concept)
-    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name)}
+    drugs = {d for name in names if not denies_allergy(name) for d in drugs_by_name(name, country)}
     for coding in concept.coding or ():
         product = product_by_code(coding.system or "", coding.code or "")
         drugs |= set(product.drugs) if product is not None else set()
@@ -536,7 +541,7 @@ def _names_a_product(r: MedicationRequest) -> bool:
     if reference is not None and reference.reference:
         return True
     codings = (concept.coding or ()) if concept is not None else ()
-    return any(c.code and c.system not in DRUG_SYSTEMS for c in codings)
+    return any(c.code and canonical(c.system or "") not in DRUG_SYSTEMS for c in codings)
 
 
 def _id_in(selection: str) -> str:
@@ -567,9 +572,6 @@ def build(
     orders: Raw | None = None,
     selections: Sequence[str] | None = None,
     maps: SiteMaps = NO_MAPS,
-    smoke_free_wards: bool = False,
-    pathway: bool = False,
-    not_sent: Sequence[str] = (),
     in_words: bool = False,
 ) -> PatientSnapshot:
     """The snapshot of one call.
@@ -582,9 +584,6 @@ def build(
         orders: the orders of the hook's context (Bundle or one MedicationRequest), as sent.
         selections: order-select: the ids of the newly selected orders; None on other hooks.
         maps: the site's own codes and units.
-        smoke_free_wards: an admission to this site stops smoking.
-        pathway: the site wants information on treatment resistance.
-        not_sent: sources that the site does not have.
         in_words: the ledger holds an entry for everything, not only the sums.
     """
     books = Books(in_words=in_words)
@@ -644,9 +643,6 @@ def build(
         problems=tuple(builder.conditions.values()),
         allergies=tuple(builder.allergies.values()),
         sources=states,
-        not_sent=tuple(source for source in not_sent if states.get(source) != "complete"),
-        smoke_free_wards=smoke_free_wards,
-        pathway=pathway,
         read_problems=(
             *builder.problems,
             *builder.medication_reader.problems,

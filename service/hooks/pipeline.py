@@ -19,12 +19,12 @@ from service.fhir.client import FhirServer, allowed_server
 from service.fhir.gather import Gathered, gather, only_sent
 from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
-from service.hooks.recalled import History
+from service.hooks.recalled import Recalled
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds
-from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.ops.metrics import Metrics
+from service.options.site import Site
 from service.trail.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
@@ -39,7 +39,7 @@ class Pipeline:
         client_of: gives the HTTP client for a FHIR server (base URL) of a site (name).
         recorder: keeps the audit trail, after the answer.
         metrics: counts.
-        history: what the registry knows.
+        recalled: what the registry knows.
         terminology: asked about medication codes that nothing recognises.
     """
 
@@ -51,7 +51,7 @@ class Pipeline:
         client_of: Callable[[str, str], httpx.AsyncClient],
         recorder: Recorder,
         metrics: Metrics,
-        history: History,
+        recalled: Recalled,
         terminology: TerminologyServer | None = None,
     ) -> None:
         self.site = site
@@ -59,7 +59,7 @@ class Pipeline:
         self.client_of = client_of
         self.recorder = recorder
         self.metrics = metrics
-        self.history = history
+        self.recalled = recalled
         self.terminology = terminology
 
     async def __call__(self, request: HookRequest) -> Response:
@@ -80,20 +80,22 @@ class Pipeline:
             selections=context.selections,
         )
         as_sent = snapshot
-        snapshot = await self.history.enriched(site, snapshot, as_of)
+        snapshot = await self.recalled.enriched(site, snapshot, as_of)
         require_data(gathered, snapshot)
-        findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
+        findings = evaluate(snapshot, site.policy, as_of, site.options, on_fault=self.metrics.rule_fault)
         require_grounds(gathered, snapshot, findings)
-        patient_key = self.history.memory.patient_key(site.name, snapshot.patient_id)
-        said = self.history.audible(site, patient_key, findings, snapshot, as_of)
-        if site.shadow_codes:
-            said = [f for f in said if f.code not in site.shadow_codes]
+        patient_key = self.recalled.latest.patient_key(site.name, snapshot.patient_id)
+        said = self.recalled.audible(site, patient_key, findings, snapshot, as_of)
+        if site.options.shadow_codes:
+            said = [f for f in said if f.code not in site.options.shadow_codes]
         cards: tuple[Card, ...] = ()
         on_fault = self.metrics.rule_fault
         texts: list[CardText] = []
         if said:
-            texts = cards_of(said, request.hook, site.card_limit, snapshot.remembered, on_fault=on_fault)
-        if texts and not site.shadow:
+            texts = cards_of(
+                said, request.hook, site.options.card_limit, snapshot.remembered, on_fault=on_fault
+            )
+        if texts and not site.options.shadow:
             cards = render_all(texts, site, context.patient_id, context.orders, on_fault)
         return Response(
             cards,
@@ -129,17 +131,17 @@ class Pipeline:
             request.prefetch,
             queries,
             server,
-            site.fhir_deadline_seconds,
+            site.options.fhir_deadline_ms / 1000,
             request.context.orders,
             own_server=request.fhir_server,
-            not_sent=site.not_sent,
+            not_sent=site.options.not_sent,
         )
 
     def _server(self, request: HookRequest, site: Site) -> FhirServer | None:
         """The client's FHIR server, if it is on the site's list; nothing is ever sent to another (T5)."""
         if not request.fhir_server:
             return None
-        base_url = allowed_server(request.fhir_server, site.fhir_servers)
+        base_url = allowed_server(request.fhir_server, site.options.fhir_servers)
         if base_url is None:
             self.metrics.foreign_servers.inc()
             return None
@@ -190,9 +192,9 @@ class Pipeline:
                 ],
                 ledger=snapshot.ledger.sums(),
                 patient_key=patient_key,
-                seen=_seen(judged, findings, texts, cards) if site.snooze_days else {},
+                seen=_seen(judged, findings, texts, cards) if site.options.snooze_days else {},
             ),
-            snapshot if site.enrol and _on_clozapine(snapshot) else None,
+            snapshot if site.options.enrol and _on_clozapine(snapshot) else None,
         )
 
 

@@ -19,8 +19,8 @@ from service.alerts.facts.patient import PatientSnapshot, SourceName
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
 from service.alerts.say.silence import audible
-from service.hooks.site import Site
-from service.registry.latest_facts import Memory
+from service.options.site import Site
+from service.registry.latest_facts import LatestFacts
 from service.registry.roster import facts_of, is_on
 
 log = logging.getLogger("service.hooks")
@@ -33,24 +33,24 @@ _WORTH_ASKING: tuple[SourceName, ...] = (
 _UNREADABLE = "This service's registry could not be read: what only it knows of this patient was not used."
 
 
-class History:
+class Recalled:
     """Reads the registry for calls.
 
     Args:
         engine: database.
-        memory: overrides and flags.
+        latest: overrides and flags.
     """
 
-    def __init__(self, engine: Engine, memory: Memory) -> None:
+    def __init__(self, engine: Engine, latest: LatestFacts) -> None:
         self.engine = engine
-        self.memory = memory
+        self.latest = latest
 
     async def enriched(self, site: Site, snapshot: PatientSnapshot, as_of: datetime) -> PatientSnapshot:
         """The facts of a call with what the registry adds; the database is asked only when the call's data lack something."""
-        flags = self.memory.flags(site.name, snapshot.patient_id)
+        flags = self.latest.flags(site.name, snapshot.patient_id)
         if flags:
             snapshot = replace(snapshot, flags=flags)
-        if not site.enrol or not _lacking(site, snapshot, as_of):
+        if not site.options.enrol or not _lacking(site, snapshot, as_of):
             return snapshot
         try:
             known = await asyncio.wait_for(
@@ -84,9 +84,9 @@ class History:
         as_of: datetime,
     ) -> Sequence[Finding]:
         """The findings that no override in force silences; ``snapshot`` has the facts they rest on."""
-        if not findings or not site.snooze_days or not self.memory.silent_patients:
+        if not findings or not site.options.snooze_days or not self.latest.silent_patients:
             return findings
-        silences = self.memory.silences(patient_key)
+        silences = self.latest.silences(patient_key)
         if not silences:
             return findings
         return audible(findings, silences, as_of, snapshot.hook, Seen(snapshot, findings))
@@ -95,7 +95,7 @@ class History:
 def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
     """A source that matters was not read, or nothing in the record tells since when clozapine is taken, or until when it was."""
     for source in _WORTH_ASKING:
-        if snapshot.state(source) != "complete" and source not in snapshot.not_sent:
+        if snapshot.state(source) != "complete" and source not in site.options.not_sent:
             return True
     if any(m.unread for m in snapshot.medications):
         return True
@@ -107,4 +107,12 @@ def _lacking(site: Site, snapshot: PatientSnapshot, as_of: datetime) -> bool:
             return False
     if not records:
         return False
-    return course_of(records, as_of, site.policy.interruption.new_course.value).start is None
+    policy = site.policy.on(as_of.astimezone(snapshot.zone).date())
+    course = course_of(
+        records,
+        as_of,
+        policy.interruption,
+        shortest_break=policy.shortest_break,
+        chart_kept=policy.chart_kept,
+    )
+    return course.start is None

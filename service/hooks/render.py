@@ -25,7 +25,7 @@ from service.alerts.say.language import english
 from service.alerts.say.sentence import Dose, Record, Term, sentence
 from service.fhir import build
 from service.hooks.identifiers import Identifiers
-from service.hooks.site import Site
+from service.options.site import Site
 
 #: Suggestions of one card: nobody chooses among hundreds.
 _MOST_SUGGESTIONS = 20
@@ -115,10 +115,10 @@ _sources: dict[tuple[str, str, str, str], Source] = {}
 
 def _cached_source(site: Site, label: str, url: str, code: str, title: str) -> Source:
     # A Site is not hashable (it holds a policy); its finding system is what matters here.
-    key = (site.finding_system, label, url, code)
+    key = (site.links.finding_system, label, url, code)
     source = _sources.get(key)
     if source is None:
-        topic = Coding(system=site.finding_system, code=code, display=title)
+        topic = Coding(system=site.links.finding_system, code=code, display=title)
         source = _sources[key] = Source(label=label, url=url, topic=topic)
     return source
 
@@ -173,7 +173,7 @@ def render(text: CardText, site: Site, patient_id: str, drafts: Drafts, on_fault
     policy = site.policy
     links: tuple[Link, ...] = ()
     try:
-        links = _policy_link(site.base_url, policy.id, policy.title)
+        links = _policy_link(site.links.base_url, policy.id, policy.title)
     except Exception as fault:
         on_fault("link policy", fault)
     label = text.citation.label

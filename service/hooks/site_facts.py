@@ -9,7 +9,7 @@ from msgspec import Raw
 from service.alerts.facts.patient import PatientSnapshot
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.gather import Gathered
-from service.hooks.site import Site
+from service.options.site import Site
 
 
 def site_facts(
@@ -25,7 +25,7 @@ def site_facts(
     """The snapshot of a question at a site.
 
     Args:
-        site: whose zone, own codes and units, wards, pathway and missing sources apply.
+        site: whose zone, own codes and units apply.
         gathered: what was sent and fetched.
         patient_id: the patient in context.
         hook: name of the hook.
@@ -41,8 +41,5 @@ def site_facts(
         orders=orders,
         selections=selections if hook == "order-select" else None,
         maps=site.maps,
-        smoke_free_wards=site.smoke_free_wards,
-        pathway=site.pathway,
-        not_sent=site.not_sent,
         in_words=in_words,
     )

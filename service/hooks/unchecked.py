@@ -23,8 +23,8 @@ from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
 from service.hooks.causes import cause_of, said_of
 from service.hooks.render import render_all
-from service.hooks.site import Site
 from service.ops.metrics import Metrics
+from service.options.site import Site
 from service.trail.recorder import Call, Recorder
 
 CODE = "data-unavailable"
@@ -88,8 +88,8 @@ class Unchecked:
         return (
             site is not None
             and site.says_errors == "card"
-            and not site.shadow
-            and CODE not in site.shadow_codes
+            and not site.options.shadow
+            and CODE not in site.options.shadow_codes
         )
 
     def concerned(self, principal: object, part: bytes) -> bool:

@@ -12,6 +12,6 @@ What is named here stays; new fields and options may join it.
 from service.judge.dose import DoseRead, read_dose
 from service.judge.errors import JudgeError
 from service.judge.judgement import Judgement, judge
-from service.judge.options import SiteOptions
+from service.judge.site_for import SiteOptions
 
 __all__ = ["DoseRead", "JudgeError", "Judgement", "SiteOptions", "judge", "read_dose"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from cds_hooks import Card, ProtocolError
-from service.alerts.evaluate import evaluate
 from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import ReadProblem, SourceState
 from service.alerts.policy.policy import Policy
@@ -17,12 +16,13 @@ from service.alerts.say.finding import Finding
 from service.hooks.causes import summary_of
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds
-from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.judge.errors import JudgeError
 from service.judge.inquiry import Inquiry, Question, read_inquiry
-from service.judge.options import SiteOptions, site_for
+from service.judge.site_for import SiteOptions, site_for
 from service.judge.turn import TURN
+from service.judge.weighed import Weighed
+from service.options.site import Site
 
 #: At the ends of the calendar no rule could count days.
 _YEARS = (1900, 2999)
@@ -110,9 +110,9 @@ def _judged(inquiry: Inquiry, site: Site, as_of: datetime) -> Judgement:
         in_words=True,
     )
     require_data(inquiry.gathered, snapshot)
-    findings = evaluate(snapshot, site.policy, as_of)
+    findings = Weighed(snapshot, site, as_of).findings
     require_grounds(inquiry.gathered, snapshot, findings)
-    texts = cards_of(findings, inquiry.hook, site.card_limit)
+    texts = cards_of(findings, inquiry.hook, site.options.card_limit)
     cards = render_all(texts, site, inquiry.patient_id, inquiry.orders)
     return Judgement(
         hook=inquiry.hook,

@@ -21,9 +21,9 @@ from service.alerts.say.cards import heading, not_shown, source_text, told
 from service.alerts.say.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
 from service.alerts.say.finding_codes import title_of
 from service.hooks.identifiers import Identifiers
-from service.hooks.site import Site
 from service.operation.issues import outcome
 from service.operation.question import Question
+from service.options.site import Site
 
 #: CDS Hooks indicator -> DetectedIssue.severity (http://hl7.org/fhir/detectedissue-severity).
 SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
@@ -145,7 +145,7 @@ def _issue(
         "id": identifier,
         "status": "final",
         "code": {
-            "coding": [{"system": site.finding_system, "code": finding.code, "display": title}],
+            "coding": [{"system": site.links.finding_system, "code": finding.code, "display": title}],
             "text": title,
         },
         "severity": SEVERITY[finding.severity],
@@ -221,7 +221,7 @@ def _provenance(identifier: str, ids: Sequence[str], site: Site, ledger: Ledger,
         "id": identifier,
         "target": [{"reference": f"urn:uuid:{target}"} for target in ids],
         "recorded": now.isoformat(),
-        "policy": [f"{site.base_url}/policies/{policy.id}"],
+        "policy": [f"{site.links.base_url}/policies/{policy.id}"],
         "agent": [
             {
                 "type": {"coding": [{"system": _AGENT, "code": "assembler", "display": "Assembler"}]},

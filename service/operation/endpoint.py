@@ -12,16 +12,16 @@ from starlette.types import Receive, Scope
 
 from cds_hooks.errors import ProtocolError
 from cds_hooks.router import Endpoint, read_body
-from service.alerts.evaluate import evaluate
 from service.alerts.facts.ledger import Ledger
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
-from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
+from service.judge.weighed import Weighed
 from service.operation.detected import Answer, answer
 from service.operation.question import Question, read_question
 from service.ops.metrics import Metrics
+from service.options.site import Site
 from service.trail.recorder import Call, Recorder
 
 PATH = "/fhir/$clozapine-check"
@@ -102,7 +102,7 @@ class ClozapineCheck(Endpoint):
             hook=question.event,
             orders=question.orders,
         )
-        findings = evaluate(snapshot, site.policy, as_of, on_fault=self.metrics.rule_fault)
+        findings = Weighed(snapshot, site, as_of, on_fault=self.metrics.rule_fault).findings
         visible = _visible(site, findings, question.event)
         built = answer(visible, snapshot, site, question, as_of, now, self.metrics.rule_fault)
         return question, findings, built, snapshot.ledger
@@ -147,6 +147,6 @@ class ClozapineCheck(Endpoint):
 
 def _visible(site: Site, findings: list[Finding], event: str) -> list[Finding]:
     """Findings that are told: none in shadow mode, and not those of shadowed codes."""
-    if site.shadow:
+    if site.options.shadow:
         return []
-    return shown((f for f in findings if f.code not in site.shadow_codes), event)
+    return shown((f for f in findings if f.code not in site.options.shadow_codes), event)

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service.alerts.facts.ledger import Ledger
 from service.alerts.say.finding import Finding
-from service.ops.tally import Reading, Tally, Timings
+from service.ops.counters import Reading, Tally, Timings
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 

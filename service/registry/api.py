@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import msgspec
 import orjson
-from msgspec import Struct
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -22,59 +20,35 @@ from service.alerts.case import remembered
 from service.alerts.case.case import Case
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
-from service.alerts.facts.record_text import NAME, VALUE, RecordText, to_read
+from service.options.site import Site
 from service.registry import outbox, people, roster
 from service.registry.access import Access, Client, Role
-from service.registry.watch import Watch
+from service.registry.requests import (
+    NOTE,
+    STATEMENT,
+    WHO,
+    FlagBody,
+    HandBody,
+    MergeBody,
+    NoteBody,
+    body_as,
+    body_of,
+    check_path,
+    choice,
+    cursor_after,
+    cursor_of,
+    due_date,
+    is_day,
+    limit_of,
+    moment_of,
+    rank_of,
+    text_of,
+)
 from service.trail import analytics
 
-_MOST_ROWS = 500
-#: A body is a few sentences of a person.
-_MOST_BYTES = 65_536
-_BODY_SECONDS = 10.0
-#: Characters of a statement, a note, a name: as many as are kept.
-_STATEMENT, _NOTE, _WHO = NAME, 400, VALUE
-#: Numbers of rows, and what a page begins after, are smaller.
-_LARGEST = 2**31
-#: At the ends of the calendar no zone could be applied.
-_YEARS = (1900, 2999)
 _STATUSES = ("overdue", "due", "on", "stopped", "unenrolled", "all")
 _STATES = ("open", "in-hand", "closed", "resolved", "all")
 Handler = Callable[[Request, Client, Connection], Any]
-
-
-class FlagBody(Struct, forbid_unknown_fields=True):
-    """Body of ``POST /registry/patients/{id}/flags``."""
-
-    kind: str
-    text: str = ""
-    #: The clinician; by default the name of the token.
-    by: str = ""
-    continueAt: float | None = None
-    #: A date (to its end) or a moment, ISO 8601.
-    expires: str | None = None
-
-
-class NoteBody(Struct, forbid_unknown_fields=True):
-    """Body of ``POST /alerts/{id}/close``."""
-
-    note: str
-    by: str = ""
-
-
-class HandBody(Struct, forbid_unknown_fields=True):
-    """Body of ``POST /alerts/{id}/hand``."""
-
-    #: A moment, ISO 8601; without a zone it is the site's.
-    until: str
-    reason: str
-    by: str = ""
-
-
-class MergeBody(Struct, forbid_unknown_fields=True):
-    """Body of ``POST /registry/patients/{id}/merge``."""
-
-    into: str
 
 
 class RegistryApi:
@@ -83,7 +57,7 @@ class RegistryApi:
     Args:
         engine: database.
         access: who may do what.
-        watch: gives a site by name, None for an unknown one.
+        site_named: gives a site by name, None for an unknown one.
         default_site: the site meant when a request names none.
         clock: the moment.
         changed: called after flags changed, so that the next call knows them.
@@ -93,14 +67,14 @@ class RegistryApi:
         self,
         engine: Engine,
         access: Access,
-        watch: Callable[[str], Watch | None],
+        site_named: Callable[[str], Site | None],
         default_site: str,
         clock: Callable[[], datetime],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.access = access
-        self.watch = watch
+        self.site_named = site_named
         self.default_site = default_site
         self.clock = clock
         self.changed = changed
@@ -126,8 +100,8 @@ class RegistryApi:
     def _route(self, handler: Handler, role: Role = "viewer") -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             client = self.access.client(request, role)
-            _check_path(request)
-            request.state.body = await _body_of(request) if request.method == "POST" else b""
+            check_path(request)
+            request.state.body = await body_of(request) if request.method == "POST" else b""
 
             def work() -> Any:
                 with self.engine.begin() as connection:
@@ -166,71 +140,26 @@ class RegistryApi:
             raise HTTPException(403, "The token does not cover this site.")
         return site
 
-    def _watch(self, site: str) -> Watch:
-        watch = self.watch(site)
-        if watch is None:
+    def _known(self, site: str) -> Site:
+        known = self.site_named(site)
+        if known is None:
             raise HTTPException(404, "site: there is no such site.")
-        return watch
+        return known
 
     def _zone(self, request: Request, client: Client) -> tzinfo:
         """Time zone of the site asked for; UTC when a list covers several."""
         own = client.sites[0] if len(client.sites) == 1 else self.default_site
-        watch = self.watch(request.query_params.get("site") or own)
-        return watch.zone if watch is not None else UTC
-
-    @staticmethod
-    def _choice(request: Request, name: str, known: tuple[str, ...], default: str) -> str:
-        value = request.query_params.get(name, default)
-        if value not in known:
-            raise HTTPException(400, f"{name}: one of {', '.join(known)} is expected.")
-        return value
-
-    @staticmethod
-    def _limit(request: Request) -> int:
-        text = request.query_params.get("limit", "50")
-        if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= _MOST_ROWS:
-            raise HTTPException(400, f"limit: a number from 1 to {_MOST_ROWS} is expected.")
-        return int(text)
-
-    @staticmethod
-    def _cursor(request: Request, read: Callable[[Any], Any]) -> tuple[Any, int] | None:
-        """Where the page before ended; ``read`` turns its first value into what it was."""
-        text = request.query_params.get("cursor")
-        if text is None:
-            return None
-        try:
-            cursor = orjson.loads(base64.urlsafe_b64decode(text.encode()))
-            if not isinstance(cursor, list) or len(cursor) != 2 or type(cursor[1]) is not int:
-                raise ValueError("shape")
-            if abs(cursor[1]) >= _LARGEST:
-                raise ValueError("range")
-            return read(cursor[0]), cursor[1]
-        except (ValueError, TypeError, OverflowError):
-            raise HTTPException(
-                400, "cursor: use the value of 'next' of the page before, unchanged."
-            ) from None
-
-    @staticmethod
-    def _next(rows: list[Any], limit: int, *values: Any) -> str | None:
-        if len(rows) < limit:
-            return None
-        return base64.urlsafe_b64encode(orjson.dumps(values, default=str)).decode()
-
-    @staticmethod
-    def _body(request: Request, wanted: type[Any]) -> Any:
-        try:
-            return msgspec.json.decode(request.state.body, type=wanted)
-        except msgspec.DecodeError as error:
-            raise HTTPException(400, f"The body cannot be used: {error}.") from None
+        known = self.site_named(request.query_params.get("site") or own)
+        return known.zone if known is not None else UTC
 
     # -- patients ---------------------------------------------------------------------------------------------
 
     def patients(self, request: Request, client: Client, connection: Connection) -> Any:
         """The worklist, what is due first."""
-        status = self._choice(request, "status", _STATUSES, "on")
-        limit = self._limit(request)
+        status = choice(request, "status", _STATUSES, "on")
+        limit = limit_of(request)
         by_due = status in ("overdue", "due", "on")
-        cursor = self._cursor(request, _due if by_due else lambda _: "")
+        cursor = cursor_of(request, due_date if by_due else lambda _: "")
         rows = roster.page(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
@@ -242,13 +171,13 @@ class RegistryApi:
         listed = [{k: v for k, v in row.items() if k not in ("swept_run", "sweeps")} for row in rows]
         return {
             "patients": listed,
-            "next": self._next(rows, limit, rows[-1]["next_due"], rows[-1]["id"]) if rows else None,
+            "next": cursor_after(rows, limit, rows[-1]["next_due"], rows[-1]["id"]) if rows else None,
         }
 
     def patient(self, request: Request, client: Client, connection: Connection) -> Any:
         """One patient: standing, what holds now, doses, counts, flags, history."""
         site = self._site(request, client)
-        watch = self._watch(site)
+        known = self._known(site)
         row = roster.find(connection, site, request.path_params["id"])
         found = {k: v for k, v in row._mapping.items() if k not in ("facts", "swept_run", "sweeps")}
         try:
@@ -257,7 +186,10 @@ class RegistryApi:
             return found | {"unreadable": "stored by another version; it is read anew at the next visit"}
         flags = roster.flags_of(connection, [row.id]).get(row.id, ())
         case = Case(
-            msgspec.structs.replace(snapshot, flags=flags, zone=watch.zone), watch.policy, self.clock()
+            msgspec.structs.replace(snapshot, flags=flags, zone=known.zone),
+            known.policy,
+            self.clock(),
+            known.options,
         )
         return found | {
             "findings": [
@@ -282,7 +214,7 @@ class RegistryApi:
 
     def add_flag(self, request: Request, client: Client, connection: Connection) -> Any:
         """Keep a clinician's statement."""
-        body: FlagBody = self._body(request, FlagBody)
+        body: FlagBody = body_as(request, FlagBody)
         site = self._site(request, client)
         row = roster.find(connection, site, request.path_params["id"])
         if body.kind not in ("ben", "deviation"):
@@ -295,19 +227,19 @@ class RegistryApi:
             )
         if body.continueAt is not None and not 0 < body.continueAt < 10_000:
             raise HTTPException(400, "continueAt: a count in cells/µL is expected, such as 900.")
-        by = _text("by", body.by or client.name, _WHO)
-        text = _text("text", body.text, _STATEMENT)
-        expires = self._expiry(body.expires, self._watch(site).zone)
+        by = text_of("by", body.by or client.name, WHO)
+        text = text_of("text", body.text, STATEMENT)
+        expires = self._expiry(body.expires, self._known(site).zone)
         flag = ClinicianFlag(body.kind, by, self.clock(), text, body.continueAt, expires)
         return {"id": roster.add_flag(connection, row.id, flag)}
 
     def _expiry(self, text: str | None, zone: tzinfo) -> datetime | None:
         if text is None:
             return None
-        moment = _moment(text, zone)
+        moment = moment_of(text, zone)
         if moment is None:
             raise HTTPException(400, "expires: an ISO 8601 date is expected, such as 2027-06-30.")
-        if _is_day(text):
+        if is_day(text):
             moment += timedelta(days=1)  # an agreement until a day holds on that day
         if moment <= self.clock():
             raise HTTPException(400, "expires: a moment in the future is expected.")
@@ -326,25 +258,25 @@ class RegistryApi:
         """Take a patient off the roster."""
         site = self._site(request, client)
         roster.unenrol(
-            connection, site, request.path_params["id"], client.name, self.clock(), self.watch(site)
+            connection, site, request.path_params["id"], client.name, self.clock(), self.site_named(site)
         )
         return {"state": "unenrolled"}
 
     def enrol(self, request: Request, client: Client, connection: Connection) -> Any:
         """Watch a patient again who was taken off."""
         site = self._site(request, client)
-        policy = self._watch(site).policy
+        policy = self._known(site).policy
         state = roster.enrol_anew(connection, site, request.path_params["id"], policy, self.clock())
         return {"state": state}
 
     def merge(self, request: Request, client: Client, connection: Connection) -> Any:
         """Two records turned out to be one patient's."""
         site = self._site(request, client)
-        body: MergeBody = self._body(request, MergeBody)
-        watch = self._watch(site)
+        body: MergeBody = body_as(request, MergeBody)
+        known = self._known(site)
         try:
             roster.merge(
-                connection, site, request.path_params["id"], body.into, watch.policy, self.clock(), watch
+                connection, site, request.path_params["id"], body.into, known.policy, self.clock(), known
             )
         except ValueError as error:
             raise HTTPException(400, f"{error}.") from None
@@ -361,9 +293,9 @@ class RegistryApi:
 
     def alerts(self, request: Request, client: Client, connection: Connection) -> Any:
         """Alerts, most severe first."""
-        state = self._choice(request, "state", _STATES, "open")
-        limit = self._limit(request)
-        cursor = self._cursor(request, _rank)
+        state = choice(request, "state", _STATES, "open")
+        limit = limit_of(request)
+        cursor = cursor_of(request, rank_of)
         rows = people.alerts(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
@@ -374,57 +306,57 @@ class RegistryApi:
         )
         return {
             "alerts": rows,
-            "next": self._next(rows, limit, rows[-1]["severity_rank"], rows[-1]["id"]) if rows else None,
+            "next": cursor_after(rows, limit, rows[-1]["severity_rank"], rows[-1]["id"]) if rows else None,
         }
 
     def close(self, request: Request, client: Client, connection: Connection) -> Any:
         """A person closes an alert."""
-        body: NoteBody = self._body(request, NoteBody)
-        note = _text("note", body.note, _NOTE)
+        body: NoteBody = body_as(request, NoteBody)
+        note = text_of("note", body.note, NOTE)
         if not note:
             raise HTTPException(400, "note: say why the alert is closed.")
-        by = _text("by", body.by or client.name, _WHO)
-        alert, watch = self._alert(request, client, connection)
+        by = text_of("by", body.by or client.name, WHO)
+        alert, known = self._alert(request, client, connection)
         try:
             event = people.close_alert(connection, alert, by, note, self.clock())
         except people.NotClosable as error:
             raise HTTPException(409, str(error)) from None
         if event is None:
             raise HTTPException(409, "The alert is not open any more, or says something else by now.")
-        if watch is not None:
-            outbox.tell_closed(connection, watch, alert, event, self.clock())
+        if known is not None:
+            outbox.tell_closed(connection, known, alert, event, self.clock())
         return {"state": "closed"}
 
     def take_in_hand(self, request: Request, client: Client, connection: Connection) -> Any:
         """A person has an alert in hand until a moment."""
-        body: HandBody = self._body(request, HandBody)
-        reason = _text("reason", body.reason, _NOTE)
+        body: HandBody = body_as(request, HandBody)
+        reason = text_of("reason", body.reason, NOTE)
         if not reason:
             raise HTTPException(400, "reason: say what is being done.")
-        by = _text("by", body.by or client.name, _WHO)
-        alert, watch = self._alert(request, client, connection)
-        until = self._until(body.until, watch.zone if watch is not None else UTC)
+        by = text_of("by", body.by or client.name, WHO)
+        alert, known = self._alert(request, client, connection)
+        until = self._until(body.until, known.zone if known is not None else UTC)
         try:
             event = people.take_in_hand(connection, alert, by, until, reason, self.clock())
         except people.NotClosable as error:
             raise HTTPException(400, str(error)) from None
         if event is None:
             raise HTTPException(409, "The alert is not open any more, or says something else by now.")
-        if watch is not None:
-            outbox.tell_act(connection, watch, alert, event, "in-hand", self.clock())
+        if known is not None:
+            outbox.tell_act(connection, known, alert, event, "in-hand", self.clock())
         return {"state": "in-hand", "by": by, "until": until}
 
-    def _alert(self, request: Request, client: Client, connection: Connection) -> tuple[int, Watch | None]:
+    def _alert(self, request: Request, client: Client, connection: Connection) -> tuple[int, Site | None]:
         """The alert that is meant, and its site."""
         alert = request.path_params["alert"]
         site = people.site_of(connection, alert)
         if site is None or not client.sees(site):
             raise HTTPException(404, "There is no such alert.")
-        return alert, self.watch(site)
+        return alert, self.site_named(site)
 
     @staticmethod
     def _until(text: str, zone: tzinfo) -> datetime:
-        moment = None if _is_day(text) else _moment(text, zone)
+        moment = None if is_day(text) else moment_of(text, zone)
         if moment is None:
             raise HTTPException(400, "until: a moment is expected (ISO 8601), such as 2026-11-27T20:00:00Z.")
         return moment
@@ -448,73 +380,10 @@ class RegistryApi:
         text = request.query_params.get(name)
         if text is None:
             return None
-        moment = _moment(text, self._zone(request, client))
+        moment = moment_of(text, self._zone(request, client))
         if moment is None:
             raise HTTPException(400, f"{name}: an ISO 8601 date is expected, such as 2026-11-01.")
         return moment
-
-
-def _check_path(request: Request) -> None:
-    """Refuse what can be no row's number, no patient's id and no site's name. Raises HTTPException 404 and 400."""
-    for value in request.path_params.values():
-        if value >= _LARGEST if isinstance(value, int) else "\0" in value:
-            raise HTTPException(404, "There is nothing of this number or id.")
-    if any("\0" in value for value in request.query_params.values()):
-        raise HTTPException(400, "No parameter may hold a NUL character.")
-
-
-async def _body_of(request: Request) -> bytes:
-    """The body. Raises HTTPException 413 and 408."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > _MOST_BYTES:
-                    raise HTTPException(413, f"The body is larger than {_MOST_BYTES} bytes.")
-                parts.append(part)
-    except TimeoutError:
-        raise HTTPException(408, f"The body was not complete after {_BODY_SECONDS:g} s.") from None
-    return b"".join(parts)
-
-
-def _text(name: str, text: str, limit: int) -> RecordText:
-    """What a person wrote, on one line. Raises HTTPException when it is longer than is kept."""
-    read = to_read(text, limit)
-    if read is None:
-        raise HTTPException(400, f"{name}: at most {limit} characters are expected.")
-    return read
-
-
-def _is_day(text: str) -> bool:
-    """Whether an ISO 8601 text is a date alone, in any of its forms."""
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _moment(text: str, zone: tzinfo) -> datetime | None:
-    """An ISO 8601 date or moment, in a zone when it names none; None when it is none, or of no year that matters."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if not _YEARS[0] <= moment.year <= _YEARS[1]:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
-
-
-def _due(text: Any) -> str:
-    return date.fromisoformat(text).isoformat()
-
-
-def _rank(number: Any) -> int:
-    if type(number) is not int or abs(number) >= _LARGEST:
-        raise ValueError("rank")
-    return number
 
 
 def _doses(snapshot: PatientSnapshot) -> list[dict[str, Any]]:

@@ -30,9 +30,9 @@ from service.fhir.queries import QUERIES
 from service.fhir.references import Home, base_of, is_id, read_reference
 from service.fhir.resources import Medication, Resource
 from service.fhir.subjects import named_by_number
+from service.options.site import Site
 from service.registry.exchange import SOURCES, patient_of
 from service.registry.refresh import OVERLAP, READING, Refreshed, keep, merged_away, read_at, whole_is_due
-from service.registry.watch import Watch
 from service.store.roster_tables import RegisteredPatient
 from service.store.times import aware
 
@@ -112,7 +112,7 @@ class _Outcome(Struct):
 
 async def export(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     client: httpx.AsyncClient,
     now: datetime,
     *,
@@ -124,7 +124,7 @@ async def export(
 
     Args:
         engine: database.
-        watch: the site; its ``fhir_server`` is asked.
+        site: the site; its ``fhir_server`` is asked.
         client: HTTP client that reaches listed addresses only.
         now: the moment.
         token: gives the bearer token.
@@ -136,7 +136,7 @@ async def export(
     with engine.connect() as connection:
         rows = connection.execute(
             select(_patients.c.id, _patients.c.patient_id, *READING).where(
-                _patients.c.site == watch.site, _patients.c.state.in_(("on", "stopped"))
+                _patients.c.site == site.name, _patients.c.state.in_(("on", "stopped"))
             )
         ).all()
     read = [aware(row.refreshed_at) for row in rows]
@@ -145,7 +145,7 @@ async def export(
     known = {row.patient_id: row for row in rows}
     whole = any(whole_is_due(row, now) for row in rows)
     query = {"_type": ",".join(_TYPES)} | ({} if whole else {"_since": _since(rows)})
-    base = watch.fhir_server.rstrip("/")
+    base = site.fhir_server.rstrip("/")
     begun = await _manifest(
         client, f"{base}/Patient/$export?{urlencode(query)}", token, pause_seconds, deadline
     )
@@ -159,10 +159,10 @@ async def export(
             httpx.HTTPError, httpx.InvalidURL, FetchFailed
         ):  # the server may clear its disk; it will in time anyway
             await client.delete(place, headers=await _authorization(token))
-        server = FhirServer(watch.fhir_server, client, await token())
+        server = FhirServer(site.fhir_server, client, await token())
         products = await _products(server, folder, found.named)
         return await asyncio.to_thread(
-            _keep_all, engine, watch, folder, known, products, found, now, whole=whole
+            _keep_all, engine, site, folder, known, products, found, now, whole=whole
         )
 
 
@@ -361,7 +361,7 @@ def _resources(path: Path) -> Iterator[Resource]:
 
 def _keep_all(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     folder: Path,
     known: dict[str, Any],
     products: dict[str, Medication],
@@ -371,7 +371,7 @@ def _keep_all(
     whole: bool,
 ) -> Refreshed:
     done = Refreshed()
-    own_base = base_of(watch.fhir_server)
+    own_base = base_of(site.fhir_server)
     unread = dict(known)
     # What the server could not export is not there; what it left out must not be taken for none.
     state: SourceState = "incomplete" if found.partial else "complete"
@@ -382,17 +382,17 @@ def _keep_all(
             {key: SourceData(state, sources.get(key, []), []) for key in QUERIES}, servers={own_base}
         )
         try:
-            keep(engine, watch, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
+            keep(engine, site, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
         except SQLAlchemyError as error:
             if not isinstance(
                 error, DataError
             ):  # what cannot be stored of one patient is no fault of the database
                 raise
-            log.error("a patient of %s could not be stored: %s", watch.site, type(error).__name__)
+            log.error("a patient of %s could not be stored: %s", site.name, type(error).__name__)
             done.failed += 1
             return
         except Exception as error:  # one patient's resources must not keep the others from being read
-            log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
+            log.error("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
             done.failed += 1
             return
         done.patients += 1

@@ -32,8 +32,8 @@ from service.fhir.resources import (
     Resource,
 )
 from service.fhir.subjects import subject_of
+from service.options.site import Site
 from service.registry.roster import enrol
-from service.registry.watch import Watch
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 #: Which source a resource type belongs to; Observations and the rest: counts.
@@ -69,7 +69,7 @@ class Imported(Struct):
 
 
 def import_file(
-    engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None] = lambda n: None
+    engine: Engine, site: Site, path: Path, as_of: datetime, on_line: Callable[[int], None] = lambda n: None
 ) -> Imported:
     """Enrol the patients of a file. Raises ImportFailed for a file that is neither CSV nor NDJSON, or that cannot be read to its end."""
     if not path.is_file():
@@ -77,9 +77,9 @@ def import_file(
     names = path.name.removesuffix(".gz")
     try:
         if names.endswith(".csv"):
-            return _import_csv(engine, watch, path, as_of, on_line)
+            return _import_csv(engine, site, path, as_of, on_line)
         if names.endswith(".ndjson"):
-            return _import_ndjson(engine, watch, path, as_of, on_line)
+            return _import_ndjson(engine, site, path, as_of, on_line)
     except UnicodeDecodeError:
         raise ImportFailed("its text is not UTF-8; save it as UTF-8 and import it again") from None
     except csv.Error as error:
@@ -96,7 +96,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _import_csv(
-    engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None]
+    engine: Engine, site: Site, path: Path, as_of: datetime, on_line: Callable[[int], None]
 ) -> Imported:
     done = Imported()
     with _open(path) as file:
@@ -109,13 +109,13 @@ def _import_csv(
             )
         for row in reader:
             try:
-                snapshot = _from_row(row, watch.zone, path.name, as_of)
+                snapshot = _from_row(row, site.zone, path.name, as_of)
             except ValueError as error:
                 done.problem(reader.line_num, str(error))
                 continue
             with engine.begin() as connection:
                 if (
-                    enrol(connection, watch.site, watch.policy, snapshot, as_of, by=f"import {path.name}")
+                    enrol(connection, site.name, site.policy, snapshot, as_of, by=f"import {path.name}")
                     is not None
                 ):
                     done.enrolled += 1
@@ -194,7 +194,7 @@ def _dose(text: str) -> Dose | None:
 
 
 def _import_ndjson(
-    engine: Engine, watch: Watch, path: Path, as_of: datetime, on_line: Callable[[int], None]
+    engine: Engine, site: Site, path: Path, as_of: datetime, on_line: Callable[[int], None]
 ) -> Imported:
     """FHIR resources, one a line, in any order; gathered by patient, so the file must fit into memory."""
     done = Imported()
@@ -218,15 +218,13 @@ def _import_ndjson(
         snapshot = fhir_snapshot.build(
             patient_id=patient,
             hook="sweep",
-            zone=watch.zone,
+            zone=site.zone,
             gathered=gathered,
-            maps=watch.maps,
-            smoke_free_wards=watch.smoke_free_wards,
-            pathway=watch.pathway,
+            maps=site.maps,
         )
         with engine.begin() as connection:
             if (
-                enrol(connection, watch.site, watch.policy, snapshot, as_of, by=f"import {path.name}")
+                enrol(connection, site.name, site.policy, snapshot, as_of, by=f"import {path.name}")
                 is not None
             ):
                 done.enrolled += 1

@@ -31,7 +31,7 @@ _PAUSE_SECONDS = 5.0
 _remembered_key = lru_cache(maxsize=1024)(patient_key)
 
 
-class Memory:
+class LatestFacts:
     """Overrides and flags, read in a thread of its own.
 
     Args:

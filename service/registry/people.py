@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
 from service.alerts.say.silence import must_stop
+from service.options.site import Site
 from service.registry import outbox
 from service.registry.patient_alerts import LONGEST_HAND
-from service.registry.watch import Watch
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 _alerts = Alert.__table__  # type: ignore[attr-defined]
@@ -132,17 +132,17 @@ def take_in_hand(
     return _record(connection, row, "in-hand", values, by, f"until {moment:%Y-%m-%d %H:%M} UTC: {reason}", at)
 
 
-def give_back(connection: Connection, watch: Watch, now: datetime) -> int:
+def give_back(connection: Connection, site: Site, now: datetime) -> int:
     """Open the alerts of a site again that somebody had in hand until now, and tell it; returns how many."""
     over = and_(_alerts.c.state == "in-hand", _alerts.c.hand_until <= now.astimezone(UTC))
-    rows = connection.execute(select(_alerts).where(_alerts.c.site == watch.site, over)).all()
+    rows = connection.execute(select(_alerts).where(_alerts.c.site == site.name, over)).all()
     given = 0
     for row in rows:
         values = {"state": "open", "notified_at": now.astimezone(UTC), **NOBODY}
         note = f"the time in hand is over ({row.hand_by})"
         event = _record(connection, row, "reopened", values, "clock", note, now, over)
         if event is not None:
-            outbox.tell_act(connection, watch, row.id, event, "reopened", now)
+            outbox.tell_act(connection, site, row.id, event, "reopened", now)
             given += 1
     return given
 

@@ -20,8 +20,8 @@ from service.fhir.gather import Gathered, gather
 from service.fhir.queries import QUERIES
 from service.fhir.references import is_id
 from service.fhir.resources import Patient, Resource
+from service.options.site import Site
 from service.registry.roster import enrol, facts_of
-from service.registry.watch import Watch
 from service.store.roster_tables import RegisteredPatient
 from service.store.times import aware
 
@@ -49,7 +49,7 @@ class Refreshed(Struct):
 
 async def refresh(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     client: httpx.AsyncClient,
     now: datetime,
     *,
@@ -61,7 +61,7 @@ async def refresh(
 
     Args:
         engine: database.
-        watch: the site; its ``fhir_server`` is read.
+        site: the site; its ``fhir_server`` is read.
         client: HTTP client.
         now: the moment.
         token: gives the bearer token; None = the server is open.
@@ -76,7 +76,7 @@ async def refresh(
             rows = connection.execute(
                 select(_patients.c.id, _patients.c.patient_id, *READING)
                 .where(
-                    _patients.c.site == watch.site,
+                    _patients.c.site == site.name,
                     _patients.c.state.in_(("on", "stopped")),
                     _patients.c.id > last_id,
                     or_(_patients.c.refreshed_at.is_(None), _patients.c.refreshed_at < due_before),
@@ -91,14 +91,14 @@ async def refresh(
             await token()  # without one nothing can be read: that is no fault of a patient
 
         async def server() -> FhirServer:
-            return FhirServer(watch.fhir_server, client, await token() if token is not None else "")
+            return FhirServer(site.fhir_server, client, await token() if token is not None else "")
 
-        await _read_all(engine, watch, server, rows, now, done, on_patient)
+        await _read_all(engine, site, server, rows, now, done, on_patient)
 
 
 async def _read_all(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     new_server: Callable[[], Awaitable[FhirServer]],
     rows: Sequence[Any],
     now: datetime,
@@ -120,7 +120,7 @@ async def _read_all(
                     whole = True
                     gathered = await gather({}, _queries(row.patient_id, None), server, _DEADLINE_SECONDS)
             except Exception as error:
-                log.warning("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
+                log.warning("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
                 return None
             return None if _gone(gathered, whole=whole) else (row, gathered, whole)
 
@@ -128,25 +128,25 @@ async def _read_all(
         if read is None:
             done.failed += 1
         else:
-            await _keep_one(engine, watch, *read, now, done)
+            await _keep_one(engine, site, *read, now, done)
         on_patient()
 
 
 async def _keep_one(
-    engine: Engine, watch: Watch, row: Any, gathered: Gathered, whole: bool, now: datetime, done: Refreshed
+    engine: Engine, site: Site, row: Any, gathered: Gathered, whole: bool, now: datetime, done: Refreshed
 ) -> None:
     try:
-        all_read = await asyncio.to_thread(keep, engine, watch, row, gathered, now, whole=whole)
+        all_read = await asyncio.to_thread(keep, engine, site, row, gathered, now, whole=whole)
     except SQLAlchemyError as error:
         if not isinstance(
             error, DataError
         ):  # what cannot be stored of one patient is no fault of the database
             raise
-        log.error("a patient of %s could not be stored: %s", watch.site, type(error).__name__)
+        log.error("a patient of %s could not be stored: %s", site.name, type(error).__name__)
         done.failed += 1
         return
     except Exception as error:  # one patient's resources must not keep the others from being read
-        log.error("a patient of %s could not be read anew: %s", watch.site, type(error).__name__)
+        log.error("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
         done.failed += 1
         return
     done.patients += 1
@@ -196,7 +196,7 @@ class _Link(Struct):
 
 def keep(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     row: Any,
     gathered: Gathered,
     now: datetime,
@@ -208,7 +208,7 @@ def keep(
 
     Args:
         engine: database.
-        watch: the site.
+        site: the site.
         row: the patient (id, patient_id).
         gathered: what was read.
         now: the moment.
@@ -218,7 +218,7 @@ def keep(
     While something is missing, the next reading asks for it from the same moment on.
     """
     with engine.begin() as connection:
-        before = facts_of(connection, watch.site, row.patient_id)
+        before = facts_of(connection, site.name, row.patient_id)
         once_read = (
             {s for s, state in before[0].sources.items() if state != "unavailable"} if before else set()
         )
@@ -234,16 +234,14 @@ def keep(
         snapshot = fhir_snapshot.build(
             patient_id=row.patient_id,
             hook="sweep",
-            zone=watch.zone,
+            zone=site.zone,
             gathered=gathered,
-            maps=watch.maps,
-            smoke_free_wards=watch.smoke_free_wards,
-            pathway=watch.pathway,
+            maps=site.maps,
         )
         reread = {
             f"{type(r).__name__}/{r.id}" for d in gathered.sources.values() for r in d.resources if r.id
         }
-        enrol(connection, watch.site, watch.policy, snapshot, now, by="refresh", reread=reread | deleted)
+        enrol(connection, site.name, site.policy, snapshot, now, by="refresh", reread=reread | deleted)
         if all_read:
             connection.execute(
                 update(_patients).where(_patients.c.id == row.id).values(**read_at(now, whole=whole))

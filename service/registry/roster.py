@@ -19,9 +19,9 @@ from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
 from service.alerts.facts.record_text import DOSAGE, to_show
 from service.alerts.policy.policy import Policy
 from service.fhir.references import is_id
+from service.options.site import Site
 from service.registry import outbox
 from service.registry.standing import Standing, standing_of
-from service.registry.watch import Watch
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.store.tables import CardFeedback, CardShown, ServiceSecret
 from service.store.times import aware
@@ -289,18 +289,18 @@ def withdraw_flag(connection: Connection, patient: int, flag: int, by: str, at: 
 
 
 def unenrol(
-    connection: Connection, site: str, patient_id: str, by: str, at: datetime, watch: Watch | None = None
+    connection: Connection, site: str, patient_id: str, by: str, at: datetime, told: Site | None = None
 ) -> None:
     """Take a patient off the roster; nothing is forgotten, nothing is watched, and what was told of alerts is withdrawn.
 
-    ``watch``: the site, so that its webhook is told. Raises NotRegistered.
+    ``told``: the site, whose webhook is told. Raises NotRegistered.
     """
     row = find(connection, site, patient_id)
     connection.execute(
         update(_patients).where(_patients.c.id == row.id).values(state="unenrolled", next_due=None)
     )
     for alert in _live_alerts(connection, row.id):
-        _resolve(connection, alert, by, "taken off the roster", at, watch)
+        _resolve(connection, alert, by, "taken off the roster", at, told)
 
 
 def enrol_anew(connection: Connection, site: str, patient_id: str, policy: Policy, as_of: datetime) -> str:
@@ -327,7 +327,7 @@ def _live_alerts(connection: Connection, patient: int) -> Sequence[Row[Any]]:
 
 
 def _resolve(
-    connection: Connection, alert: Row[Any], by: str, note: str, at: datetime, watch: Watch | None
+    connection: Connection, alert: Row[Any], by: str, note: str, at: datetime, told: Site | None
 ) -> None:
     """A person's act ends an alert."""
     moment = at.astimezone(UTC)
@@ -340,8 +340,8 @@ def _resolve(
         )
     )  # fmt: skip
     number = int(event.inserted_primary_key[0])  # type: ignore[index]
-    if watch is not None:
-        outbox.tell_act(connection, watch, alert.id, number, "resolved", at)
+    if told is not None:
+        outbox.tell_act(connection, told, alert.id, number, "resolved", at)
     else:
         outbox.withdraw(connection, alert.site, alert.id, number, at)
 
@@ -353,11 +353,11 @@ def merge(
     into: str,
     policy: Policy,
     as_of: datetime,
-    watch: Watch | None = None,
+    told: Site | None = None,
 ) -> None:
     """The EHR merged two records: facts, flags and alerts of ``gone`` go to ``into``, which may be new to the registry.
 
-    ``watch``: the site, so that its webhook is told of alerts that go on as one of the other record.
+    ``told``: the site whose webhook is told of alerts that go on as one of the other record.
     Raises NotRegistered when ``gone`` is not registered, ValueError when both are the same or ``into`` is no FHIR id.
     """
     if gone == into or not is_id(into):
@@ -382,7 +382,7 @@ def merge(
     taken = {(a.code, a.subject) for a in _live_alerts(connection, new.id)}
     for alert in _live_alerts(connection, old.id):
         if (alert.code, alert.subject) in taken:
-            _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of, watch)
+            _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of, told)
     connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
     # Who was taken off by a person stays off; the other record's results are read anew.
     standing = (

@@ -21,10 +21,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
-from service.registry import bulk, outbox, people
+from service.options.site import Site
+from service.registry import bulk, delivery, people
 from service.registry.refresh import Refreshed, refresh
 from service.registry.sweep import Summary, start_run, sweep
-from service.registry.watch import Watch
 from service.store.database import engine_for
 
 log = logging.getLogger("service.registry")
@@ -40,11 +40,10 @@ class Scheduler:
 
     Args:
         engine: database.
-        watch: the site.
+        site: the site.
         clock: the moment.
         new_client: makes an HTTP client that reaches listed addresses only.
         tokens: gives bearer tokens for the EHR; None = the EHR is not read anew.
-        webhook_secret: key of the webhook's signature.
         on_sweep: told of every sweep that ended.
         on_delivery: told what was delivered.
     """
@@ -52,21 +51,19 @@ class Scheduler:
     def __init__(
         self,
         engine: Engine,
-        watch: Watch,
+        site: Site,
         clock: Callable[[], datetime],
         new_client: Callable[[], httpx.AsyncClient],
         *,
         tokens: TokenSource | None = None,
-        webhook_secret: str = "",
         on_sweep: Callable[[Summary], None] = lambda s: None,
         on_delivery: Callable[[dict[str, int]], None] = lambda d: None,
     ) -> None:
         self._engine = engine
-        self._watch = watch
+        self._site = site
         self._clock = clock
         self._new_client = new_client
         self._tokens = tokens
-        self._webhook_secret = webhook_secret
         self._on_sweep = on_sweep
         self._on_delivery = on_delivery
         self._scheduler = BackgroundScheduler(timezone=UTC)
@@ -76,7 +73,7 @@ class Scheduler:
 
     def start(self, schedule: str) -> None:
         """Begin; ``schedule`` is five cron fields in the site's time zone."""
-        trigger = CronTrigger.from_crontab(schedule, timezone=self._watch.zone)
+        trigger = CronTrigger.from_crontab(schedule, timezone=self._site.zone)
         self._scheduler.add_job(
             self._planned,
             trigger,
@@ -109,7 +106,7 @@ class Scheduler:
             self.trouble = "; ".join(self._notes)
         except Exception as error:
             self.trouble = f"the last sweep stopped ({type(error).__name__})"
-            log.error("sweep of %s: %s", self._watch.site, self.trouble)
+            log.error("sweep of %s: %s", self._site.name, self.trouble)
 
     def _deliver(self) -> None:
         asyncio.run(self.deliver())
@@ -117,14 +114,14 @@ class Scheduler:
     async def run(self, planned_for: datetime) -> Summary:
         """Refresh, sweep, deliver; joins the run if another replica began it. Raises SQLAlchemyError."""
         now = self._clock()
-        if self._watch.fhir_server and self._tokens is not None:
+        if self._site.fhir_server and self._tokens is not None:
             async with self._new_client() as client:
                 try:
-                    async with alone(self._engine, f"refresh {self._watch.site}"):
-                        read = await read_anew(self._engine, self._watch, client, now, self._tokens(client))
+                    async with alone(self._engine, f"refresh {self._site.name}"):
+                        read = await read_anew(self._engine, self._site, client, now, self._tokens(client))
                     log.info(
                         "sweep of %s: %d patients read anew, %d failed",
-                        self._watch.site,
+                        self._site.name,
                         read.patients,
                         read.failed,
                     )
@@ -132,12 +129,12 @@ class Scheduler:
                         self._notes.append(f"{read.failed + read.partly} patients could not be read anew")
                 except FetchFailed as why:
                     self._notes.append(f"patients could not be read anew: {why}")
-                    log.warning("sweep of %s goes on with what is known: %s", self._watch.site, why)
-        run = start_run(self._engine, self._watch.site, planned_for, now)
+                    log.warning("sweep of %s goes on with what is known: %s", self._site.name, why)
+        run = start_run(self._engine, self._site.name, planned_for, now)
         url = self._engine.url.render_as_string(hide_password=False)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
-            summary = await asyncio.wrap_future(processes.submit(sweep_in_process, url, self._watch, run))
-        log.info("sweep of %s: %d patients, alerts %s", self._watch.site, summary.patients, summary.changes)
+            summary = await asyncio.wrap_future(processes.submit(sweep_in_process, url, self._site, run))
+        log.info("sweep of %s: %d patients, alerts %s", self._site.name, summary.patients, summary.changes)
         if summary.unreadable or summary.faults:
             self._notes.append(
                 f"{summary.unreadable} patients could not be evaluated, {summary.faults} rules failed"
@@ -150,47 +147,46 @@ class Scheduler:
         """Open alerts again that nobody has in hand any more, and send what waits in the outbox."""
         try:
             with self._engine.begin() as connection:
-                people.give_back(connection, self._watch, self._clock())
+                people.give_back(connection, self._site, self._clock())
         except SQLAlchemyError as error:
-            log.warning("alerts of %s that were in hand: %s", self._watch.site, type(error).__name__)
+            log.warning("alerts of %s that were in hand: %s", self._site.name, type(error).__name__)
         async with self._new_client() as client:
             token = self._tokens(client) if self._tokens is not None else None
             try:
-                done = await outbox.deliver(
+                done = await delivery.deliver(
                     self._engine,
-                    self._watch,
+                    self._site,
                     client,
                     self._clock(),
                     token=token,
-                    webhook_secret=self._webhook_secret,
                 )
             except (SQLAlchemyError, FetchFailed) as error:
-                log.warning("outbox of %s: %s", self._watch.site, type(error).__name__)
+                log.warning("outbox of %s: %s", self._site.name, type(error).__name__)
                 return
         if any(done.values()):
-            log.info("outbox of %s: %s", self._watch.site, done)
+            log.info("outbox of %s: %s", self._site.name, done)
             self._on_delivery(done)
 
 
 async def read_anew(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     client: httpx.AsyncClient,
     now: datetime,
     token: Callable[[], Awaitable[str]],
     on_patient: Callable[[], None] = lambda: None,
 ) -> Refreshed:
     """Read a site's patients: with Bulk Data where that is wanted and to be had, else one by one. Raises FetchFailed."""
-    if watch.bulk:
+    if site.bulk:
         try:
-            read = await bulk.export(engine, watch, client, now, token=token)
+            read = await bulk.export(engine, site, client, now, token=token)
         except FetchFailed as why:
-            log.warning("%s: patients are read one by one, %s", watch.site, why)
+            log.warning("%s: patients are read one by one, %s", site.name, why)
         else:
             if read is not None:
                 return read
-            log.info("%s: the server has no $export, patients are read one by one", watch.site)
-    return await refresh(engine, watch, client, now, token=token, on_patient=on_patient)
+            log.info("%s: the server has no $export, patients are read one by one", site.name)
+    return await refresh(engine, site, client, now, token=token, on_patient=on_patient)
 
 
 @asynccontextmanager
@@ -217,10 +213,10 @@ async def alone(engine: Engine, work: str, pause_seconds: float = 5.0) -> AsyncI
         connection.close()
 
 
-def sweep_in_process(url: str, watch: Watch, run: int) -> Summary:
+def sweep_in_process(url: str, site: Site, run: int) -> Summary:
     """A worker's part of a run, in a process of its own."""
     engine = engine_for(url)
     try:
-        return sweep(engine, watch, run)
+        return sweep(engine, site, run)
     finally:
         engine.dispose()

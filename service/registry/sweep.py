@@ -25,11 +25,11 @@ from service.alerts.evaluate import evaluate_case
 from service.alerts.facts.patient import ClinicianFlag
 from service.alerts.say.finding import SEVERITY_RANK, Evidence, FaultObserver, Finding
 from service.alerts.say.seen import Seen
+from service.options.site import Site
 from service.registry import outbox, people
 from service.registry.patient_alerts import Change, LiveAlert, alertable, changes
 from service.registry.roster import flags_of
 from service.registry.standing import standing_of
-from service.registry.watch import Watch
 from service.store.roster_tables import Alert, AlertEvent, RegisteredPatient, SweepRun
 from service.store.times import aware
 
@@ -92,7 +92,7 @@ def remaining(engine: Engine, site: str, run: int) -> int:
 
 def sweep(
     engine: Engine,
-    watch: Watch,
+    site: Site,
     run: int,
     *,
     batch: int = _BATCH,
@@ -104,7 +104,7 @@ def sweep(
 
     Args:
         engine: database.
-        watch: the site.
+        site: the site.
         run: id from :func:`start_run`; its ``as_of`` is the moment of every evaluation, so that all workers ask the same question.
         batch: patients per transaction.
         on_batch: told how many patients a batch held.
@@ -122,20 +122,20 @@ def sweep(
             on_fault(rule, fault)
 
     with engine.begin() as connection:
-        people.give_back(connection, watch, as_of)
+        people.give_back(connection, site, as_of)
     looks = 0
     while not stop():
         with engine.begin() as connection:
-            done = _batch(connection, watch, run, as_of, batch, summary, failed)
+            done = _batch(connection, site, run, as_of, batch, summary, failed)
         if done:
             looks = 0
             on_batch(done)
             continue
         looks += 1
-        if looks > _LOOKS or not remaining(engine, watch.site, run):
+        if looks > _LOOKS or not remaining(engine, site.name, run):
             break
         time.sleep(_PAUSE_SECONDS)
-    if not remaining(engine, watch.site, run):
+    if not remaining(engine, site.name, run):
         with engine.begin() as connection:
             connection.execute(
                 update(_runs)
@@ -162,14 +162,14 @@ def _claim(connection: Connection, site: str, run: int, size: int) -> Sequence[A
 
 def _batch(
     connection: Connection,
-    watch: Watch,
+    site: Site,
     run: int,
     as_of: datetime,
     size: int,
     summary: Summary,
     on_fault: FaultObserver | None,
 ) -> int:
-    rows = _claim(connection, watch.site, run, size)
+    rows = _claim(connection, site.name, run, size)
     if not rows:
         return 0
     ids = [row.id for row in rows]
@@ -182,7 +182,7 @@ def _batch(
     untold: list[outbox.Told] = []
     for row in rows:
         try:
-            case = _case(row.facts, flags.get(row.id, ()), watch, as_of)
+            case = _case(row.facts, flags.get(row.id, ()), site, as_of)
             findings = evaluate_case(case, on_fault=on_fault)
             standing = standing_of(case)
             wanted = alertable(findings)
@@ -192,15 +192,15 @@ def _batch(
         except (
             Exception
         ) as error:  # facts of another version, or a fault: one patient must not stop the others' sweep
-            log.error("a patient of %s could not be evaluated: %s", watch.site, type(error).__name__)
+            log.error("a patient of %s could not be evaluated: %s", site.name, type(error).__name__)
             summary.unreadable += 1
             unread.append({"row": row.id})
             continue
         alerts = live.get(row.id, ())
-        changed = changes(alerts, findings, seen, as_of, watch.due_again_after)
+        changed = changes(alerts, findings, seen, as_of, site.due_again_after)
         for change in changed:
             finding = wanted.get((change.code, change.subject))
-            _apply(connection, watch, row.id, row.patient_id, change, finding, seen, at)
+            _apply(connection, site, row.id, row.patient_id, change, finding, seen, at)
             summary.count(change)
         touched = {c.alert: c.what for c in changed}
         for alert in alerts:
@@ -231,8 +231,8 @@ def _batch(
             .values({name: bindparam(f"new_{name}") for name in _SAYS}),
             lasting,
         )
-    outbox.tell_what_is_open(connection, watch, untold, at)
-    done = {"swept_run": run, "swept_at": at, "sweeps": _patients.c.sweeps + 1, "policy": watch.policy.id}
+    outbox.tell_what_is_open(connection, site, untold, at)
+    done = {"swept_run": run, "swept_at": at, "sweeps": _patients.c.sweeps + 1, "policy": site.policy.id}
     if standings:
         connection.execute(
             update(_patients)
@@ -255,9 +255,11 @@ def _batch(
     return len(rows)
 
 
-def _case(facts: str, flags: tuple[ClinicianFlag, ...], watch: Watch, as_of: datetime) -> Case:
+def _case(facts: str, flags: tuple[ClinicianFlag, ...], site: Site, as_of: datetime) -> Case:
     snapshot = remembered.load(facts)
-    return Case(replace(snapshot, hook="sweep", flags=flags, zone=watch.zone), watch.policy, as_of)
+    return Case(
+        replace(snapshot, hook="sweep", flags=flags, zone=site.zone), site.policy, as_of, site.options
+    )
 
 
 #: Columns of an alert that follow its finding at every evaluation.
@@ -301,7 +303,7 @@ def _live_alerts(connection: Connection, ids: Sequence[int]) -> dict[int, list[L
 
 def _apply(
     connection: Connection,
-    watch: Watch,
+    site: Site,
     patient: int,
     patient_id: str,
     change: Change,
@@ -316,13 +318,13 @@ def _apply(
         created = connection.execute(
             insert(_alerts).values(
                 patient=patient,
-                site=watch.site,
+                site=site.name,
                 code=change.code,
                 subject=change.subject[:300],
                 severity=change.severity,
                 severity_rank=rank,
                 **says,
-                policy=watch.policy.id,
+                policy=site.policy.id,
                 state="open",
                 opened_at=at,
                 notified_at=at,
@@ -354,4 +356,4 @@ def _apply(
         )
     )
     number = int(event.inserted_primary_key[0])  # type: ignore[index]
-    outbox.tell(connection, watch, alert, number, patient_id, change, finding, at)
+    outbox.tell(connection, site, alert, number, patient_id, change, finding, at)

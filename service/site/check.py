@@ -17,10 +17,11 @@ from service.fhir.decode import Decoded, read_value
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.references import base_of
-from service.hooks.site import Site
 from service.hooks.site_facts import site_facts
 from service.ops.outbound import OutboundError
-from service.site.ehrs import NEEDED, EhrSettings
+from service.options.forms import NEEDED
+from service.options.site import Site
+from service.site.ehrs import EhrSettings
 from service.site.trust import Directory
 
 #: Gaps of a record that are named: the most frequent ones.
@@ -113,12 +114,12 @@ async def _fhir(server: FhirServer, site: Site, patient_id: str) -> list[Tried]:
         failed = [
             key
             for key, tried in zip(QUERIES, searched, strict=True)
-            if not tried.fine and key not in NEEDED and key not in site.not_sent
+            if not tried.fine and key not in NEEDED and key not in site.options.not_sent
         ]
         # Where not even orders and counts can be read, something else is wrong.
         needed = all(t.fine for key, t in zip(QUERIES, searched, strict=True) if key in NEEDED)
         read = {key: data for key, (_, data) in zip(QUERIES, answers, strict=True) if data is not None}
-        proposed = [_proposal(failed, site.not_sent)] if failed and needed else []
+        proposed = [_proposal(failed, site.options.not_sent)] if failed and needed else []
         return found + searched + proposed + _gaps(patient_id, server.base_url, read, site)
     return [
         *found,

@@ -5,98 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import orjson
-from apscheduler.triggers.cron import CronTrigger
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from cds_hooks import HOOKS
 from cds_hooks.keys import KeySetError, has_private_part, read_key_set
-from service.fhir.queries import QUERIES
-from service.hooks.site import Errors, Profile
-from service.ops.outbound import is_loopback
+from service.options.forms import https_url
+from service.options.options import SiteOptions
 
 Algorithm = Literal["ES384", "RS384", "ES256", "RS256"]
-Channel = Literal["Task", "Flag", "CommunicationRequest", "DetectedIssue"]
-
-#: Prefetch keys that no site may declare missing.
-NEEDED = frozenset({"counts", "medications"})
 _PUBLIC_MEMBERS = ("kid", "kty", "crv", "x", "y", "n", "e", "use", "alg", "key_ops")
 
 
-def https_url(value: str, example: str) -> str:
-    """An absolute https URL; plain http on this machine alone. Raises ValueError."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{value!r} is not an absolute URL such as {example}")
-    if parts.username or parts.password:
-        raise ValueError("a URL with a user name or password is not accepted")
-    if parts.scheme == "http" and not is_loopback(value):
-        raise ValueError(f"{value!r} must begin with https://; plain http is for loopback only")
-    return value
-
-
-def known_schedule(value: str) -> str:
-    """Five cron fields, or nothing. Raises ValueError."""
-    if value:
-        try:
-            CronTrigger.from_crontab(value)
-        except ValueError as error:
-            raise ValueError(
-                f"{value!r} is not a schedule of five cron fields such as '30 5 * * *' ({error})"
-            ) from error
-    return value
-
-
-def known_keys(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Prefetch keys that a site may do without. Raises ValueError."""
-    for key in value:
-        if key in NEEDED:
-            raise ValueError(f"{key!r}: without it nothing can be checked; it must be sent or fetched")
-        if key not in QUERIES:
-            raise ValueError(f"{key!r} is not one of the prefetch keys {', '.join(QUERIES)}")
-    return value
-
-
-class BackendClient(BaseModel):
-    """This service as a client of the EHR (SMART Backend Services, private_key_jwt)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    client_id: str = Field(min_length=1)
-    token_url: str
-    #: PEM file of the private key.
-    key_file: Path
-    key_id: str = Field(min_length=1)
-    algorithm: Literal["RS384", "ES384"] = "ES384"
-    scope: str = "system/*.read"
-    #: Read the whole site with ``Patient/$export`` where the server has it.
-    bulk: bool = False
-
-    @field_validator("token_url")
-    @classmethod
-    def _secure(cls, value: str) -> str:
-        return https_url(value, "https://ehr.hospital.example/oauth2/token")
-
-    @field_validator("key_file")
-    @classmethod
-    def _readable(cls, value: Path) -> Path:
-        if not value.is_file():
-            raise ValueError(f"there is no file {value}")
-        return value
-
-
-class EhrSettings(BaseModel):
-    """One EHR. What its table does not give is taken from the general settings; its addresses and identities are its own."""
+class EhrSettings(SiteOptions):
+    """One EHR: who calls, and its options (``service.options``). What its table does not give is taken from the general settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
@@ -116,43 +38,18 @@ class EhrSettings(BaseModel):
     algorithms: tuple[Algorithm, ...] = Field(default=("ES384", "RS384"), min_length=1)
     #: Longest life of a token, seconds.
     token_seconds: int = Field(default=300, ge=10, le=900)
-    fhir_servers: tuple[str, ...] = ()
-    fhir_deadline_ms: int | None = Field(default=None, ge=10, le=30_000)
-    policy: str | None = None
-    time_zone: str | None = None
-    enrol: bool = True
-    shadow: bool = False
-    shadow_codes: tuple[str, ...] = ()
-    snooze_days: int = Field(default=7, ge=0, le=365)
-    profile: Profile = "generic"
-    #: How calls that could not be judged are answered; by default as the general settings say, else as the profile has it.
-    errors: Errors | None = None
-    hooks: tuple[str, ...] | None = None
-    codes: dict[str, str] = {}
-    units: dict[str, str] = {}
-    card_limit: int = Field(default=10, ge=1, le=10)
-    smoke_free_wards: bool = False
-    pathway: bool = False
-    #: Prefetch keys that it does not have; None: those of the general settings.
-    not_sent: tuple[str, ...] | None = None
-    #: When its patients are swept (five cron fields in its time zone; empty = never), and what becomes of the alerts.
-    sweep: str | None = None
-    due_again_days: int | None = Field(default=None, ge=1, le=365)
-    write_back: tuple[Channel, ...] = ()
-    webhook: str = ""
-    webhook_secret: SecretStr = SecretStr("")
-    backend: BackendClient | None = None
-    calls_per_second: float | None = Field(default=None, gt=0, le=100_000)
 
-    @field_validator("sweep")
+    @model_validator(mode="before")
     @classmethod
-    def _cron(cls, value: str | None) -> str | None:
-        return known_schedule(value) if value is not None else None
-
-    @field_validator("webhook")
-    @classmethod
-    def _secure_webhook(cls, value: str) -> str:
-        return https_url(value, "https://events.hospital.example/clozapine") if value else ""
+    def _unsaid(cls, given: Any) -> Any:
+        """An option that is null is one of which nothing is said."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in SiteOptions.model_fields
+        }
 
     @field_validator("jwks_uri")
     @classmethod
@@ -192,27 +89,6 @@ class EhrSettings(BaseModel):
                 raise ValueError(f"{value} holds no usable key: {'; '.join(found.left_out) or 'it is empty'}")
         return value
 
-    @field_validator("hooks")
-    @classmethod
-    def _known_hooks(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for hook in value or ():
-            if hook not in HOOKS:
-                raise ValueError(f"{hook!r} is not one of {', '.join(HOOKS)}")
-        return value
-
-    @field_validator("not_sent")
-    @classmethod
-    def _known_keys(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return known_keys(value) if value is not None else None
-
-    @field_validator("codes", "units")
-    @classmethod
-    def _keyed(cls, value: dict[str, str]) -> dict[str, str]:
-        for key in value:
-            if "|" not in key:
-                raise ValueError(f'the key {key!r} must be "system|code"')
-        return value
-
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> EhrSettings:
         given = [name for name in ("jwks_uri", "jwks_file", "keys") if getattr(self, name)]
@@ -230,19 +106,6 @@ class EhrSettings(BaseModel):
             usable = [e for e in entries if read_key_set(orjson.dumps({"keys": [e]})).keys]
             content["keys"] = [{m: v for m, v in e.items() if m in _PUBLIC_MEMBERS} for e in usable]
         return content
-
-
-def sentence(error: ValidationError, where: str = "") -> str:
-    """The first thing that is wrong, with the setting's name."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    # A step in brackets is pydantic's own, of a union or a validator.
-    name = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-    path = ".".join(part for part in (where, name) if part)
-    if first["type"] == "extra_forbidden":
-        return f"{path}: there is no such setting"
-    if first["type"] == "missing":
-        return f"{path}: it is required"
-    return f"{path or 'ehr'}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def check_together(ehrs: Sequence[EhrSettings]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,14 +22,15 @@ from cds_hooks import Authenticator, CachedKeys, Client
 from cds_hooks.keys import Fetch
 from service.alerts.policy.policy import Policy
 from service.alerts.say.finding_codes import check_finding_codes
-from service.hooks.site import Site
 from service.ops.connections import Lines
 from service.ops.metrics import Metrics
 from service.ops.outbound import Address, Guard, address_of, fetch_key_set, guarded_client
+from service.options.forms import sentence
+from service.options.options import check_told
+from service.options.site import Site
 from service.registry.ehr_sites import stored_ehrs
-from service.registry.watch import Watch
-from service.site.ehrs import EhrSettings, check_together, sentence
-from service.site.settings import Settings, SettingsError, Watched, check_policies
+from service.site.ehrs import EhrSettings, check_together
+from service.site.settings import Settings, SettingsError, check_policies
 from service.store.database import engine_for
 from service.trail.used_tokens import DatabaseReplays
 
@@ -45,7 +47,6 @@ class _Ehr(Struct, frozen=True):
     site: Site
     keys: CachedKeys
     client: Client
-    watched: Watched
 
 
 def _warn_of_codes(ehr: EhrSettings) -> None:
@@ -54,6 +55,16 @@ def _warn_of_codes(ehr: EhrSettings) -> None:
         check_finding_codes(ehr.shadow_codes)
     except ValueError as error:
         log.warning("the stored EHR %s: shadow_codes: %s; it is passed over", ehr.name, error)
+
+
+def _telling(site: Site) -> Site:
+    """A stored site that could tell nobody of an alert is asked and watched all the same."""
+    try:
+        check_told(site.options)
+    except ValueError as error:
+        log.error("the stored EHR %s: %s; nobody is told of its alerts", site.name, error)
+        return replace(site, options=site.options.model_copy(update={"write_back": (), "webhook": ""}))
+    return site
 
 
 def _key_addresses(ehr: EhrSettings) -> frozenset[Address]:
@@ -82,7 +93,8 @@ class Directory:
         self._settings = settings
         self._engine = engine
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
-        self._only = settings.watched() if settings.auth == "off" else None
+        self._only = settings.site() if settings.auth == "off" else None
+        settings.check_watched()
         self._shared = frozenset(map(address_of, filter(None, (settings.terminology_server,))))
         self._addresses = self._shared
         if settings.auth == "off":
@@ -119,16 +131,15 @@ class Directory:
         return sorted((ehr.site for ehr in self._ehrs.values()), key=lambda site: site.name)
 
     @property
-    def watched(self) -> dict[str, Watched]:
-        """How every site is watched between visits, by name."""
+    def by_name(self) -> dict[str, Site]:
+        """Every site by its name; without authentication the only one."""
         if self._only is not None:
-            return {self._only.watch.site: self._only}
-        return {ehr.site.name: ehr.watched for ehr in self._ehrs.values()}
+            return {self._only.name: self._only}
+        return {ehr.site.name: ehr.site for ehr in self._ehrs.values()}
 
-    def watch(self, site: str) -> Watch | None:
-        """How one site is watched; None for an unknown one."""
-        found = self.watched.get(site)
-        return found.watch if found is not None else None
+    def named(self, name: str) -> Site | None:
+        """One site; None for an unknown one."""
+        return self.by_name.get(name)
 
     @property
     def problems(self) -> str:
@@ -188,7 +199,7 @@ class Directory:
         return taken[len(self._settings.all_ehrs) :]
 
     def _ehr(self, settings: EhrSettings) -> _Ehr:
-        site = self._settings.site_of(settings)
+        site = _telling(self._settings.site_of(settings))
         keys = CachedKeys(
             self.key_source(settings),
             name=settings.name,
@@ -205,7 +216,7 @@ class Directory:
             algorithms=frozenset(settings.algorithms),
             max_lifetime_seconds=settings.token_seconds,
         )
-        return _Ehr(settings, site, keys, client, self._settings.watched(settings))
+        return _Ehr(settings, site, keys, client)
 
     def key_source(self, settings: EhrSettings) -> Fetch:
         """Where the keys of an EHR come from: its address, a file (read again like an address), or the settings themselves."""
@@ -223,8 +234,8 @@ class Directory:
 
     def policy(self, site: str) -> Policy | None:
         """The policy of a site; None for an unknown one."""
-        watch = self.watch(site)
-        return watch.policy if watch is not None else None
+        found = self.named(site)
+        return found.policy if found is not None else None
 
     async def keep_current(self, reloaded: Callable[[], None] = lambda: None) -> None:
         """Fetch the keys of all EHRs, then look for new EHRs now and then; runs until cancelled. ``reloaded`` is told."""
@@ -293,4 +304,4 @@ def _known_path(path: str) -> str:
 
 def hooks_of(principal: object) -> Collection[str] | None:
     """The hooks switched on for a site; None: all."""
-    return principal.hooks if isinstance(principal, Site) else None
+    return principal.options.hooks if isinstance(principal, Site) else None

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, delete, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from cds_hooks.replay import MemoryReplays
+from cds_hooks.token_use import MemoryReplays
 from service.store.tables import SeenToken
 
 log = logging.getLogger("service.registry")
@@ -57,7 +57,7 @@ class DatabaseReplays:
         )
 
     async def first_use(self, token_id: str, expires_at: float, now: float) -> bool:
-        """See :class:`cds_hooks.replay.Replays`."""
+        """See :class:`cds_hooks.token_use.Replays`."""
         if not await self._own.first_use(token_id, expires_at, now):
             return False
         at = self._clock()

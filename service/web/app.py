@@ -29,20 +29,20 @@ from service.alerts.knowledge.drugs import drugs_by_name, imported_release
 from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.pipeline import Pipeline
-from service.hooks.recalled import History
+from service.hooks.recalled import Recalled
 from service.hooks.services import services
-from service.hooks.site import Site
 from service.hooks.unchecked import Unchecked
 from service.hooks.warm import warm
 from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
-from service.ops import garbage as memory
+from service.ops import garbage
 from service.ops.health import Check, Health
 from service.ops.logging import log_call
 from service.ops.metrics import Metrics
+from service.options.site import Site
 from service.registry.access import Access, Client
 from service.registry.api import RegistryApi
-from service.registry.latest_facts import Memory
+from service.registry.latest_facts import LatestFacts
 from service.registry.roster import rememberer
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
@@ -107,7 +107,9 @@ def utc_now() -> datetime:
 
 def _not_sent(sites: Sequence[Site]) -> str:
     """What sites declare not to have: checks that rest on it are not done, and no card says so."""
-    return "; ".join(f"{site.name}: {', '.join(site.not_sent)}" for site in sites if site.not_sent)
+    return "; ".join(
+        f"{site.name}: {', '.join(site.options.not_sent)}" for site in sites if site.options.not_sent
+    )
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
@@ -122,7 +124,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     engine = engine_for(settings.database_url)
     directory = Directory(settings, engine, on_renewed=metrics.renewed)
     metrics.watch_requests(directory.lines.under_way)
-    known_registry = Memory(engine, clock)
+    known_registry = LatestFacts(engine, clock)
     recorder = Recorder(
         engine,
         remember=rememberer(directory.policy),
@@ -137,7 +139,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         client_of=directory.fhir_client,
         recorder=recorder,
         metrics=metrics,
-        history=History(engine, known_registry),
+        recalled=Recalled(engine, known_registry),
         terminology=TerminologyServer(
             settings.terminology_server,
             directory.terminology_client,
@@ -167,14 +169,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         await asyncio.to_thread(_load_terminology, engine)
         await asyncio.to_thread(warm)
         # Only then: what was read stays out of every later collection.
-        memory.tune()
+        garbage.tune()
         known_registry.start()
         _warn_of_old_policies(directory, clock())
-        schedulers.sync(directory.watched)
+        schedulers.sync(directory.by_name)
         schedulers.keep_house(settings.retention_days)
         current = None
         if not open_mode:
-            current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.watched)))
+            current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
         yield
         if current is not None:
             current.cancel()
@@ -217,7 +219,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             assert site is not None
             now = clock()
             origins = await asyncio.to_thread(
-                feedback_store.store, engine, service, rows, now, site.name, site.snooze_days
+                feedback_store.store, engine, service, rows, now, site.name, site.options.snooze_days
             )
             cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name, now)
             await asyncio.to_thread(known_registry.refresh)
@@ -248,7 +250,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     app.state.recorder = recorder
     app.state.engine = engine
-    app.state.memory = known_registry
+    app.state.latest = known_registry
     app.state.schedulers = schedulers
     app.state.directory = directory
     authenticate = None if open_mode else authenticator(directory, settings, replays, metrics, clock)
@@ -291,7 +293,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
             open_to_all=settings.auth == "off",
         ),
-        directory.watch,
+        directory.named,
         only_site.name if only_site is not None else "",
         clock,
         known_registry.refresh,
@@ -316,12 +318,12 @@ def _load_terminology(engine: Engine) -> None:
 
 def _warn_of_old_policies(directory: Directory, now: datetime) -> None:
     """A site may keep to a protocol that was superseded, but not without anybody noticing."""
-    for watched in directory.watched.values():
-        policy = watched.watch.policy
+    for site in directory.by_name.values():
+        policy = site.policy
         if not policy.valid_on(now.date()):
             log.warning(
                 "the policy of a site is not in force today",
-                site=watched.watch.site,
+                site=site.name,
                 policy=policy.id,
                 valid_to=str(policy.valid_to or ""),
                 superseded_by=policy.superseded_by,
@@ -329,7 +331,11 @@ def _warn_of_old_policies(directory: Directory, now: datetime) -> None:
 
 
 def _rate(site: Site | None) -> tuple[str, float] | None:
-    return None if site is None or site.calls_per_second is None else (site.name, site.calls_per_second)
+    return (
+        None
+        if site is None or site.options.calls_per_second is None
+        else (site.name, site.options.calls_per_second)
+    )
 
 
 def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.backend import BackendToken, credentials
 from service.ops.metrics import Metrics
+from service.options.site import Site
 from service.registry.scheduler import Scheduler, TokenSource
-from service.site.settings import SettingsError, Watched
+from service.site.settings import SettingsError
 from service.trail.audit import prune
 
 log = logging.getLogger("service.registry")
@@ -42,7 +43,7 @@ class Schedulers:
         self._clock = clock
         self._new_client = new_client
         self._metrics = metrics
-        self._running: dict[str, tuple[Watched, Scheduler]] = {}
+        self._running: dict[str, tuple[Site, Scheduler]] = {}
         self._troubles: dict[str, str] = {}
         self._housekeeping = BackgroundScheduler(timezone=UTC)
 
@@ -64,37 +65,36 @@ class Schedulers:
         )
         self._housekeeping.start()
 
-    def make(self, watched: Watched) -> Scheduler:
+    def make(self, site: Site) -> Scheduler:
         """A scheduler for a site. Raises SettingsError when its key file holds no key."""
         return Scheduler(
             self._engine,
-            watched.watch,
+            site,
             self._clock,
             self._new_client,
-            tokens=tokens_of(watched, self._clock),
-            webhook_secret=watched.webhook_secret,
+            tokens=tokens_of(site, self._clock),
             on_sweep=lambda summary: self._metrics.swept(summary.patients, summary.changes),
             on_delivery=self._metrics.delivered,
         )
 
-    def sync(self, sites: Mapping[str, Watched]) -> None:
+    def sync(self, sites: Mapping[str, Site]) -> None:
         """Start what is new, stop what is gone, renew what changed. A site that cannot be watched is named by ``trouble``."""
-        for name in [n for n, (watched, _) in self._running.items() if sites.get(n) != watched]:
+        for name in [n for n, (site, _) in self._running.items() if sites.get(n) != site]:
             self._running.pop(name)[1].close()
         self._troubles = {n: why for n, why in self._troubles.items() if n in sites}
-        for name, watched in sites.items():
-            if name in self._running or not watched.sweep:
+        for name, site in sites.items():
+            if name in self._running or not site.options.sweep:
                 continue
             try:
-                scheduler = self.make(watched)
+                scheduler = self.make(site)
             except SettingsError as error:
                 if self._troubles.get(name) != str(error):
                     log.error("patients of %s are not watched: %s", name, error)
                 self._troubles[name] = str(error)
                 continue
             self._troubles.pop(name, None)
-            scheduler.start(watched.sweep)
-            self._running[name] = (watched, scheduler)
+            scheduler.start(site.options.sweep)
+            self._running[name] = (site, scheduler)
 
     def close(self) -> None:
         """Stop all."""
@@ -111,9 +111,9 @@ class Schedulers:
         return "; ".join(f"{name}: {why}" for name, why in sorted(found.items()))
 
 
-def tokens_of(watched: Watched, clock: Callable[[], datetime]) -> TokenSource | None:
+def tokens_of(site: Site, clock: Callable[[], datetime]) -> TokenSource | None:
     """How the scheduler proves itself to the EHR; None when it has no credentials."""
-    backend = watched.backend
+    backend = site.options.backend
     if backend is None:
         return None
     try:

@@ -10,7 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.ops.logging import configure
-from service.site.settings import Settings, load_settings
+from service.site.load import load_settings
+from service.site.settings import Settings
 from service.web.app import create_app
 
 _EXAMPLE = Path("examples/01-start-without-anc/request.json")

@@ -11,20 +11,21 @@ from cds_hooks.context import HOOKS
 from service.alerts.case.case import Case
 from service.alerts.evaluate import RULEBOOK, evaluate_case
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.knowledge.codes import kinds
 from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.rules import RULES
 from service.alerts.rules.asked import SITUATIONS, RuleBook, needs_of, situation_of, when
 from service.alerts.say.finding import Finding
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import facts_of, practice_of, rows
 from tests.data import NOW
 
 _FACTS = [(name, row, facts_of(row)) for name, _, row in rows()]
 
 
-def _unasked(facts: PatientSnapshot, policy_id: str) -> list[str]:
+def _unasked(facts: PatientSnapshot, policy_id: str, practice: Practice) -> list[str]:
     """Findings of the rules that are not asked: there must be none."""
-    case = Case(facts, policy_by_id(policy_id), NOW)
+    case = Case(facts, policy_by_id(policy_id), NOW, practice)
     asked = {rule for rule, _ in RULEBOOK.asked(case)}
     return [f"{rule.__name__}: {f.summary}" for rule in RULES if rule not in asked for f in rule(case)]
 
@@ -34,14 +35,22 @@ def test_what_is_not_asked_has_nothing_to_say(hook: str) -> None:
     lost = {
         name: found
         for name, row, facts in _FACTS
-        if (found := _unasked(replace(facts, hook=hook, pathway=True), row.get("policy", "us-label-2025")))
+        if (
+            found := _unasked(
+                replace(facts, hook=hook),
+                row.get("policy", "us-label-2025"),
+                practice_of(row, pathway=True),
+            )
+        )
     }
     assert lost == {}
 
 
 @pytest.mark.parametrize("policy_id", policy_ids())
 def test_nor_under_any_policy(policy_id: str) -> None:
-    lost = {name: found for name, _, facts in _FACTS if (found := _unasked(facts, policy_id))}
+    lost = {
+        name: found for name, row, facts in _FACTS if (found := _unasked(facts, policy_id, practice_of(row)))
+    }
     assert lost == {}
 
 

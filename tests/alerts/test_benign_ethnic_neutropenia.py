@@ -56,6 +56,8 @@ def test_a_confirmed_problem_that_names_it(code: Json) -> None:
         {"text": "Other neutropenia"} | _coded(_ICD, "D70.8", "Other neutropenia"),
         {"text": "Agranulocytosis secondary to drug"} | _coded(_ICD, "D70.8", "Other neutropenia"),
         _coded(_SNOMED, "129641002", "Neutropenia"),
+        # Its check digit is wrong: no concept at all, whatever it was meant for.
+        _coded(_SNOMED, "129641002", ""),
         {"text": "Possible benign ethnic neutropenia"},
         {"text": "?benign ethnic neutropenia"},
         {"text": "Benign ethnic neutropenia, ruled out"},

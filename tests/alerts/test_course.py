@@ -7,8 +7,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.case.course import _laid_over, _running, _runs_on, course_of
+from service.alerts.case.course import Course, _laid_over, _running, _runs_on, course_of
 from service.alerts.facts.patient import Medication
+from service.alerts.policy.parts import Interruption, Limit
 from tests.data import NOW
 
 _STARTS = st.one_of(st.none(), st.integers(-3, 900).map(lambda days: NOW - timedelta(days=days)))
@@ -40,17 +41,28 @@ _ORDERS = st.lists(
 )
 
 
+_TWO_DAYS = timedelta(days=2)
+
+
+def _breaks(counts: bool = True) -> Interruption:
+    return Interruption(Limit(30, ">=" if counts else ">", "X"), "")
+
+
+def _course(records: list[Medication]) -> Course:
+    return course_of(records, NOW, _breaks(), shortest_break=_TWO_DAYS, chart_kept=_TWO_DAYS)
+
+
 @given(_ORDERS, st.booleans())
 def test_orders_that_run_on_give_the_same_course_by_the_short_way(
     orders: list[Medication], counts: bool
 ) -> None:
     running = [o for o in orders if _runs_on(o, NOW)]
     if running:
-        assert _running(running, NOW) == _laid_over(running, NOW, timedelta(days=30), counts)
+        assert _running(running, NOW) == _laid_over(running, NOW, _breaks(counts), _TWO_DAYS, _TWO_DAYS)
 
 
 def test_an_order_that_is_still_to_begin_takes_the_long_way() -> None:
     later = _order(1, NOW + timedelta(days=2), "active", (), "")
-    course = course_of([_order(0, NOW - timedelta(days=9), "active", (), ""), later], NOW, 30)
+    course = _course([_order(0, NOW - timedelta(days=9), "active", (), ""), later])
     assert (course.active, course.first_ever) == (True, NOW - timedelta(days=9))
-    assert not course_of([later], NOW, 30).active
+    assert not _course([later]).active

@@ -49,5 +49,6 @@ def test_the_aims_of_quiet_are_kept() -> None:
     top, ward = found["most-prescribed"], found["ward"]
     assert top.plain["warning"] <= 12
     assert top.plain["critical"] <= 2
+    assert top.plain["info"] <= 15
     assert ward.weighted["warning"] <= 15
     assert ward.weighted["critical"] <= 2

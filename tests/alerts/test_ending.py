@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.alerts.case.course import course_of
 from service.alerts.case.ending import Counting, Ending, Renewing, endings_of, is_over_undated
 from service.alerts.facts.patient import Medication
+from service.alerts.policy.parts import Interruption, Limit
 from tests.data import NOW
 
 
@@ -218,9 +219,12 @@ def test_every_estimate_is_in_order_and_lies_before_the_question(
             assert ending.over_by <= ending.latest
 
 
+_BREAKS = Interruption(Limit(30, ">=", "X"), "")
+
+
 @given(_RECORDS)
 def test_a_course_never_reaches_beyond_the_question(records: list[Medication]) -> None:
-    course = course_of(records, NOW, 30)
+    course = course_of(records, NOW, _BREAKS, shortest_break=timedelta(days=2), chart_kept=timedelta(days=2))
     for at in (course.last_exposure, course.stopped_at, course.start):
         assert at is None or at <= NOW
     if course.ending is not None:

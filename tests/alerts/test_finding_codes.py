@@ -29,7 +29,7 @@ from service.alerts.say.finding_codes import (
     urgency,
 )
 from service.web.openapi import document
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import facts_of, practice_of, rows
 from tests.data import NOW
 
 SERVICE = Path(__file__).parents[2] / "service"
@@ -135,19 +135,19 @@ def _told() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
     """Code -> (hooks at which a vignette tells it, sets of override reasons)."""
     seen: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for _, _, row in rows():
-        facts = replace(facts_of(row), pathway=True)
+        facts, practice = facts_of(row), practice_of(row, pathway=True)
         policy = policy_by_id(row.get("policy", "us-label-2025"))
         for hook in HOOKS:
             # Orders come with the hooks of orders alone; the record is looked at from everywhere.
             asked = replace(facts, hook=hook, drafts=facts.drafts if hook in ORDER_HOOKS else ())
-            for finding in shown(evaluate(asked, policy, NOW), hook):
+            for finding in shown(evaluate(asked, policy, NOW, practice), hook):
                 seen[finding.code][0].add(hook)
                 seen[finding.code][1].add(card_of(finding).overrides)
     return {code: (frozenset(hooks), frozenset(sets)) for code, (hooks, sets) in seen.items()}
 
 
-#: No vignette has them: lithium is named on the card of its graver class; the pathway has tests of its own (test_pathway.py).
-_NOT_TOLD = {c for c, f in finding_codes().items() if "pathway" in f.topic}
+#: Every code has a vignette.
+_NOT_TOLD: set[str] = set()
 
 
 def test_nearly_every_code_is_told_by_some_vignette() -> None:

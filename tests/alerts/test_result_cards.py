@@ -81,12 +81,12 @@ def test_results_that_could_not_be_judged_are_named_with_the_reason() -> None:
     found = only(
         "data-unavailable",
         on=EARLY,
-        counts=["CRP 180 1 d ago", "ALT 400 U/L 2 d ago", "troponin 'positive' 1 d ago"],
+        counts=["CRP 180 1 d ago", "ALT 400 U/L 2 d ago", "troponin 'see report' 1 d ago"],
     )
     assert found.summary.startswith(
-        "Not judged: troponin, CRP and ALT (positive, its text is not one number with a unit)"
+        "Not judged: troponin, CRP and ALT (see report, its text is not one number with a unit)"
     )
-    assert [line.split(",")[0] for line in found.why] == ["Troponin “positive”", "CRP “180”", "ALT 400 U/L"]
+    assert [line.split(",")[0] for line in found.why] == ["Troponin “see report”", "CRP “180”", "ALT 400 U/L"]
     assert {e.ref for e in found.evidence} == {"Observation/r-0", "Observation/r-1", "Observation/r-2"}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from service.alerts.evaluate import evaluate
+from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say.cards import cards_of
 from service.alerts.say.finding import SEVERITY_RANK, Finding
@@ -53,10 +54,8 @@ def judge(
     raw = {key: Raw(orjson.dumps(value)) for key, value in sent.items()}
     gathered, _ = from_prefetch(raw, dict.fromkeys(QUERIES))
     orders = Raw(orjson.dumps({"resourceType": "Bundle", "entry": [{"resource": d} for d in drafts or []]}))
-    facts = snapshot.build(
-        patient_id="clz-p1", hook=hook, zone=NOW.tzinfo, gathered=gathered, orders=orders, pathway=True
-    )
-    return evaluate(facts, POLICY, NOW)
+    facts = snapshot.build(patient_id="clz-p1", hook=hook, zone=NOW.tzinfo, gathered=gathered, orders=orders)
+    return evaluate(facts, POLICY, NOW, Practice(pathway=True))
 
 
 def _result(kind: str, value: float, days: float, id: str, **more: Any) -> Json:

@@ -9,6 +9,7 @@ import pytest
 from msgspec import Raw
 
 from service.alerts.evaluate import evaluate
+from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say.finding import Finding
 from service.fhir import snapshot
@@ -40,9 +41,9 @@ def _found(
         zone=NOW.tzinfo,
         gathered=gathered,
         maps=SiteMaps(codes={(SCALE, "PANSS"): "panss"}),
-        pathway=True,
     )
-    return {f.code: f for f in evaluate(facts, policy_by_id("us-label-2025"), NOW)}
+    practice = Practice(pathway=True)
+    return {f.code: f for f in evaluate(facts, policy_by_id("us-label-2025"), NOW, practice)}
 
 
 def _taken(drug: str, begin: int, end: int | None, id: str, status: str = "completed") -> Json:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
@@ -69,7 +70,6 @@ def facts(
         zone=NOW.tzinfo,  # type: ignore[arg-type]
         gathered=gathered,
         orders=Raw(orjson.dumps(bundle(*drafts))),
-        not_sent=not_sent,
     )
 
 
@@ -79,7 +79,11 @@ def judged(given: PatientSnapshot) -> dict[str, Finding]:
 
 def card(*records: Json, **more: Any) -> Finding | None:
     """The card about what was not read, if there is one."""
-    return judged(facts(*records, **more)).get("data-unavailable")
+    practice = Practice(not_sent=more.get("not_sent", ()))
+    given = facts(*records, **more)
+    return {f.code: f for f in evaluate(given, policy_by_id("us-label-2025"), NOW, practice)}.get(
+        "data-unavailable"
+    )
 
 
 def nameless(reference: str | None = "Medication/gone", **more: Any) -> Json:
@@ -569,6 +573,19 @@ def test_a_record_that_names_clozapine_and_cannot_be_read_is_said_at_a_visit(rec
     )  # fmt: skip
     prefetch["medications"] = Raw(orjson.dumps(bundle(other)))
     assert _visited(prefetch) is None
+
+
+def test_a_record_of_another_release_that_names_an_interacting_drug_is_named_beside_clozapine() -> None:
+    strange = order("fluvoxamine 50 mg", status="active", id="old") | {"resourceType": "MedicationOrder"}
+    found = card(on_clozapine(), strange, counts=_NORMAL)
+    assert found is not None
+    assert any("MedicationOrder" in line for line in found.why)
+    # Of another drug, or of a patient of whom nothing hints at clozapine, it is nobody's business.
+    harmless = order("ibuprofen 400 mg", status="active", id="old") | {"resourceType": "MedicationOrder"}
+    assert card(on_clozapine(), harmless, counts=_NORMAL) is None
+    assert card(strange, counts=_NORMAL) is None
+    described = order("fluvoxamine 50 mg", id="k") | {"resourceType": "MedicationKnowledge"}
+    assert card(on_clozapine(), described, counts=_NORMAL) is None
 
 
 def test_a_list_of_orders_that_is_no_bundle_is_looked_through_for_clozapine() -> None:

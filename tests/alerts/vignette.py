@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from service.alerts.facts.patient import PatientSnapshot
+from service.alerts.facts.practice import Practice
 from service.alerts.say.finding import Finding
 from service.fhir.queries import QUERIES
 from service.hooks.site_facts import site_facts
 from service.judge import SiteOptions, judge
 from service.judge.inquiry import read_inquiry
-from service.judge.options import site_for
+from service.judge.site_for import site_for
 from tests.data import LOINC, NOW, ago, bundle, call, clozapine, day_ago, dosage, observation, order
 
 FOLDER = Path(__file__).parent / "vignettes"
@@ -42,6 +43,9 @@ _SORTS: dict[str, dict[str, Any]] = {
     "outpatient ": {"category": [{"coding": [{"code": "outpatient"}]}]},
     "discharge ": {"category": [{"coding": [{"code": "discharge"}]}]},
 }
+#: Symptom scales have no LOINC code that says which version was used: a site maps its own.
+_SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi"}
+_WARD = "urn:ward:scales"
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
@@ -67,7 +71,9 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     kind, comparator, value, unit, words, limit, span, posture, age, age_unit, by_day, undated, status = (
         match.groups()
     )
-    result = observation(_KINDS[kind], float(value) if value else None, unit, id=f"r-{index}")
+    result = observation(_KINDS.get(kind, ""), float(value) if value else None, unit, id=f"r-{index}")
+    if kind in _SCALES:
+        result["code"] = {"coding": [{"system": _WARD, "code": kind}]}
     if words:
         result["valueString"] = words
     if undated:
@@ -217,9 +223,9 @@ _ABSENT = {"on-leave": "Patient on leave", "without-leave": "Absent without leav
 
 
 def _given(text: str, index: int) -> dict[str, Any]:
-    match = re.fullmatch(r"([\d.]+) h(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
+    match = re.fullmatch(r"([\d.]+) (h|d by day)(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
     assert match, f"not a dose given: {text}"
-    hours, amount, unit, status = match.groups()
+    since, since_unit, amount, unit, status = match.groups()
     made: dict[str, Any] = {
         "resourceType": "MedicationAdministration",
         "id": f"given-{index}",
@@ -228,7 +234,7 @@ def _given(text: str, index: int) -> dict[str, Any]:
             "text": "clozapine 25 mg tablet" if unit != "mg" and amount else "clozapine"
         },
         "subject": {"reference": "Patient/clz-p1"},
-        "effectiveDateTime": ago(0, float(hours)),
+        "effectiveDateTime": ago(0, float(since)) if since_unit == "h" else day_ago(int(since)),
     }
     if status in _ABSENT:
         return made | {"status": "not-done", "statusReason": [{"text": _ABSENT[status]}]}
@@ -404,8 +410,16 @@ def facts_of(row: dict[str, Any]) -> PatientSnapshot:
     )
 
 
+def practice_of(row: dict[str, Any], **more: Any) -> Practice:
+    """How the site of one row works."""
+    return site_for(None, _site(row)).options.model_copy(update=more)
+
+
 def _site(row: dict[str, Any]) -> SiteOptions:
-    return {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    options: SiteOptions = {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    if row.get("pathway"):
+        options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
+    return options
 
 
 def request_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.site.settings import Settings, SettingsError, load_settings
+from service.site.load import load_settings
+from service.site.settings import Settings, SettingsError
 
 _NORTH: dict[str, Any] = {
     "name": "north",

@@ -6,7 +6,7 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, date
+from datetime import UTC, date, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from service.backtest.replay import Protocol
 from service.backtest.run import OPTIONAL_TYPES, Options, backtest
 from service.backtest.tally import Tally
 from tests.data import LOINC, RXNORM, dosage
+from tests.sites import site_of
 
 Json = dict[str, Any]
 LABEL = "us-label-2025"
@@ -73,12 +74,12 @@ def write(
     return directory
 
 
-def run(directory: Path, **options: Any) -> Tally:
+def run(directory: Path, *, zone: tzinfo = UTC, codes: dict[str, str] | None = None, **options: Any) -> Tally:
     """A backtest under the US label; types that are not in the export are kept by nobody."""
     policy = policy_by_id(LABEL)
     defaults: dict[str, Any] = {
         "protocols": (Protocol(policy.id, policy),),
-        "zone": UTC,
+        "site": site_of("ward", zone, codes=codes or {}),
         "none_of": frozenset(OPTIONAL_TYPES),
     }
     return backtest(Options(directory=directory, **(defaults | options))).tally

@@ -22,6 +22,7 @@ from service.backtest.relevance import Marks
 from service.backtest.report import as_html
 from service.backtest.run import OPTIONAL_TYPES
 from tests.backtest.export import CIPROFLOXACIN, LABEL, alerts, anc, order, patient, run, write
+from tests.sites import site_of
 
 ROOT = Path(__file__).parents[2]
 NONE_OF = [word for name in OPTIONAL_TYPES for word in ("--none-of", name)]
@@ -327,5 +328,7 @@ def test_a_page_without_any_alert_is_still_a_page(tmp_path: Path) -> None:
     policy = policy_by_id(LABEL)
     export = write(tmp_path, [patient(), order("x", "2026-04-06", CIPROFLOXACIN)])
 
-    outcome = backtest(Options(directory=export, protocols=(Protocol(LABEL, policy),), zone=UTC))
+    outcome = backtest(
+        Options(directory=export, protocols=(Protocol(LABEL, policy),), site=site_of("ward", UTC))
+    )
     _check_page(as_html(report_of(outcome)), bars=0)

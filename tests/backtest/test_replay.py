@@ -16,7 +16,6 @@ from service.backtest.export import Faults
 from service.backtest.protocols import protocols
 from service.backtest.relevance import Products
 from service.backtest.replay import Protocol
-from service.fhir.snapshot import NO_MAPS, SiteMaps
 from tests.backtest.export import (
     CIPROFLOXACIN,
     CLOZAPINE,
@@ -29,6 +28,7 @@ from tests.backtest.export import (
     run,
     write,
 )
+from tests.sites import site_of
 
 CRITICAL_INTERACTION = ("interaction-cyp1a2-strong-inhibitor", "critical")
 
@@ -215,11 +215,11 @@ def test_clozapine_is_found_by_name_reference_contained_product_and_local_code(t
         order("local", "2026-03-02", local, who="p4"),
         order("other", "2026-03-02", CIPROFLOXACIN, who="p5"),
     ]
-    maps = SiteMaps(codes={("urn:formulary", "77"): "clozapine"})
-    tally = run(write(tmp_path, resources), maps=maps)
+    codes = {"urn:formulary|77": "clozapine"}
+    tally = run(write(tmp_path, resources), codes=codes)
     assert tally.patients == 4
     assert tally.orders[LABEL] == 4
-    assert run(tmp_path, maps=NO_MAPS).patients == 3
+    assert run(tmp_path).patients == 3
 
 
 def test_every_day_of_treatment_is_asked_about(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_the_policy_in_force_decides_the_alert(tmp_path: Path) -> None:
 
 def _chart(*resources: dict[str, Any]) -> Chart:
     lines = [(f"x:{n}", msgspec.json.encode(r)) for n, r in enumerate(resources)]
-    reading = Reading(UTC, NO_MAPS, "issued", {})
+    reading = Reading(site_of("ward", UTC), "issued", {})
     return Chart("p1", lines, Products(Path("unused.db")), reading, Faults())
 
 
@@ -412,16 +412,16 @@ def test_dates_at_the_ends_of_the_calendar_stop_nothing(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_replayed_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.backtest import replay
+    from service.judge import weighed
 
-    real = replay.evaluate_case
+    real = weighed.evaluate_case
 
     def evaluate(case: Any, **more: Any) -> Any:
         if case.snapshot.patient_id == "p1":
             raise ZeroDivisionError("p1")
         return real(case, **more)
 
-    monkeypatch.setattr(replay, "evaluate_case", evaluate)
+    monkeypatch.setattr(weighed, "evaluate_case", evaluate)
     two = [patient(), order("a", "2026-03-02"), patient("p2"), order("b", "2026-03-02", who="p2")]
     tally = run(write(tmp_path, two))
     assert tally.orders[LABEL] == 1

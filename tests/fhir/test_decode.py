@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -54,6 +55,29 @@ def test_outcomes() -> None:
     assert _read(failed).failed
     assert _read(bundle(anc(), failed)).partial
     assert not _read(bundle(anc(), note)).partial
+
+
+@pytest.mark.parametrize("severity", ["error", "warning", "information"])
+@pytest.mark.parametrize(
+    "code",
+    ["suppressed", "incomplete", "security", "forbidden", "timeout", "transient", "throttled", "too-costly"],
+)
+def test_an_outcome_inside_that_says_data_were_withheld(code: str, severity: str) -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": severity, "code": code}]}
+    assert _read(bundle(anc(), outcome)).partial
+    # So does one issue of several.
+    outcome["issue"].insert(0, {"severity": "information", "code": "informational"})  # type: ignore[attr-defined]
+    assert _read(bundle(anc(), outcome)).partial
+
+
+def test_an_outcome_inside_that_found_nothing_is_harmless() -> None:
+    details = {"coding": [{"system": "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369", "code": "4101"}]}
+    for code in ("processing", "not-found", "informational", "business-rule"):
+        outcome = {
+            "resourceType": "OperationOutcome",
+            "issue": [{"severity": "warning", "code": code, "details": details}],
+        }
+        assert not _read(bundle(anc(), outcome)).partial
 
 
 def test_single_resources_and_other_things() -> None:

@@ -437,6 +437,13 @@ def test_fields_that_say_the_same_in_several_ways_are_read(line: dict[str, Any])
     assert read_dose([line], TABLET).mg_per_day == 200
 
 
+@pytest.mark.parametrize("name", ["doseQuantity", "doseSimpleQuantity"])
+def test_a_dose_outside_of_dose_and_rate_as_in_stu3(name: str) -> None:
+    timing = {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}}
+    line = {"timing": timing, name: {"value": 150, "unit": "mg"}}
+    assert read_dose([line], TABLET).mg_per_day == 300
+
+
 def test_days_without_a_dose_are_said() -> None:
     dose = read_dose([_weekly(100, *_WEEK[:5])], TABLET)
     assert dose.mean_mg_per_day == pytest.approx(500 / 7, abs=0.001)

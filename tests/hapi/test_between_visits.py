@@ -12,16 +12,16 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select, update
 
-from service.alerts.policy.policy import policy_by_id
-from service.registry import outbox
+from service.options.site import Site
+from service.registry import delivery
 from service.registry.refresh import refresh
 from service.registry.sweep import start_run, sweep
-from service.registry.watch import Watch
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import Alert, OutboxItem, RegisteredPatient
 from tests.data import NOW, anc
 from tests.hapi.conftest import CHARTS, FHIR_HEADERS, TOKEN
 from tests.registry.roster import facts, register
+from tests.sites import site_of
 
 pytestmark = pytest.mark.hapi
 
@@ -43,15 +43,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def watch(hapi: str) -> Watch:
-    return Watch(SITE, policy_by_id("us-label-2025"), ZoneInfo("UTC"), fhir_server=hapi, write_back=CHANNELS)
+def watch(hapi: str) -> Site:
+    return site_of(SITE, ZoneInfo("UTC"), fhir_servers=(hapi,), write_back=CHANNELS)
 
 
 async def _token() -> str:
     return TOKEN
 
 
-def _read_anew(engine: Engine, watch: Watch, at: datetime) -> None:
+def _read_anew(engine: Engine, watch: Site, at: datetime) -> None:
     """Every patient as a whole."""
     with engine.begin() as connection:
         connection.execute(update(PATIENTS).values(refreshed_at=None))
@@ -64,10 +64,10 @@ def _read_anew(engine: Engine, watch: Watch, at: datetime) -> None:
     assert (done.patients, done.failed) == (len(ON_CLOZAPINE), 0)
 
 
-def _deliver(engine: Engine, watch: Watch, at: datetime) -> dict[str, int]:
+def _deliver(engine: Engine, watch: Site, at: datetime) -> dict[str, int]:
     async def run() -> dict[str, int]:
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            return await outbox.deliver(engine, watch, client, at, token=_token, limit=1000)
+            return await delivery.deliver(engine, watch, client, at, token=_token, limit=1000)
 
     return asyncio.run(run())
 
@@ -92,7 +92,7 @@ def _in_hapi(hapi: str, channel: str) -> list[dict[str, Any]]:
 
 
 def test_a_sweep_opens_what_a_visit_would_warn_of_and_writes_it_into_hapi_once(
-    engine: Engine, watch: Watch, hapi: str
+    engine: Engine, watch: Site, hapi: str
 ) -> None:
     _read_anew(engine, watch, NOW)
     sweep(engine, watch, start_run(engine, SITE, NOW, NOW))
@@ -115,7 +115,7 @@ def test_a_sweep_opens_what_a_visit_would_warn_of_and_writes_it_into_hapi_once(
     _withdrawn_when_the_count_is_there(engine, watch, hapi, overdue.patient_id)
 
 
-def _withdrawn_when_the_count_is_there(engine: Engine, watch: Watch, hapi: str, patient: str) -> None:
+def _withdrawn_when_the_count_is_there(engine: Engine, watch: Site, hapi: str, patient: str) -> None:
     [task] = [t for t in _in_hapi(hapi, "Task") if t["for"]["reference"] == f"Patient/{patient}"]
     assert task["status"] == "requested"
     count = anc(3.1, 0.1, id=f"{patient}-at-last", subject={"reference": f"Patient/{patient}"})

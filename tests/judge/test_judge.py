@@ -418,10 +418,10 @@ def test_threads_may_judge_at_once_from_the_first_question_on() -> None:
 
 
 def test_a_fault_is_never_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(*_: object) -> None:
+    def explode(*_: object, **__: object) -> None:
         raise RuntimeError("MRN 12345")
 
-    monkeypatch.setattr("service.judge.judgement.evaluate", explode)
+    monkeypatch.setattr("service.judge.weighed.evaluate_case", explode)
     with pytest.raises(JudgeError, match="Clozapine was not checked: the service failed") as refused:
         judge(SEVERE.read_bytes(), as_of=NOW)
     assert "12345" not in str(refused.value)

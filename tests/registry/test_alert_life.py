@@ -33,6 +33,7 @@ from tests.registry.test_calls import StartService, _ask, _patient, _visit
 from tests.registry.test_outbox import _deliver
 from tests.registry.test_sweep import _alerts, _history, _learn, _sweep, _watch
 from tests.registry.writable_ehr import WritableEhr
+from tests.sites import but
 
 ALERTS, EVENTS, ITEMS, PATIENTS = (t.__table__ for t in (Alert, AlertEvent, OutboxItem, RegisteredPatient))
 CLOSED_BY = "Practitioner/7"
@@ -278,9 +279,9 @@ def test_going_live_tells_what_is_open_exactly_once(
 ) -> None:
     register(engine, site, [facts("p1", anc(400, 1)), facts("p2", anc(3200, 31)), facts("p3", anc(3200, 3))])
     live = _watch(
-        site, write_back=("Task", "Flag"), fhir_server=f"{ehr.base_url}/fhir", webhook=f"{ehr.base_url}/webhook"
+        site, write_back=("Task", "Flag"), fhir_servers=(f"{ehr.base_url}/fhir",), webhook=f"{ehr.base_url}/webhook"
     )  # fmt: skip
-    shadow = replace(live, shadow=True)
+    shadow = but(live, shadow=True)
     for day in range(3):
         _sweep(engine, shadow, day)
     with engine.begin() as connection:
@@ -306,19 +307,19 @@ def test_switching_a_channel_on_tells_what_is_open_on_it(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
     register(engine, site, [facts("p1", anc(400, 1)), facts("p2", anc(3200, 31))])
-    nothing = _watch(site, fhir_server=f"{ehr.base_url}/fhir")
+    nothing = _watch(site, fhir_servers=(f"{ehr.base_url}/fhir",))
     _sweep(engine, nothing)
-    hook = replace(nothing, webhook=f"{ehr.base_url}/webhook")
+    hook = but(nothing, webhook=f"{ehr.base_url}/webhook")
     _sweep(engine, hook, 0.1)
     assert {t["code"] for t in _told(engine, hook, ehr, tmp_path, 0.1)} >= {
         "anc-severe-neutropenia",
         "anc-overdue",
     }
-    both = replace(hook, write_back=("Flag",))
+    both = but(hook, write_back=("Flag",))
     _sweep(engine, both, 0.2)
     assert _told(engine, both, ehr, tmp_path, 0.2) == [], "the webhook knows"
     assert len(ehr.resources["Flag"]) == 1
-    tasks = replace(both, write_back=("Flag", "Task"))
+    tasks = but(both, write_back=("Flag", "Task"))
     _sweep(engine, tasks, 0.3)
     _deliver(engine, tasks, ehr, tmp_path, 0.3 * 24 * 60)
     assert (len(ehr.resources["Flag"]), len(ehr.resources["Task"])) == (1, 1)
@@ -329,9 +330,9 @@ def test_a_code_that_leaves_the_shadow_is_told(
 ) -> None:
     register(engine, site, [facts("p1", anc(400, 1)), facts("p2", anc(3200, 31))])
     live = _watch(
-        site, write_back=("Flag",), fhir_server=f"{ehr.base_url}/fhir", webhook=f"{ehr.base_url}/webhook"
+        site, write_back=("Flag",), fhir_servers=(f"{ehr.base_url}/fhir",), webhook=f"{ehr.base_url}/webhook"
     )
-    quiet = replace(live, shadow_codes=frozenset({"anc-severe-neutropenia"}))
+    quiet = but(live, shadow_codes=("anc-severe-neutropenia",))
     for day in (0, 1):
         _sweep(engine, quiet, day)
     assert "anc-severe-neutropenia" not in {t["code"] for t in _told(engine, quiet, ehr, tmp_path, 1)}
@@ -347,11 +348,11 @@ def test_what_changed_in_shadow_mode_is_told_after_it(
 ) -> None:
     register(engine, site, [facts("p1", anc(3200, 31))])
     live = _watch(
-        site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir", webhook=f"{ehr.base_url}/webhook"
+        site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",), webhook=f"{ehr.base_url}/webhook"
     )
     _sweep(engine, live)
     _told(engine, live, ehr, tmp_path, 0)
-    _sweep(engine, replace(live, shadow=True), 31)  # critical by then
+    _sweep(engine, but(live, shadow=True), 31)  # critical by then
     _sweep(engine, live, 32)
     told = [t for t in _told(engine, live, ehr, tmp_path, 32) if t["code"] == "anc-overdue"]
     assert [(t["what"], t["severity"]) for t in told] == [("raised", "critical")]
@@ -365,7 +366,7 @@ def test_replicas_that_go_live_together_tell_once(postgres_url: str, ehr: Writab
     site = f"site-{tmp_path.name}"
     register(engine, site, [facts(f"p{n}", anc(400, 1)) for n in range(60)])
     live = _watch(site, webhook=f"{ehr.base_url}/webhook")
-    _sweep(engine, replace(live, shadow=True))
+    _sweep(engine, but(live, shadow=True))
     at = NOW + timedelta(days=1)
     run = start_run(engine, site, at, at)
     with ThreadPoolExecutor(3) as replicas:
@@ -386,7 +387,7 @@ def test_a_sweep_that_is_killed_while_going_live_tells_nothing_twice(
 ) -> None:
     register(engine, site, [facts(f"p{n}", anc(400, 1)) for n in range(4)])
     live = _watch(site, webhook="http://127.0.0.1:9/")
-    _sweep(engine, replace(live, shadow=True))
+    _sweep(engine, but(live, shadow=True))
     real = outbox.tell_what_is_open
     calls = 0
 
@@ -411,12 +412,12 @@ def test_what_was_told_is_not_told_again_when_it_is_forgotten(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
     register(engine, site, [facts("p1", anc(400, 1))])
-    live = replace(_watch(site, webhook=f"{ehr.base_url}/webhook"), due_again_after=timedelta(days=900))
+    live = _watch(site, webhook=f"{ehr.base_url}/webhook", due_again_days=365)
     _sweep(engine, live)
     assert _told(engine, live, ehr, tmp_path, 0)
-    prune(engine, NOW + timedelta(days=400), 30)
-    _sweep(engine, live, 400)
-    assert "anc-severe-neutropenia" not in {t["code"] for t in _told(engine, live, ehr, tmp_path, 400)}
+    prune(engine, NOW + timedelta(days=360), 30)
+    _sweep(engine, live, 360)
+    assert "anc-severe-neutropenia" not in {t["code"] for t in _told(engine, live, ehr, tmp_path, 360)}
 
 
 def test_an_alert_that_was_over_before_it_was_told_is_told_to_nobody(
@@ -424,11 +425,11 @@ def test_an_alert_that_was_over_before_it_was_told_is_told_to_nobody(
 ) -> None:
     register(engine, site, [facts("p1", anc(3200, 31))])
     live = _watch(
-        site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir", webhook=f"{ehr.base_url}/webhook"
+        site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",), webhook=f"{ehr.base_url}/webhook"
     )
     _sweep(engine, live)  # waits, the EHR is away
     _learn(engine, site, "p1", anc(3100, -0.5, "anc-2"))
-    _sweep(engine, replace(live, shadow=True), 1)
+    _sweep(engine, but(live, shadow=True), 1)
     assert _items(engine, site) == [
         ("Task", "raise", "dropped"),
         ("webhook", "raise", "dropped"),
@@ -442,7 +443,7 @@ def test_a_notice_that_was_sent_and_not_noted_is_ended_though_it_was_dropped(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
     register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
-    live = _watch(site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir")
+    live = _watch(site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",))
     _sweep(engine, live)
     _deliver(engine, live, ehr, tmp_path)
     with engine.begin() as connection:  # as if the process had died between sending and noting it
@@ -464,7 +465,7 @@ def test_a_raise_writes_a_new_notice_when_the_old_one_is_over(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any, made_of_it: str
 ) -> None:
     register(engine, site, [facts("p1", anc(3200, 31))])
-    live = _watch(site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir")
+    live = _watch(site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",))
     _sweep(engine, live)
     _deliver(engine, live, ehr, tmp_path)
     if made_of_it == "deleted":
@@ -495,7 +496,7 @@ def test_a_new_notice_whose_answer_was_lost_is_not_written_twice(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
     register(engine, site, [facts("p1", anc(3200, 31))])
-    live = _watch(site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir")
+    live = _watch(site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",))
     _sweep(engine, live)
     _deliver(engine, live, ehr, tmp_path)
     ehr.resources["Task"][0]["status"] = "completed"
@@ -520,7 +521,7 @@ def test_a_milder_alert_leaves_a_completed_notice_alone(
     engine: Engine, site: str, ehr: WritableEhr, tmp_path: Any
 ) -> None:
     register(engine, site, [facts("p1", anc(3200, 65))])
-    live = _watch(site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir")
+    live = _watch(site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",))
     _sweep(engine, live)
     _deliver(engine, live, ehr, tmp_path)
     for task in ehr.resources["Task"]:
@@ -537,7 +538,7 @@ def test_closing_withdraws_the_notice_and_new_evidence_writes_another(
 ) -> None:
     register(engine, site, [facts("p1", anc(1200, 1))])
     live = _watch(
-        site, write_back=("Flag",), fhir_server=f"{ehr.base_url}/fhir", webhook=f"{ehr.base_url}/webhook"
+        site, write_back=("Flag",), fhir_servers=(f"{ehr.base_url}/fhir",), webhook=f"{ehr.base_url}/webhook"
     )
     _sweep(engine, live)
     event = _close(engine, site, "anc-mild-neutropenia")
@@ -618,7 +619,7 @@ def test_a_database_of_the_version_before_goes_on(
         )
     upgrade(url)
     assert database.not_ready(engine) == ""
-    live = _watch(site, write_back=("Task", "Flag"), fhir_server=f"{ehr.base_url}/fhir")
+    live = _watch(site, write_back=("Task", "Flag"), fhir_servers=(f"{ehr.base_url}/fhir",))
     _sweep(engine, live)
     found = {code: state for code, _, state in _alerts(engine, site) if code in (stop[0], late[0])}
     assert found[stop[0]] == "open"
@@ -645,7 +646,7 @@ def test_over_http_a_stop_is_taken_in_hand_and_not_closed(start_service: StartSe
     service = start_service(enrol=True, site_name="hands", sweep="", time_zone="America/New_York")
     _ask(service, _visit(counts=bundle(data.anc(0.4, 1))))
     state = service.app.state  # type: ignore[attr-defined]
-    scheduler = state.schedulers.make(state.directory.watched["hands"])
+    scheduler = state.schedulers.make(state.directory.by_name["hands"])
     asyncio.run(scheduler.run(NOW + timedelta(minutes=1)))
 
     def alerts(which: str = "open") -> list[dict[str, Any]]:

@@ -14,8 +14,6 @@ from fhir.resources.R4B.auditevent import AuditEvent
 from msgspec.structs import replace
 from sqlalchemy import Engine, func, insert, select, update
 
-from service.alerts.policy.policy import policy_by_id
-from service.registry.watch import Watch
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import OutboxItem, Silence
 from service.store.tables import CardShown, HookCall
@@ -25,6 +23,7 @@ from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_registry import _call
 from tests.registry.test_sweep import _sweep
+from tests.sites import site_of
 
 
 def _record(engine: Engine, site: str, *days: float) -> None:
@@ -95,7 +94,7 @@ def test_what_is_older_than_the_retention_is_forgotten(tmp_path: Path) -> None:
     engine = engine_for(url)
     _record(engine, "north", 364, 365.5, 366)
     register(engine, "north", [facts("p1", anc(3200, 31))])
-    watch = Watch("north", policy_by_id("us-label-2025"), ZONE, webhook="http://127.0.0.1:9/")
+    watch = site_of("north", ZONE, webhook="http://127.0.0.1:9/")
     with engine.begin() as connection:
         for age in (364, 366):
             at = NOW - timedelta(days=age)

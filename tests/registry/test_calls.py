@@ -43,7 +43,7 @@ def _visit(**more: Any) -> dict[str, Any]:
 
 def _site(service: httpx.Client) -> str:
     """Name of the one site of a service without authentication."""
-    [name] = service.app.state.directory.watched  # type: ignore[attr-defined]
+    [name] = service.app.state.directory.by_name  # type: ignore[attr-defined]
     return name
 
 
@@ -332,7 +332,7 @@ def test_an_alert_is_listed_and_closed_with_a_note(start_service: StartService) 
     service = start_service(enrol=True, site_name="closing", sweep="")
     _ask(service, _visit(counts=bundle(data.anc(3.2, 40))))
     state = service.app.state  # type: ignore[attr-defined]
-    scheduler = state.schedulers.make(state.directory.watched["closing"])
+    scheduler = state.schedulers.make(state.directory.by_name["closing"])
     asyncio.run(scheduler.run(NOW + timedelta(minutes=1)))
     alerts = service.get("/alerts").json()["alerts"]
     alert = next(a for a in alerts if a["code"] == "anc-overdue")

@@ -16,20 +16,20 @@ from fhir.resources.R4B.group import Group
 from sqlalchemy import Engine
 
 from service.alerts.case import remembered
-from service.alerts.policy.policy import policy_by_id
+from service.options.site import Site
 from service.registry.exchange import ImportFailed, export_files, import_file
 from service.registry.roster import find
-from service.registry.watch import Watch
 from service.store.database import engine_for, upgrade
 from service.terminology.rxnorm import Entry, Release
 from service.terminology.terminology import store
 from tests import data
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
+from tests.sites import site_of
 
 
-def _watch(site: str) -> Watch:
-    return Watch(site, policy_by_id("us-label-2025"), ZONE)
+def _watch(site: str) -> Site:
+    return site_of(site, ZONE)
 
 
 def _row(engine: Engine, site: str, patient: str) -> Any:

@@ -27,7 +27,7 @@ def service(start_service: StartService, url: str, site: str) -> httpx.Client:
     assert started.post("/cds-services/clozapine-patient-view", json=call("patient-view", chart)).is_success
     state = started.app.state  # type: ignore[attr-defined]
     assert state.recorder.flush()
-    asyncio.run(state.schedulers.make(state.directory.watched[site]).run(NOW + timedelta(minutes=1)))
+    asyncio.run(state.schedulers.make(state.directory.by_name[site]).run(NOW + timedelta(minutes=1)))
     return started
 
 
@@ -117,7 +117,7 @@ def test_no_body_takes_memory_or_time(
     assert service.post(f"/alerts/{alert}/hand", json=long).status_code == 413
     for odd in (b"[" * 60_000, b'{"a":' * 12_000, b"\xff", b"", b"null", b'{"until":1,"reason":2}'):
         assert service.post(f"/alerts/{alert}/hand", content=odd).status_code == 400
-    monkeypatch.setattr("service.registry.api._BODY_SECONDS", 0.2)
+    monkeypatch.setattr("service.registry.requests._BODY_SECONDS", 0.2)
     assert _unfinished(service, f"/alerts/{alert}/hand").startswith(b"HTTP/1.1 408")
 
 

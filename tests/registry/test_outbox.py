@@ -12,42 +12,41 @@ from typing import Any
 import httpx
 from fhir.resources.R4B.flag import Flag
 from fhir.resources.R4B.task import Task
-from msgspec.structs import replace
 from sqlalchemy import Engine, select, update
 
-from service.alerts.policy.policy import policy_by_id
 from service.fhir.backend import BackendToken, credentials
 from service.fhir.client import FetchFailed
-from service.registry import outbox, people
+from service.options.site import Site
+from service.registry import delivery, outbox, people
 from service.registry.sweep import start_run, sweep
-from service.registry.watch import Watch
 from service.store.roster_tables import Alert, OutboxItem
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_sweep import _learn
 from tests.registry.writable_ehr import WritableEhr
+from tests.sites import but, site_of
 
 ITEMS = OutboxItem.__table__
 
 
-def _watch(site: str, ehr: WritableEhr, *channels: Any, webhook: bool = False) -> Watch:
-    return Watch(
+def _watch(site: str, ehr: WritableEhr, *channels: Any, webhook: bool = False) -> Site:
+    return site_of(
         site,
-        policy_by_id("us-label-2025"),
         ZONE,
         write_back=channels,
-        fhir_server=f"{ehr.base_url}/fhir",
+        fhir_servers=(f"{ehr.base_url}/fhir",),
         webhook=f"{ehr.base_url}/webhook" if webhook else "",
+        webhook_secret="s3cret",
     )
 
 
-def _sweep(engine: Engine, watch: Watch, days: float = 0) -> None:
+def _sweep(engine: Engine, watch: Site, days: float = 0) -> None:
     at = NOW + timedelta(days=days)
-    sweep(engine, watch, start_run(engine, watch.site, at, at))
+    sweep(engine, watch, start_run(engine, watch.name, at, at))
 
 
 def _deliver(
-    engine: Engine, watch: Watch, ehr: WritableEhr, tmp_path: Any, minutes: float = 0
+    engine: Engine, watch: Site, ehr: WritableEhr, tmp_path: Any, minutes: float = 0
 ) -> dict[str, int]:
     key_file = tmp_path / "key.pem"
     key_file.write_bytes(ehr.pem)
@@ -57,7 +56,7 @@ def _deliver(
     async def run() -> dict[str, int]:
         async with httpx.AsyncClient(trust_env=False) as client:
             token = BackendToken(known, client, lambda: now)
-            return await outbox.deliver(engine, watch, client, now, token=token, webhook_secret="s3cret")
+            return await delivery.deliver(engine, watch, client, now, token=token)
 
     return asyncio.run(run())
 
@@ -131,7 +130,7 @@ def test_what_the_ehr_does_not_take_is_tried_again_later(
     assert _deliver(engine, watch, ehr, tmp_path, 3.2)["sent"] == 1
 
 
-def _resolved(engine: Engine, site: str, watch: Watch) -> None:
+def _resolved(engine: Engine, site: str, watch: Site) -> None:
     _learn(engine, site, "p1", anc(3100, -0.5, "anc-2"))
     _sweep(engine, watch, 1)
 
@@ -188,7 +187,7 @@ def test_a_notice_is_withdrawn_though_the_site_went_into_shadow_mode(
     _deliver(engine, watch, ehr, tmp_path)
     told = len(ehr.hooks)
     _sweep(engine, watch, 1)  # p2 is overdue now, and not told yet
-    quiet = replace(watch, shadow=True)
+    quiet = but(watch, shadow=True)
     _resolved(engine, site, quiet)
     _sweep(engine, quiet, 2)
     _deliver(engine, quiet, ehr, tmp_path, 48 * 60)
@@ -218,7 +217,7 @@ def test_events_of_an_alert_arrive_in_their_order(
     register(engine, site, [facts("p1", anc(3200, 31))])
     watch = _watch(site, ehr, webhook=True)
     _sweep(engine, watch)
-    assert _deliver(engine, replace(watch, webhook="http://127.0.0.1:9/"), ehr, tmp_path)["later"] == 1
+    assert _deliver(engine, but(watch, webhook="http://127.0.0.1:9/"), ehr, tmp_path)["later"] == 1
     with engine.begin() as connection:
         connection.execute(
             update(ITEMS).where(ITEMS.c.site == site).values(next_try_at=NOW + timedelta(days=2))
@@ -245,7 +244,7 @@ def test_a_token_server_that_is_away_holds_up_no_webhook(
 
     async def run() -> dict[str, int]:
         async with httpx.AsyncClient(trust_env=False) as client:
-            return await outbox.deliver(engine, watch, client, NOW, token=token, webhook_secret="s")
+            return await delivery.deliver(engine, watch, client, NOW, token=token)
 
     assert asyncio.run(run()) == {"sent": 2, "later": 1, "dead": 0}
     assert asked == 1

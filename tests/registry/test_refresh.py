@@ -13,21 +13,19 @@ import pytest
 from sqlalchemy import Engine
 
 from service.alerts.case import remembered
-from service.alerts.policy.policy import policy_by_id
-from service.fhir.snapshot import SiteMaps
 from service.registry.refresh import Refreshed, refresh
 from service.registry.roster import find
 from service.registry.scheduler import Scheduler, alone, read_anew
-from service.registry.watch import Watch
 from service.store.database import engine_for, upgrade
 from tests import data
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
+from tests.sites import site_of
 
 
 def _refresh(engine: Engine, site: str, ehr: WritableEhr, days: float = 0, **more: Any) -> Refreshed:
-    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", **more)
+    watch = site_of(site, ZONE, fhir_servers=(f"{ehr.base_url}/fhir",), **more)
 
     async def token() -> str:
         return ehr.token
@@ -163,11 +161,11 @@ def test_results_that_cannot_be_used_stay_known_and_the_sites_own_units_are_know
 
     ehr.add(*_on_file("p1", data.anc(2.9, 2, "parsecs", id="odd", patient="p1")))
     ehr.add(own)
-    maps = SiteMaps(units={(data.LOINC, "751-8"): "10*3/uL"})
-    _refresh(engine, site, ehr, maps=maps)
+    units = {f"{data.LOINC}|751-8": "10*3/uL"}
+    _refresh(engine, site, ehr, units=units)
     assert _counts(engine, site, "p1") == [3100]
     ehr.resources["Observation"] = []
-    _refresh(engine, site, ehr, 1, maps=maps)
+    _refresh(engine, site, ehr, 1, units=units)
     kept = remembered.load(_stored(engine, site, "p1").facts)
     assert [u.ref for u in kept.unusable] == ["Observation/odd"]
 
@@ -181,7 +179,7 @@ def test_one_export_reads_the_whole_site_and_nobody_else(engine: Engine, site: s
             data.anc(1.0 + n, 1, id=f"o{n}", patient=patient),
             data.clozapine(300, id=f"m{n}", status="active", patient=patient, authoredOn=data.day_ago(500)),
         )
-    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True)
+    watch = site_of(site, ZONE, fhir_servers=(f"{ehr.base_url}/fhir",), bulk=True)
 
     async def token() -> str:
         return ehr.token
@@ -204,7 +202,7 @@ def test_one_export_reads_the_whole_site_and_nobody_else(engine: Engine, site: s
 
 
 def _bulk(engine: Engine, site: str, ehr: WritableEhr, days: float = 0) -> Refreshed:
-    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True)
+    watch = site_of(site, ZONE, fhir_servers=(f"{ehr.base_url}/fhir",), bulk=True)
 
     async def token() -> str:
         return ehr.token
@@ -354,7 +352,7 @@ def test_the_scheduled_sweep_uses_the_export_and_names_who_could_not_be_read(
 
     scheduler = Scheduler(
         engine,
-        Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True),
+        site_of(site, ZONE, fhir_servers=(f"{ehr.base_url}/fhir",), bulk=True),
         lambda: NOW,
         lambda: httpx.AsyncClient(trust_env=False),
         tokens=lambda client: token,
@@ -388,7 +386,7 @@ def test_replicas_do_not_read_the_same_site_at_once(postgres_url: str) -> None:
 def test_a_server_without_export_is_searched(engine: Engine, site: str, ehr: WritableEhr) -> None:
     register(engine, site, [facts("p1", anc(3200, 31))])
     ehr.add(data.anc(2.9, 1, id="anc-new", patient="p1"))
-    watch = Watch(site, policy_by_id("us-label-2025"), ZONE, fhir_server=f"{ehr.base_url}/fhir", bulk=True)
+    watch = site_of(site, ZONE, fhir_servers=(f"{ehr.base_url}/fhir",), bulk=True)
 
     async def token() -> str:
         return ehr.token

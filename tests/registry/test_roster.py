@@ -14,7 +14,7 @@ from service.alerts.case import remembered
 from service.alerts.facts.patient import ClinicianFlag
 from service.alerts.policy.policy import policy_by_id
 from service.registry import people, roster
-from service.registry.latest_facts import Memory
+from service.registry.latest_facts import LatestFacts
 from service.store.roster_tables import Alert, OutboxItem, Silence
 from service.store.tables import CardFeedback, CardShown
 from service.trail.feedback import FeedbackItem, store
@@ -24,7 +24,7 @@ from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_sweep import _alerts, _history, _sweep, _watch
 
 US = policy_by_id("us-label-2025")
-WRITING: Any = {"fhir_server": "http://127.0.0.1:9/fhir", "write_back": ("Task",)}
+WRITING: Any = {"fhir_servers": ("http://127.0.0.1:9/fhir",), "write_back": ("Task",)}
 
 
 def _outbox(engine: Engine, site: str) -> list[tuple[str, str]]:
@@ -148,7 +148,7 @@ def test_the_due_list_looks_a_week_ahead(engine: Engine, site: str) -> None:
 def test_nothing_is_left_that_leads_to_a_deleted_patient(engine: Engine, site: str) -> None:
     register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(3200, 31))])
     _sweep(engine, _watch(site, **WRITING))
-    memory = Memory(engine, lambda: NOW)
+    memory = LatestFacts(engine, lambda: NOW)
     memory.refresh()
     keys = {p: memory.patient_key(site, p) for p in ("p1", "p2")}
     recorder = Recorder(engine)

@@ -48,7 +48,7 @@ def _override(service: httpx.Client, answer: dict[str, Any], code: str) -> None:
     }  # fmt: skip
     sent = service.post("/cds-services/clozapine-order-sign/feedback", json={"feedback": [item]})
     assert sent.status_code in (200, 204), sent.text
-    service.app.state.memory.refresh()  # type: ignore[attr-defined]
+    service.app.state.latest.refresh()  # type: ignore[attr-defined]
 
 
 def test_an_overridden_start_of_50_mg_silences_no_900_mg(service: httpx.Client) -> None:

@@ -22,19 +22,19 @@ from sqlalchemy import Engine, func, select, update
 
 from service.alerts.case import remembered
 from service.alerts.facts.patient import ClinicianFlag
-from service.alerts.policy.policy import policy_by_id
 from service.alerts.rules.asked import RuleBook
-from service.registry import outbox, people
+from service.options.site import Site
+from service.registry import delivery, people
 from service.registry.roster import add_flag, find
 from service.registry.standing import standing_of
 from service.registry.sweep import Summary, start_run, sweep
-from service.registry.watch import Watch
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient, SweepRun
 from service.store.times import aware
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
+from tests.sites import site_of
 
 PATIENTS, ALERTS, EVENTS, OUTBOX = (t.__table__ for t in (RegisteredPatient, Alert, AlertEvent, OutboxItem))
 
@@ -49,13 +49,13 @@ def last_sweep(engine: Engine, site: str) -> datetime | None:
     return aware(found)
 
 
-def _watch(site: str, **more: Any) -> Watch:
-    return Watch(site, policy_by_id("us-label-2025"), ZONE, **more)
+def _watch(site: str, **more: Any) -> Site:
+    return site_of(site, ZONE, **more)
 
 
-def _sweep(engine: Engine, watch: Watch, days: float = 0, **more: Any) -> Summary:
+def _sweep(engine: Engine, watch: Site, days: float = 0, **more: Any) -> Summary:
     at = NOW + timedelta(days=days)
-    return sweep(engine, watch, start_run(engine, watch.site, at, at), **more)
+    return sweep(engine, watch, start_run(engine, watch.name, at, at), **more)
 
 
 def _alerts(engine: Engine, site: str) -> list[tuple[str, str, str]]:
@@ -145,7 +145,7 @@ def test_shadow_mode_keeps_alerts_and_tells_nobody(engine: Engine, site: str) ->
     register(engine, site, [facts("p1", anc(3200, 31))])
     channels: Any = {
         "write_back": ("Task",),
-        "fhir_server": "http://127.0.0.1:9/fhir",
+        "fhir_servers": ("http://127.0.0.1:9/fhir",),
         "webhook": "http://127.0.0.1:9/",
     }
     _sweep(engine, _watch(site, shadow=True, **channels))
@@ -157,8 +157,8 @@ def test_shadow_mode_keeps_alerts_and_tells_nobody(engine: Engine, site: str) ->
 
 def test_single_findings_can_be_shadowed(engine: Engine, site: str) -> None:
     register(engine, site, [facts("p1", anc(3200, 31)), facts("p2", anc(400, 0.5))])
-    channels: Any = {"fhir_server": "http://127.0.0.1:9/fhir", "write_back": ("Task", "Flag")}
-    _sweep(engine, _watch(site, shadow_codes=frozenset({"anc-overdue"}), **channels))
+    channels: Any = {"fhir_servers": ("http://127.0.0.1:9/fhir",), "write_back": ("Task", "Flag")}
+    _sweep(engine, _watch(site, shadow_codes=("anc-overdue",), **channels))
     assert {code for code, _, _ in _alerts(engine, site)} >= {"anc-overdue", "anc-severe-neutropenia"}
     with engine.connect() as connection:
         told = connection.execute(select(OUTBOX.c.channel).where(OUTBOX.c.site == site)).scalars().all()
@@ -288,7 +288,7 @@ def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
     assert _history(engine, site, "anc-overdue") == ["opened"] * (count // 2)
 
     # Three replicas empty the outbox at once; every overdue count becomes one Task and no more.
-    watch = _watch(site, write_back=("Task",), fhir_server=f"{ehr.base_url}/fhir")
+    watch = _watch(site, write_back=("Task",), fhir_servers=(f"{ehr.base_url}/fhir",))
 
     async def token() -> str:
         return ehr.token
@@ -296,7 +296,7 @@ def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
     def replica(_: int) -> int:
         async def run() -> int:
             async with httpx.AsyncClient(trust_env=False) as client:
-                done = await outbox.deliver(engine, watch, client, NOW, token=token, limit=count)
+                done = await delivery.deliver(engine, watch, client, NOW, token=token, limit=count)
                 return done["sent"]
 
         return asyncio.run(run())

@@ -14,13 +14,13 @@ from service.alerts.facts.patient import Measurement, PatientSnapshot
 from service.alerts.policy.policy import policy_by_id
 from service.registry import roster
 from service.registry.sweep import start_run, sweep
-from service.registry.watch import Watch
 from service.store.roster_tables import Alert, RegisteredPatient
 from tests import data
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_refresh import _refresh, _stored
 from tests.registry.writable_ehr import WritableEhr
+from tests.sites import site_of
 
 US = policy_by_id("us-label-2025")
 ALERTS, PATIENTS = Alert.__table__, RegisteredPatient.__table__
@@ -50,7 +50,7 @@ def _row(engine: Engine, site: str) -> Any:
 
 def _open(engine: Engine, site: str, at: datetime) -> list[tuple[str, str]]:
     """Open alerts after a sweep."""
-    sweep(engine, Watch(site, US, ZONE), start_run(engine, site, at, at))
+    sweep(engine, site_of(site, ZONE), start_run(engine, site, at, at))
     with engine.connect() as connection:
         rows = connection.execute(
             select(ALERTS.c.code, ALERTS.c.severity)

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from jwt.algorithms import ECAlgorithm
 
-from service.site.settings import Settings, SettingsError, load_settings
+from service.options.options import OF_ONE_EHR, SiteOptions
+from service.site.ehrs import EhrSettings
+from service.site.load import load_settings
+from service.site.settings import Settings, SettingsError
 from service.site.trust import require_ehrs
 from tests.signing import Signer
 
@@ -55,7 +58,7 @@ profile = "epic"        # generic | epic | oracle | athena | sandbox: what the c
     require_ehrs(settings)
     site = settings.site_of(settings.all_ehrs[0])
     assert (site.name, str(site.zone), site.selection_behavior) == ("north", "America/New_York", "any")
-    assert site.fhir_servers == ("https://ehr.north.example/fhir",)
+    assert site.options.fhir_servers == ("https://ehr.north.example/fhir",)
 
 
 def test_ehrs_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +160,9 @@ def test_open_mode_has_one_site() -> None:
     assert Settings().site().name == "default"
     assert Settings(ehr=[_NORTH]).site().name == "north"
     own = {"sweep": "0 6 * * 1", "fhir_servers": ["https://north.example/fhir"], "write_back": ["Task"]}
-    watched = Settings(ehr=[_NORTH | own]).watched()
-    assert (watched.sweep, watched.watch.site) == ("0 6 * * 1", "north")
-    assert watched.watch.channels == ("Task",)
+    only = Settings(ehr=[_NORTH | own]).site()
+    assert (only.options.sweep, only.name) == ("0 6 * * 1", "north")
+    assert only.channels == ("Task",)
     south = _NORTH | {"name": "south", "issuer": "https://s.example"}
     with pytest.raises(SettingsError, match="off serves one site"):
         Settings(ehr=[_NORTH, south]).check_listening("127.0.0.1")
@@ -220,7 +223,7 @@ _INHERITED: dict[str, tuple[Any, Any]] = {
     "policy": ("uk-smpc", "ca-2020"), "time_zone": ("Europe/London", "America/Toronto"), "fhir_deadline_ms": (700, 900), "profile": ("epic", "oracle"),
     "errors": ("status", "card"), "card_limit": (5, 6), "shadow": (True, False), "shadow_codes": (("weight-gain",), ()), "smoke_free_wards": (True, False),
     "enrol": (False, True), "snooze_days": (0, 3), "pathway": (True, False), "not_sent": (("statements",), ()), "calls_per_second": (7.0, 8.0),
-    "codes": ({"urn:x|1": "anc"}, {}), "units": ({"urn:x|1": "10*3/uL"}, {}),
+    "hooks": (("order-sign",), ("patient-view", "order-sign")), "codes": ({"urn:x|1": "anc"}, {}), "units": ({"urn:x|1": "10*3/uL"}, {}),
 }  # fmt: skip
 
 
@@ -237,16 +240,15 @@ def test_the_general_settings_are_the_defaults_of_every_ehr(name: str) -> None:
     def of(value: Any) -> Any:
         return Settings(site_name="north", **{name: value}).site()
 
-    fields = {
-        f
-        for f in site().__struct_fields__
-        if f not in ("name", "base_url", "fhir_servers", "calls_per_second")
-    }
-    for field in fields:
-        assert getattr(site(), field) == getattr(of(general), field), field
-        assert getattr(site(**{name: own}), field) == getattr(of(own), field), field
+    def seen(of: Any) -> Any:
+        options = of.options.model_dump(exclude={"fhir_servers", "calls_per_second"})
+        return of.policy, of.zone, of.maps, options
+
+    assert seen(site()) == seen(of(general))
+    assert seen(site(**{name: own})) == seen(of(own))
     if name == "calls_per_second":
-        assert (site().calls_per_second, site(calls_per_second=own).calls_per_second) == (7.0, 8.0)
+        rates = site().options.calls_per_second, site(calls_per_second=own).options.calls_per_second
+        assert rates == (7.0, 8.0)
 
 
 def test_how_patients_are_watched_is_inherited_too() -> None:
@@ -266,36 +268,28 @@ def test_how_patients_are_watched_is_inherited_too() -> None:
         ],
         **general,
     )  # type: ignore[arg-type]
-    north, south = (settings.watched(ehr) for ehr in settings.all_ehrs)
-    assert (north.sweep, north.watch.due_again_after.days, north.watch.write_back, north.watch.webhook) == (
+    north, south = (settings.site_of(ehr) for ehr in settings.all_ehrs)
+    own = north.options
+    assert (own.sweep, north.due_again_after.days, own.write_back, own.webhook) == (
         "0 4 * * *",
         3,
         ("Task",),
         "https://events.example/x",
     )
-    assert (south.sweep, south.watch.write_back, south.watch.webhook) == ("", (), "https://events.example/x")
-    assert north.watch.fhir_server == "https://ehr.north.example/fhir"
+    own = south.options
+    assert (own.sweep, own.write_back, own.webhook) == ("", (), "https://events.example/x")
+    assert north.fhir_server == "https://ehr.north.example/fhir"
 
 
-def test_every_option_of_an_ehr_is_inherited_or_its_own() -> None:
-    from service.site.ehrs import EhrSettings
-    from service.site.settings import _OF_A_SITE, _OF_ONE_EHR
+def test_every_option_is_inherited_or_one_ehrs_own() -> None:
+    watched = {"sweep", "due_again_days", "write_back", "webhook", "webhook_secret"}
+    assert set(SiteOptions.model_fields) == set(_INHERITED) | watched | OF_ONE_EHR
+    assert set(SiteOptions.model_fields) <= set(EhrSettings.model_fields) & set(Settings.model_fields)
 
-    of_the_caller = {
-        "name",
-        "issuer",
-        "tenant",
-        "jwks_uri",
-        "jwks_file",
-        "keys",
-        "jku",
-        "audience",
-        "algorithms",
-        "token_seconds",
-        "hooks",
-    }
-    assert set(EhrSettings.model_fields) == _OF_A_SITE | set(_OF_ONE_EHR) | of_the_caller
-    assert set(Settings.model_fields) >= _OF_A_SITE
+
+def test_what_an_ehr_leaves_null_is_as_the_general_settings_have_it() -> None:
+    settings = Settings(card_limit=4, ehr=[_NORTH | {"card_limit": None, "hooks": None}])  # type: ignore[list-item]
+    assert settings.site().options.card_limit == 4
 
 
 def test_an_address_of_one_ehr_is_nobody_elses() -> None:

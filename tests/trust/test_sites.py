@@ -255,6 +255,27 @@ def test_a_stored_ehr_with_a_slip_in_a_finding_code_still_calls(
     assert "did you mean 'weight-gain'" in caplog.text
 
 
+def test_a_stored_ehr_that_could_tell_nobody_still_calls(
+    start_service: Any, ehr: Ehr, other: Ehr, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A webhook that nobody can sign for costs itself."""
+    from service.store.database import engine_for
+
+    url = f"sqlite:///{tmp_path}/sites.db"
+    upgrade(url)
+    engine = engine_for(url)
+    now = datetime.now(UTC)
+    save_ehr(engine, "north", ehr.settings("north"), now, replace=False)
+    unsigned = other.settings("south") | {"webhook": "https://events.example/x"}
+    save_ehr(engine, "south", unsigned, now, replace=False)
+    engine.dispose()
+    client = start_service(auth="required", base_url=BASE, database_url=url)
+    assert _as(client, ehr, "north").status_code == 200
+    assert _as(client, other, "south").status_code == 200
+    assert client.app.state.directory.named("south").channels == ()  # type: ignore[attr-defined]
+    assert "webhook_secret: a webhook must be signed" in caplog.text
+
+
 def test_keys_from_a_file_and_from_the_settings(start_service: Any, ehr: Ehr, tmp_path: Path) -> None:
     file = tmp_path / "north-jwks.json"
     file.write_bytes(orjson.dumps(ehr.signer.jwks()))

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from service.alerts.case.charted import IS_KEPT, Chart
+from service.alerts.case.charted import Chart
 from service.alerts.case.exposure import (
     CARRIED_OUT,
     FOR_HOME,
@@ -21,6 +21,7 @@ from service.alerts.case.exposure import (
 from service.alerts.case.said import is_past
 from service.alerts.facts.patient import Medication
 
+#: Of a time that is only a date nobody knows more than that the day was over by then.
 _A_DAY = timedelta(days=1)
 
 
@@ -108,7 +109,7 @@ def _charted(chart: Chart, others: list[Medication], shortest: timedelta) -> Ite
         if bisect_left(chart.leaves, after) > bisect_right(chart.leaves, before):
             continue  # on leave, where nobody charts
         index = bisect_left(entries, before)
-        led_up = index > 0 and before - entries[index - 1] <= IS_KEPT
+        led_up = index > 0 and before - entries[index - 1] <= chart.kept
         refused = bisect_left(entries, after) > bisect_right(entries, before)
         smaller = (
             dose.amount_mg is not None

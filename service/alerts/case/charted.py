@@ -19,9 +19,6 @@ from service.alerts.case.supplied import Stock
 from service.alerts.case.witness import NOTHING_TELLS, Doubt, LastDose
 from service.alerts.facts.patient import Medication
 
-#: A chart with an entry this young is still kept.
-IS_KEPT = timedelta(days=2)
-
 
 class Chart(Struct, frozen=True, gc=False):
     """The entries of a chart up to a moment, in the order of the record."""
@@ -31,6 +28,8 @@ class Chart(Struct, frozen=True, gc=False):
     given: tuple[Medication, ...]
     #: When the patient was charted as being on leave, oldest first.
     leaves: tuple[datetime, ...] = ()
+    #: With an entry this young it is still kept (policy ``record.chart_kept_days``).
+    kept: timedelta = timedelta(0)
 
     @property
     def last_entry(self) -> datetime | None:
@@ -47,7 +46,7 @@ class Chart(Struct, frozen=True, gc=False):
     def is_led_up(self) -> bool:
         """Entries led up to the newest one: a single dose in an emergency department or a clinic is no chart that is kept."""
         times = sorted(r.start for r in self.entries if r.start is not None)
-        return len(times) > 1 and times[-1] - times[-2] <= IS_KEPT
+        return len(times) > 1 and times[-1] - times[-2] <= self.kept
 
 
 NO_CHART = Chart((), ())
@@ -58,12 +57,18 @@ def was_charted_as_given(record: Medication) -> bool:
     return record.role == "administration" and record.status not in NOT_ADMINISTERED and not record.not_taken
 
 
-def chart_of(records: Iterable[Medication], as_of: datetime) -> Chart:
-    """The chart among the records of one drug; what it says of days on leave is no entry, nobody sees what is taken there."""
+def chart_of(records: Iterable[Medication], as_of: datetime, kept: timedelta) -> Chart:
+    """The chart among the records of one drug; what it says of days on leave is no entry, nobody sees what is taken there.
+
+    Args:
+        records: every record of the drug.
+        as_of: the moment of the question.
+        kept: how young the newest entry of a chart is that is still kept (policy ``record.chart_kept_days``).
+    """
     charted = [r for r in records if r.role == "administration" and r.start is not None and r.start <= as_of]
     entries = tuple(r for r in charted if not r.on_leave)
     leaves = tuple(sorted(r.start for r in charted if r.on_leave and r.start is not None))
-    return Chart(entries, tuple(r for r in entries if was_charted_as_given(r)), leaves)
+    return Chart(entries, tuple(r for r in entries if was_charted_as_given(r)), leaves, kept)
 
 
 def is_kept(chart: Chart, live: list[Medication], supplied_at: datetime | None, as_of: datetime) -> bool:
@@ -111,7 +116,7 @@ def is_left_for_home(
     patient who has supply, or an order for home and none for a ward. Never while an order for the ward runs.
     """
     last_entry = chart.last_entry
-    if last_entry is None or as_of - last_entry <= IS_KEPT or not chart.ends_with_a_dose:
+    if last_entry is None or as_of - last_entry <= chart.kept or not chart.ends_with_a_dose:
         return False
     if any(r.setting == "inpatient" for r in live):
         return False
@@ -157,7 +162,7 @@ def doubt_of(
     if chart.leaves and chart.leaves[-1] > last.at:
         return "leave"
     on_ward = any(r.role == "order" and r.setting == "inpatient" and is_live(r, as_of) for r in records)
-    is_old = as_of - last.at > IS_KEPT
+    is_old = as_of - last.at > chart.kept
     return "supply" if is_old and not on_ward and stock is not None and stock.until >= as_of else ""
 
 
@@ -167,7 +172,7 @@ def charted_last_dose(chart: Chart, as_of: datetime) -> LastDose:
     if last_given is not None:
         return LastDose(last_given.start, last_given.start_date_only, "administration", last_given.ref)
     last_entry = chart.last_entry
-    if last_entry is None or as_of - last_entry > IS_KEPT:
+    if last_entry is None or as_of - last_entry > chart.kept:
         return NOTHING_TELLS
     first = min(chart.entries, key=_begun)
     return LastDose(first.start, True, "withheld", first.ref)

@@ -7,7 +7,7 @@ same sample. The functions here decide, and say why a result was left out.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from operator import attrgetter
@@ -28,6 +28,9 @@ _BOUND_RANK = {"<": 0, "": 1, ">": 2}
 _STATUS_RANK = {"corrected": 0, "final": 1, "preliminary": 2}
 #: A value with "<" lies below its bound; this factor puts it there for comparisons.
 _JUST_BELOW = 1 - 1e-9
+#: Kinds of which the lower result is the worse one; of the others it is the higher.
+_LOW_IS_WORSE = frozenset({"anc", "wbc", "platelets", "segs", "bands", "potassium", "magnesium"})
+_NEXT = timedelta(microseconds=1)
 
 
 class Series(Struct, frozen=True, gc=False):
@@ -60,7 +63,7 @@ def same_sample(one: Measurement, other: Measurement) -> bool:
     if one.at is None or other.at is None:
         return False
     if one.date_only or other.date_only:
-        return one.date_only and other.date_only and one.at == other.at
+        return one.date_only and other.date_only and one.at == other.at and one.until == other.until
     return abs(one.at - other.at) <= _SAME_SAMPLE
 
 
@@ -109,7 +112,7 @@ class Samples:
                 self._by_specimen.setdefault(m.specimen, []).append(m)
         self._specimens: dict[str, _Moments] = {}
         self._dated: _Moments | None = None
-        self._days: dict[datetime | None, Measurement] = {}
+        self._days: dict[tuple[datetime | None, datetime | None], Measurement] = {}
 
     def matching(self, sample: Measurement) -> Measurement | None:
         """The result of the same sample, or None; of several (a recheck within the hour, a cumulative report) the nearest in time."""
@@ -127,11 +130,11 @@ class Samples:
         if self._dated is None:
             self._dated = _Moments(m for m in self._all if not m.date_only and m.at is not None)
             for m in self._all:
-                known = self._days.get(m.at)
+                known = self._days.get((m.at, m.until))
                 if m.date_only and (known is None or _standing(m) < _standing(known)):
-                    self._days[m.at] = m
+                    self._days[m.at, m.until] = m
         if sample.date_only:
-            return self._days.get(sample.at)
+            return self._days.get((sample.at, sample.until))
         nearest = self._dated.nearest(sample)
         return nearest if nearest is not None and same_sample(nearest, sample) else None
 
@@ -139,27 +142,60 @@ class Samples:
 def in_order(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Newest first; of one moment, corrected before final before preliminary, then the lowest.
 
-    A result whose clock time is unknown makes its whole day a single moment.
+    A result whose clock time is unknown makes its whole day a single moment. One of which only the month is known may be the newest
+    of its month: it counts as that when it is worse than the newest of which the day is known, else from the first of the month.
     """
     dated = [m for m in measurements if m.at is not None]
-    vague_days = {m.at.date() for m in dated if m.date_only and m.at is not None}
-    if not vague_days:
+    vague_days = {m.at.date() for m in dated if m.date_only and m.until is None and m.at is not None}
+    stretches = [m for m in dated if m.until is not None]
+    if not vague_days and not stretches:
         dated.sort(key=lambda m: (_STATUS_RANK[m.status], m.value))
         dated.sort(key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
         return dated
 
     zone = _zone_of(dated)  # before sorting: a list that is being sorted looks empty
 
-    def moment(m: Measurement) -> datetime:
+    def of_day(m: Measurement) -> datetime:
         assert m.at is not None
         local = m.at if m.date_only else m.at.astimezone(zone)
         if local.date() in vague_days:
             return local.replace(hour=0, minute=0, second=0, microsecond=0)
         return m.at
 
+    newest: dict[object, tuple[datetime, float] | None] = {}
+    placed: dict[int, datetime] = {}
+    for m in stretches:
+        if (m.at, m.until) not in newest:
+            newest[m.at, m.until] = _newest_in(m, dated, of_day)
+        inside = newest[m.at, m.until]
+        if inside is not None and _is_worse(m, inside[1]):
+            placed[id(m)] = inside[0] + _NEXT
+
+    def moment(m: Measurement) -> datetime:
+        return placed.get(id(m)) or of_day(m)
+
     dated.sort(key=lambda m: (_STATUS_RANK[m.status], m.value))
     dated.sort(key=moment, reverse=True)
     return dated
+
+
+def _newest_in(
+    stretch: Measurement, dated: Sequence[Measurement], of_day: Callable[[Measurement], datetime]
+) -> tuple[datetime, float] | None:
+    """When the newest result inside a stretch of time was taken, of those that name their day, and the worst value of that moment."""
+    assert stretch.at is not None
+    assert stretch.until is not None
+    inside = [m for m in dated if m.until is None and m.at is not None and stretch.at <= m.at < stretch.until]
+    newest = max(map(of_day, inside), default=None)
+    if newest is None:
+        return None
+    worst = min if stretch.kind in _LOW_IS_WORSE else max
+    return newest, worst(judged_value(m) for m in inside if of_day(m) == newest)
+
+
+def _is_worse(m: Measurement, value: float) -> bool:
+    own = judged_value(m)
+    return own < value if m.kind in _LOW_IS_WORSE else own > value
 
 
 def _zone_of(measurements: list[Measurement]):  # type: ignore[no-untyped-def]
@@ -240,6 +276,59 @@ def series_of(
     return Series(settled=settled, preliminary=preliminary, unusable=tuple(refused))
 
 
+def counted_anc(
+    measurements: dict[str, tuple[Measurement, ...]], direct: Sequence[Measurement]
+) -> list[Measurement]:
+    """ANC = segmented + band neutrophils for every sample that has both as counts and no direct ANC (clinical.md 3.1)."""
+    segmented = measurements.get("segs")
+    if not segmented:
+        return []
+    known = Samples(m for m in direct if m.status != "preliminary")
+    banded = Samples(measurements.get("bands", ()))
+    results: list[Measurement] = []
+    for segs in segmented:
+        bands = banded.matching(segs)
+        if bands is None or known.matching(segs) is not None:
+            continue
+        bounds = {m.bound for m in (segs, bands) if m.bound}
+        if len(bounds) > 1:
+            continue  # of "above" plus "below" nobody knows on which side the sum lies
+        results.append(
+            replace(
+                segs,
+                kind="anc",
+                value=round(segs.value + bands.value, 6),
+                raw=to_show(f"{segs.raw} + {bands.raw} (segmented and band neutrophils)"),
+                bound=next(iter(bounds), ""),
+                status=max((segs.status, bands.status), key=_STATUS_RANK.__getitem__),
+                upper_limit=None,
+                calculated=True,
+            )
+        )
+    return results
+
+
+def segmented_only(
+    measurements: dict[str, tuple[Measurement, ...]], known: Sequence[Measurement]
+) -> list[Measurement]:
+    """Segmented neutrophils of samples of which no ANC is known, nor can be worked out: the ANC is that or a little more."""
+    segmented = measurements.get("segs")
+    if not segmented:
+        return []
+    anc = Samples(m for m in known if m.status != "preliminary")
+    return [
+        replace(
+            segs,
+            kind="anc",
+            raw=to_show(f"{segs.raw}{_SEGMENTED_ONLY}"),
+            upper_limit=None,
+            calculated=True,
+        )
+        for segs in segmented
+        if anc.matching(segs) is None
+    ]
+
+
 def calculated_anc(
     measurements: dict[str, tuple[Measurement, ...]],
     counted: Sequence[Measurement],
@@ -299,6 +388,9 @@ def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -
 
 
 _SHARES = ("segs-percent", "neutrophils-percent")
+#: Of these alone nobody works out an ANC; but a share of bands that is refused may have been that of all neutrophils.
+_REFUSED_SHARES = frozenset((*_SHARES, "bands-percent"))
+_SEGMENTED_ONLY = " (segmented neutrophils only: the true ANC may be a little higher)"
 
 
 def _uncountable(
@@ -318,9 +410,11 @@ def _uncountable(
         return of_kind.matching(sample) is not None
 
     for u in unusable:
-        if u.at is None or (u.kind != "wbc" and u.kind not in _SHARES):
+        if u.at is None or (u.kind != "wbc" and u.kind not in _REFUSED_SHARES):
             continue
         sample = Measurement(u.kind, 0.0, u.at, u.ref, u.raw, u.date_only)
+        if u.kind == "bands-percent" and any(taken(kind, sample) for kind in _SHARES):
+            continue
         other = any(taken(kind, sample) for kind in _SHARES) if u.kind == "wbc" else taken("wbc", sample)
         if other and not taken("anc", sample):
             name = "white cell count" if u.kind == "wbc" else "share of neutrophils"
@@ -339,27 +433,32 @@ def _neutrophil_share(
         banded = bands.matching(wbc)
         if banded is not None:
             return [segmented, banded], ""
-        return [segmented], " (segmented neutrophils only: the true ANC may be a little higher)"
     whole = total.matching(wbc)
-    return ([whole], "") if whole is not None else ([], "")
+    if whole is not None and (segmented is None or whole.value >= segmented.value):
+        return [whole], ""
+    return ([segmented], _SEGMENTED_ONLY) if segmented is not None else ([], "")
 
 
 def anc_series(
     measurements: dict[str, tuple[Measurement, ...]], as_of: datetime, unusable: Sequence[UnusableResult] = ()
 ) -> Series:
     """The ANC that counts: direct before calculated of the same sample, results that contradict their WBC set aside."""
-    direct = measurements.get("anc", ())
+    direct: Sequence[Measurement] = measurements.get("anc", ())
     refused: list[UnusableResult] = []
     if unusable:
         refused = [u for u in unusable if u.kind == "anc"]
         if len(refused) != len(unusable):
             refused += _uncountable(measurements, unusable, direct)
+    if "segs" in measurements:
+        direct = (*direct, *counted_anc(measurements, direct))
     white_cells = measurements.get("wbc", ())
-    if not white_cells:
-        return series_of(direct, as_of, refused)
-    kept = _uncontradicted(direct, white_cells, refused)
-    calculated = calculated_anc(measurements, kept, refused)
-    return series_of([*kept, *calculated] if calculated else kept, as_of, refused)
+    if white_cells:
+        kept = _uncontradicted(direct, white_cells, refused)
+        calculated = calculated_anc(measurements, kept, refused)
+        direct = [*kept, *calculated] if calculated else kept
+    if "segs" in measurements:
+        direct = [*direct, *segmented_only(measurements, direct)]
+    return series_of(direct, as_of, refused)
 
 
 def _uncontradicted(

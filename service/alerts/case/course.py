@@ -25,9 +25,8 @@ from service.alerts.case.last_dose import last_dose_of, says_nothing
 from service.alerts.case.supplied import stock_of
 from service.alerts.case.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 from service.alerts.facts.patient import Medication
-
-#: A day's dosing missed, and the day after it: the shortest break that any protocol answers with a new titration.
-_SHORTEST_BREAK = timedelta(days=2)
+from service.alerts.policy.judge import begins_anew
+from service.alerts.policy.parts import Interruption
 
 
 class Course(Struct, frozen=True, gc=False):
@@ -74,10 +73,10 @@ class Course(Struct, frozen=True, gc=False):
 def course_of(
     records: Iterable[Medication],
     as_of: datetime,
-    restart_after_days: float,
+    interruption: Interruption,
     *,
-    limit_counts: bool = True,
-    shortest_break: timedelta = _SHORTEST_BREAK,
+    shortest_break: timedelta,
+    chart_kept: timedelta,
     counting: Counting | None = None,
     renewing: Renewing = NO_RENEWALS,
 ) -> Course:
@@ -86,9 +85,9 @@ def course_of(
     Args:
         records: every record of clozapine but the drafts of this call.
         as_of: the moment of the question (timezone-aware).
-        restart_after_days: break in days from which a new course begins (policy ``interruption.new_course``).
-        limit_counts: a break of exactly that length begins one, too (comparator ``>=``).
-        shortest_break: shorter breaks under an order that stayed active are of no interest.
+        interruption: what the policy says of breaks, above all from which length on a new course begins.
+        shortest_break: shorter breaks under an order that stayed active are of no interest (policy ``shortest_break``).
+        chart_kept: how young the newest entry of a chart is that is still kept (policy ``record.chart_kept_days``).
         counting: blood counts, which tell how long an order that ended without a date may have run on.
         renewing: how orders follow each other, for those that ended without a date.
     """
@@ -99,7 +98,13 @@ def course_of(
     else:
         return _running(records, as_of) if records else Course()
     return _laid_over(
-        records, as_of, timedelta(days=restart_after_days), limit_counts, shortest_break, counting, renewing
+        records,
+        as_of,
+        interruption,
+        shortest_break,
+        chart_kept,
+        counting,
+        renewing,
     )
 
 
@@ -145,9 +150,9 @@ def _renews_unseen(records: list[Medication], start: datetime) -> bool:
 def _laid_over(
     records: list[Medication],
     as_of: datetime,
-    limit: timedelta,
-    limit_counts: bool,
-    shortest_break: timedelta = _SHORTEST_BREAK,
+    interruption: Interruption,
+    shortest_break: timedelta,
+    chart_kept: timedelta,
     counting: Counting | None = None,
     renewing: Renewing = NO_RENEWALS,
 ) -> Course:
@@ -156,11 +161,11 @@ def _laid_over(
     spans = [span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None]
     quiet = says_nothing(records)
     stock = None if quiet else stock_of(records, as_of)
-    chart = NO_CHART if quiet else chart_of(records, as_of)
+    chart = NO_CHART if quiet else chart_of(records, as_of, chart_kept)
     last = NOTHING_TELLS if quiet else last_dose_of(records, chart, stock, as_of)
 
     def ends_course(gap: timedelta) -> bool:
-        return gap >= limit if limit_counts else gap > limit
+        return begins_anew(interruption, gap)
 
     doubt = doubt_of(chart, records, stock, last, as_of)
     if doubt and last.at is not None and ends_course(as_of - last.at):

@@ -75,6 +75,8 @@ class Renewing(Struct, frozen=True, gc=False):
     alone: timedelta = timedelta(0)
 
 
+#: So many distances between orders, one after the other, tell a rhythm: of one alone nobody knows whether the next is like it.
+_RHYTHM = 2
 #: Nothing is taken for a renewal.
 NO_RENEWALS = Renewing()
 
@@ -353,8 +355,8 @@ class _Witnesses:
             return None
         lasts = [timedelta(days=record.days_supply * (1 + record.repeats))] if record.days_supply else []
         index = bisect_right(self.written, start)
-        apart = [after - at for at, after in pairwise(self.written[max(index - 3, 0) : index])]
-        if len(apart) == 2 or (apart and apart[0] <= self.renewing.alone):
+        apart = [after - at for at, after in pairwise(self.written[max(index - _RHYTHM - 1, 0) : index])]
+        if len(apart) == _RHYTHM or (apart and apart[0] <= self.renewing.alone):
             lasts.append(min(apart))
         return start + max(lasts) if lasts else None
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from service.alerts.case.banded import Banded
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.policy.parts import Falling
-
-if TYPE_CHECKING:
-    from service.alerts.case.case import Case
 
 
 class Fall(Struct, frozen=True):
@@ -21,7 +18,7 @@ class Fall(Struct, frozen=True):
     now: Measurement
 
 
-def fall_of(case: Case, *, preliminary: bool = True) -> Fall | None:
+def fall_of(case: Banded, *, preliminary: bool = True) -> Fall | None:
     """The fall of the newest ANC, else of the newest WBC; with ``preliminary`` a lower preliminary count decides."""
     for kind in ("anc", "wbc"):
         if not _judged(case.policy.falling, kind):
@@ -38,7 +35,7 @@ def _judged(rule: Falling, kind: str) -> bool:
     return rule.wbc_fall is not None
 
 
-def _steepest(case: Case, kind: str, now: Measurement | None) -> Fall | None:
+def _steepest(case: Banded, kind: str, now: Measurement | None) -> Fall | None:
     rule = case.policy.falling
     percent = rule.anc_fall_percent if kind == "anc" else None
     amount = rule.anc_fall if kind == "anc" else rule.wbc_fall
@@ -62,7 +59,7 @@ def _steepest(case: Case, kind: str, now: Measurement | None) -> Fall | None:
     return None
 
 
-def flu_like_signs(case: Case) -> Problem | None:
+def flu_like_signs(case: Banded) -> Problem | None:
     """An active flu-like illness on the problem list, where the policy asks for it; a dated one only while it is recent."""
     rule = case.policy.falling
     if rule.flu_like is None or not rule.flu_like.value:

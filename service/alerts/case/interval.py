@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from service.alerts.case.banded import Banded
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
+from service.alerts.policy.judge import phase_for
 from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
 from service.alerts.policy.words import (
     band_every,
@@ -19,9 +20,6 @@ from service.alerts.policy.words import (
     phase_every,
 )
 from service.alerts.say.sentence import Counted, Day, Number, Param, Sentence, sentence
-
-if TYPE_CHECKING:
-    from service.alerts.case.case import Case
 
 
 def _every_days(phase: SchedulePhase) -> int:
@@ -73,30 +71,7 @@ class Episode(Struct, frozen=True, gc=False):
     recovered: tuple[Measurement, ...]
 
 
-def worst_band(case: Case, *, preliminary: bool) -> tuple[Band, Measurement] | None:
-    """The band that decides today: the worse of ANC and WBC (where the policy judges the WBC), with its count.
-
-    With ``preliminary`` a newer and lower preliminary count decides; without it only settled counts do.
-    """
-    worst: tuple[Band, Measurement] | None = None
-    for kind in ("anc", "wbc") if case.uses_wbc else ("anc",):
-        newest = case.worst_new(kind) if preliminary else case.newest(kind)
-        if newest is None or (band := case.band_of(newest)) is None:
-            continue
-        if worst is None or _worse_first(band) < _worse_first(worst[0]):
-            worst = band, newest
-    return worst
-
-
-_TREATMENT = {"stop": 0, "interrupt": 1, "continue": 2}
-
-
-def _worse_first(band: Band) -> tuple[int, int, bool, float]:
-    """Order of bands: what is to be done with clozapine, then how often to sample."""
-    return _TREATMENT[band.treatment], band.every_days or 9999, band.finding is None, band.at_least
-
-
-def is_confirmed(case: Case, band: Band, deciding: Measurement) -> bool:
+def is_confirmed(case: Banded, band: Band, deciding: Measurement) -> bool:
     """True when the count before the deciding one showed the same finding."""
     for m in case.series(deciding.kind):
         if m.at is not None and deciding.at is not None and m.at < deciding.at:
@@ -105,7 +80,7 @@ def is_confirmed(case: Case, band: Band, deciding: Measurement) -> bool:
     return False
 
 
-def sampling_in(case: Case, band: Band, deciding: Measurement) -> tuple[int, Param] | None:
+def sampling_in(case: Banded, band: Band, deciding: Measurement) -> tuple[int, Param] | None:
     """(days, how often in words) between samples while in a band; None in a band that leaves the schedule as it is."""
     if band.confirmed_every_days is not None and is_confirmed(case, band, deciding):
         days = band.confirmed_every_days
@@ -124,7 +99,7 @@ def every(days: int) -> Sentence:
     return sentence("interval.every-weeks", weeks=Counted(days // 7, "week"))
 
 
-def course_counts(case: Case) -> tuple[Measurement, ...]:
+def course_counts(case: Banded) -> tuple[Measurement, ...]:
     """Settled ANC values of the present course, newest first; all of them when the start is unknown."""
     start = case.course.start
     if start is None:
@@ -133,7 +108,7 @@ def course_counts(case: Case) -> tuple[Measurement, ...]:
     return tuple(m for m in case.series("anc") if m.at is not None and m.at >= first)
 
 
-def episodes(case: Case) -> tuple[Episode, ...]:
+def episodes(case: Banded) -> tuple[Episode, ...]:
     """Episodes of abnormal counts of the course that are over, the latest first."""
     if not case.abnormal_anc:
         return ()
@@ -164,15 +139,16 @@ def _recovering(past: tuple[Episode, ...], kind: str) -> tuple[Episode, Recovery
     )
 
 
-def had_neutropenia(case: Case) -> bool:
+def had_neutropenia(case: Banded) -> bool:
     """True when any count of the course lay below the normal band."""
     return bool(case.abnormal_anc) and any(
         (band := case.band_of(m)) is not None and band.finding is not None for m in course_counts(case)
     )
 
 
-def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
+def _extra_counts_left(case: Banded, episode: Episode, recovery: Recovery) -> int:
     """Extra counts that are still missing after the first normal one; counts much closer than asked do not add up."""
+    apart = recovery.every_days * case.policy.record.counts_apart_percent.value / 100
     done = 0
     last: date | None = None
     for count in episode.recovered:
@@ -180,30 +156,23 @@ def _extra_counts_left(case: Case, episode: Episode, recovery: Recovery) -> int:
         day = case.snapshot.day(count.at)
         if last is None:
             last = day  # the count that showed recovery
-        elif (day - last).days * 2 > recovery.every_days:
+        elif (day - last).days > apart:
             done += 1
             last = day
     return max(0, recovery.counts - done)
 
 
-def _phase(case: Case, day: int) -> SchedulePhase:
+def _phase(case: Banded, day: int) -> SchedulePhase:
     """Phase of the schedule for a day of the course."""
-    chosen = case.policy.schedule[0]
-    neutropenic: bool | None = None
-    for phase in case.policy.schedule:
-        if phase.needs_no_neutropenia:
-            # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
-            if neutropenic is None:
-                neutropenic = case.snapshot.state("counts") != "complete" or had_neutropenia(case)
-            if neutropenic:
-                break
-        chosen = phase
-        if phase.until_day is None or day < phase.until_day:
-            break
-    return chosen
+    # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
+    return phase_for(
+        case.policy.schedule,
+        day,
+        lambda: case.snapshot.state("counts") != "complete" or had_neutropenia(case),
+    )
 
 
-def interval_today(case: Case) -> Interval:
+def interval_today(case: Banded) -> Interval:
     """The interval that applies today; the shortest of schedule, band, recovery and interruption rules."""
     # A preliminary count warns, but the clock of the next one runs from the settled counts.
     decided = case.decided_by_settled
@@ -239,13 +208,14 @@ def interval_today(case: Case) -> Interval:
     return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
 
 
-def _scheduled(case: Case, past: tuple[Episode, ...]) -> Interval:
+def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     """What the schedule asks for on this day of the course; anew from the first normal count where an episode asks for that."""
     day = case.course_day
     if day is None:
+        days = int(case.policy.unknown_start_every_days.value)
         return Interval(
-            days=case.policy.unknown_start_every_days,
-            label=sentence("interval.weekly"),
+            days=days,
+            label=every(days),
             why=sentence("interval.start-unknown"),
             phase=case.policy.schedule[0],
             start_known=False,
@@ -263,7 +233,7 @@ def _scheduled(case: Case, past: tuple[Episode, ...]) -> Interval:
     return Interval(days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase)
 
 
-def _day_of_treatment(case: Case, day: int) -> Sentence:
+def _day_of_treatment(case: Banded, day: int) -> Sentence:
     """The day of the course, and that the days are counted from a break which no order shows."""
     back = case.course.restarted_after
     if back is None or not back.under_order or case.starting:
@@ -275,7 +245,7 @@ def _day_of_treatment(case: Case, day: int) -> Sentence:
     )
 
 
-def _after_break(case: Case, scheduled: Interval) -> Interval | None:
+def _after_break(case: Banded, scheduled: Interval) -> Interval | None:
     """Denser counts for some weeks after a break, where the policy asks for them."""
     extra = case.policy.interruption.extra
     if extra is None or extra.every_days.value >= scheduled.days or case.course.start is None:
@@ -296,7 +266,7 @@ def _after_break(case: Case, scheduled: Interval) -> Interval | None:
     return None
 
 
-def _while_falling(case: Case, scheduled: Interval) -> Interval | None:
+def _while_falling(case: Banded, scheduled: Interval) -> Interval | None:
     """Denser counts while they fall or while there are flu-like signs, where the policy asks for them."""
     rule = case.policy.falling
     if rule.every_days is None or rule.every_days.value >= scheduled.days or case.starting:

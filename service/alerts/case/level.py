@@ -9,8 +9,6 @@ from service.alerts.case.exposure import was_given
 from service.alerts.facts.patient import Measurement, Medication
 
 _NOT_GIVEN = frozenset({"not-done", "entered-in-error", "unknown"})
-#: A chart that is kept has an entry, given or not given, within so long of any moment.
-_CHART_KEPT = timedelta(days=1)
 #: An order that begins so soon after the end of another goes on with it (dates without a clock time reach a day).
 RENEWED_WITHIN = timedelta(days=1)
 
@@ -18,14 +16,15 @@ RENEWED_WITHIN = timedelta(days=1)
 def hours_after_dose(case: Case, level: Measurement) -> float | None:
     """Hours between the last charted dose and the sample; None when no chart tells.
 
-    A chart without any entry within a day of the sample was no longer (or not yet) kept then: it tells nothing.
+    A chart without any entry near the sample (policy ``levels.charted_within_hours``) was no longer, or not yet, kept then: it tells nothing.
     """
     if level.at is None or level.date_only:
         return None
+    near = timedelta(hours=case.policy.levels.charted_within_hours.value)
     chart = [
         m
         for m in case.clozapine_records
-        if m.role == "administration" and m.start is not None and abs(m.start - level.at) <= _CHART_KEPT
+        if m.role == "administration" and m.start is not None and abs(m.start - level.at) <= near
     ]
     if not chart:
         return None

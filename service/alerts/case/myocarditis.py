@@ -21,6 +21,8 @@ from service.alerts.case.readings import (
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.say.finding import Citation
 
+#: Flags of a raised result (``Measurement.flag``).
+_RAISED = frozenset({"H", "HH", "POS"})
 HEART_PROBLEMS = ("myocarditis", "cardiomyopathy")
 
 
@@ -74,7 +76,9 @@ def suspicion(case: Case) -> Suspicion | None:
     # A newer troponin that nobody can judge does not make an older, raised one disappear.
     troponin = recent_comparable(case, "troponin", ours) or newest
     limit = troponin.upper_limit if troponin is not None else None
-    unjudged = newest if newest is not None and not comparable(newest) else None
+    # Where it sends no range, the laboratory's own flag tells: raised, but nobody knows by how much.
+    flagged = newest if newest is not None and newest.flag in _RAISED else None
+    unjudged = newest if newest is not None and flagged is None and not comparable(newest) else None
     stop = [
         m
         for m, reached in (
@@ -89,6 +93,8 @@ def suspicion(case: Case) -> Suspicion | None:
         if m is not None and reached
     ]
     raised = [troponin] if troponin is not None and limit is not None and exceeds(troponin, limit) else []
+    if flagged is not None and flagged not in raised:
+        raised.append(flagged)
     if stop:
         return Suspicion(stop=(*stop, *(m for m in raised if m not in stop)), unjudged=unjudged)
     crp_limit = crp.upper_limit if crp is not None and crp.upper_limit is not None else rule.crp_raised.value

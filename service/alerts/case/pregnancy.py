@@ -58,7 +58,7 @@ def _known_test(case: Case) -> CodedResult | None:
         (
             t
             for t in case.coded("pregnancy-test", "pregnancy-status")
-            if t.value != "unknown" and t.at is not None
+            if t.value in ("positive", "negative") and t.at is not None
         ),
         None,
     )

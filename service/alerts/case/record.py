@@ -19,6 +19,7 @@ from service.alerts.facts.patient import (
     TestOrder,
     UnusableResult,
 )
+from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.knowledge.conditions import passing_kinds
 from service.alerts.policy.parts import Population
 from service.alerts.policy.policy import Policy
@@ -46,8 +47,10 @@ _NOTHING_SAID = BenignEthnicNeutropenia()
 class Record(Treatment):
     """Results, problems and statements beside the treatment."""
 
-    def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
-        super().__init__(snapshot, policy, as_of)
+    def __init__(
+        self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime, practice: Practice = AS_USUAL
+    ) -> None:
+        super().__init__(snapshot, policy, as_of, practice)
         self._series: dict[str, Series] = {}
 
     @lazy

@@ -27,7 +27,17 @@ from service.alerts.facts.patient import (
 _KEPT_PER_KIND = 60
 #: Which source results of a kind belong to; kinds not named here are laboratory results.
 _COUNT_KINDS = frozenset(
-    {"anc", "wbc", "neutrophils-percent", "segs-percent", "bands-percent", "eosinophils", "platelets"}
+    {
+        "anc",
+        "wbc",
+        "neutrophils-percent",
+        "segs-percent",
+        "bands-percent",
+        "segs",
+        "bands",
+        "eosinophils",
+        "platelets",
+    }
 )
 _VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "height", "bmi"})
 _Fact = TypeVar("_Fact")
@@ -60,7 +70,6 @@ def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
         flags=(),
         remembered=(),
         registered=False,
-        not_sent=(),
         ledger=EMPTY,
         measurements={kind: _newest(values) for kind, values in snapshot.measurements.items()},
     )

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from service.alerts.case.returning import Return
 from service.alerts.case.treatment import Treatment
+from service.alerts.policy.judge import tier_for
 from service.alerts.policy.parts import MissedDoseTier
-
-_HOURS_A_DAY = 24.0
-#: Doses are suggested in halves of the smallest tablet (12.5 mg), rounded down: the safer side.
-_DOSE_STEP_MG = 12.5
-
-
-def _dosing_interval(case: Treatment) -> float:
-    """Hours between two doses of the established regimen: 24 h / doses per day."""
-    regimen = case.established_regimen
-    per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
-    return _HOURS_A_DAY / per_day if per_day else _HOURS_A_DAY
 
 
 def reached_tier(case: Treatment) -> MissedDoseTier | None:
@@ -23,14 +13,7 @@ def reached_tier(case: Treatment) -> MissedDoseTier | None:
     last = case.course.last_dose
     if last is None:
         return None
-    gap = case.hours_since(last)
-    found = None
-    for tier in case.policy.missed_dose:
-        extra = _dosing_interval(case) if tier.plus_dosing_interval else 0.0
-        limit = tier.gap.value + extra
-        if gap >= limit if tier.gap.comparator == ">=" else gap > limit:
-            found = tier
-    return found
+    return tier_for(case.policy.missed_dose, case.hours_since(last), case.hours_between_doses)
 
 
 def tier_dose(case: Treatment, tier: MissedDoseTier) -> tuple[float, float] | None:
@@ -41,12 +24,13 @@ def tier_dose(case: Treatment, tier: MissedDoseTier) -> tuple[float, float] | No
     if established is None or tier.percent_low is None or tier.percent_high is None:
         return None
     highest = established * tier.percent_high / 100
-    return max(stepped(highest), _DOSE_STEP_MG), max(highest, _DOSE_STEP_MG)
+    step = case.policy.dosing.dose_step.value
+    return max(stepped(case, highest), step), max(highest, step)
 
 
-def stepped(mg_per_day: float, doses: int = 1) -> float:
-    """A dose rounded down to what tablets make, in so many doses a day; mg per day."""
-    step = doses * _DOSE_STEP_MG
+def stepped(case: Treatment, mg_per_day: float, doses: int = 1) -> float:
+    """A dose rounded down to what tablets make, in so many doses a day (policy ``dosing.dose_step``); mg per day."""
+    step = doses * case.policy.dosing.dose_step.value
     return mg_per_day // step * step
 
 

@@ -10,10 +10,8 @@ from msgspec import Struct
 from service.alerts.case.breaks import Break
 from service.alerts.case.charted_dose import largest, most_in_a_day
 from service.alerts.facts.patient import Medication
+from service.alerts.policy.judge import tier_for
 from service.alerts.policy.parts import MissedDoseTier
-
-#: Charted days that tell the dose before a gap: a dose missed on one of them does not make it smaller.
-_BEFORE = timedelta(days=7)
 
 
 class Return(Struct, frozen=True, gc=False):
@@ -35,7 +33,9 @@ def return_of(
     breaks: Sequence[Break],
     given: Sequence[Medication],
     tiers: Sequence[MissedDoseTier],
+    tells: timedelta,
     *,
+    between_doses: float,
     ordered_mg: float | None,
     ordered_single_mg: float | None,
     not_before: datetime,
@@ -46,6 +46,8 @@ def return_of(
         breaks: breaks that have ended, oldest first.
         given: charted doses.
         tiers: gaps that call for a new titration.
+        tells: so much of the chart before a gap tells the dose before it (policy ``record.dose_charted_days``).
+        between_doses: hours between two doses of the regimen.
         ordered_mg: mg per day that are ordered: the dose before the gap, where no chart tells it.
         ordered_single_mg: the largest single dose ordered, mg.
         not_before: a return that began before is over, whatever was reached.
@@ -53,7 +55,7 @@ def return_of(
     late = [
         (b, tier)
         for b in breaks
-        if b.end >= not_before and (tier := _longest_tier(tiers, b.hours)) is not None
+        if b.end >= not_before and (tier := tier_for(tiers, b.hours, between_doses)) is not None
     ]
     if not late:
         return None
@@ -63,7 +65,7 @@ def return_of(
     reached = most_in_a_day(since)
     if reached is None:
         return None
-    before = [r for r in given if r.start is not None and first.start - _BEFORE <= r.start <= first.start]
+    before = [r for r in given if r.start is not None and first.start - tells <= r.start <= first.start]
     established, single = most_in_a_day(before) or ordered_mg, largest(before) or ordered_single_mg
     if established is not None and reached >= established:
         return None
@@ -72,14 +74,6 @@ def return_of(
     longest, tier = max(late, key=_length)
     begun = min(since, key=lambda r: r.start or last.end)
     return Return(longest, tier, reached, established, begun.start or last.end, begun.ref)
-
-
-def _longest_tier(tiers: Sequence[MissedDoseTier], hours: float) -> MissedDoseTier | None:
-    found = None
-    for tier in tiers:
-        if tier.gap.reached(hours):
-            found = tier
-    return found
 
 
 def _length(found: tuple[Break, MissedDoseTier]) -> float:

@@ -9,6 +9,7 @@ from service.alerts.case.exposure import ORDER_NOT_GIVEN
 from service.alerts.case.witness import NOTHING_TELLS, LastDose
 from service.alerts.facts.patient import Medication
 
+#: An end that is only a date lasts to the end of that day.
 _A_DAY = timedelta(days=1)
 _STATEMENT_STOPPED = frozenset({"stopped", "on-hold"})
 

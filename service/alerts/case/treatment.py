@@ -5,38 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
-from service.alerts.case.charted import IS_KEPT, chart_of
+from service.alerts.case.charted import chart_of
 from service.alerts.case.charted_dose import largest, most_in_a_day
 from service.alerts.case.course import Course, course_of
 from service.alerts.case.ending import Counting, Ending, Renewing, endings_of, is_over_undated
-from service.alerts.case.exposure import CARRIED_OUT, FOR_HOME, is_live, waits, was_given
+from service.alerts.case.exposure import (
+    ADMINISTRATION_COVERS,
+    CARRIED_OUT,
+    FOR_HOME,
+    is_live,
+    waits,
+    was_given,
+)
 from service.alerts.case.in_question import NOTHING_STORED, Question, Stored, stored_copies
 from service.alerts.case.returning import Return, return_of
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import CLOZAPINE, ORDER_HOOKS, Dose, Medication, PatientSnapshot
+from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.knowledge.drugs import has_class
+from service.alerts.policy.judge import begins_anew
 from service.alerts.policy.policy import Policy
 
 #: A blood count of any of these kinds is one.
 _COUNTS = ("anc", "wbc")
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
-#: A day of the chart: doses after a regimen that is over tell more of the dose than it does.
-_CHART_TELLS = timedelta(days=1)
-#: Charted days that tell the dose that is really given, and how many there must be.
-_WEEK = timedelta(days=7)
-_LONG_ENOUGH = timedelta(days=3)
 
 
 class Treatment:
     """Orders and records of a snapshot at a moment, under a policy."""
 
-    def __init__(self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime) -> None:
+    def __init__(
+        self, snapshot: PatientSnapshot, policy: Policy, as_of: datetime, practice: Practice = AS_USUAL
+    ) -> None:
         self.snapshot = snapshot
-        self.policy = policy
+        #: How the site works.
+        self.practice = practice
         self.as_of = as_of.astimezone(snapshot.zone)
         #: Date of the question in the site's time zone.
         self.today = self.as_of.date()
+        #: The policy with what all policies shared on that day.
+        self.policy = policy.on(self.today)
         self.hook = snapshot.hook
         #: Orders are being selected, signed, verified or refilled.
         self.is_order_hook = snapshot.hook in ORDER_HOOKS
@@ -130,15 +139,14 @@ class Treatment:
     @lazy
     def course(self) -> Course:
         """The present or last course of clozapine."""
-        limit = self.policy.interruption.new_course
         records = self.clozapine_records
         undated = any(is_over_undated(m, self.as_of) for m in records)
         return course_of(
             records,
             self.as_of,
-            limit.value,
-            limit_counts=limit.comparator == ">=",
+            self.policy.interruption,
             shortest_break=self.policy.shortest_break,
+            chart_kept=self.policy.chart_kept,
             counting=self._counting if undated else None,
             renewing=self._renewing,
         )
@@ -184,7 +192,7 @@ class Treatment:
         last = self.course.last_exposure
         if not self.clozapine_drafts or last is None or self._continues_unseen:
             return False
-        return self.policy.interruption.new_course.reached((self.as_of - last).total_seconds() / 86400)
+        return begins_anew(self.policy.interruption, self.as_of - last)
 
     @lazy
     def _continues_unseen(self) -> bool:
@@ -297,6 +305,13 @@ class Treatment:
         )
 
     @lazy
+    def hours_between_doses(self) -> float:
+        """Hours between two doses of the established regimen: 24 h / doses per day; a day where nobody knows."""
+        regimen = self.established_regimen
+        per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
+        return 24 / per_day if per_day else 24.0
+
+    @lazy
     def running_orders(self) -> tuple[Medication, ...]:
         """Live clozapine orders that together make the daily dose: each treatment once.
 
@@ -347,9 +362,10 @@ class Treatment:
         """
         if not self.charted or any(m.dose is None or m.dose.steps for m in self.running_orders):
             return None
-        week = [r for r in self.charted if r.start and self.as_of - r.start <= _WEEK]
+        week = [r for r in self.charted if r.start and self.as_of - r.start <= self.policy.dose_charted]
         days = [r.start for r in week if r.start]
-        if not days or self.as_of - max(days) > IS_KEPT or max(days) - min(days) < _LONG_ENOUGH:
+        least = timedelta(days=self.policy.record.dose_charted_least_days.value)
+        if not days or self.as_of - max(days) > self.policy.chart_kept or max(days) - min(days) < least:
             return None
         if any(m.start is None or m.start > min(days) for m in self.running_orders):
             return None
@@ -371,12 +387,12 @@ class Treatment:
     def _charted_since(self, regimen: Medication) -> bool:
         """Doses were charted after a regimen that is over, so they tell more than it does."""
         last, over = max((r.start for r in self.charted if r.start), default=None), regimen.end
-        return last is not None and over is not None and last > over + _CHART_TELLS
+        return last is not None and over is not None and last > over + ADMINISTRATION_COVERS
 
     @lazy
     def charted(self) -> tuple[Medication, ...]:
         """Charted doses of clozapine that were given."""
-        return chart_of(self.clozapine_records, self.as_of).given
+        return chart_of(self.clozapine_records, self.as_of, self.policy.chart_kept).given
 
     @lazy
     def _charted_mg_per_day(self) -> float | None:
@@ -384,7 +400,8 @@ class Treatment:
         last = max((r.start for r in self.charted if r.start), default=None)
         if last is None:
             return None
-        return most_in_a_day([r for r in self.charted if r.start and last - r.start < 2 * _CHART_TELLS])
+        latest = timedelta(days=self.policy.record.last_charted_days.value)
+        return most_in_a_day([r for r in self.charted if r.start and last - r.start < latest])
 
     @lazy
     def returning(self) -> Return | None:
@@ -398,6 +415,8 @@ class Treatment:
             breaks,
             self.charted,
             self.policy.retitrated_gaps,
+            self.policy.dose_charted,
+            between_doses=self.hours_between_doses,
             ordered_mg=self.ordered_mg_per_day,
             ordered_single_mg=max((mg for mg in singles if mg is not None), default=None),
             not_before=self.as_of - timedelta(days=self.policy.dosing.early_days.value),

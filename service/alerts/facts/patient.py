@@ -67,6 +67,10 @@ class Measurement(Struct, frozen=True, gc=False):
     specimen: str = ""
     #: Posture ("standing", "lying", ...), fasting state or similar qualifier, when the record says it.
     qualifier: str = ""
+    #: The record names only a month, a year or another stretch of time: it ends here (exclusive) and begins at ``at``.
+    until: datetime | None = None
+    #: How the laboratory flags it, where it sends no range to judge it by: ``H``, ``HH`` (as high as to be told at once), ``POS``.
+    flag: str = ""
 
 
 class UnusableResult(Struct, frozen=True, gc=False):
@@ -80,8 +84,15 @@ class UnusableResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: The value of an answer in a code or in words that nobody knows here.
+NOT_UNDERSTOOD = "not-understood"
+
+
 class CodedResult(Struct, frozen=True, gc=False):
-    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation."""
+    """An Observation whose answer is a code or a statement: smoking status, Duffy phenotype, pregnancy, lactation.
+
+    ``value``: one of the values of its kind (``knowledge/codes.toml``), ``unknown``, or :data:`NOT_UNDERSTOOD`.
+    """
 
     kind: str
     value: str
@@ -291,13 +302,7 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     problems: tuple[Problem, ...] = ()
     allergies: tuple[Allergy, ...] = ()
     sources: dict[str, SourceState] = {}
-    #: Sources that the site does not have (its setting): not read, and no card says so.
-    not_sent: tuple[str, ...] = ()
     read_problems: tuple[ReadProblem, ...] = ()
-    #: The site's wards are smoke-free: an admission of a smoker is a stop of smoking.
-    smoke_free_wards: bool = False
-    #: The site wants information on treatment resistance.
-    pathway: bool = False
     #: What became of everything that was sent. No rule asks it.
     ledger: Ledger = EMPTY
     #: What clinicians stated in the registry (``remembered.ClinicianFlag``).

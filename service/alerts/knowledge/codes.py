@@ -28,10 +28,12 @@ class Kind(Struct, frozen=True):
 class CodedKind(Struct, frozen=True):
     """An Observation whose answer is a code: LOINC codes of the question, answer code -> value, or texts that say it.
 
-    ``words`` (lower case): a whole answer in words -> value, for answers without a known code.
+    ``words`` (lower case, without accents): a whole answer in words -> value, for answers without a known code. ``snomed``: codes
+    of the question in SNOMED CT; there an answer may stand in the place of the question, too.
     """
 
     loinc: tuple[str, ...] = ()
+    snomed: tuple[str, ...] = ()
     answers: dict[str, str] = {}
     words: dict[str, str] = {}
     text: tuple[str, ...] = ()
@@ -82,6 +84,17 @@ def posture(code: str) -> str:
 def coded_by_loinc() -> dict[str, tuple[str, CodedKind]]:
     """LOINC code -> (id, coded kind)."""
     return {code: (key, kind) for key, kind in _codes().coded.items() for code in kind.loinc}
+
+
+@cache
+def coded_by_snomed() -> dict[str, tuple[str, CodedKind]]:
+    """SNOMED CT code of a question, or of an answer in its place -> (id, coded kind)."""
+    asked = {key: kind for key, kind in _codes().coded.items() if kind.snomed}
+    return {
+        code: (key, kind)
+        for key, kind in asked.items()
+        for code in (*kind.snomed, *(c for c in kind.answers if c.isdigit()))
+    }
 
 
 @cache

@@ -11,11 +11,8 @@ from importlib.resources import files
 import msgspec
 from msgspec import Struct
 
+from service.alerts.knowledge.code_systems import SNOMED, canonical, icd10_edition
 from service.alerts.say.finding import Severity
-
-#: OIDs of ICD-10 and ICD-10-CM; the other identifiers (by country and year) have the name in them.
-_ICD10_OIDS = frozenset({"urn:oid:2.16.840.1.113883.6.3", "urn:oid:2.16.840.1.113883.6.90"})
-_SNOMED = "http://snomed.info/sct"
 
 
 class Contraindication(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,8 +41,6 @@ class ConditionKind(Struct, frozen=True, forbid_unknown_fields=True):
     #: Prefixes that have this meaning in one edition only: ``cm``, ``gm`` or ``am``.
     icd10_in: dict[str, tuple[str, ...]] = {}
     snomed: tuple[str, ...] = ()
-    #: False while a code was not checked against a release of its code system.
-    codes_confirmed: bool = True
     contraindication: Contraindication | None = None
     #: Only what goes on now: "history of ileus" is none.
     active_only: bool = False
@@ -80,10 +75,24 @@ class _Conditions(Struct):
     kind: dict[str, ConditionKind]
 
 
+def _load(name: str) -> object:
+    return tomllib.loads((files("service.alerts") / "knowledge" / name).read_text(encoding="utf-8"))
+
+
 @cache
 def _conditions() -> _Conditions:
-    text = (files("service.alerts") / "knowledge" / "conditions.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Conditions)
+    return msgspec.convert(_load("conditions.toml"), _Conditions)
+
+
+@cache
+def snomed_codes() -> dict[str, tuple[str, ...]]:
+    """SNOMED CT code -> kinds, in the order of the kinds: those named with the kinds, and those of ``problem_codes.toml``."""
+    more = msgspec.convert(_load("problem_codes.toml"), dict[str, tuple[str, ...]])
+    found: dict[str, tuple[str, ...]] = {}
+    for key, kind in _conditions().kind.items():
+        for code in dict.fromkeys((*kind.snomed, *more.get(key, ()))):
+            found[code] = (*found.get(code, ()), key)
+    return found
 
 
 @cache
@@ -108,16 +117,6 @@ def passing_kinds() -> frozenset[str]:
     return frozenset(key for key, kind in _conditions().kind.items() if kind.passing)
 
 
-def _icd10_edition(system: str) -> str:
-    """``cm``, ``gm``, ``am``, ``who`` (also for what is not told apart); empty for another code system."""
-    folded = system.lower()
-    if system in _ICD10_OIDS:
-        return "cm" if system.endswith(".90") else "who"
-    if "icd-10" not in folded or "pcs" in folded:
-        return ""
-    return next((edition for edition in ("cm", "gm", "am") if f"icd-10-{edition}" in folded), "who")
-
-
 def _longest(code: str, prefixes: tuple[str, ...]) -> int:
     """Length of the longest prefix a code begins with; points do not count, as many systems send none."""
     return max((len(bare) for p in prefixes if code.startswith(bare := p.replace(".", ""))), default=0)
@@ -126,9 +125,9 @@ def _longest(code: str, prefixes: tuple[str, ...]) -> int:
 @lru_cache(maxsize=4096)
 def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     """Kinds a coded problem belongs to."""
-    if system == _SNOMED:
-        return tuple(key for key, kind in _conditions().kind.items() if code in kind.snomed)
-    edition = _icd10_edition(system)
+    if canonical(system) == SNOMED:
+        return snomed_codes().get(code, ())
+    edition = icd10_edition(system)
     if not edition:
         return ()
     bare = code.replace(".", "").upper()

@@ -18,8 +18,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.alerts.knowledge import ndc
-from service.alerts.knowledge.code_systems import ATC, canonical
+from service.alerts.knowledge import brands, ndc
+from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.spelling import folded
 from service.alerts.say.finding import Severity
 
@@ -185,6 +185,9 @@ class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
     source: str
     names: tuple[str, ...]
+    #: Codes of the drugs alone (ATC), and of their ingredients (RxNorm).
+    atc: tuple[str, ...] = ()
+    rxnorm: tuple[str, ...] = ()
     confirmed: bool = True
 
 
@@ -441,10 +444,16 @@ def imported_product(system: str, code: str) -> Product | None:
     return found.pop() if len(found) == 1 else None
 
 
+#: Codes of dm+d are concepts of SNOMED CT, and are sent under either name.
+_TWIN = {DMD: SNOMED, SNOMED: DMD}
+
+
 def product_by_code(system: str, code: str) -> Product | None:
     """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
     system = canonical(system)
     product = _products().get((system, code))
+    if product is None and (twin := _TWIN.get(system)) is not None:
+        product = _products().get((twin, code))
     if product is not None and product.mg is not None:
         return product
     found = imported_product(system, code) if _imported.products else None
@@ -463,13 +472,41 @@ def _of_group(system: str, code: str) -> Product | None:
 
 
 @cache
+def _of_one_country() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Names that mean one drug here and another there: name in lower case -> country -> drugs."""
+    own: dict[str, tuple[str, ...]] = {
+        name.lower(): (drug_id,) for drug_id in drug_ids() for name in (drug_id, *names_of(drug_id))
+    }
+    own |= {name.lower(): parts for name, parts in _product_data().combinations.items()}
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name, meanings in brands.by_name().items():
+        if brands.agreed(meanings) is None or (name in own and brands.agreed(meanings) != own[name]):
+            found[name] = meanings
+    return found
+
+
+def _brand_index() -> dict[str, tuple[str, ...]]:
+    """Names of ``brands.toml`` that mean the same wherever they are known."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, meanings in brands.by_name().items():
+        for part in {d for drugs in meanings.values() for d in drugs}:
+            if part not in drugs():
+                raise KnowledgeError(f"brands.toml: {name!r} leads to {part!r}, which is no drug")
+        parts = brands.agreed(meanings)
+        if parts is not None and name not in _of_one_country():
+            found[name] = parts
+    return found
+
+
+@cache
 def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
-    index: dict[str, tuple[str, ...]] = {}
+    index: dict[str, tuple[str, ...]] = _brand_index()
     for drug_id in drug_ids():
         for name in {drug_id, *names_of(drug_id)}:
             index[name.lower()] = (drug_id,)
     for name, parts in _product_data().combinations.items():
         index[name.lower()] = parts
+    index |= dict.fromkeys(_of_one_country(), ())
     longest_first = sorted(index, key=len, reverse=True)
     pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
     # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg"),
@@ -501,13 +538,20 @@ _METABOLITE = re.compile(r"[\s-]*N[\s-]*oxid", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
-def drugs_by_name(text: str) -> tuple[str, ...]:
-    """Ids of every drug named in a text, in order of appearance, those named in another language last; empty when none is."""
+def drugs_by_name(text: str, country: str = "") -> tuple[str, ...]:
+    """Ids of every drug named in a text, in order of appearance, those named in another language last; empty when none is.
+
+    Args:
+        text: a name as a record gives it.
+        country: where it was written (ISO 3166), for brands that mean another drug elsewhere; where it is not known they mean none.
+    """
     pattern, index = _names()
     found: list[str] = []
     left = text.replace("’", "'")
+    disputed = _of_one_country()
     for match in pattern.finditer(left):
-        found += index[" ".join(match.group().lower().split())]
+        name = " ".join(match.group().lower().split())
+        found += index[name] if name not in disputed else disputed[name].get(country, ())
     # A word of a longer name is no name of its own: "peginterferon" in "peginterferon beta-1a".
     left = pattern.sub(" ", left) if found else left
     for word in _WORD.finditer(left):
@@ -534,6 +578,17 @@ def _without_card() -> re.Pattern[str]:
 def is_known_without_card(text: str) -> bool:
     """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
     return _without_card().search(text) is not None
+
+
+@cache
+def _codes_without_card() -> frozenset[tuple[str, str]]:
+    coded = ((ATC, "atc"), (RXNORM, "rxnorm"))
+    return frozenset((system, c) for g in without_card() for system, kind in coded for c in getattr(g, kind))
+
+
+def is_code_without_card(system: str, code: str) -> bool:
+    """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
+    return (canonical(system), code) in _codes_without_card()
 
 
 @cache

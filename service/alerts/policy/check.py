@@ -275,7 +275,7 @@ def _cited(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
         return here + [
             item
             for key, child in node.items()
-            if key != "sources"
+            if key not in ("sources", "earlier")
             for item in _cited(child, f"{path}.{key}" if path else key)
         ]
     if isinstance(node, list | tuple):

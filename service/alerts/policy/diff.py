@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 from msgspec import Struct
 
 from service.alerts.knowledge.drugs import InteractionClass, classes
-from service.alerts.policy.parts import Analyte, Band, MissedDoseTier, Population, Value
+from service.alerts.policy.judge import begins_anew, gap_of, phase_for, tier_for
+from service.alerts.policy.parts import Analyte, Band, Population, Value
 from service.alerts.policy.paths import Comparison, Path
 from service.alerts.policy.pieces import stretches
 from service.alerts.policy.policy import Policy
@@ -163,13 +165,7 @@ def _schedule(one: Policy, other: Policy) -> Iterator[Change]:
 
 
 def _interval(policy: Policy, day: float, neutropenic: bool) -> str:
-    chosen = policy.schedule[0]
-    for phase in policy.schedule:
-        if phase.needs_no_neutropenia and neutropenic:
-            break
-        chosen = phase
-        if phase.until_day is None or day < phase.until_day:
-            break
+    chosen = phase_for(policy.schedule, day, lambda: neutropenic)
     return f"{chosen.label} ({w.days(chosen.every_days)})"
 
 
@@ -181,7 +177,7 @@ def _missed_doses(one: Policy, other: Policy) -> Iterator[Change]:
     depends = any(t.plus_dosing_interval for p in (one, other) for t in p.missed_dose)
     for doses, regimen in regimens if depends else ((1, ""),):
         between = _HOURS_A_DAY / doses
-        limits = [_limit(t, between) for p in (one, other) for t in p.missed_dose]
+        limits = [gap_of(t, between) for p in (one, other) for t in p.missed_dose]
 
         def answer(gap: float, between: float = between) -> tuple[str, str]:
             before, after = (_restart(p, gap, between) for p in (one, other))
@@ -194,16 +190,8 @@ def _missed_doses(one: Policy, other: Policy) -> Iterator[Change]:
             )
 
 
-def _limit(tier: MissedDoseTier, between: float) -> float:
-    return tier.gap.value + (between if tier.plus_dosing_interval else 0)
-
-
 def _restart(policy: Policy, gap: float, between: float) -> str:
-    found: MissedDoseTier | None = None
-    for tier in policy.missed_dose:
-        limit = _limit(tier, between)
-        if gap > limit or (gap == limit and tier.gap.comparator == ">="):
-            found = tier
+    found = tier_for(policy.missed_dose, gap, between)
     if found is None:
         return "same dose"
     if found.single_mg is not None:
@@ -227,7 +215,7 @@ def _breaks(one: Policy, other: Policy) -> Iterator[Change]:
 
 
 def _after_break(policy: Policy, days: float) -> str:
-    if policy.interruption.new_course.reached(days):
+    if begins_anew(policy.interruption, timedelta(days=days)):
         return f"as a new patient, {policy.schedule[0].label}"
     extra = policy.interruption.extra
     if extra is not None and extra.gap.reached(days * _HOURS_A_DAY):

@@ -157,13 +157,13 @@ class SchedulePhase(Struct, frozen=True, forbid_unknown_fields=True):
     label: str
     every_days: Annotated[int, Quantity("d", 0, 400)]
     source: str
+    #: Days before the due date from which "due soon" is said; unless stated ``unless_stated.due_soon_days``.
+    due_soon_days: Annotated[int, Quantity("d", 0, 60)]
     section: str = ""
     until_day: Annotated[int, Quantity("d", 1, 4000)] | None = None
     confirmed: bool = True
     #: The phase is reached only by a patient without any neutropenia in the course so far.
     needs_no_neutropenia: bool = False
-    #: Days before the due date from which "due soon" is said.
-    due_soon_days: Annotated[int, Quantity("d", 0, 60)] = 7
 
 
 class MissedDoseTier(Struct, frozen=True, forbid_unknown_fields=True):
@@ -311,6 +311,32 @@ class Overdue(Struct, frozen=True, forbid_unknown_fields=True):
     critical_intervals: Annotated[Value, Quantity("", 1, 10)]
 
 
+class UnlessStated(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a phase of the schedule or an organ test holds where the file does not state it; filled in when the file is read."""
+
+    #: ``schedule.due_soon_days``
+    due_soon_days: Annotated[Value, Quantity("d", 0, 60)]
+    #: ``monitoring.early_days``
+    early_days: Annotated[Value, Quantity("d", 0, 60)]
+    #: ``monitoring.baseline_window_days``
+    baseline_window_days: Annotated[Value, Quantity("d", 1, 400)]
+
+
+class RecordReading(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the record is read: for how long an entry speaks, and which entries tell the dose that is really given."""
+
+    #: A chart with an entry this young is still kept.
+    chart_kept_days: Annotated[Value, Quantity("d", 0.5, 14)]
+    #: Charted days that tell the dose that is really given: the last ones, and those before a gap.
+    dose_charted_days: Annotated[Value, Quantity("d", 1, 28)]
+    #: The charted doses of a dose below the one ordered must be so many days apart, first to last.
+    dose_charted_least_days: Annotated[Value, Quantity("d", 0.5, 14)]
+    #: Of a chart that alone tells the dose: the last of it that counts.
+    last_charted_days: Annotated[Value, Quantity("d", 1, 14)]
+    #: Extra counts after a neutropenia that follow each other sooner than this share of the interval asked for are one.
+    counts_apart_percent: Annotated[Value, Quantity("%", 10, 100)]
+
+
 class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):
     """How far other facts are believed of an order or statement that is over and says not since when (``ending``)."""
 
@@ -327,6 +353,8 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
 
     first_day_maximum: Annotated[Value, Quantity("mg", 5, 100)]
     restart_single: Annotated[Value, Quantity("mg", 5, 50)]
+    #: Doses that are suggested are multiples of it, rounded down: the smallest that tablets make.
+    dose_step: Annotated[Value, Quantity("mg", 5, 25)]
     early_rise_maximum: Annotated[Value, Quantity("mg/d", 5, 200)]
     early_days: Annotated[Value, Quantity("d", 1, 90)]
     late_step_maximum: Annotated[Value, Quantity("mg", 10, 300)]
@@ -335,7 +363,6 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     day_14: Annotated[Value, Quantity("d", 7, 60)]
     daily_maximum: Annotated[Value, Quantity("mg/d", 100, 1200)]
     seizure_above: Annotated[Value, Quantity("mg/d", 200, 1200)]
-    seizure_moderate_above: Annotated[Value, Quantity("mg/d", 100, 1200)]
     single_maximum: Annotated[Value, Quantity("mg", 50, 900)]
     once_daily_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
     elderly_from_years: Annotated[Value, Quantity("a", 50, 90)]
@@ -360,6 +387,10 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     #: Measurement kinds (or coded kinds) any of which satisfies the test.
     kinds: tuple[str, ...]
     source: str
+    #: A baseline taken up to so many days before the start counts; unless stated ``unless_stated.baseline_window_days``.
+    baseline_window_days: Annotated[int, Quantity("d", 1, 400)]
+    #: Days the early schedule tolerates before the due day; unless stated ``unless_stated.early_days``.
+    early_days: Annotated[int, Quantity("d", 0, 60)]
     section: str = ""
     confirmed: bool = True
     baseline: bool = True
@@ -373,14 +404,9 @@ class MonitoringTest(Struct, frozen=True, forbid_unknown_fields=True):
     late_days: Annotated[int, Quantity("d", 0, 365)] = 0
     #: No longer flagged from this day of the course on.
     until_day: Annotated[int, Quantity("d", 1, 4000)] | None = None
-    #: A baseline taken up to so many days before the start counts.
-    baseline_window_days: Annotated[int, Quantity("d", 1, 400)] = 90
-    #: Visits in the first weeks: at least every so many days until ``until_day``.
     severity: Severity = "warning"
     #: id of ``knowledge/tests.toml`` to order.
     order: str = ""
-    #: Days the early schedule tolerates before the due day.
-    early_days: Annotated[int, Quantity("d", 0, 60)] = 3
 
     @property
     def schedule(self) -> Listed:
@@ -430,6 +456,8 @@ class Levels(Struct, frozen=True, forbid_unknown_fields=True):
     trough_hours_low: Annotated[Value, Quantity("h", 6, 24)]
     trough_hours_high: Annotated[Value, Quantity("h", 6, 24)]
     steady_state_days: Annotated[Value, Quantity("d", 1, 30)]
+    #: A chart with an entry within so long of a level tells when the last dose before it was given.
+    charted_within_hours: Annotated[Value, Quantity("h", 1, 168)]
     nmol_per_ng: Annotated[Value, Quantity("nmol/L per ng/mL", 3, 3.1)]
     #: What the sources say of when and how to take a level.
     says: str
@@ -445,6 +473,8 @@ class Results(Struct, frozen=True, forbid_unknown_fields=True):
     systolic_fall: Annotated[Value, Quantity("mm[Hg]", 5, 60)]
     diastolic_fall: Annotated[Value, Quantity("mm[Hg]", 3, 40)]
     systolic_low: Annotated[Value, Quantity("mm[Hg]", 60, 120)]
+    #: A lying and a standing reading belong together when they were taken within so long.
+    same_occasion_hours: Annotated[Value, Quantity("h", 0.1, 24)]
     heart_rate_high: Annotated[Value, Quantity("/min", 90, 180)]
     glucose_fasting: Annotated[Value, Quantity("mg/dL", 70, 300)]
     glucose_warning: Annotated[Value, Quantity("mg/dL", 100, 600)]

@@ -20,7 +20,7 @@ _ABOUT = frozenset(
     {"jurisdiction", "summary", "notes", "sources", "main_source", "valid_from", "valid_to", "superseded_by"}
 )
 #: Two policies always differ in these.
-_OWN_NAMES = frozenset({"id", "title", "inherits"})
+_OWN_NAMES = frozenset({"id", "title", "inherits", "shared_from", "earlier"})
 _TYPES = {f.name: f.type for f in fields(Policy)}
 _ABSENT = "–"
 _LONGEST = 160

@@ -4,6 +4,10 @@ A policy is one regulator's protocol. Every number in it is a :class:`Value` wit
 whether a primary text confirmed it; rules name the parameter and never hold a number. A policy may ``inherit`` from
 another: tables are merged key by key, arrays are replaced whole, so a site's file states only what differs. A table with
 ``inherit = false`` starts empty, for a protocol that has *not* what the other one has.
+
+What all policies share stands in ``common.toml``, and is never overwritten either: a change is a file of its own, such as
+``common-2027-03-01.toml``, that inherits from the one before and names the day from which it holds (``valid_from``). A policy carries
+what was shared before (``earlier``), and a question is judged by what was shared on its day.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import msgspec
 from msgspec import Struct, field
 
 from service.alerts.facts.lazy import lazy
+from service.alerts.policy.judge import band_for
 from service.alerts.policy.numbers import Quantity, wrong_numbers
 from service.alerts.policy.parts import (
     Analyte,
@@ -40,12 +45,14 @@ from service.alerts.policy.parts import (
     Population,
     PostStop,
     PregnancyTest,
+    RecordReading,
     Results,
     SchedulePhase,
     Source,
     Start,
     Supply,
     UnknownEnd,
+    UnlessStated,
     Value,
 )
 from service.alerts.policy.prose import ProseError, filled
@@ -81,6 +88,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     platelets: Platelets
     overdue: Overdue
     unknown_end: UnknownEnd
+    record: RecordReading
+    unless_stated: UnlessStated
+    #: Days at most between counts while nobody knows since when clozapine is taken.
+    unknown_start_every_days: Annotated[Value, Quantity("d", 1, 60)]
     dosing: Dosing
     monitoring: tuple[MonitoringTest, ...]
     pregnancy_test: PregnancyTest
@@ -95,8 +106,17 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     #: Short name in ``sources`` of the document the cards name as their source.
     main_source: str = ""
     inherits: str = ""
-    unknown_start_every_days: Annotated[int, Quantity("d", 1, 60)] = 7
     notes: tuple[str, ...] = field(default_factory=tuple)
+    #: The day from which the shared values hold; None = they are the first ones.
+    shared_from: date | None = None
+    #: The same policy with the values that were shared before, the latest first.
+    earlier: tuple[Policy, ...] = ()
+
+    def on(self, day: date) -> Policy:
+        """The policy with the values that were shared on ``day``, in the site's time zone; itself, where nothing shared has changed."""
+        if self.shared_from is None or day >= self.shared_from:
+            return self
+        return next((p for p in self.earlier if p.shared_from is None or day >= p.shared_from), self)
 
     def cite(self, cited: Any) -> Citation:
         """The citation of a value, band, tier or test of this policy."""
@@ -149,7 +169,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     def band(self, population: Population, analyte: Analyte, count: float) -> Band | None:
         """The band a count (cells/µL) lies in; None when the policy does not judge that count."""
-        return next((b for b in self.bands_of(population, analyte) if b.holds(count)), None)
+        return band_for(self.bands_of(population, analyte), count)
 
     @lazy
     def uses_wbc(self) -> bool:
@@ -168,6 +188,16 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         if self.interruption.extra is not None:
             hours.append(self.interruption.extra.gap.value)
         return timedelta(hours=min(hours))
+
+    @lazy
+    def chart_kept(self) -> timedelta:
+        """A chart with an entry this young is still kept."""
+        return timedelta(days=self.record.chart_kept_days.value)
+
+    @lazy
+    def dose_charted(self) -> timedelta:
+        """The time of a chart that tells the dose really given: the last of it, or what lies before a gap."""
+        return timedelta(days=self.record.dose_charted_days.value)
 
     @lazy
     def baseline_window(self) -> tuple[int, Value | SchedulePhase]:
@@ -239,21 +269,55 @@ def _as_written(inherited: dict[str, Any]) -> str:
     return f'expected a table such as {{ {", ".join(parts)}, source = "…", section = "…" }}'
 
 
-def resolve(path: Any, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
+#: What all policies inherit in the end.
+_COMMON = "common"
+#: Written by the loader alone.
+_OF_THE_LOADER = ("earlier", "shared_from")
+
+
+def shared_versions() -> tuple[tuple[str, date | None], ...]:
+    """(name, first day) of the files that all policies share, the newest first; the first of all has no day. Raises PolicyError."""
+    found: list[tuple[str, date]] = []
+    for entry in POLICY_FILES.iterdir():
+        name = entry.name.removesuffix(".toml")
+        if name.startswith(f"{_COMMON}-") and entry.name.endswith(".toml"):
+            begins = _read(entry).get("valid_from")
+            if not isinstance(begins, date):
+                raise PolicyError(
+                    f"{entry}: valid_from: the day from which it holds is missing, expected a date"
+                )
+            found.append((name, begins))
+    found.sort(key=lambda version: version[1], reverse=True)
+    return (*found, (_COMMON, None))
+
+
+def resolve(path: Any, _seen: tuple[str, ...] = (), *, shared: str | None = None) -> dict[str, Any]:
     """The TOML of a policy file with what it inherits merged in.
+
+    Args:
+        path: of the file.
+        shared: the name of the shared file, of :func:`shared_versions`; None = the newest.
 
     Raises PolicyError for unreadable files, unknown parents, circles of inheritance and values changed without a source.
     """
     own = _read(path)
+    if (key := next((key for key in _OF_THE_LOADER if key in own), None)) is not None:
+        raise PolicyError(f"{path}: {key}: is no value of a policy file")
     parent = own.get("inherits", "")
     if not parent:
         return own
     if parent in _seen:
         raise PolicyError(f"{path}: policies inherit in a circle: {' -> '.join((*_seen, parent))}")
-    known = ("common", *policy_ids())
+    versions = [name for name, _ in shared_versions()]
+    is_shared = any(path == POLICY_FILES / f"{name}.toml" for name in versions)
+    known = (*(versions if is_shared else [_COMMON]), *policy_ids())
     if parent not in known:
         raise PolicyError(f"{path}: inherits: unknown policy {parent!r}, expected one of {', '.join(known)}")
-    inherited = resolve(POLICY_FILES / f"{parent}.toml", (*_seen, parent))
+    takes_shared = parent == _COMMON and not is_shared
+    file = (shared or versions[0]) if takes_shared else parent
+    inherited = resolve(POLICY_FILES / f"{file}.toml", (*_seen, file), shared=shared)
+    if takes_shared:
+        inherited.pop("valid_from", None)
     for key in ("valid_to", "superseded_by", "notes"):
         inherited.pop(key, None)  # these belong to one policy only
     try:
@@ -262,14 +326,37 @@ def resolve(path: Any, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise PolicyError(f"{path}: {error}") from None
 
 
+#: What ``unless_stated`` holds for the items of an array.
+_UNLESS_STATED = {"schedule": ("due_soon_days",), "monitoring": ("early_days", "baseline_window_days")}
+
+
+def stated(content: dict[str, Any]) -> dict[str, Any]:
+    """A merged policy with what its phases and tests leave to ``unless_stated`` written into them."""
+    general = content.get("unless_stated", {})
+    result = dict(content)
+    for array, keys in _UNLESS_STATED.items():
+        known = {key: general[key]["value"] for key in keys if isinstance(general.get(key), dict)}
+        result[array] = [
+            {**known, **item} if isinstance(item, dict) else item for item in content.get(array, ())
+        ]
+    return result
+
+
 def load_policy(path: Path | Any) -> Policy:
     """Read one policy file, with inheritance.
+
+    It holds the newest shared values, and in ``earlier`` those of before.
 
     Raises PolicyError with the file, the parameter at fault and what was expected: a shape that is no policy, a value without
     source, a foreign unit, a number out of bounds, a text that names a number which is not there.
     """
+    newest, *before = [_load(path, *version) for version in shared_versions()]
+    return msgspec.structs.replace(newest, earlier=tuple(before)) if before else newest
+
+
+def _load(path: Path | Any, shared: str, begins: date | None) -> Policy:
     try:
-        content = resolve(path)
+        content = stated(resolve(path, shared=shared))
         msgspec.convert(content, Policy)  # what is wrong with its shape comes before what its texts name
         policy = msgspec.convert(filled(content), Policy)
     except (msgspec.ValidationError, ProseError) as error:
@@ -277,7 +364,7 @@ def load_policy(path: Path | Any) -> Policy:
     wrong = next(wrong_numbers(policy), None)
     if wrong is not None:
         raise PolicyError(f"{path}: {wrong}")
-    return policy
+    return msgspec.structs.replace(policy, shared_from=begins) if begins is not None else policy
 
 
 @cache
@@ -290,6 +377,6 @@ def policy_by_id(policy_id: str) -> Policy:
 
 @cache
 def policy_ids() -> tuple[str, ...]:
-    """Ids of the shipped policies, in alphabetical order (``common`` is only inherited from)."""
+    """Ids of the shipped policies, in alphabetical order (``common`` and its successors are only inherited from)."""
     names = (entry.name for entry in POLICY_FILES.iterdir() if entry.name.endswith(".toml"))
-    return tuple(sorted(name.removesuffix(".toml") for name in names if name != "common.toml"))
+    return tuple(sorted(name.removesuffix(".toml") for name in names if not name.startswith(_COMMON)))

@@ -15,7 +15,7 @@ from service.alerts.policy.policy import Policy
 _IN_THE_HEADING = frozenset(
     {
         "id", "title", "jurisdiction", "inherits", "summary", "notes", "sources", "main_source", "valid_from", "valid_to",
-        "superseded_by",
+        "superseded_by", "shared_from", "earlier",
     }
 )  # fmt: skip
 #: Parts with a table of their own.
@@ -51,7 +51,7 @@ def sheet(policy: Policy) -> tuple[Table, ...]:
             for name in policy.__struct_fields__
             if name not in _IN_THE_HEADING
             and name not in _OWN_TABLES
-            and name != "start"
+            and name not in ("start", "unknown_start_every_days")
             and _has_rows(policy, name)
         ),
     )
@@ -131,7 +131,9 @@ def _schedule(policy: Policy) -> Table:
         return until, p.label, f"{p.every_days} d", only, f"{p.due_soon_days} d before", *_cite(p)
 
     header = ("until", "blood count", "interval", "condition", "due soon is said", "source", "")
-    texts = (f"Start of treatment unknown: every {policy.unknown_start_every_days} days.",)
+    unknown = policy.unknown_start_every_days
+    basis = ", ".join(filter(None, _cite(unknown)))
+    texts = (f"Start of treatment unknown: every {unknown.value:g} days ({basis}).",)
     return Table("Schedule while counts are normal", texts, header, tuple(map(row, policy.schedule)))
 
 

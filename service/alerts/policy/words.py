@@ -17,9 +17,14 @@ def policy_says(policy: Policy, path: str, text: str) -> Sentence:
     return quoted(_TABLE, f"{policy.id}/{path}", text)
 
 
-def policy_word(policy: Policy, path: str, text: str) -> Term:
-    """A text of the policy within a sentence, by its path: ``falling.every_label``."""
-    return Term(_TABLE, f"{policy.id}/{path}", text)
+def policy_steps(policy: Policy, path: str, steps: tuple[str, ...]) -> tuple[Sentence, ...]:
+    """Steps that the policy names, in their order: ``myocarditis.watch_steps``."""
+    return tuple([policy_says(policy, f"{path}.{n}", step) for n, step in enumerate(steps)])
+
+
+def policy_word(policy: Policy, path: str, text: str, *, first: bool = False) -> Term:
+    """A text of the policy within a sentence, by its path: ``falling.every_label``; ``first``: at its beginning."""
+    return Term(_TABLE, f"{policy.id}/{path}", text, first)
 
 
 def band_title(policy: Policy, band: Band) -> Term:
@@ -34,7 +39,7 @@ def band_says(policy: Policy, band: Band) -> Sentence:
 
 def band_steps(policy: Policy, band: Band) -> tuple[Sentence, ...]:
     """What the protocol asks for in a band, in its order."""
-    return tuple([policy_says(policy, f"{_path(band)}.steps.{n}", s) for n, s in enumerate(band.steps)])
+    return policy_steps(policy, f"{_path(band)}.steps", band.steps)
 
 
 def band_every(policy: Policy, band: Band) -> Term:

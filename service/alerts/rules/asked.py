@@ -100,7 +100,7 @@ def _words(case: Case) -> list[str]:
         ("visit", not case.is_order_hook),
         ("other-order", _is_elsewhere(case)),
         ("wbc-judged", case.uses_wbc),
-        ("pathway", snapshot.pathway),
+        ("pathway", case.practice.pathway),
         ("problems", snapshot.problems),
         ("allergies", snapshot.allergies),
         ("coded", snapshot.coded),

@@ -14,7 +14,7 @@ from service.alerts.case.exposure import is_live, span_of, waits
 from service.alerts.facts.patient import CLOZAPINE, Measurement, Medication, ReadProblem, SourceName
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.rules.count_phrases import count_evidence, count_fact, count_line, short_count
-from service.alerts.rules.record_phrases import drug_fact
+from service.alerts.rules.medication_phrases import drug_fact
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Listed, Number, Param, Record, Sentence, Term, recorded, sentence
@@ -103,7 +103,7 @@ def data_unavailable(case: Case) -> Iterator[Found]:
 def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...]:
     """Sources that were not read to the end, but for those that the site does not have."""
     snapshot = case.snapshot
-    return tuple(s for s in sources if snapshot.state(s) != "complete" and s not in snapshot.not_sent)
+    return tuple(s for s in sources if snapshot.state(s) != "complete" and s not in case.practice.not_sent)
 
 
 def _lost(case: Case) -> _Lost:
@@ -181,7 +181,7 @@ def _count_is_due(case: Case) -> bool:
     medications = tuple(
         replace(m, drugs=(CLOZAPINE,)) if m is latest else m for m in case.snapshot.medications
     )
-    as_if = Case(replace(case.snapshot, medications=medications), case.policy, case.as_of)
+    as_if = Case(replace(case.snapshot, medications=medications), case.policy, case.as_of, case.practice)
     return case.age_days(newest) > as_if.interval_days
 
 

@@ -8,7 +8,6 @@ from service.alerts.case.case import Case
 from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.case.readings import exceeds, is_recent, reaches, recent_comparable
 from service.alerts.facts.patient import Measurement, Problem
-from service.alerts.knowledge.codes import title
 from service.alerts.rules.asked import ENDANGERED, when
 from service.alerts.rules.count_phrases import count_evidence, ending_lines
 from service.alerts.rules.draft_removal import remove_drafts
@@ -21,9 +20,10 @@ from service.alerts.rules.result_phrases import (
     result_evidence,
     result_fact,
     when_of,
+    within,
 )
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Count, Day, Listed, Sentence, Term, sentence
+from service.alerts.say.sentence import Count, Day, Listed, Sentence, sentence
 
 _BY_NAME = "eosinophilic-organ-disease"
 _ORGANS = ("inflamed-organ", "myocarditis", "pericarditis")
@@ -63,7 +63,7 @@ def _counted(count: Measurement) -> Sentence:
 def _sign(problems: list[Problem], results: list[Measurement]) -> Sentence:
     """What tells of an organ: the first problem, or else the results."""
     if not problems:
-        raised = tuple(Term("kind", m.kind, title(m.kind)) for m in results)
+        raised = tuple(within(m.kind) for m in results)
         return sentence("eosinophilia-organ.results", results=Listed(raised))
     return problem_name(problems[0])
 

@@ -21,8 +21,6 @@ from service.alerts.say.finding import Severity
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Listed, Number, Record, Sentence, sentence
 
-#: Two readings belong together when they were taken within so long.
-_SAME_OCCASION = timedelta(hours=1)
 _LYING = frozenset({"lying", "sitting"})
 
 
@@ -79,12 +77,12 @@ def qt_prolonged(case: Case) -> Iterator[Found]:
     )
 
 
-def _pair_among(readings: list[Measurement]) -> tuple[Measurement, Measurement] | None:
+def _pair_among(readings: list[Measurement], together: timedelta) -> tuple[Measurement, Measurement] | None:
     """Of the newest occasion that has both: the lying (or sitting) reading and the lowest standing one. Readings newest first."""
     for newest in readings:
         if newest.qualifier != "standing":
             continue
-        occasion = [m for m in readings if m.at and newest.at and abs(m.at - newest.at) <= _SAME_OCCASION]
+        occasion = [m for m in readings if m.at and newest.at and abs(m.at - newest.at) <= together]
         before = [m for m in occasion if m.qualifier in _LYING]
         if before:
             # Lying tells more than sitting; the pressure falls at once, and may be back after minutes.
@@ -101,10 +99,12 @@ def _pair(case: Case, kind: str) -> tuple[Measurement, Measurement] | None:
         return None
     results = case.results(kind)
     settled = [m for m in results.settled if m.qualifier and is_recent(case, m)]
-    pairs = [_pair_among(settled)]
+    together = timedelta(hours=case.policy.results.same_occasion_hours.value)
+    pairs = [_pair_among(settled, together)]
     early = [m for m in results.preliminary if m.qualifier and is_recent(case, m)]
     if early:
-        pairs.append(_pair_among(sorted([*settled, *early], key=lambda m: m.at, reverse=True)))  # type: ignore[arg-type,return-value]
+        both = sorted([*settled, *early], key=lambda m: m.at, reverse=True)  # type: ignore[arg-type,return-value]
+        pairs.append(_pair_among(both, together))
     return max((p for p in pairs if p is not None), key=lambda p: p[0].value - p[1].value, default=None)
 
 

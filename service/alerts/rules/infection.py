@@ -8,10 +8,10 @@ from service.alerts.case.case import Case
 from service.alerts.case.counts import judged_value
 from service.alerts.case.readings import exceeds, reaches, within_hours
 from service.alerts.facts.patient import Measurement
+from service.alerts.policy.words import policy_says, policy_word
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.rules.count_phrases import count_evidence, count_line, offer_cbc, pending_lines
 from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.policy_phrases import policy_says, policy_word
 from service.alerts.rules.result_phrases import bound_of, name_of, on_day, when_of
 from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import OrderTest, Severity
@@ -88,12 +88,12 @@ def fever(case: Case) -> Iterator[Found]:
             *(() if counted else pending_lines(case)),
         ),
         policy_says=(
-            policy_says(case, "fever.says", rule.says),
+            policy_says(case.policy, "fever.says", rule.says),
             *(
                 (
                     sentence(
                         "fever.hold-policy",
-                        text=policy_word(case, "fever.hold.value", rule.hold.value),
+                        text=policy_word(case.policy, "fever.hold.value", rule.hold.value),
                         source=cited_in_line(case.policy.cite(rule.hold)),
                     ),
                 )
@@ -161,7 +161,7 @@ def eosinophilia(case: Case) -> Iterator[Found]:
             _fact(case, newest, count),
             *((sentence("eosinophilia.were-above"),) if waiting else ()),
         ),
-        policy_says=(policy_says(case, "eosinophils.says", rule.says),),
+        policy_says=(policy_says(case.policy, "eosinophils.says", rule.says),),
         suggested=(
             *(
                 (
@@ -232,7 +232,7 @@ def thrombocytopenia(case: Case) -> Iterator[Found]:
         subject="platelets",
         summary=sentence("thrombocytopenia.summary", count=count, day=on_day(case, newest)),
         why=(_fact(case, newest, count),),
-        policy_says=(policy_says(case, "platelets.says", rule.says),),
+        policy_says=(policy_says(case.policy, "platelets.says", rule.says),),
         suggested=(
             sentence("thrombocytopenia.stop"),
             sentence("thrombocytopenia.repeat"),

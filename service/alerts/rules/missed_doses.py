@@ -257,7 +257,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
     highest = max(back.reached + rise.value, returned_dose(back))
     if (dose is None and not case.clozapine_drafts) or (dose is not None and dose <= highest):
         return
-    next_mg = stepped(highest)
+    next_mg = stepped(case, highest)
     gap: Param = Hours(back.gap.hours)
     if back.gap.estimated:
         gap = estimated(gap, "supply")
@@ -316,7 +316,7 @@ def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
         return ()
     draft = case.clozapine_drafts[0]
     per_day = 2 if mg_per_day > case.policy.dosing.once_daily_maximum.value else 1
-    return (ChangeDose(draft.ref, w.plain(draft.label), stepped(mg_per_day, per_day), per_day),)
+    return (ChangeDose(draft.ref, w.plain(draft.label), stepped(case, mg_per_day, per_day), per_day),)
 
 
 RULES = (missed_dose,)

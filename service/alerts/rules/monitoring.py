@@ -12,10 +12,10 @@ from service.alerts.case.case import Case
 from service.alerts.case.readings import is_a_result
 from service.alerts.facts.patient import Measurement, SourceName, UnusableResult
 from service.alerts.policy.parts import MonitoringTest
+from service.alerts.policy.words import policy_says, policy_steps, policy_word
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.policy_phrases import policy_says, policy_steps, policy_word
-from service.alerts.rules.record_phrases import drug_fact, why_unusable
-from service.alerts.rules.result_phrases import offer_test, on_day
+from service.alerts.rules.medication_phrases import drug_fact
+from service.alerts.rules.result_phrases import offer_test, on_day, refusal
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Found, Wish
 from service.alerts.say.sentence import (
@@ -136,11 +136,11 @@ def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> Unu
 
 
 def _said_of_unusable(unusable: UnusableResult) -> dict[str, Param]:
-    return {"reason": why_unusable(unusable.reason), "raw": Record(unusable.raw)}
+    return {"reason": refusal(unusable), "raw": Record(unusable.raw)}
 
 
 def _name(case: Case, test: MonitoringTest, *, first: bool = False) -> Term:
-    return policy_word(case, f"monitoring.{test.id}.title", test.title, first=first)
+    return policy_word(case.policy, f"monitoring.{test.id}.title", test.title, first=first)
 
 
 def _not_judged(case: Case, not_read: list[MonitoringTest]) -> tuple[Sentence, ...]:
@@ -167,7 +167,7 @@ def monitoring_overdue(case: Case) -> Iterator[Found]:
         since = o.since
         missing.append(sentence("monitoring-overdue.missing", test=_name(case, o.test), due=since))
         if o.last is not None:
-            title = policy_says(case, f"monitoring.{o.test.id}.title", o.test.title)
+            title = policy_says(case.policy, f"monitoring.{o.test.id}.title", o.test.title)
             evidence.append(Fact(o.last.ref, title, o.last.at, o.last.date_only))
         if o.test.order and case.test_ordered(o.test.order) is None:
             reason = sentence("monitoring-overdue.reason", due=since)
@@ -257,7 +257,7 @@ def baseline_incomplete(case: Case) -> Iterator[Found]:
     if not missing and pregnancy is None:
         return
     names: list[Param] = [_name(case, t) for t in missing]
-    titles = [policy_says(case, f"monitoring.{t.id}.title", t.title) for t in missing]
+    titles = [policy_says(case.policy, f"monitoring.{t.id}.title", t.title) for t in missing]
     why = [_missing_line(case, t) for t in missing]
     says = [case.policy.monitoring_says[t.id] for t in missing]
     orders = [t.order for t in missing if t.order]
@@ -266,7 +266,7 @@ def baseline_incomplete(case: Case) -> Iterator[Found]:
         names.append(name)
         titles.append(name)
         why.append(pregnancy)
-        says.append(policy_says(case, "pregnancy_test.says", case.policy.pregnancy_test.says))
+        says.append(policy_says(case.policy, "pregnancy_test.says", case.policy.pregnancy_test.says))
         orders.append("pregnancy-test")
     reason = sentence("baseline-incomplete.reason")
     yield Found(
@@ -307,8 +307,8 @@ def clozapine_level_due(case: Case) -> Iterator[Found]:
             sentence("monitoring-overdue.no-level-found", day=Number(day, 0)),
             *(Sentence("monitoring-overdue.level-unusable", _said_of_unusable(u)) for u in unusable[-1:]),
         ),
-        policy_says=(policy_says(case, "levels.says", case.policy.levels.says),),
-        suggested=policy_steps(case, "levels.steps", case.policy.levels.steps),
+        policy_says=(policy_says(case.policy, "levels.says", case.policy.levels.says),),
+        suggested=policy_steps(case.policy, "levels.steps", case.policy.levels.steps),
         evidence=tuple(drug_fact(m) for m in case.current_clozapine[:1]),
         missing=(sentence("monitoring-overdue.missing-level"),),
         citation=case.policy.cite(case.policy.levels.steady_state_days),

@@ -13,9 +13,9 @@ from service.alerts.case.myocarditis import (
     taken_before,
 )
 from service.alerts.facts.patient import Measurement, Problem
+from service.alerts.policy.words import policy_says, policy_steps
 from service.alerts.rules.asked import when
 from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.policy_phrases import policy_says, policy_steps
 from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.rules.result_phrases import (
     course_line,
@@ -29,16 +29,6 @@ from service.alerts.rules.result_phrases import (
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Day, Param, Quantity, Record, Sentence, sentence
-
-__all__ = [
-    "HEART_PROBLEMS",
-    "HEART_SAYS",
-    "RULES",
-    "heart_citation",
-    "taken_before",
-]
-
-HEART_SAYS = "Clozapine can cause myocarditis and cardiomyopathy: it is stopped as soon as one is suspected, and as a rule not given again."
 
 
 @when("troponin", "crp")
@@ -81,7 +71,7 @@ def _stop(case: Case, results: tuple[Measurement, ...], unjudged: Measurement | 
             day=on_day(case, results[0]),
         ),
         why=(*(result_fact(case, m) for m in results), course_line(case)),
-        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
+        policy_says=(policy_says(case.policy, "myocarditis.says", rule.says),),
         suggested=(
             sentence(
                 "myocarditis-suspected.step-do-not-start"
@@ -115,8 +105,8 @@ def _watch(case: Case, results: tuple[Measurement, ...], unjudged: Measurement |
             "myocarditis-suspected.watch", result=measured(results[0]), day=on_day(case, results[0])
         ),
         why=(*(result_fact(case, m) for m in results), course_line(case)),
-        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
-        suggested=policy_steps(case, "myocarditis.watch_steps", rule.watch_steps),
+        policy_says=(policy_says(case.policy, "myocarditis.says", rule.says),),
+        suggested=policy_steps(case.policy, "myocarditis.watch_steps", rule.watch_steps),
         unchecked=_not_judged(case, unjudged),
         evidence=result_evidence(case, results),
         citation=case.policy.cite(rule.heart_rate if len(results) > 1 else rule.troponin_stop_factor),
@@ -138,7 +128,7 @@ def _unjudged(case: Case, troponin: Measurement) -> Found:
             f"myocarditis-suspected.unjudged-{why_not}", result=measured(troponin), day=on_day(case, troponin)
         ),
         why=(result_fact(case, troponin), course_line(case)),
-        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
+        policy_says=(policy_says(case.policy, "myocarditis.says", rule.says),),
         suggested=(sentence("myocarditis-suspected.compare"),),
         unchecked=(sentence(f"myocarditis-suspected.unchecked-troponin-{why_not}"),),
         evidence=result_evidence(case, [troponin]),
@@ -158,7 +148,7 @@ def _open_bound(case: Case, crp: Measurement) -> Found:
             "myocarditis-suspected.open-bound", result=measured(crp), day=on_day(case, crp), limit=limit
         ),
         why=(result_fact(case, crp), course_line(case)),
-        policy_says=(policy_says(case, "myocarditis.says", rule.says),),
+        policy_says=(policy_says(case.policy, "myocarditis.says", rule.says),),
         suggested=(sentence("myocarditis-suspected.exact-crp"),),
         unchecked=(sentence("myocarditis-suspected.unchecked-crp", limit=limit),),
         evidence=result_evidence(case, [crp]),

@@ -47,7 +47,7 @@ _TRIAL_SOURCES: tuple[SourceName, ...] = ("medications", "statements", "dispense
 
 
 def _asked(case: Case) -> bool:
-    return case.snapshot.pathway and case.hook == "patient-view"
+    return case.practice.pathway and case.hook == "patient-view"
 
 
 def _drug(drug_id: str, *, first: bool = False) -> Term:

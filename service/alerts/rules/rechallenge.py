@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from service.alerts.case.case import Case, bounded_by
+from service.alerts.case.banded import bounded_by
+from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import judged_kinds
 from service.alerts.case.myocarditis import HEART_PROBLEMS, heart_citation, taken_before
 from service.alerts.case.onset import in_course, is_recent_problem

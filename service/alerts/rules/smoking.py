@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.smoking import SmokingChange, smoking_change
-from service.alerts.facts.patient import CodedResult
+from service.alerts.case.smoking import SmokingChange, smokes, smoking_change
+from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.interactions import told_with_smoking
 from service.alerts.rules.joint_interactions import smoking_is_severe
@@ -78,4 +78,41 @@ def _answered(answer: CodedResult) -> Fact:
     )
 
 
-RULES = (smoking_changed,)
+@when_it_bears
+@when("coded")
+@when("continuing")
+def smoking_unclear(case: Case) -> Iterator[Found]:
+    """The newest answer is in no words and no code that are known here, and the one before it was that of a smoker: it may be a stop."""
+    if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
+        return
+    dated = [c for c in case.coded("smoking") if c.at is not None and c.value != "unknown"]
+    if not dated or dated[0].value != NOT_UNDERSTOOD:
+        return
+    newest = dated[0]
+    before = next((c for c in dated if c.value != NOT_UNDERSTOOD), None)
+    if before is None or not smokes(before) or newest.at is None or before.at is None:
+        return
+    if not 0 <= case.days_since(newest.at) <= case.policy.interactions.smoking_within_days.value:
+        return
+    yield Found(
+        code="smoking-unclear",
+        severity="info",
+        subject="smoking",
+        summary=sentence("smoking-unclear.summary", day=Day(case.snapshot.day(newest.at))),
+        why=(
+            sentence("smoking-unclear.now", answer=Record(newest.raw), day=Day(case.snapshot.day(newest.at))),
+            sentence(
+                "smoking-unclear.before", answer=Record(before.raw), day=Day(case.snapshot.day(before.at))
+            ),
+        ),
+        policy_says=(sentence("smoking-unclear.policy"),),
+        suggested=(sentence("smoking-unclear.ask"), sentence("smoking-unclear.level")),
+        evidence=tuple(
+            Fact(c.ref, sentence("smoking-unclear.answer", answer=Record(c.raw)), c.at, c.date_only)
+            for c in (newest, before)
+        ),
+        citation=case.policy.cite(case.policy.dosing.smoking_stop_factor),
+    )
+
+
+RULES = (smoking_changed, smoking_unclear)

@@ -35,6 +35,7 @@ _JUDGED = (
 )  # fmt: skip
 #: Judged by their own upper limit only. A troponin without one: myocarditis-suspected says so.
 _BY_OWN_LIMIT = ("alt", "ast", "bilirubin")
+#: So many results are shown one by one; the card says how many there are.
 _SHOWN = 8
 #: Of the results that could not be judged, so many are named in the summary; a value there is cut to so many characters.
 _NAMED = 3

@@ -10,19 +10,26 @@ from typing import TypedDict
 
 import orjson
 from msgspec.structs import replace
+from pydantic import ValidationError
 
 from service.alerts.policy.check import find_policy
 from service.alerts.policy.policy import Policy, PolicyError
-from service.hooks.site import Profile, Site
 from service.judge.errors import JudgeError
-from service.site.settings import SettingsError, site_with
+from service.options.forms import sentence
+from service.options.local_codes import check_codes, check_units
+from service.options.options import AnswerOptions, Links, Profile
+from service.options.options import SiteOptions as AllOptions
+from service.options.site import Site, site_with
 
 DEFAULT_POLICY = "us-label-2025"
 _REMEMBERED = 64
 
 
 class SiteOptions(TypedDict, total=False):
-    """Options of a site by their names in the configuration file, as far as they bear on an answer. All have the defaults of the service."""
+    """Options of a site by their names in the configuration file, as far as they bear on an answer. All have the defaults of the service.
+
+    For readers and type checkers: what is taken is what ``service.options.options.AnswerOptions`` declares (tests hold both together).
+    """
 
     #: IANA name; it decides which day a moment belongs to. Default UTC.
     time_zone: str
@@ -30,6 +37,8 @@ class SiteOptions(TypedDict, total=False):
     codes: Mapping[str, str]
     #: Units of results sent without one: ``system|code`` -> unit.
     units: Mapping[str, str]
+    #: Where the site is (two letters of ISO 3166): a brand that means another drug elsewhere is read as there.
+    country: str
     #: An admission of a smoker counts as a stop of smoking.
     smoke_free_wards: bool
     #: Information on treatment resistance when a chart is opened.
@@ -46,7 +55,12 @@ class SiteOptions(TypedDict, total=False):
     finding_system: str
 
 
-_NAMES = tuple(SiteOptions.__annotations__)
+#: What is taken: whatever the service itself declares to bear on an answer.
+_NAMES = (*AnswerOptions.model_fields, *Links.model_fields)
+
+
+class _Given(AllOptions, Links):
+    """What was handed over; neither the environment nor a file has a say in it."""
 
 
 def site_for(policy: str | Path | Policy | None, site: Site | SiteOptions | None) -> Site:
@@ -79,8 +93,15 @@ def _plain(value: object) -> object:
 @lru_cache(maxsize=_REMEMBERED)
 def _site(options: bytes) -> Site:
     try:
-        return site_with(**orjson.loads(options))
-    except SettingsError as error:
+        given = _Given.model_validate_json(options)
+        check_codes(given.codes)
+        check_units(given.units)
+        return site_with(
+            "default", given, Links(base_url=given.base_url, finding_system=given.finding_system)
+        )
+    except ValidationError as error:
+        raise JudgeError(f"site: {sentence(error)}") from None
+    except ValueError as error:
         raise JudgeError(f"site: {error}") from None
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 
-from service.ops.tally import Tally, Timings
+from service.ops.counters import Tally, Timings
 
 _BOUNDS = (0.0005, 0.001, 0.5, 1.0)
 _SECONDS = st.lists(

@@ -1,0 +1,22 @@
+"""How a site works, as far as rules ask: options of the site, which are no facts of a patient."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Practice(BaseModel):
+    """What a rule may ask of a site. All other options (``service.options``) are built on top of these and come along unseen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Wards are smoke-free: an admission of a smoker counts as a stop of smoking.
+    smoke_free_wards: bool = False
+    #: Information on treatment resistance when a chart is opened.
+    pathway: bool = False
+    #: Prefetch keys that the site does not have, such as statements: not asked for, and no card says that they are missing.
+    not_sent: tuple[str, ...] = ()
+
+
+#: A site that chose nothing.
+AS_USUAL = Practice()

@@ -1,0 +1,1 @@
+"""``clozapine-cds registry``: who is watched, alerts, sweeps by hand, import and export."""

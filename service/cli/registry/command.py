@@ -1,0 +1,11 @@
+"""``clozapine-cds registry``: all its commands."""
+
+from __future__ import annotations
+
+import typer
+
+from service.cli.registry import alerts, files, patients, sweeping
+
+app = typer.Typer(help="Patients on clozapine, watched between visits.", no_args_is_help=True)
+for part in (patients, alerts, sweeping, files):
+    app.add_typer(part.app)

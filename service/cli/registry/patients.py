@@ -1,0 +1,165 @@
+"""``clozapine-cds registry``: who is watched."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from service.cli.registry.site import fail, open_site, out, print_json
+from service.registry import people, roster
+
+app = typer.Typer()
+
+
+@app.command("list", epilog="Example: `clozapine-cds registry list --status overdue`")
+def list_patients(
+    status: Annotated[str, typer.Option(help="overdue, due, on, stopped, unenrolled or all.")] = "on",
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=10_000)] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List registered patients, what is due first."""
+    here, engine = open_site(site)
+    if status not in ("overdue", "due", "on", "stopped", "unenrolled", "all"):
+        fail(f"--status: {status!r} is none of overdue, due, on, stopped, unenrolled, all")
+    today = datetime.now(here.zone).date()
+    with engine.connect() as connection:
+        rows = roster.page(connection, sites=[here.name], status=status, today=today, limit=limit)  # type: ignore[arg-type]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("site", "patient", "state", "course since", "last ANC /µL", "on", "next due")
+    for r in rows:
+        late = isinstance(r["next_due"], date) and r["next_due"] < today and r["state"] == "on"
+        table.add_row(
+            r["site"],
+            r["patient_id"],
+            r["state"],
+            str(r["course_start"] or "unknown"),
+            "none" if r["last_anc"] is None else f"{r['last_anc']:.0f}",
+            "" if r["last_anc_at"] is None else r["last_anc_at"].date().isoformat(),
+            f"[red]{r['next_due']}[/]" if late else str(r["next_due"] or ""),
+        )
+    out.print(table)
+    out.print(f"{len(rows)} patients." if len(rows) < limit else f"The first {limit} patients.")
+
+
+@app.command("show", epilog="Example: `clozapine-cds registry show clz-p1`")
+def show(
+    patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show one patient: standing, flags, and the history of alerts."""
+    here, engine = open_site(site)
+    try:
+        with engine.connect() as connection:
+            row = roster.find(connection, here.name, patient)
+            found = {key: value for key, value in row._mapping.items() if key != "facts"}
+            found["flags"] = people.flags(connection, row.id)
+            found["history"] = people.history(connection, row.id)
+    except roster.NotRegistered as error:
+        fail(f"{patient}: {error}")
+    if as_json:
+        print_json(found)
+        return
+    for key in (
+        "site",
+        "patient_id",
+        "state",
+        "course_start",
+        "last_anc",
+        "last_anc_at",
+        "interval_days",
+        "next_due",
+        "policy",
+    ):
+        out.print(f"{key.replace('_', ' '):>15}  {found[key]}")
+    for flag in found["flags"]:
+        gone = f", withdrawn by {flag['withdrawn_by']}" if flag["withdrawn_at"] else ""
+        out.print(
+            f"           flag  {flag['kind']}: {flag['text']} ({flag['stated_by']}{gone})", markup=False
+        )
+    table = Table("when", "what", "severity", "finding", "by")
+    for event in found["history"]:
+        table.add_row(
+            f"{event['at']:%Y-%m-%d %H:%M}",
+            event["what"],
+            event["severity"],
+            event["summary"] or event["code"],
+            event["by"],
+        )
+    out.print(table)
+
+
+@app.command("merge", epilog="Example: `clozapine-cds registry merge OLD-ID NEW-ID`")
+def merge(
+    gone: Annotated[str, typer.Argument(help="Id that the EHR merged away.")],
+    into: Annotated[str, typer.Argument(help="Id that remains.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Put two records of one patient together."""
+    here, engine = open_site(site)
+    try:
+        with engine.begin() as connection:
+            roster.merge(connection, here.name, gone, into, here.policy, datetime.now(UTC), here)
+    except (roster.NotRegistered, ValueError) as error:
+        fail(str(error))
+    out.print(f"{gone} is merged into {into}.")
+
+
+@app.command("unenrol", epilog="Example: `clozapine-cds registry unenrol clz-p1`")
+def unenrol(
+    patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Take a patient off the roster: nothing is forgotten, nothing is watched."""
+    here, engine = open_site(site)
+    try:
+        with engine.begin() as connection:
+            roster.unenrol(connection, here.name, patient, "command line", datetime.now(UTC), here)
+    except roster.NotRegistered as error:
+        fail(str(error))
+    out.print(f"{patient} is off the roster.")
+
+
+@app.command("enrol", epilog="Example: `clozapine-cds registry enrol clz-p1`")
+def enrol(
+    patient: Annotated[str, typer.Argument(help="FHIR id of a patient who was taken off.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Watch a patient again who was taken off the roster. New patients are enrolled by calls and by import."""
+    here, engine = open_site(site)
+    try:
+        with engine.begin() as connection:
+            state = roster.enrol_anew(connection, here.name, patient, here.policy, datetime.now(UTC))
+    except roster.NotRegistered as error:
+        fail(str(error))
+    out.print(f"{patient} is watched again ({'on clozapine' if state == 'on' else 'clozapine has stopped'}).")
+
+
+@app.command("delete", epilog="Example: `clozapine-cds registry delete clz-p1 --by 'Privacy office'`")
+def delete(
+    patient: Annotated[str, typer.Argument(help="FHIR id of the patient.")],
+    by: Annotated[str, typer.Option(help="Who asked for it; part of the proof.")],
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Delete everything that is known of a patient, and print the proof."""
+    here, engine = open_site(site)
+    try:
+        with engine.begin() as connection:
+            proof = roster.forget(connection, here.name, patient, by, datetime.now(UTC))
+    except roster.NotRegistered as error:
+        fail(str(error))
+    print_json(
+        {
+            "site": proof.site,
+            "patient_sha256": proof.patient_hash,
+            "deleted_at": proof.deleted_at,
+            "deleted_by": proof.deleted_by,
+            "rows": proof.rows,
+        }
+    )
