@@ -164,7 +164,7 @@ def sound(value: Value, source: str) -> Decoded:
             continue
         if type(resource) is OperationOutcome:
             decoded.partial = decoded.partial or lost_something(resource.issue)
-            decoded.aside.append(_heard(source))
+            decoded.aside.append(heard(source))
         else:
             resource.full_url = entry.fullUrl
             resources.append(resource)
@@ -242,7 +242,7 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
         except _BAD_JSON:
             decoded.problems.append(ReadProblem(source, "", "an entry is not a JSON object"))
             decoded.partial = True
-            decoded.aside.append(_unreadable(source, "", "an entry is not a JSON object"))
+            decoded.aside.append(unreadable(source, "", "an entry is not a JSON object"))
             continue
         if not len(entry.resource):
             continue
@@ -262,13 +262,13 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
                     decoded.problems.append(problem)
                     continue
         elif problem is not None:
-            decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
+            decoded.aside.append(unreadable(source, problem.ref, problem.reason))
         if problem is not None:
             decoded.problems.append(problem)
             decoded.partial = True
         elif isinstance(resource, OperationOutcome):
             decoded.partial = decoded.partial or lost_something(resource.issue)
-            decoded.aside.append(_heard(source))
+            decoded.aside.append(heard(source))
         elif resource is not None:
             decoded.resources.append(resource)
     return decoded
@@ -304,26 +304,30 @@ def _failed_query(source: str) -> Decoded:
         [],
         [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)],
         failed=True,
-        aside=[_heard(source)],
+        aside=[heard(source)],
     )
 
 
-def _heard(source: str) -> Entry:
+def heard(source: str) -> Entry:
     """An OperationOutcome is read for what it says of the data beside it."""
     return Entry(source, "OperationOutcome", "read")
 
 
-def _unreadable(source: str, ref: str, why: str) -> Entry:
+def unreadable(source: str, ref: str, why: str) -> Entry:
+    """A resource that cannot be read."""
     return Entry(source, ref, "not understood", "form", why)
 
 
-def _of_other_type(source: str, raw: Raw | bytes) -> Entry:
+def of_other_type(source: str, type_name: object, ref: str) -> Entry:
     """A resource of a type that no rule reads: irrelevant where the type is known to say nothing of drugs or results."""
-    peek = _peek.decode(raw)
-    ref = reference_of(peek.resourceType, peek.id)
-    if peek.resourceType in NAMES_NO_DRUG:
+    if type_name in NAMES_NO_DRUG:
         return Entry(source, ref, "irrelevant", "another-type", "no rule asks for resources of its type")
     return Entry(source, ref, "not understood", "type", "its type is none that this service reads")
+
+
+def _of_other_type(source: str, raw: Raw | bytes) -> Entry:
+    peek = _peek.decode(raw)
+    return of_other_type(source, peek.resourceType, reference_of(peek.resourceType, peek.id))
 
 
 def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
@@ -341,7 +345,7 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         )
         decoded.failed = True
         decoded.problems.append(_left_out(source, "", what, names=names_clozapine(None, raw, source)))
-        decoded.aside.append(_unreadable(source, "", what))
+        decoded.aside.append(unreadable(source, "", what))
         return decoded
     resource, problem = read_one(raw, source)
     if isinstance(resource, OperationOutcome):
@@ -349,13 +353,13 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         decoded.problems.append(
             ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)
         )
-        decoded.aside.append(_heard(source))
+        decoded.aside.append(heard(source))
     elif resource is not None:
         decoded.resources.append(resource)
     elif problem is not None:
         decoded.problems.append(problem)
         decoded.partial = True
-        decoded.aside.append(_unreadable(source, problem.ref, problem.reason))
+        decoded.aside.append(unreadable(source, problem.ref, problem.reason))
     else:
         decoded.failed = True
         decoded.aside.append(_of_other_type(source, raw))

@@ -446,6 +446,7 @@ def read_dose(dosage: Any, strength: Strength, *, lower: bool = False) -> Dose:
         notes=tuple(notes),
         mean_mg_per_day=round(mean, 3) if not steps and not _close(mean, daily) else None,
         two_ways=two_ways,
+        strengths=strength.conflict,
     )
 
 

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
-from service.alerts.facts.patient import MatchedBy, Medication, ReadProblem
+from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.drugs import (
@@ -322,7 +322,7 @@ class MedicationReader:
         if found.drugs or found.matched_by != "none":
             return ""
         concepts = [concept] if concept is not None else []
-        why = "it names no product"
+        why = NAMES_NO_PRODUCT
         if reference is not None:
             if (reference.display or "").strip():
                 return ""
@@ -534,7 +534,8 @@ class MedicationReader:
             start_date_only=start.date_only if start else False,
             not_taken=a.status == "not-done" or _nothing_given(a),
             on_leave=a.status == "not-done" and is_on_leave(a.statusReason),
-            amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs else None,
+            # Of other drugs only what a depot gives is asked for: its dose stands in no order that says how often.
+            amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs or found.long_acting else None,
         )
 
     def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:

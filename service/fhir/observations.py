@@ -25,6 +25,7 @@ from service.fhir.decode import left_out, read_one
 from service.fhir.flags import flag_of, is_positive
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
+from service.fhir.named_tests import by_words
 from service.fhir.numbers import LARGEST
 from service.fhir.posture import posture_of
 from service.fhir.ranges import upper_limit
@@ -191,7 +192,8 @@ class ObservationReader:
             for reason in why:
                 books.element(source, ref, "value", "result", reason)
         elif why:
-            books.not_understood(source, ref, "result", "; ".join(dict.fromkeys(why)))
+            named = all(u.by_words for u in self.unusable[refused:]) and len(self.problems) == said
+            books.not_understood(source, ref, "test" if named else "result", "; ".join(dict.fromkeys(why)))
         elif (o.status or "").strip().lower() in _NO_RESULT:
             books.irrelevant(source, ref, "no-result", f"its status is {o.status}")
         elif self._kind(o.code)[0] is not None or o.component:
@@ -355,6 +357,8 @@ class ObservationReader:
                 answer = answer_of(o, self._moment)
                 if answer is not None:
                     self.coded.append(answer)
+                elif (o.status or "").strip().lower() not in _NO_RESULT:
+                    self._name(o.code, o, self._moment(o), _reference(o))
             return
         status, unclear = _status(o)
         if status is None:
@@ -398,6 +402,8 @@ class ObservationReader:
                     self._groups.get(reference, reference),
                     posture_of(o, component.code) if kind.id in _POSTURED else "",
                 )
+            else:
+                self._name(component.code, component, moment, reference)
 
     def _moment(self, o: Observation) -> Moment | None:
         """When a result was taken: by itself, else by its specimen, else by the panel or report that names it, else when it was issued."""
@@ -441,6 +447,24 @@ class ObservationReader:
         if at is None and isinstance(period, dict):
             at = read_stretch(period.get("start"), period.get("end"), self.zone)
         return at or read_moment(specimen.receivedTime, self.zone)
+
+    def _name(
+        self, code: CodeableConcept | None, o: Observation | Component, moment: Moment | None, ref: str
+    ) -> None:
+        """Keep, as one that cannot be used, a result whose words alone say that a rule judges its kind."""
+        found = by_words(code, o)
+        if found is not None:
+            self.unusable.append(
+                UnusableResult(
+                    kind=found.kind,
+                    raw=to_show(_as_sent(o)),
+                    reason=found.reason,
+                    ref=ref,
+                    at=moment.at if moment is not None else None,
+                    date_only=moment.date_only if moment is not None else False,
+                    by_words=True,
+                )
+            )
 
     def _refuse(
         self,

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from service.alerts.case.order_at_hand import is_blank
 from service.alerts.case.supply_length import with_lengths
 from service.alerts.facts.patient import (
     Allergy,
@@ -237,6 +238,8 @@ class _Builder:
             books.read(source, r)
             if CLOZAPINE in record.drugs and record.dose is not None and record.dose.unreadable:
                 books.element(source, ref, "dosage", "dose", record.dose.unreadable)
+        elif record.role == "draft" and is_blank(record):
+            books.irrelevant(source, ref, "blank", "its drug has not been chosen yet")
         elif record.unread:
             books.not_understood(source, ref, "product", record.unread)
         elif record.matched_by != "none":
@@ -359,9 +362,9 @@ class _Builder:
             elif is_of_a_terminology(c.code) or names:
                 self.books.irrelevant(source, ref_of(c), "another-problem", "no rule asks for this problem")
             else:
-                self.books.not_understood(
-                    source, ref_of(c), "problem", "no code of a known terminology and no words say what it is"
-                )
+                self.books.not_understood(source, ref_of(c), "problem", _NO_WORDS)
+                if _has_any_code(c.code) and _code(c.verificationStatus).lower() not in _NEVER_TRUE:
+                    self.problems.append(ReadProblem(source, ref, _NO_WORDS))
             return
         if not label:  # a code without words is named by what it was read as
             kind = next(iter(kinds))
@@ -438,6 +441,10 @@ class _Builder:
             self.books.irrelevant(
                 source, ref_of(a), "another-allergy", "it names none of the drugs that rules ask for"
             )
+        elif _has_any_code(a.code):
+            self.books.not_understood(source, ref_of(a), "allergy", _NO_WORDS)
+            if _code(a.verificationStatus).lower() not in _NEVER_TRUE:
+                self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS))
         else:
             self.books.not_understood(source, ref_of(a), "allergy", "nothing says to what")
 
@@ -469,6 +476,10 @@ class _Builder:
             self.books.read(source, s)
 
 
+#: A problem or an allergy that nobody here can read, nor anybody who sees only its name.
+_NO_WORDS = "no code of a known terminology and no words say what it is"
+#: What was never true matters to nobody (R4 condition-ver-status, allergyintolerance-verification).
+_NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 #: Characters of a status that are repeated.
 _WORD = 40
 #: Why a problem or an allergy may not be known in full.
@@ -492,6 +503,10 @@ def _allergens(concept: CodeableConcept | None, country: str) -> tuple[list[Reco
         product = product_by_code(coding.system or "", coding.code or "")
         drugs |= set(product.drugs) if product is not None else set()
     return names, drugs, unread
+
+
+def _has_any_code(concept: CodeableConcept | None) -> bool:
+    return concept is not None and any(c.code for c in concept.coding or ())
 
 
 def _listed(value: Any) -> list[Any]:

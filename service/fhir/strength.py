@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
+from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 from msgspec import Struct
+
+from service.fhir.numbers import finite
 
 MASS_MG = {
     "mg": 1.0,
@@ -121,24 +124,36 @@ def strength_in_name(name: str) -> Strength:
     return Strength(mg_per_unit=mg, read_from="the product name")
 
 
+def _volume_ml(unit: str) -> float | None:
+    return VOLUME_ML.get(unit.strip().lower())
+
+
+def _agreed_unit(quantity: dict[str, Any], size_of: Callable[[str], float | None]) -> float | None:
+    """The size of a Quantity's unit; None where it has none, or is coded as one (mg) and written as another (g)."""
+    sizes = {size_of(str(quantity.get(key))) for key in ("code", "unit") if quantity.get(key)} - {None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
 def strength_of_ratio(ratio: Any) -> Strength:
     """Strength of a Medication.ingredient.strength (Ratio): of a tablet or of a mL; of 100 mg in 100 mg it says nothing."""
     if not isinstance(ratio, dict):
         return Strength()
     numerator, denominator = ratio.get("numerator"), ratio.get("denominator")
-    if not isinstance(numerator, dict) or not isinstance(numerator.get("value"), int | float):
+    if not isinstance(numerator, dict) or (value := finite(numerator.get("value"))) is None or value <= 0:
         return Strength()
-    mass = mass_mg(str(numerator.get("code") or numerator.get("unit") or ""))
+    mass = _agreed_unit(numerator, mass_mg)
     if mass is None:
         return Strength()
-    mg = numerator["value"] * mass
+    mg = value * mass
     per = denominator if isinstance(denominator, dict) else {}
-    amount = per.get("value", 1)
-    if not isinstance(amount, int | float) or amount <= 0:
+    amount = finite(per.get("value", 1))
+    if amount is None or amount <= 0:
         return Strength()
-    volume = VOLUME_ML.get(str(per.get("code") or per.get("unit") or "").lower())
-    if volume is not None:
+    volume = _agreed_unit(per, _volume_ml)
+    counted = is_counted(per)
+    if volume is not None and not counted:
         return Strength(mg_per_ml=mg / (amount * volume), read_from="the Medication resource")
-    if (per.get("code") or per.get("unit")) and not is_counted(per):
+    # Coded as a volume and written as a tablet it is of neither.
+    if (per.get("code") or per.get("unit")) and (volume is not None or not counted):
         return Strength()
     return Strength(mg_per_unit=mg / amount, read_from="the Medication resource")

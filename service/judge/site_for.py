@@ -45,6 +45,8 @@ class SiteOptions(TypedDict, total=False):
     pathway: bool
     #: Prefetch keys that the site does not have: no card says that they are missing.
     not_sent: Sequence[str]
+    #: Who holds the blood counts, where the site does not: one that is missing or overdue is information then.
+    counts_elsewhere: str
     #: Cards of one answer, 1 to 10.
     card_limit: int
     #: ``generic``, ``epic``, ``oracle``, ``athena`` or ``sandbox``: what the client can show and apply.

@@ -15,8 +15,17 @@ from msgspec import Raw, Struct
 
 from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
+from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
-from service.fhir.decode import lost_something, names_clozapine, read_one, reference_of
+from service.fhir.decode import (
+    heard,
+    lost_something,
+    names_clozapine,
+    of_other_type,
+    read_one,
+    reference_of,
+    unreadable,
+)
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.references import read_reference
@@ -77,11 +86,14 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
     wanted = _wanted(parameters, entries, sent_as)
     records: list[Resource] = []
     problems: list[ReadProblem] = []
+    aside: list[Entry] = []
     drafts: list[Json] = []
     partial = _note_pages(parameters.bundle, where, issues, problems)
     for entry in entries:
+        told = len(problems)
         resource = _read(entry, where, issues, problems)
         if isinstance(resource, OperationOutcome):
+            aside.append(heard(_RECORD))
             partial = _note_outcome(entry, where, issues, problems) or partial
             continue
         asked = _reference(entry.resource) in wanted or (
@@ -91,6 +103,8 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
             drafts.append(entry.resource)
         elif resource is not None:
             records.append(resource)
+        else:
+            aside.append(_left_aside(entry.resource, problems[told:]))
     drafts += parameters.order_resources
     sound = [draft for draft in drafts if _in_json(draft) is not None]
     if len(sound) < len(drafts):
@@ -100,7 +114,7 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
         patient_id=patient_id,
         event=_event(parameters, drafts),
         as_of=_as_of(parameters, zone),
-        gathered=_gathered(parameters.unavailable, records, problems, partial=partial),
+        gathered=_gathered(parameters.unavailable, records, problems, aside, partial=partial),
         orders=Raw(orjson.dumps(orders)),
         issues=issues,
         sent_as=sent_as,
@@ -325,6 +339,14 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
     return resource
 
 
+def _left_aside(resource: Json, problems: list[ReadProblem]) -> Entry:
+    """What is entered in the ledger of a resource that became no record."""
+    type_name = resource.get("resourceType")
+    if problems:
+        return unreadable(_RECORD, problems[0].ref, problems[0].reason)
+    return of_other_type(_RECORD, type_name, reference_of(type_name, resource.get("id")))
+
+
 def _is_fhir(type_name: str) -> bool:
     if type_name in _READ:
         return True
@@ -371,7 +393,12 @@ def _as_of(parameters: Parameters, zone: tzinfo) -> datetime | None:
 
 
 def _gathered(
-    unavailable: frozenset[str], records: list[Resource], problems: list[ReadProblem], *, partial: bool
+    unavailable: frozenset[str],
+    records: list[Resource],
+    problems: list[ReadProblem],
+    aside: list[Entry],
+    *,
+    partial: bool,
 ) -> Gathered:
     """A Bundle is the whole record unless the sender says what it leaves out."""
     sources = {
@@ -381,5 +408,5 @@ def _gathered(
         for key in QUERIES
     }
     state = sources[_RECORD].state
-    sources[_RECORD] = SourceData(state, records, problems)
+    sources[_RECORD] = SourceData(state, records, problems, aside)
     return Gathered(sources)

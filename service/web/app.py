@@ -112,6 +112,13 @@ def _not_sent(sites: Sequence[Site]) -> str:
     )
 
 
+def _counts_elsewhere(sites: Sequence[Site]) -> str:
+    """Who holds the blood counts of sites that do not: there a count that is missing or overdue is information."""
+    return "; ".join(
+        f"{site.name}: {site.options.counts_elsewhere}" for site in sites if site.options.counts_elsewhere
+    )
+
+
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """Build the application.
 
@@ -157,6 +164,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("sweep", lambda: schedulers.trouble, required=False),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
+        Check(
+            "counts_elsewhere",
+            lambda: _counts_elsewhere([only_site] if only_site else directory.sites),
+            note=True,
+        ),
         Check("not_sent", lambda: _not_sent([only_site] if only_site else directory.sites), note=True),
     ]
     if not open_mode:

@@ -61,8 +61,12 @@ def _schizophrenia() -> dict[str, Any]:
     )
 
 
+#: Enough by both tables of equivalents.
+_MG = {"olanzapine": 20, "risperidone": 10}
+
+
 def _past(drug: str, begin: int, end: int, id: str) -> dict[str, Any]:
-    made = order(f"{drug} 10 mg oral tablet", id=id, status="completed", authoredOn=day_ago(begin))
+    made = order(f"{drug} oral tablet", id=id, status="completed", authoredOn=day_ago(begin))
     timing = {
         "repeat": {
             "frequency": 1,
@@ -72,7 +76,10 @@ def _past(drug: str, begin: int, end: int, id: str) -> dict[str, Any]:
         }
     }
     made["dosageInstruction"] = [
-        {"timing": timing, "doseAndRate": [{"doseQuantity": {"value": 10, "unit": "mg", "code": "mg"}}]}
+        {
+            "timing": timing,
+            "doseAndRate": [{"doseQuantity": {"value": _MG[drug], "unit": "mg", "code": "mg"}}],
+        }
     ]
     return made
 
@@ -90,18 +97,22 @@ def _level(value: float, days: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        (41, "1 more antipsychotic of 6 weeks needed"),
-        (42, "2 antipsychotics of 6 weeks or more"),
-        (43, "2 antipsychotics of 6 weeks or more"),
+        (41, "1 more trial long and strong enough"),
+        (42, "2 adequate antipsychotic trials"),
+        (43, "2 adequate antipsychotic trials"),
     ],
 )
 def test_trials_are_counted_by_their_length(service: httpx.Client, second: int, says: str) -> None:
     orders = bundle(_past("olanzapine", 400, 300, "a"), _past("risperidone", 200, 200 - second, "b"))
-    cards = _ask(service, medications=orders, conditions=_schizophrenia())
+    cards = _ask(service, medications=orders, conditions=_schizophrenia(), labs=bundle(_panss(98, 5)))
     assert _codes(cards) == {"trs-criteria", "pseudo-resistance-checklist"}
     criteria = next(c for c in cards if c["source"]["topic"]["code"] == "trs-criteria")
     assert says in criteria["summary"]
-    assert "olanzapine: 100 days, up to 10 mg/day" in criteria["detail"]
+    assert (
+        "Olanzapine: 100 days, up to 20 mg/day, equal to 600 mg (consensus) or 600 mg (DDD)"
+        in criteria["detail"]
+    )
+    assert "resistan" not in criteria["summary"] + criteria["source"]["topic"]["display"]
 
 
 def test_nothing_without_schizophrenia_or_with_clozapine(service: httpx.Client) -> None:

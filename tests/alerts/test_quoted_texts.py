@@ -12,10 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from service.alerts.case.case import Case
-from service.alerts.facts.patient import Measurement, Problem
+from service.alerts.facts.patient import CLOZAPINE, Dose, Measurement, Medication, Problem
 from service.alerts.knowledge.concerns import concerns
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.knowledge.drugs import classes, names_of
+from service.alerts.knowledge.equivalents import methods
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.rules import bowel, orders, pathway, problems, seizures
 from service.alerts.rules import concerns as concern_rules
@@ -29,6 +30,13 @@ _RULES = (
     *orders.RULES, *bowel.RULES, *problems.RULES, *concern_rules.RULES, *seizures.RULES, *pathway.RULES,
 )  # fmt: skip
 _FILES = ("dangers-on-the-list", "problems", "seizures", "bowel", "stops", "one-treatment")
+_TRIED = tuple(
+    Medication(
+        ref=f"MedicationRequest/{drug}", role="order", drugs=(drug,), label=drug, status="completed", dose=Dose(mg),
+        start=NOW - timedelta(days=begin), end=NOW - timedelta(days=begin - 100),
+    )
+    for drug, mg, begin in (("olanzapine", 20.0, 900), ("haloperidol", 10.0, 700))
+)  # fmt: skip
 _SCHIZOPHRENIA = Problem("Condition/scz", ("schizophrenia",), "schizophrenia", "active", "confirmed")
 
 
@@ -59,7 +67,7 @@ def _cases() -> Iterator[Case]:
             "panss": (_score(98, 5), _score(100, 400)),
             "clozapine-level": (_level(150), _level(120)),
         }
-        yield Case(
+        patient = Case(
             replace(
                 facts,
                 hook="patient-view",
@@ -71,6 +79,14 @@ def _cases() -> Iterator[Case]:
             policy_by_id(_POLICY),
             NOW,
         )
+        yield patient
+        yield _untreated(patient)
+
+
+def _untreated(case: Case) -> Case:
+    """The same patient without clozapine, after trials of other antipsychotics."""
+    others = tuple(m for m in case.snapshot.medications if CLOZAPINE not in m.drugs)
+    return Case(replace(case.snapshot, medications=(*others, *_TRIED), registered=False), case.policy, NOW)
 
 
 def _terms(said: object) -> Iterator[Term]:
@@ -131,6 +147,7 @@ def _of_policy(id: str) -> str:
         ("condition", lambda id: contraindications()[id].title),
         ("drug", lambda id: names_of(id)[0]),
         ("drug-class", lambda id: classes()[id].title),
+        ("equivalence", lambda id: methods()[id].title),
         ("policy", _of_policy),
     ],
 )

@@ -11,6 +11,7 @@ from msgspec import Raw
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.practice import Practice
 from service.alerts.policy.policy import policy_by_id
+from service.alerts.say.cards import detail_of
 from service.alerts.say.finding import Finding
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
@@ -46,18 +47,41 @@ def _found(
     return {f.code: f for f in evaluate(facts, policy_by_id("us-label-2025"), NOW, practice)}
 
 
-def _taken(drug: str, begin: int, end: int | None, id: str, status: str = "completed") -> Json:
-    line = dosage(10)[0]
+#: Enough by both tables of equivalents.
+_ENOUGH = {"olanzapine": 20.0, "risperidone": 10.0, "clozapine": 300.0}
+
+
+def _taken(
+    drug: str, begin: int, end: int | None, id: str, status: str = "completed", mg: float | None = None
+) -> Json:
+    line = dosage(_ENOUGH[drug] if mg is None else mg)[0]
     if end is not None:
         line["timing"]["repeat"]["boundsPeriod"] = {"start": day_ago(begin), "end": day_ago(end)}
     return order(
-        f"{drug} 10 mg oral tablet", id=id, status=status, authoredOn=day_ago(begin), dosageInstruction=[line]
+        f"{drug} oral tablet", id=id, status=status, authoredOn=day_ago(begin), dosageInstruction=[line]
     )
 
 
+def _panss(value: float, days: int) -> Json:
+    score = observation("x", value, "{score}", days, id=f"panss-{days}")
+    return score | {"code": {"coding": [{"system": SCALE, "code": "PANSS"}]}}
+
+
+_ILL = _panss(98, 5)
+
+
+def _card(*orders: Json, **more: Any) -> Finding:
+    """The card on trials of a patient who is ill by a score."""
+    given = {"conditions": [_SCHIZOPHRENIA], "labs": [_ILL], **more}
+    return _found(medications=list(orders), **given)["trs-criteria"]
+
+
 def _criteria(*orders: Json, **more: Any) -> str:
-    found = _found(medications=list(orders), conditions=[_SCHIZOPHRENIA], **more)
-    return found["trs-criteria"].summary
+    return _card(*orders, **more).summary
+
+
+_TWO = "Difficult to treat, remission pending: 2 adequate antipsychotic trials, PANSS 98."
+_ONE_MORE = "Remission pending, PANSS 98: 1 more trial"
 
 
 _RISPERIDONE = _taken("risperidone", 300, 200, "r")
@@ -67,37 +91,32 @@ _RISPERIDONE = _taken("risperidone", 300, 200, "r")
 def test_a_trial_ends_with_a_break_longer_than_a_week(break_days: int, enough: bool) -> None:
     first = _taken("olanzapine", 100, 75, "a")
     second = _taken("olanzapine", 75 - break_days, 45, "b")
-    assert _criteria(_RISPERIDONE, first, second).startswith(
-        "Treatment resistance: 2 antipsychotics" if enough else "Treatment resistance: 1 more"
-    )
+    assert _criteria(_RISPERIDONE, first, second).startswith(_TWO if enough else _ONE_MORE)
 
 
 def test_years_between_two_short_attempts_are_no_trial() -> None:
-    found = _found(
-        medications=[_RISPERIDONE, _taken("olanzapine", 2000, 1995, "a"), _taken("olanzapine", 20, 15, "b")],
-        conditions=[_SCHIZOPHRENIA],
-    )["trs-criteria"]
-    assert found.summary.startswith("Treatment resistance: 1 more antipsychotic")
-    assert any(line.startswith("olanzapine: 5 days") for line in found.why)
+    found = _card(_RISPERIDONE, _taken("olanzapine", 2000, 1995, "a"), _taken("olanzapine", 20, 15, "b"))
+    assert found.summary.startswith(_ONE_MORE)
+    assert any(line.startswith("Olanzapine: 5 days") for line in found.why)
 
 
 def test_a_cancelled_order_is_no_trial() -> None:
     withdrawn = _taken("olanzapine", 100, 0, "a", status="cancelled")
-    assert _criteria(_RISPERIDONE, withdrawn).endswith("1 more antipsychotic of 6 weeks needed.")
+    assert _criteria(_RISPERIDONE, withdrawn).startswith(_ONE_MORE)
 
 
 def test_what_is_taken_as_needed_only_is_no_trial() -> None:
     needed = _taken("olanzapine", 100, 0, "a")
     needed["dosageInstruction"][0]["asNeededBoolean"] = True
-    assert _criteria(_RISPERIDONE, needed).endswith("1 more antipsychotic of 6 weeks needed.")
+    assert _criteria(_RISPERIDONE, needed).startswith(_ONE_MORE)
     needed["dosageInstruction"].append(_taken("olanzapine", 100, 0, "b")["dosageInstruction"][0])
-    assert _criteria(_RISPERIDONE, needed).startswith("Treatment resistance: 2 antipsychotics")
+    assert _criteria(_RISPERIDONE, needed).startswith(_TWO)
 
 
 def test_a_dispense_without_days_of_supply_is_of_unknown_length() -> None:
     handed = _dispensed(100, 28) | {"medicationCodeableConcept": {"text": "olanzapine 10 mg tablet"}}
     del handed["daysSupply"]
-    assert "1 on record of unknown length" in _criteria(_RISPERIDONE, dispenses=[handed])
+    assert "1 on record cannot be judged" in _criteria(_RISPERIDONE, dispenses=[handed])
 
 
 _TWO_TRIALS = (_RISPERIDONE, _taken("olanzapine", 900, 800, "o"))
@@ -125,8 +144,8 @@ def test_clozapine_is_not_just_offered_to_whom_it_harmed_or_had_it(
         allergies=more.get("allergies", []),
     )["trs-criteria"]
     assert any(says in line for line in card.why)
-    assert "see the record on clozapine" in card.summary
-    assert "If the criteria are met, offer clozapine." not in card.suggested
+    assert "See what the record says of clozapine first" in card.summary
+    assert not any("offer clozapine" in step for step in card.suggested)
 
 
 def test_clozapine_is_offered_where_nothing_speaks_against_it() -> None:
@@ -136,26 +155,21 @@ def test_clozapine_is_offered_where_nothing_speaks_against_it() -> None:
         "trs-criteria"
     ]
     assert "consider clozapine" in card.summary
-    assert "If the criteria are met, offer clozapine." in card.suggested
+    assert any("offer clozapine" in step for step in card.suggested)
 
 
 def test_an_order_without_an_end_is_said_to_be_of_unknown_length() -> None:
-    assert "1 on record of unknown length" in _criteria(_RISPERIDONE, _taken("olanzapine", 100, None, "a"))
+    assert "1 on record cannot be judged" in _criteria(_RISPERIDONE, _taken("olanzapine", 100, None, "a"))
 
 
 def test_trials_that_could_not_be_read_are_not_called_missing() -> None:
-    found = _found(unread=("medications", "statements", "dispenses"), conditions=[_SCHIZOPHRENIA])
+    found = _found(
+        unread=("medications", "statements", "dispenses"), conditions=[_SCHIZOPHRENIA], labs=[_ILL]
+    )
     assert "trs-criteria" not in found
     assert "data-unavailable" in found
-    partly = _found(unread=("dispenses",), medications=[_RISPERIDONE], conditions=[_SCHIZOPHRENIA])[
-        "trs-criteria"
-    ]
+    partly = _card(_RISPERIDONE, unread=("dispenses",))
     assert any("dispenses" in line for line in partly.unchecked)
-
-
-def _panss(value: float, days: int) -> Json:
-    score = observation("x", value, "{score}", days, id=f"panss-{days}")
-    return score | {"code": {"coding": [{"system": SCALE, "code": "PANSS"}]}}
 
 
 def _level(value: float, days: int) -> Json:
@@ -181,8 +195,13 @@ def _pathway(*results: Json, medications: list[Json] | None = None, **more: list
 def test_a_poor_response_after_an_adequate_trial_is_reviewed() -> None:
     review = _pathway(_panss(100, 505), _panss(98, 5), *_LEVELS)["clozapine-resistance-review"]
     assert "3 % better" in review.summary
-    assert any("Adherence" in line for line in review.unchecked)
-    assert any(line.startswith("Valproate beside clozapine: check") for line in review.policy_says)
+    assert any("shown by levels alone" in line for line in review.unchecked)
+    assert any(
+        line.startswith("Valproate") and "Check beside clozapine:" in line for line in review.policy_says
+    )
+    # All of it fits on the card, its source too.
+    assert "more." not in detail_of(review)
+    assert "Source:" in detail_of(review)
 
 
 def test_the_score_at_the_start_of_clozapine_is_the_baseline() -> None:
@@ -221,13 +240,15 @@ def test_a_level_that_fell_again_is_no_adequate_trial(last: float, adequate: boo
 
 def test_one_antipsychotic_with_another_drug_in_it_is_no_polypharmacy() -> None:
     combined = order("olanzapine and fluoxetine capsule", id="of", status="active", authoredOn=day_ago(100))
-    card = _found(medications=[combined], conditions=[_SCHIZOPHRENIA])["pseudo-resistance-checklist"]
+    card = _found(medications=[combined], conditions=[_SCHIZOPHRENIA], labs=[_ILL])[
+        "pseudo-resistance-checklist"
+    ]
     assert not any(line.startswith("Antipsychotics together") for line in card.why)
 
 
 def test_eye_drops_are_no_inducer() -> None:
     drops = order("dexamethasone eye drops", id="d", status="active", authoredOn=day_ago(100))
-    card = _found(medications=[_RISPERIDONE, drops], conditions=[_SCHIZOPHRENIA])[
+    card = _found(medications=[_RISPERIDONE, drops], conditions=[_SCHIZOPHRENIA], labs=[_ILL])[
         "pseudo-resistance-checklist"
     ]
     assert not any(line.startswith("Inducer") for line in card.why)
@@ -299,3 +320,229 @@ def test_nothing_of_it_on_other_hooks() -> None:
             "clozapine-resistance-review",
             "pseudo-resistance-checklist",
         } & set(found)
+
+
+# What a trial is worth ------------------------------------------------------------------------------------------------
+
+
+def _injected(drug: str, mg: float, days: int) -> Json:
+    return {
+        "resourceType": "MedicationAdministration",
+        "id": f"injected-{days}",
+        "status": "completed",
+        "medicationCodeableConcept": {"text": drug},
+        "subject": {"reference": f"Patient/{PATIENT}"},
+        "effectiveDateTime": ago(days),
+        "dosage": {"dose": {"value": mg, "unit": "mg", "code": "mg", "system": "http://unitsofmeasure.org"}},
+    }
+
+
+def _line(card: Finding, drug: str) -> str:
+    return next(line for line in card.why if line.startswith(drug))
+
+
+@pytest.mark.parametrize(
+    ("mg", "every", "adequate"),
+    [(225, 28, True), (150, 28, False), (225, 35, False), (120, 14, True), (100, 14, True), (90, 14, False)],
+)
+def test_injections_count_by_what_they_give_a_day(mg: float, every: int, adequate: bool) -> None:
+    # Haloperidol: 1.1 mg a day by the one table, 150 mg every 28 days by the other.
+    shots = [_injected("haloperidol decanoate injection", mg, d) for d in range(200 - every * 4, 201, every)]
+    card = _card(_RISPERIDONE, administrations=shots)
+    assert card.summary.startswith(_TWO if adequate else _ONE_MORE)
+    line = _line(card, "Haloperidol")
+    assert "long-acting injection" in line
+    assert ("taken, by injections given alone" in line) is adequate
+
+
+@pytest.mark.parametrize(("apart", "told"), [(35, True), (36, False)])
+def test_injections_too_far_apart_do_not_tell_a_length(apart: int, told: bool) -> None:
+    shots = [_injected("haloperidol decanoate injection", 300, d) for d in (100, 100 + apart)]
+    line = _line(_card(_RISPERIDONE, administrations=shots), "Haloperidol")
+    assert ("length not known" in line) is not told
+
+
+def test_a_single_injection_is_no_trial() -> None:
+    card = _card(_RISPERIDONE, administrations=[_injected("haloperidol decanoate injection", 300, 90)])
+    assert "1 on record cannot be judged" in card.summary
+
+
+def test_the_weight_of_a_salt_is_not_taken_for_that_of_the_drug() -> None:
+    shots = [_injected("paliperidone palmitate injection", 234, d) for d in (200, 172, 144, 116)]
+    assert "in mg of the drug or of its salt" in _line(
+        _card(_RISPERIDONE, administrations=shots), "Paliperidone"
+    )
+
+
+def _handed(drug: str, days: int, supply: int) -> Json:
+    return _dispensed(days, supply) | {
+        "id": f"handed-{days}",
+        "medicationCodeableConcept": {"text": f"{drug} tablet"},
+    }
+
+
+@pytest.mark.parametrize(("second", "adequate"), [(31, False), (32, True), (40, True)])
+def test_a_trial_that_was_hardly_collected_does_not_count(second: int, adequate: bool) -> None:
+    # 100 days on order: 48 days of supply and ``second`` more are four fifths or not.
+    supply = [_handed("olanzapine", 300, 48), _handed("olanzapine", 250, second)]
+    card = _card(_RISPERIDONE, _taken("olanzapine", 300, 200, "o"), dispenses=supply)
+    assert card.summary.startswith(_TWO if adequate else _ONE_MORE)
+    assert ("taken, by dispenses alone" in _line(card, "Olanzapine")) is adequate
+    assert ("Does not count" in _line(card, "Olanzapine")) is not adequate
+
+
+def test_supply_of_later_years_says_nothing_of_the_trial() -> None:
+    card = _card(
+        _RISPERIDONE, _taken("olanzapine", 300, 200, "o"), dispenses=[_handed("olanzapine", 210, 30)]
+    )
+    assert "nothing on record shows that it was taken" in _line(card, "Olanzapine")
+
+
+def _charted(drug: str, days: int) -> Json:
+    return _injected(f"{drug} tablet", 20, days) | {"id": f"charted-{days}"}
+
+
+def test_a_chart_and_dispenses_are_two_sources() -> None:
+    supply = [_handed("olanzapine", 300, 50), _handed("olanzapine", 250, 50)]
+    chart = [_charted("olanzapine", days) for days in range(201, 301)]
+    card = _card(_RISPERIDONE, _taken("olanzapine", 300, 200, "o"), dispenses=supply, administrations=chart)
+    assert "taken, by dispenses and the chart." in _line(card, "Olanzapine")
+
+
+def test_both_equivalents_are_shown_and_the_smaller_decides() -> None:
+    card = _card(_RISPERIDONE, _taken("haloperidol", 200, 100, "h", mg=10))
+    assert "equal to 600 mg (consensus) or 370 mg (DDD) of chlorpromazine. Too low" in _line(
+        card, "Haloperidol"
+    )
+
+
+def test_a_titration_counts_from_the_step_that_suffices() -> None:
+    def stepped(last_days: int) -> Json:
+        lines = [
+            dosage(mg)[0] | {"sequence": n, "timing": {"repeat": {
+                "frequency": 1, "period": 1, "periodUnit": "d",
+                "boundsPeriod": {"start": day_ago(begin), "end": day_ago(end)}}}}
+            for n, (mg, begin, end) in enumerate(((10.0, 200, 101 + last_days), (20.0, 100 + last_days, 100)), 1)
+        ]  # fmt: skip
+        return order(
+            "olanzapine oral tablet",
+            id="o",
+            status="completed",
+            authoredOn=day_ago(200),
+            dosageInstruction=lines,
+        )
+
+    assert _criteria(_RISPERIDONE, stepped(30)).startswith(_ONE_MORE)
+    assert "at a sufficient dose: " in _line(_card(_RISPERIDONE, stepped(30)), "Olanzapine")
+    assert _criteria(_RISPERIDONE, stepped(50)).startswith(_TWO)
+
+
+def test_a_drug_given_since_nobody_knows_when_is_no_first_episode_if_the_diagnosis_is_old() -> None:
+    undated = {
+        "resourceType": "MedicationStatement", "id": "s", "status": "active",
+        "medicationCodeableConcept": {"text": "olanzapine"}, "subject": {"reference": f"Patient/{PATIENT}"},
+    }  # fmt: skip
+    young = _SCHIZOPHRENIA | {"onsetDateTime": day_ago(14)}
+    old = _SCHIZOPHRENIA | {"onsetDateTime": day_ago(900)}
+    assert "trs-criteria" not in _found(statements=[undated], conditions=[young], labs=[_ILL])
+    assert "trs-criteria" in _found(statements=[undated], conditions=[old], labs=[_ILL])
+
+
+# What the record shows of the checklist -------------------------------------------------------------------------------
+
+
+def _checklist(**given: Any) -> Finding:
+    found = {"medications": [_RISPERIDONE], "conditions": [_SCHIZOPHRENIA], "labs": [_ILL], **given}
+    return _found(**found)["pseudo-resistance-checklist"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "item"),
+    [
+        ("traumatic brain injury", "Head injury"),
+        ("history of traumatic brain injury", "Head injury"),
+        ("epilepsy", "Head injury"),
+        ("hypothyroidism", "Hormones"),
+        ("diabetes mellitus type 2", "Hormones"),
+        ("obstructive sleep apnea", "Infection, lungs"),
+        ("coeliac disease", "Gut"),
+        ("cannabis use disorder", "Alcohol"),
+        ("post-traumatic stress disorder", "Another diagnosis"),
+        ("bipolar disorder", "Another diagnosis"),
+    ],
+)
+def test_what_is_on_the_list_stands_first(problem: str, item: str) -> None:
+    card = _checklist(conditions=[_SCHIZOPHRENIA, _on_list(problem)])
+    assert any(problem in line for line in card.why)
+    assert card.suggested[0].startswith(f"On record: {item}")
+    assert "1 possible cause" in card.summary
+
+
+def test_what_is_not_on_the_list_is_only_asked_for() -> None:
+    card = _checklist(
+        conditions=[_SCHIZOPHRENIA, _on_list("family history of epilepsy"), _on_list("migraine")]
+    )
+    assert not any(step.startswith("On record") for step in card.suggested)
+    assert card.summary.endswith("rule out other causes of a poor response.")
+
+
+def test_sedatives_and_anticholinergics_are_named() -> None:
+    drugs = [
+        order(f"{drug} oral tablet", id=drug, status="active", authoredOn=day_ago(100))
+        for drug in ("lorazepam", "benztropine")
+    ]
+    card = _checklist(medications=[_RISPERIDONE, *drugs])
+    assert any(line.startswith("Sedative: lorazepam") for line in card.why)
+    assert any(line.startswith("Anticholinergic: benztropine") for line in card.why)
+
+
+@pytest.mark.parametrize(
+    ("product", "changed"), [("Clozaril 100 mg tablet", True), ("clozapine 25 mg tablet", False)]
+)
+def test_another_brand_is_named_another_strength_is_none(product: str, changed: bool) -> None:
+    second = _dispensed(30, 28) | {"medicationCodeableConcept": {"text": product}}
+    found = _found(
+        medications=[_course()],
+        dispenses=[_dispensed(60, 28), second],
+        labs=[_panss(100, 505), _panss(98, 5), *_LEVELS],
+    )["pseudo-resistance-checklist"]
+    assert any(line.startswith("Another brand") for line in found.why) is changed
+
+
+# Under clozapine ------------------------------------------------------------------------------------------------------
+
+
+def test_levels_and_dispenses_are_two_sources_of_adherence() -> None:
+    supply = [_dispensed(90, 30), _dispensed(60, 30), _dispensed(30, 30)]
+    review = _found(
+        medications=[_course()], labs=[_panss(100, 505), _panss(98, 5), *_LEVELS], dispenses=supply
+    )["clozapine-resistance-review"]
+    assert "Taken, by dispenses and levels." in review.why
+    assert not any("Whether it is taken" in line for line in review.unchecked)
+
+
+@pytest.mark.parametrize(("days", "shown"), [(71, False), (72, True)])
+def test_a_chart_shows_that_clozapine_is_taken(days: int, shown: bool) -> None:
+    chart = [_injected("clozapine tablet", 500, day) | {"id": f"given-{day}"} for day in range(1, days + 1)]
+    review = _found(
+        medications=[_course(mg=500)], labs=[_panss(100, 505), _panss(98, 5)], administrations=chart
+    )["clozapine-resistance-review"]
+    assert any("shown by the chart alone" in line for line in review.unchecked) is shown
+
+
+def test_options_for_the_symptoms_on_the_list_come_first() -> None:
+    def first(*conditions: Json) -> str:
+        review = _pathway(_panss(100, 505), _panss(98, 5), *_LEVELS, conditions=list(conditions))
+        return review["clozapine-resistance-review"].policy_says[1]
+
+    assert first().startswith("Aripiprazole")
+    assert first(_on_list("aggression")).startswith("ECT")
+    assert first(_on_list("negative symptoms")).startswith("Aripiprazole")
+
+
+def test_what_nobody_has_confirmed_is_said_to_be_so() -> None:
+    says = _pathway(_panss(100, 505), _panss(98, 5), *_LEVELS)["clozapine-resistance-review"].policy_says
+    for option in policy_by_id("us-label-2025").pathway.options:
+        line = next(line for line in says if line.startswith(option.value))
+        assert option.evidence in line
+        assert ("not confirmed" in line) is not option.confirmed

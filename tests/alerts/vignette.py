@@ -44,7 +44,7 @@ _SORTS: dict[str, dict[str, Any]] = {
     "discharge ": {"category": [{"coding": [{"code": "discharge"}]}]},
 }
 #: Symptom scales have no LOINC code that says which version was used: a site maps its own.
-_SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi"}
+_SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi", "GAF": "gaf", "SOFAS": "sofas"}
 _WARD = "urn:ward:scales"
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
@@ -188,16 +188,18 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if text.startswith("completed "):
         return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
     match = re.fullmatch(
-        r"(.+?)(?: ([\d.]+) mg)?(?: x(\d))?(?: every (\d) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: (at )?([\d.]+) mg)?(?: x(\d))?(?: every (\d+) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
-    name, mg, times, every, bedtime, supply, since, begin, end = match.groups()
+    name, dosed, mg, times, every, bedtime, supply, since, begin, end = match.groups()
     identifier, status = (f"draft-{index}", "draft") if draft else (f"mr-{index}", "active")
     if name == "clozapine":
         made = clozapine(float(mg or 300), id=identifier, status=status, frequency=int(times or 1))
     else:
         made = order(f"{name} oral tablet" if " " not in name else name, id=identifier, status=status)
+        if dosed:  # of other drugs the dose is read only where a vignette is about it
+            made["dosageInstruction"] = dosage(float(mg), int(times or 1))
     if every:
         made["dosageInstruction"][0]["timing"]["repeat"]["period"] = int(every)
     if bedtime:
@@ -416,7 +418,10 @@ def practice_of(row: dict[str, Any], **more: Any) -> Practice:
 
 
 def _site(row: dict[str, Any]) -> SiteOptions:
-    options: SiteOptions = {"smoke_free_wards": row.get("smoke_free_wards", False)}
+    options: SiteOptions = {
+        "smoke_free_wards": row.get("smoke_free_wards", False),
+        "counts_elsewhere": row.get("counts_elsewhere", ""),
+    }
     if row.get("pathway"):
         options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
     return options

@@ -245,6 +245,20 @@ def test_site_settings_reach_the_rules(start_service: Any) -> None:
     assert codes(local.post(_SIGN, json=body).json())[0] == ("anc-severe-neutropenia", "critical")
 
 
+def test_who_holds_the_counts_stands_in_health_and_on_the_card(start_service: Any) -> None:
+    given = prefetch(medications=bundle(on_clozapine(600)), counts=bundle(anc(3.2, 200)))
+    client = start_service(counts_elsewhere="the clozapine clinic")
+    (check,) = client.get("/health").json()["checks"]["counts_elsewhere"]
+    assert check == {"status": "pass", "output": "default: the clozapine clinic"}
+    cards = client.post("/cds-services/clozapine-patient-view", json=call("patient-view", given)).json()[
+        "cards"
+    ]
+    (overdue,) = [c for c in cards if c["source"]["topic"]["code"] == "anc-overdue"]
+    assert overdue["indicator"] == "info"
+    assert "the clozapine clinic" in overdue["summary"]
+    assert not overdue.get("suggestions")  # no second sample where one may have been taken
+
+
 def test_shadow_mode_records_and_shows_nothing(start_service: Any) -> None:
     shadow = start_service(shadow=True)
     body = call("order-sign", prefetch(), clozapine()) | {"hookInstance": "in-the-shadow"}

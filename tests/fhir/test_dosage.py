@@ -608,6 +608,18 @@ def test_strength_of_a_medication_resource() -> None:
         ({"value": 1, "unit": "g"}, None, None),
         ({"value": 1, "unit": "h"}, None, None),
         ({"value": 1, "unit": "blister"}, None, None),
+        ({"value": 1, "unit": "tbl", "code": "{tbl}"}, 100, None),
+        ({"value": 1, "unit": "TAB"}, 100, None),
+        ({"value": 1, "unit": "mL", "code": "mL"}, None, 100),
+        ({"value": 0.1, "unit": "L"}, None, 1),
+        ({"value": 1, "unit": "tablet", "code": "mL"}, None, None),
+        ({"value": 1, "unit": "L", "code": "mL"}, None, None),
+        ({"value": 100, "code": "mg", "system": "http://unitsofmeasure.org"}, None, None),
+        ({"value": 24, "unit": "h"}, None, None),
+        ({"value": 0, "unit": "tablet"}, None, None),
+        ({"value": -1, "unit": "tablet"}, None, None),
+        ({"value": True, "unit": "tablet"}, None, None),
+        ({"value": "1", "unit": "tablet"}, None, None),
         (None, 100, None),
     ],
 )
@@ -616,6 +628,26 @@ def test_a_strength_is_that_of_a_tablet_or_a_volume(
 ) -> None:
     found = strength_of_ratio({"numerator": {"value": 100, "unit": "mg"}, "denominator": denominator})
     assert (found.mg_per_unit, found.mg_per_ml) == (per_unit, per_ml)
+
+
+@pytest.mark.parametrize(
+    ("numerator", "per_unit"),
+    [
+        ({"value": 0.1, "unit": "g"}, 100),
+        ({"value": 100, "unit": "mg", "code": "mg"}, 100),
+        ({"value": 100, "unit": "milligram", "code": "mg"}, 100),
+        ({"value": 100, "unit": "mg", "code": "g"}, None),
+        ({"value": 100, "unit": "%"}, None),
+        ({"value": 100}, None),
+        ({"value": 0, "unit": "mg"}, None),
+        ({"value": -100, "unit": "mg"}, None),
+        ({"value": True, "unit": "mg"}, None),
+        ({"value": "100", "unit": "mg"}, None),
+    ],
+)
+def test_a_strength_is_a_mass(numerator: Any, per_unit: float | None) -> None:
+    found = strength_of_ratio({"numerator": numerator, "denominator": {"value": 1, "unit": "tablet"}})
+    assert found.mg_per_unit == per_unit
 
 
 def test_strengths_that_disagree_count_no_tablets() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import random
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from service.alerts.facts.ledger import Entry, Ledger
+from service.alerts.knowledge.not_understood import not_understood_kinds
 from service.judge import JudgeError, judge
 from tests.data import (
     NOW,
@@ -223,3 +225,23 @@ def test_the_sums_match_whatever_is_sent(seed: int) -> None:
         return
     assert ledger.is_balanced, ledger.sums()
     assert ledger.given == sum(not e.element for e in ledger.entries)
+
+
+def test_every_kind_stands_in_the_table_and_every_kind_of_the_table_is_used() -> None:
+    """``docs/limits.md`` is made from the table: none is left out, none is there for nothing."""
+    source = Path(__file__).parents[2] / "service" / "fhir"
+    used: set[str] = set()
+    for file in source.glob("*.py"):
+        for call_ in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(call_, ast.Call):
+                continue
+            name = call_.func.attr if isinstance(call_.func, ast.Attribute) else getattr(call_.func, "id", "")
+            place = {"not_understood": 2, "element": 3, "Entry": 3}.get(name)
+            if place is None or len(call_.args) <= place:
+                continue
+            if name == "Entry" and getattr(call_.args[2], "value", "") != "not understood":
+                continue
+            kind = call_.args[place]
+            words = [kind.body, kind.orelse] if isinstance(kind, ast.IfExp) else [kind]
+            used |= {w.value for w in words if isinstance(w, ast.Constant) and isinstance(w.value, str)}
+    assert used == set(not_understood_kinds())

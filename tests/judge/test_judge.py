@@ -155,6 +155,7 @@ OPTIONS: dict[str, tuple[Json, Any]] = {
         },
         ["smoking"],
     ),
+    "counts_elsewhere": (call("order-sign", prefetch(), clozapine()), "the clozapine clinic"),
     "card_limit": (call("order-sign", prefetch(vitals=_FEVER), clozapine(1000)), 1),
     "profile": (call("order-sign", prefetch(), clozapine()), "epic"),
     "base_url": (call("order-sign", prefetch(), clozapine()), "https://cds.hospital.example"),

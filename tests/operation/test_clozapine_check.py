@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, select
 
+from service.judge import judge
 from service.store.tables import CardShown, HookCall
 from tests.data import (
+    NOW,
     PATIENT,
     anc,
     baseline_labs,
@@ -28,6 +31,7 @@ from tests.data import (
     clozapine,
     codes,
     normal_vitals,
+    observation,
     on_clozapine,
     order,
     prefetch,
@@ -103,6 +107,28 @@ def test_one_provenance_names_policy_and_version_and_targets_every_issue(client:
     assert provenance["policy"] == ["http://127.0.0.1:8000/policies/us-label-2025"]
     assert provenance["entity"][0]["what"]["identifier"]["value"] == "us-label-2025"
     assert "version 0" in provenance["agent"][0]["who"]["display"]
+
+
+def test_the_sums_of_the_provenance_are_those_of_the_ledger(client: httpx.Client) -> None:
+    statement = {
+        "resourceType": "MedicationStatement", "id": "s1", "status": "active", "subject": {"reference": f"Patient/{PATIENT}"},
+        "medicationReference": {"reference": "Medication/gone"},
+    }  # fmt: skip
+    sodium = observation("2951-2", 140, "mmol/L", id="na")
+    own = anc(0.6, 2, id="own") | {"code": {"text": "Neutrophils"}}
+    whole = record(
+        WOMAN, on_clozapine(), anc(0.4, 0.5), clozapine(300), statement, sodium, own, anc(0.4, 9, id="x", unit="bananas"),
+        anc(0.4, 9, id="y", status="entered-in-error"), {"resourceType": "Appointment", "id": "z"},
+    )  # fmt: skip
+    (provenance,) = of_type(ask(client, whole), "Provenance")
+    said = provenance["entity"][1]["what"]["display"]
+    given, read, irrelevant, unknown = map(int, re.findall(r"\d+", said))
+    assert (given, read, irrelevant, unknown) == (10, 4, 3, 3)
+    assert given == read + irrelevant + unknown
+    sums = judge(whole, as_of=NOW, hook="medication-verify").ledger.sums()
+    assert [given, read, irrelevant, unknown] == [
+        sums[k] for k in ("given", "read", "irrelevant", "not understood")
+    ]
 
 
 def test_the_same_findings_as_the_hook(client: httpx.Client) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from service.alerts.case.case import Case
+from service.alerts.case.charted import was_charted_as_given
 from service.alerts.case.coverage import coverage
 from service.alerts.case.level import hours_after_dose, is_trough
 from service.alerts.case.ordered_dose import dated_doses
 from service.alerts.case.readings import reaches
+from service.alerts.case.target import target
+from service.alerts.case.trials import AdherenceSource
 from service.alerts.facts.patient import Measurement
-from service.alerts.say.sentence import Dose, Number, Quantity, Sentence, sentence
+from service.alerts.say.sentence import Counted, Dose, Listed, Number, Quantity, Sentence, sentence
 
 
 class ClozapineTrial(Struct, frozen=True):
@@ -21,6 +24,13 @@ class ClozapineTrial(Struct, frozen=True):
     levels: tuple[Measurement, ...]
     missing: tuple[Sentence, ...]
     unchecked: tuple[Sentence, ...]
+    #: What shows that it was taken.
+    adherence: tuple[AdherenceSource, ...] = ()
+
+
+def shown_by(sources: tuple[AdherenceSource, ...]) -> Listed:
+    """What shows that a drug was taken, as a phrase."""
+    return Listed(tuple(sentence(f"adherence.{source}") for source in sources))
 
 
 def clozapine_trial(case: Case) -> ClozapineTrial:
@@ -42,9 +52,10 @@ def clozapine_trial(case: Case) -> ClozapineTrial:
         )
     rule = case.policy.pathway
     supply = coverage(case)
-    if supply is None:
-        unchecked.append(sentence("clozapine-trial.adherence-unknown"))
-    elif supply.percent < rule.adherence_percent.value:
+    shown: list[AdherenceSource] = []
+    if supply is not None and supply.percent >= rule.adherence_percent.value:
+        shown.append("supply")
+    elif supply is not None:
         missing.append(
             sentence(
                 "clozapine-trial.adherence",
@@ -52,7 +63,27 @@ def clozapine_trial(case: Case) -> ClozapineTrial:
                 covered=Number(supply.percent, 0),
             )
         )
-    return ClozapineTrial(tuple(enough[:2]), tuple(missing), tuple(unchecked))
+    if enough:
+        shown.append("levels")
+    if _is_charted(case):
+        shown.append("chart")
+    if not shown:
+        unchecked.append(sentence("clozapine-trial.adherence-unknown"))
+    elif len(shown) < rule.adherence_sources.value:
+        unchecked.append(sentence("clozapine-trial.adherence-one-source", sources=shown_by(tuple(shown))))
+    return ClozapineTrial(tuple(enough[:2]), tuple(missing), tuple(unchecked), tuple(shown))
+
+
+def _is_charted(case: Case) -> bool:
+    """A chart shows a dose on so many of the last days as adherence asks for."""
+    window = case.policy.supply.adherence_days.value
+    since = case.as_of - timedelta(days=window)
+    days = {
+        case.snapshot.day(m.start)
+        for m in case.clozapine_records
+        if m.start is not None and m.start >= since and was_charted_as_given(m)
+    }
+    return 100 * len(days) / window >= case.policy.pathway.adherence_percent.value
 
 
 def _by_level(case: Case, enough: list[Measurement], newest: Measurement | None) -> list[Sentence]:
@@ -69,20 +100,18 @@ def _by_level(case: Case, enough: list[Measurement], newest: Measurement | None)
     if apart.days < rule.levels_apart_days.value:
         days = Number(rule.levels_apart_days.value)
         missing.append(sentence("clozapine-trial.second-level", level=level, days=days))
-    if since < rule.duration_days.value:
+    needed = target(case)[1].value
+    if since < needed:
         missing.append(
-            sentence(
-                "clozapine-trial.days-since-level",
-                days=Number(rule.duration_days.value),
-                so_far=Number(since, 0),
-            )
+            sentence("clozapine-trial.days-since-level", days=Counted(int(needed)), so_far=Number(since, 0))
         )
     return missing
 
 
 def _by_dose(case: Case) -> list[Sentence]:
     rule = case.policy.pathway
-    wanted, days = Dose(rule.dose_without_level.value), Number(rule.duration_days.value)
+    needed = target(case)[1].value
+    wanted, days = Dose(rule.dose_without_level.value), Counted(int(needed))
     dose = case.established_mg_per_day
     if dose is None or dose < rule.dose_without_level.value:
         return [sentence("clozapine-trial.level-or-dose", dose=wanted)]
@@ -90,7 +119,7 @@ def _by_dose(case: Case) -> list[Sentence]:
     if since is None:
         return [sentence("clozapine-trial.days-at-dose", days=days, dose=wanted)]
     so_far = case.days_since(since)
-    if so_far >= rule.duration_days.value:
+    if so_far >= needed:
         return []
     return [sentence("clozapine-trial.days-at-dose-so-far", days=days, dose=wanted, so_far=Number(so_far, 0))]
 

@@ -67,6 +67,13 @@ def same_sample(one: Measurement, other: Measurement) -> bool:
     return abs(one.at - other.at) <= _SAME_SAMPLE
 
 
+def is_of_sample(refused: UnusableResult, m: Measurement) -> bool:
+    """As :func:`same_sample`, of a result that could not be used."""
+    return same_sample(
+        Measurement(refused.kind, 0.0, refused.at, refused.ref, refused.raw, refused.date_only), m
+    )
+
+
 def _standing(m: Measurement) -> tuple[int, float, int]:
     """Of results of one moment the corrected one counts, then the lowest."""
     return _STATUS_RANK[m.status], m.value, _BOUND_RANK[m.bound]

@@ -82,6 +82,8 @@ class UnusableResult(Struct, frozen=True, gc=False):
     ref: str
     at: datetime | None = None
     date_only: bool = False
+    #: Its words alone say of which kind it is: it carries no code that this service knows.
+    by_words: bool = False
 
 
 #: The value of an answer in a code or in words that nobody knows here.
@@ -102,6 +104,8 @@ class CodedResult(Struct, frozen=True, gc=False):
     date_only: bool = False
 
 
+#: Why nobody can tell which drug a record is of: it names none at all.
+NAMES_NO_PRODUCT = "it names no product"
 #: The note of a dose that was read from its text alone.
 FROM_THE_TEXT = "read from the text"
 
@@ -141,6 +145,8 @@ class Dose(Struct, frozen=True, gc=False):
     mean_mg_per_day: float | None = None
     #: What text and fields say where they contradict each other; empty when they agree.
     two_ways: str = ""
+    #: What product code, name and Medication resource say of the strength where they contradict each other, although the dose is in mg.
+    strengths: str = ""
 
 
 class Medication(Struct, frozen=True, gc=False):

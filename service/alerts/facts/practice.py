@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Practice(BaseModel):
@@ -16,6 +16,8 @@ class Practice(BaseModel):
     pathway: bool = False
     #: Prefetch keys that the site does not have, such as statements: not asked for, and no card says that they are missing.
     not_sent: tuple[str, ...] = ()
+    #: Who holds the blood counts, where the site does not (“the clozapine clinic”): one that is missing or overdue is information then.
+    counts_elsewhere: str = Field(default="", max_length=40)
 
 
 #: A site that chose nothing.

@@ -194,7 +194,7 @@ def _parts_table(title: str, policy: Policy, name: str) -> Table:
             )
             source = f"{value['source']} {value.get('section', '')}".strip()
             doubt = "" if value.get("confirmed", True) else _NOTED
-            rows.append((path, number, source, doubt, value.get("note", "")))
+            rows.append((path, number, source, doubt, value.get("note") or value.get("evidence", "")))
         elif isinstance(value, str) and " " in value:
             texts.append(value)
         else:
@@ -212,11 +212,20 @@ def _walk(path: str, node: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, list | tuple) and node and all(isinstance(item, str) for item in node):
         for item in node:
             yield path, item
+    elif isinstance(node, list | tuple) and node and all(_is_cited(item) for item in node):
+        for n, item in enumerate(node, 1):
+            own = {key: child for key, child in item.items() if key != "kind"}
+            yield from _walk(f"{path} {item.get('kind', n)}", item if "value" in item else own)
     elif isinstance(node, list | tuple) and node and all(isinstance(item, dict) for item in node):
         for item in node:
             yield path, ", ".join(f"{key} {_said(value)}" for key, value in item.items())
     elif node not in (None, "", (), []):
         yield path, node
+
+
+def _is_cited(item: Any) -> bool:
+    """An item of a list that cites a source, itself or in a part."""
+    return isinstance(item, dict) and ("source" in item or any(_is_cited(child) for child in item.values()))
 
 
 def _said(value: Any) -> str:

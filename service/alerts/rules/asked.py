@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from service.alerts.case.case import Case
 from service.alerts.case.course import Course
+from service.alerts.case.order_at_hand import is_blank_order
 from service.alerts.say.finding import Finding
 from service.alerts.say.found import Found
 
@@ -36,6 +37,7 @@ SITUATIONS = frozenset(
         "unusable-count",  # a count that the policy judges cannot be used
         "visit",  # no order is being placed
         "other-order",  # an order is being placed, but none of clozapine
+        "blank-order",  # an order is being written, and its drug has not been chosen
         "wbc-judged",  # the policy judges the white cell count
         "pathway",  # the site wants information on treatment resistance
         "problems",
@@ -99,6 +101,7 @@ def _words(case: Case) -> list[str]:
         ("unusable-count", unusable),
         ("visit", not case.is_order_hook),
         ("other-order", _is_elsewhere(case)),
+        ("blank-order", is_blank_order(case)),
         ("wbc-judged", case.uses_wbc),
         ("pathway", case.practice.pathway),
         ("problems", snapshot.problems),
@@ -148,9 +151,10 @@ class RuleBook:
         return found
 
     def _select(self, situation: frozenset[str]) -> tuple[tuple[Rule, bool], ...]:
-        elsewhere = "other-order" in situation
+        blank, elsewhere = "blank-order" in situation, "other-order" in situation
         return tuple(
-            (rule, elsewhere and rule in _ECONOMICAL)
+            # While nothing is chosen only what is critical is said: the EHR calls again when it is.
+            (rule, blank or (elsewhere and rule in _ECONOMICAL))
             for rule in self.rules
             if all(not need.isdisjoint(situation) for need in needs_of(rule))
         )

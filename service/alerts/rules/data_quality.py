@@ -109,7 +109,12 @@ def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...
 def _lost(case: Case) -> _Lost:
     """The patient is on clozapine, or it is ordered or stopped: whatever could not be read matters."""
     problems = [p for p in case.snapshot.read_problems if p.matters]
-    return _Lost(_missing(case, _NEEDED), (*problems, *_unread_medications(case)), _missing(case, _HELPFUL))
+    unread = _unread_medications(case)
+    if case.is_order_hook and not case.clozapine_drafts and not case.stop_drafts:
+        # Clozapine is taken as it is; what else is taken beside it is for its own orders and for visits.
+        problems = [p for p in problems if p.source not in _EVIDENCE or p.hints]
+        unread = ()
+    return _Lost(_missing(case, _NEEDED), (*problems, *unread), _missing(case, _HELPFUL))
 
 
 def _lost_elsewhere(case: Case) -> _Lost:
@@ -151,7 +156,9 @@ def _in_question(case: Case, *, unread: bool, orders_failed: bool) -> bool:
         return False
     # Clozapine of whatever time; what it is given for; an order nobody can name, and no counts to rule anything out; a record of which
     # a part is cut off; counts that somebody watches, and late.
-    if case.clozapine_records or case.has_problems(_GIVEN_FOR) or (unread and _missing(case, ("counts",))):
+    if case.clozapine_records or case.has_problems(_GIVEN_FOR):
+        return True
+    if unread and (_missing(case, ("counts",)) or _unread_count(case)):
         return True
     if all(case.snapshot.state(source) == "incomplete" for source in _NEEDED):
         return True
@@ -167,6 +174,16 @@ def _low_count(case: Case) -> Measurement | None:
     """The newest count on record, when it lies in an abnormal band of the policy."""
     decided = case.decided
     return decided[1] if decided is not None and decided[0].finding is not None else None
+
+
+def _unread_count(case: Case) -> bool:
+    """A count of which nobody can tell the value is newer than every usable one: it may be a low one."""
+    newest = case.anc.newest
+    return any(
+        newest is None or u.at is None or newest.at is None or u.at > newest.at
+        for u in case.anc.unusable
+        if u.raw != "no value"
+    )
 
 
 def _count_is_due(case: Case) -> bool:
@@ -363,7 +380,7 @@ def medication_unrecognized(case: Case) -> Iterator[Found]:
     if not case.relevant and low is None:
         return
     shown = [m for m in case.other_drafts if not m.drugs and m.matched_by == "none"]
-    if low is not None or not case.is_order_hook:
+    if low is not None or not case.is_order_hook or case.clozapine_drafts:
         shown += [
             m
             for m in case.other_current

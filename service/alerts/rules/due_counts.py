@@ -29,10 +29,11 @@ from service.alerts.rules.count_phrases import (
     start_line,
 )
 from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.rules.missing_counts import held_lines, holder, offer_count, urgency
 from service.alerts.rules.result_phrases import day_of, refusal
 from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Count, Counted, Day, Number, Record, Sentence, sentence
+from service.alerts.say.sentence import Count, Counted, Day, Number, Param, Record, Sentence, sentence
 
 #: Hooks at which a policy that requires a current count for dispensing makes an overdue count critical (clinical.md 2.1).
 _SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
@@ -68,6 +69,14 @@ def _cited(case: Case) -> Citation:
     return case.policy.cite(case.interval.cited or case.policy.schedule[0])
 
 
+def _none_here(case: Case, kind: Analyte) -> Sentence:
+    """That there is no usable count, and where it may be."""
+    starting, held = "-starting" if case.starting else "", holder(case)
+    if held is None:
+        return sentence(f"anc-missing.no-{kind}{starting}")
+    return sentence(f"anc-missing.held-{kind}{starting}", place=held)
+
+
 @when("no-anc")
 @when("starting", "continuing")
 def anc_missing(case: Case) -> Iterator[Found]:
@@ -76,17 +85,18 @@ def anc_missing(case: Case) -> Iterator[Found]:
         return
     required = case.policy.dispensing.requires_current_count
     severity: Severity = "critical" if case.starting or required.value else "warning"
-    offers, steps = offer_cbc(
+    offers, steps = offer_count(
         case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-anc")
     )
     found = [m for m in (preliminary_anc(case),) if m is not None]
     minima = _minima(case)
     yield Found(
         code="anc-missing",
-        severity=severity,
+        severity=urgency(case, severity),
         subject="anc",
-        summary=sentence("anc-missing.no-anc-starting" if case.starting else "anc-missing.no-anc"),
+        summary=_none_here(case, "anc"),
         why=(
+            *held_lines(case),
             start_line(case),
             *pending_lines(case),
             *(
@@ -118,7 +128,7 @@ def wbc_missing(case: Case) -> Iterator[Found]:
     if newest is None or case.results("wbc").newest is not None:
         return  # without an ANC, anc-missing says it
     required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
-    offers, steps = offer_cbc(
+    offers, steps = offer_count(
         case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-wbc")
     )
     minimum = case.policy.start.minimum(case.population, "wbc")
@@ -126,10 +136,14 @@ def wbc_missing(case: Case) -> Iterator[Found]:
         steps = (*steps, _start_only("wbc", minimum))
     yield Found(
         code="anc-missing",
-        severity="critical" if case.starting or required else "warning",
+        severity=urgency(case, "critical" if case.starting or required else "warning"),
         subject="wbc",
-        summary=sentence("anc-missing.no-wbc-starting" if case.starting else "anc-missing.no-wbc"),
-        why=(sentence("anc-missing.anc-alone", line=count_line(case, newest)), start_line(case)),
+        summary=_none_here(case, "wbc"),
+        why=(
+            *held_lines(case),
+            sentence("anc-missing.anc-alone", line=count_line(case, newest)),
+            start_line(case),
+        ),
         policy_says=(
             _start_says(case)
             if case.starting
@@ -153,7 +167,7 @@ def baseline_missing(case: Case) -> Iterator[Found]:
     counts = case.series("anc")
     if len(counts) >= wanted.value or _below_minimum(case):
         return
-    offers, steps = offer_cbc(case, "urgent", sentence("anc-missing.reason-baseline"))
+    offers, steps = offer_count(case, "urgent", sentence("anc-missing.reason-baseline"))
     yield Found(
         code="anc-missing",
         severity="warning",
@@ -161,7 +175,7 @@ def baseline_missing(case: Case) -> Iterator[Found]:
         summary=sentence(
             "anc-missing.baseline", found=Number(len(counts), 0), wanted=Number(wanted.value, 0)
         ),
-        why=(*(count_fact(case, m) for m in counts), *population_lines(case)),
+        why=(*held_lines(case), *(count_fact(case, m) for m in counts), *population_lines(case)),
         policy_says=(_start_says(case),),
         suggested=steps,
         unchecked=not_all_read(case),
@@ -182,10 +196,10 @@ def baseline_count_too_old(case: Case) -> Iterator[Found]:
     if age <= window:
         return
     reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age))
-    offers, steps = offer_cbc(case, "urgent", reason)
+    offers, steps = offer_count(case, "urgent", reason)
     yield Found(
         code="baseline-count-too-old",
-        severity="critical",
+        severity=urgency(case, "critical"),
         subject="anc",
         summary=sentence(
             "baseline-count-too-old.summary",
@@ -194,6 +208,7 @@ def baseline_count_too_old(case: Case) -> Iterator[Found]:
             window=Counted(window),
         ),
         why=(
+            *held_lines(case),
             last_usable_with_age(case, newest),
             *pending_lines(case),
             start_line(case),
@@ -225,12 +240,13 @@ def anc_overdue(case: Case) -> Iterator[Found]:
     due = Day(case.today - timedelta(days=late))
     name = count_name(newest.kind)
     required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
-    severity: Severity = (
+    severity = urgency(
+        case,
         "critical"
         if required or age > case.policy.overdue.critical_intervals.value * interval.days
-        else "warning"
+        else "warning",
     )
-    offers, steps = offer_cbc(
+    offers, steps = offer_count(
         case,
         "urgent" if severity == "critical" else "routine",
         sentence("anc-overdue.reason", name=name, day=due),
@@ -240,15 +256,9 @@ def anc_overdue(case: Case) -> Iterator[Found]:
         code="anc-overdue",
         severity=severity,
         subject="anc",
-        summary=sentence(
-            "anc-overdue.summary",
-            name=name,
-            late=Counted(late),
-            count=Count(newest.value),
-            day=day_of(case, newest.at),
-            every=interval.label,
-        ),
+        summary=_overdue(case, newest, late),
         why=(
+            *held_lines(case),
             last_usable_with_age(case, newest),
             *pending_lines(case),
             start_line(case),
@@ -267,8 +277,18 @@ def anc_overdue(case: Case) -> Iterator[Found]:
         unchecked=newer_may_exist(case),
         evidence=count_evidence(case, newest),
         citation=_cited(case),
-        offers=offers if case.is_order_hook else (*offers, team),
+        offers=offers if case.is_order_hook or holder(case) is not None else (*offers, team),
     )
+
+
+def _overdue(case: Case, newest: Measurement, late: int) -> Sentence:
+    """Since when a count is overdue as far as this record tells, and where a newer one may be."""
+    said: dict[str, Param] = {"name": count_name(newest.kind), "day": day_of(case, newest.at)}
+    held = holder(case)
+    if held is not None:
+        return Sentence("anc-overdue.summary-held", {**said, "place": held})
+    count, every = Count(newest.value), case.interval.label
+    return Sentence("anc-overdue.summary", {**said, "late": Counted(late), "count": count, "every": every})
 
 
 @when("visit")

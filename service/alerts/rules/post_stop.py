@@ -26,8 +26,9 @@ from service.alerts.rules.count_phrases import (
     pending_lines,
     short_count,
 )
+from service.alerts.rules.missing_counts import held_lines, offer_count, urgency
 from service.alerts.rules.result_phrases import day_of, moment_of
-from service.alerts.say.finding import ReferTo
+from service.alerts.say.finding import ReferTo, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Counted, Param, Record, Sentence, sentence
 
@@ -96,7 +97,11 @@ def anc_post_stop(case: Case) -> Iterator[Found]:
         return  # stale: no news, and nothing that another order could change
     rule = case.policy.post_stop
     newest, band, severe = missing.newest, missing.band, missing.severe
-    offers, steps = offer_cbc(case, "stat" if severe else "routine", sentence("anc-post-stop.reason"))
+    # A low count that is there speaks as ever.
+    severity: Severity = "critical" if severe else "info" if missing.stale else urgency(case, "warning")
+    offers, steps = (offer_cbc if severe else offer_count)(
+        case, "stat" if severe else "routine", sentence("anc-post-stop.reason")
+    )
     # What the band asks for while clozapine is taken is done with.
     of_band = (
         [
@@ -109,7 +114,7 @@ def anc_post_stop(case: Case) -> Iterator[Found]:
     )
     yield Found(
         code="anc-post-stop",
-        severity="critical" if severe else "info" if missing.stale else "warning",
+        severity=severity,
         subject="anc",
         summary=_summary(case, missing),
         why=_why(case, missing),
@@ -226,6 +231,7 @@ def _why(case: Case, missing: _Missing) -> tuple[Sentence, ...]:
     )
     reason = course.stop_reason
     return (
+        *held_lines(case),
         *ended,
         *((sentence("anc-post-stop.reason-on-order", reason=Record(reason)),) if reason else ()),
         last_usable(case, newest) if newest is not None else sentence("anc-post-stop.no-anc"),

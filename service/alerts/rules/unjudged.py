@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.counts import is_of_sample
 from service.alerts.case.readings import (
     in_myocarditis_window,
     is_a_result,
@@ -33,6 +34,13 @@ _JUDGED = (
     "troponin", "crp", "clozapine-level", "qtc", "systolic", "diastolic", "heart-rate", "temperature", "glucose", "glucose-fasting",
     "hba1c", "alt", "ast", "bilirubin", "weight", "eosinophils", "platelets",
 )  # fmt: skip
+#: Kinds of which one bad result speaks at an order of clozapine, and at any other order.
+_AT_CLOZAPINE = (
+    "troponin", "crp", "clozapine-level", "qtc", "eosinophils", "platelets", "temperature", "heart-rate", "alt", "ast", "glucose",
+)  # fmt: skip
+_AT_OTHERS = ("troponin", "crp", "clozapine-level", "qtc", "eosinophils", "platelets", "temperature")
+#: Signs of myocarditis are judged in the weeks in which it happens.
+_IN_WINDOW = ("troponin", "crp")
 #: Judged by their own upper limit only. A troponin without one: myocarditis-suspected says so.
 _BY_OWN_LIMIT = ("alt", "ast", "bilirubin")
 #: So many results are shown one by one; the card says how many there are.
@@ -53,26 +61,38 @@ def _newest_unusable(case: Case, kind: str) -> UnusableResult | None:
             continue
         if u.at is not None and (case.days_since(u.at) > days or (since is not None and u.at <= since)):
             continue
+        if u.by_words and usable is not None and is_of_sample(u, usable):
+            continue  # reported twice, once under a code of the laboratory's own
         if newest is None or newest.at is None or (u.at is not None and u.at >= newest.at):
             newest = u
     return newest
 
 
-@when("visit")
+def _asked_for(case: Case) -> tuple[str, ...]:
+    """Kinds of which a bad result would be said here."""
+    if not case.is_order_hook:
+        return _JUDGED
+    return _AT_CLOZAPINE if case.clozapine_drafts else _AT_OTHERS
+
+
+@when("visit", *_AT_CLOZAPINE)
 @when(*RELEVANT)
 def results_not_judged(case: Case) -> Iterator[Found]:
-    """Recent results without a unit, a date or a limit, or with a value that cannot be true: all on one card, at visits."""
-    if case.is_order_hook or not case.relevant:
+    """Recent results without a code, a unit, a date or a limit, or with a value that cannot be true, on one card.
+
+    At orders only of what would stop or change them, were it bad.
+    """
+    if not case.relevant:
         return
     without_limit = [
         m
-        for kind in _BY_OWN_LIMIT
+        for kind in (() if case.is_order_hook else _BY_OWN_LIMIT)
         if (m := latest(case, kind)) is not None and recent_comparable(case, kind) is None
     ]
     unusable = [
         u
-        for kind in _JUDGED
-        if (kind != "troponin" or in_myocarditis_window(case))
+        for kind in _asked_for(case)
+        if (kind not in _IN_WINDOW or in_myocarditis_window(case))
         and (u := _newest_unusable(case, kind)) is not None
     ]
     if not without_limit and not unusable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.case.counts import is_of_sample
 from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, without_differential
 from service.alerts.facts.patient import UnusableResult
 from service.alerts.rules.asked import RELEVANT, when
@@ -31,12 +32,16 @@ def _newer_unusable(case: Case, kind: str) -> list[UnusableResult]:
     return [
         u
         for u in case.results(kind).unusable
-        if newest is None
-        or newest.at is None
-        or u.at is None
-        or u.at > newest.at
-        # A calculated ANC takes the place of the one that was refused, but does not explain it.
-        or (newest.calculated and u.at == newest.at)
+        # Reported twice, once under a code of the laboratory's own, it is one count.
+        if not (u.by_words and newest is not None and is_of_sample(u, newest))
+        and (
+            newest is None
+            or newest.at is None
+            or u.at is None
+            or u.at > newest.at
+            # A calculated ANC takes the place of the one that was refused, but does not explain it.
+            or (newest.calculated and u.at == newest.at)
+        )
     ]
 
 
@@ -77,7 +82,12 @@ def anc_unusable(case: Case) -> Iterator[Found]:
             *((sentence("anc-unusable.used", line=count_line(case, newest)),) if newest is not None else ()),
         ),
         policy_says=(sentence("anc-unusable.policy"),),
-        suggested=(sentence("anc-unusable.read"), sentence("anc-unusable.ask-unit"), *steps),
+        suggested=(
+            sentence("anc-unusable.read"),
+            *(() if all(u.by_words for u in refused) else (sentence("anc-unusable.ask-unit"),)),
+            *((sentence("anc-unusable.map-code"),) if any(u.by_words for u in refused) else ()),
+            *steps,
+        ),
         evidence=refused_evidence(refused[:_SHOWN]),
         citation=case.policy.citation,
         offers=offers,

@@ -1,0 +1,43 @@
+"""How urgent it is that a blood count is missing or overdue, and what to do: not at every order, and not where another place holds the counts."""
+
+from __future__ import annotations
+
+from service.alerts.case.case import Case
+from service.alerts.case.order_at_hand import is_unrelated_order
+from service.alerts.rules.count_phrases import offer_cbc
+from service.alerts.say.finding import SEVERITY_RANK, Severity
+from service.alerts.say.found import Wish
+from service.alerts.say.sentence import Record, Sentence, sentence
+
+
+def urgency(case: Case, severity: Severity) -> Severity:
+    """The severity of a finding that a count is missing or overdue.
+
+    Information at an order that has nothing to do with clozapine, and where the counts are held elsewhere; but no first dose passes as
+    information because its baseline may lie elsewhere.
+    """
+    if is_unrelated_order(case):
+        return "info"
+    if not case.practice.counts_elsewhere:
+        return severity
+    most: Severity = "warning" if case.starting else "info"
+    return severity if SEVERITY_RANK[severity] <= SEVERITY_RANK[most] else most
+
+
+def holder(case: Case) -> Record | None:
+    """Who holds the counts, where the site does not."""
+    return Record(case.practice.counts_elsewhere) if case.practice.counts_elsewhere else None
+
+
+def held_lines(case: Case) -> tuple[Sentence, ...]:
+    """Who holds the counts, as a fact."""
+    held = holder(case)
+    return () if held is None else (sentence("missing-count.held", place=held),)
+
+
+def offer_count(case: Case, priority: str, reason: Sentence) -> tuple[tuple[Wish, ...], tuple[Sentence, ...]]:
+    """The offer of a CBC and its step; where counts are held elsewhere, to look there first, and no offer of a second sample."""
+    held = holder(case)
+    if held is None:
+        return offer_cbc(case, priority, reason)
+    return (), (sentence("missing-count.look", place=held),)
