@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := cds_hooks service tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-hapi mutations bench check format lock generated sbom audit clean
+.PHONY: help setup run demo test test-hapi mutations bench noise check format lock generated sbom audit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ mutations: setup ## change each number of the policies and the code by a step: w
 bench: setup ## the benchmarks, driven by wrk; writes bench/latest.json
 	@tools/ensure-wrk
 	@$(BIN)/python -m bench
+
+noise: setup ## how often the service speaks beside ordinary orders, under every policy
+	@$(BIN)/python -m tools.noise
 
 check: setup ## formatter, linter, types, import rules, Dockerfile, generated files, audit
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "formatting: run 'make format'"; exit 1; }

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import orjson
 
+from service.alerts.case.beside import base_severity
 from service.alerts.knowledge.brands import COUNTRIES, countries
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
 from service.alerts.knowledge.codes import coded_kinds, kinds, title
 from service.alerts.knowledge.concerns import concerns
 from service.alerts.knowledge.conditions import contraindications
+from service.alerts.knowledge.demotions import demotions
 from service.alerts.knowledge.drugs import (
     alerting_classes_of,
     classes,
     drug_ids,
+    drugs,
     names_of,
+    offset_days,
+    onset_days,
     product_rows,
     without_card,
 )
@@ -31,9 +36,11 @@ from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.fhir.resources import AnyResource
 from service.web.openapi import document
+from tools.noise import table
 from tools.vignette_pages import pages as vignette_pages
 
 ROOT = Path(__file__).parent.parent
+_BEFORE = ROOT / "tools" / "noise-before.md"
 _NOTE = "<!-- Generated from the data by `make generated`; do not edit. -->\n\n"
 
 
@@ -59,13 +66,13 @@ def policy_page(policy: Policy) -> str:
         + ".",
         "\n".join(f"- {note}" for note in policy.notes),
     ]
-    for table in sheet(policy):
-        parts += [f"## {table.title}", *table.texts]
-        if table.rows:
+    for part in sheet(policy):
+        parts += [f"## {part.title}", *part.texts]
+        if part.rows:
             rows = [
-                tuple("**not confirmed**" if c == "not confirmed" else c for c in row) for row in table.rows
+                tuple("**not confirmed**" if c == "not confirmed" else c for c in row) for row in part.rows
             ]
-            parts.append(_table(table.header, rows))
+            parts.append(_table(part.header, rows))
     sources = (
         f"- **{key}** {s.title}" + (f", {s.date}" if s.date else "") for key, s in policy.sources.items()
     )
@@ -101,6 +108,95 @@ def drugs_page() -> str:
         parts.append(f"{known.reason} Source: {known.source}.{doubt}")
         parts.append(", ".join(known.names) + ".")
     return "\n\n".join(parts) + "\n"
+
+
+def _drug_rows() -> list[tuple[object, ...]]:
+    """Every drug: its classes with the severity each has for it, what leads, days, and where its place in a class was read."""
+    rows: list[tuple[object, ...]] = []
+    for drug_id, drug in drugs().items():
+        of_drug = [classes()[c] for c in drug.classes]
+        severities = [
+            f"{c.id} ({base_severity(c, drug_id)}{', visits' if c.id in drug.visits_only else ''})"
+            if c.finding
+            else c.id
+            for c in of_drug
+        ]
+        moving = next((c for c in of_drug if c.stopped), None)
+        days = f"{onset_days(drug_id, moving.id)} / {offset_days(drug_id, moving.id)}" if moving else ""
+        sources = "; ".join(dict.fromkeys(f"{c.source} {c.section}".strip() for c in of_drug if c.finding))
+        doubt = ", ".join(drug.unconfirmed)
+        rows.append(
+            (
+                names_of(drug_id)[0],
+                ", ".join(severities) or drug.no_class,
+                ", ".join(drug.lead),
+                days,
+                sources,
+                doubt,
+            )
+        )
+    return rows
+
+
+def interactions_page() -> str:
+    """Every drug with its classes, what is said more quietly and why, and how often the service speaks."""
+    quieter = [
+        (
+            ", ".join(d.drugs) or d.situation, d.class_id, d.old, d.new + (", at visits only" if d.visits_only else ""), d.reason, d.source, _confirmed(d.confirmed),
+        )
+        for d in demotions()
+    ]  # fmt: skip
+    left = ", ".join(f"`{c.id}`" for c in classes().values() if c.may_be_left)
+    watched: list[tuple[object, ...]] = [
+        (name, g.reason, g.source)
+        for g in without_card()
+        if g.id not in ("none", "vaccine", "smoking")
+        for name in g.names
+    ]
+    watched += [
+        (names_of(i)[0], d.no_card, "reference table of interactions")
+        for i, d in drugs().items()
+        if d.no_card
+    ]
+    return (
+        "\n\n".join(
+            [
+                _NOTE + "# Interactions: drugs, what leads, and how often the service speaks",
+                "How a class acts, and what is advised, is on the page [drugs](drugs.md).",
+                "## How often it speaks",
+                "Cards for 100 ordinary orders, one by one, for a patient who is settled on clozapine with a laxative and with all monitoring done (`make noise`; "
+                "`tests/ordinary-orders.csv`). *Weighted*: by an estimate of how often each is ordered. Drugs that are not known count as information.",
+                _BEFORE.read_text(encoding="utf-8").strip(),
+                "Now:",
+                table(),
+                "## What is said more quietly, and why",
+                "Drugs of a class, or situations, for which it is told more quietly than before. Each is a judgement to be reviewed by the site's pharmacist.",
+                _table(("drugs or situation", "class", "old", "new", "reason", "source", ""), quieter),
+                "Captopril and olanzapine by mouth: the clinical rules (clinical.md 2.4) list both among the drugs that policies of the EU, UK, Australia and New Zealand forbid beside "
+                "clozapine; the reference table grades both “monitor”. The service follows the reference table.",
+                "## What a site may leave to its EHR",
+                f"`[interactions] left_to_ehr` of a policy names classes that the EHR's own interaction checker tells: {left}. Never CYP1A2, smoking, strong inducers, marrow, depots; and "
+                "a bowel that is slow already is told all the same.",
+                "## Watched by a pharmacist, no card",
+                _table(("drug", "why", "source"), watched),
+                "## Every drug",
+                "Severity in brackets is that of a new order in a patient who is settled; days: until the effect on the clozapine level is full, and until it is gone (general pharmacology, "
+                "not confirmed).",
+                _table(
+                    (
+                        "drug",
+                        "classes",
+                        "leads",
+                        "days",
+                        "source of the class",
+                        "place in the class not confirmed",
+                    ),
+                    _drug_rows(),
+                ),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _brand_coverage() -> tuple[str, ...]:
@@ -303,6 +399,7 @@ def files() -> dict[Path, bytes]:
     """Every generated file and what it must hold."""
     made = {ROOT / "openapi" / "openapi.json": orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"}
     made[ROOT / "docs" / "drugs.md"] = drugs_page().encode()
+    made[ROOT / "docs" / "interactions.md"] = interactions_page().encode()
     made[ROOT / "docs" / "rules.md"] = rules_page().encode()
     made[ROOT / "docs" / "equivalents.md"] = equivalents_page().encode()
     made[ROOT / "docs" / "findings.md"] = findings_page().encode()

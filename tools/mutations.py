@@ -52,7 +52,8 @@ NO_PATIENT_SHOWS: dict[str, str] = {
     "case.remembered._KEPT_PER_KIND": "what the registry keeps between calls; tests/alerts/test_remembered.py asks of a patient with more",
     "case.supply_length.LONGEST_SUPPLY": "no life is so long; beyond it no calendar can count",
     "rules.asked._REMEMBERED": "the size of a cache",
-    "rules.interactions._ROUNDED": "takes up the digits of 0.3333 alone; a dose is written in whole milligrams",
+    "case.together.ROUNDED": "takes up the digits of 0.3333 alone; a dose is written in whole milligrams",
+    "case.together._A_MOMENT": "just after a change, however little",
     "rules.missed_doses._HOURS_A_DAY": "a unit",
 }
 

@@ -77,7 +77,7 @@ def _patient() -> dict[str, object]:
 def spoken(drug: str, policy: str) -> tuple[tuple[str, str], ...]:
     """(finding code, indicator) of every card that an order of a drug draws."""
     answer = judge(call("order-sign", _patient(), order(drug)), policy=policy, as_of=NOW)
-    return tuple((c.source.topic.code if c.source.topic else "", c.indicator) for c in answer.cards)
+    return tuple((topic.code, card.indicator) for card in answer.cards if (topic := card.source.topic))
 
 
 def noise(policy: str) -> Iterator[Noise]:

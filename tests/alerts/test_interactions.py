@@ -135,7 +135,7 @@ def test_a_place_in_a_class_is_no_number_that_is_not_confirmed() -> None:
     found = findings({"on": ["clozapine 300 mg since 500 d"], "draft": ["oxybutynin"]})
     card = next(f for f in found if f.code == "interaction-anticholinergic")
     assert card.citation.confirmed
-    assert any(line.startswith("Oxybutynin counts as a") for line in card.why)
+    assert any(line.startswith("Oxybutynin (anticholinergic): by general knowledge") for line in card.why)
 
 
 def test_a_site_may_leave_pairs_to_its_ehr(tmp_path: Path) -> None:

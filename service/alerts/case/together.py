@@ -14,9 +14,10 @@ from service.alerts.knowledge.drugs import classes_of, longest_offset_days, offs
 
 #: A record that begins at latest the day after another one ended goes on with it: that is how calendar days meet.
 _NEXT_DAY = timedelta(days=1)
+#: Just after a change the new dose is in force.
 _A_MOMENT = timedelta(seconds=1)
-#: A third is no round number.
-_ROUNDED = 1.001
+#: A third is no round number: 0.3333 of 300 mg is 100 mg.
+ROUNDED = 1.001
 
 
 def _begun(m: Medication) -> datetime | None:
@@ -206,7 +207,7 @@ def dose_already_reduced(case: Case, drug_id: str) -> bool:
     now, before = case.current_mg_per_day, clozapine_dose_before(case, drug_id)
     if now is None or not before:
         return False
-    return now <= before * case.policy.dosing.strong_inhibitor_factor.value * _ROUNDED
+    return now <= before * case.policy.dosing.strong_inhibitor_factor.value * ROUNDED
 
 
 def stop_window_days(case: Case, drug_id: str, class_id: str) -> float:
@@ -228,6 +229,6 @@ def is_return_after_stop(case: Case, mg_per_day: float) -> bool:
             ):
                 continue
             before = dose_before_stopped(case, drug_id, m)
-            if before is not None and mg_per_day <= before * _ROUNDED:
+            if before is not None and mg_per_day <= before * ROUNDED:
                 return True
     return False

@@ -51,6 +51,7 @@ class Treatment:
         self.is_order_hook = snapshot.hook in ORDER_HOOKS
         #: Since when other drugs are taken, as far as a rule has asked (``rules.together``).
         self.taken_since: dict[str, datetime | None] = {}
+        self._taken_now: dict[str, tuple[Medication, ...]] = {}
 
     def days_since(self, at: datetime) -> int:
         """Whole calendar days from ``at`` to today, in the site's time zone."""
@@ -492,9 +493,16 @@ class Treatment:
 
     def taken_now(self, class_id: str) -> tuple[Medication, ...]:
         """Other medications (drafted or current) with a drug of the class that reaches the circulation."""
-        return tuple(
-            m for m in self.other_medications if m.systemic and any(has_class(d, class_id) for d in m.drugs)
-        )
+        known = self._taken_now.get(class_id)
+        if known is None:
+            known = self._taken_now[class_id] = tuple(
+                [
+                    m
+                    for m in self.other_medications
+                    if m.systemic and any(has_class(d, class_id) for d in m.drugs)
+                ]
+            )
+        return known
 
     def over_undated(self, m: Medication) -> datetime | None:
         """The latest end of another drug's order or statement that is over without a date, as far as evidence bounds it; else its beginning."""

@@ -39,6 +39,8 @@ class Drug(Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...] = ()
     #: ATC codes for systemic use, single and in combinations.
     atc: tuple[str, ...] = ()
+    #: Why no card is drawn for it, though it is in classes that other rules ask for.
+    no_card: str = ""
     #: Why there is no class, or no ATC code.
     no_class: str = ""
     no_atc: str = ""
@@ -135,6 +137,8 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     #: The EHR's own interaction checker may be left to tell of it.
     may_be_left: bool = False
     pairs: tuple[Pair, ...] = ()
+    #: Words in a product's name by which it is kept for an emergency: information only.
+    kept_for_emergency: tuple[str, ...] = ()
 
 
 class Product(Struct, frozen=True):
@@ -453,7 +457,18 @@ def product_by_code(system: str, code: str) -> Product | None:
     if product is not None and product.mg is not None:
         return product
     found = imported_product(system, code) if _imported.products else None
-    return found or product or _imported.learned.get((system, code))
+    return found or product or _imported.learned.get((system, code)) or _of_group(system, code)
+
+
+#: Groups of the ATC in which every drug is a cytotoxic; those of L01 beside them (kinase inhibitors, antibodies, others) are named one by one.
+_CYTOTOXIC = ("L01A", "L01B", "L01C", "L01D", "L01XA", "L01XB")
+
+
+def _of_group(system: str, code: str) -> Product | None:
+    """A drug that is known by its group in the ATC alone."""
+    if system == ATC and code.startswith(_CYTOTOXIC):
+        return Product(("cytotoxic",), f"cytotoxic drug ({code})", confirmed=False)
+    return None
 
 
 @cache

@@ -39,6 +39,8 @@ class Match(Struct, frozen=True):
     #: Other drugs because of which it is as severe as it is, or with which it adds up.
     others: tuple[str, ...] = ()
     pair: Pair | None = None
+    #: The documents of the drug itself forbid it beside clozapine, in the region of the policy.
+    contraindicated: bool = False
     #: The dose or level of clozapine is so high, or the bowel so slow, that this class comes first.
     urgent: bool = False
 
@@ -90,6 +92,8 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         stands = standing(case, drug_id, levels)
         return Match(group, drug_id, _STANDS[stands], standing=stands)
     base = base_severity(group, drug_id)
+    if group.kept_for_emergency and is_kept_for_emergency(group, medication):
+        base = "info"
     raised: list[Severity] = []
     own = drugs()[drug_id]
     if case.policy.interactions.severity_region == "eu":
@@ -124,14 +128,22 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         and _is_settled(case, group, drug_id)
     ):
         severity = group.severity["long_standing"]
+    eu = case.policy.interactions.severity_region == "eu"
     return Match(
         group,
         drug_id,
         severity,
+        contraindicated=eu and own.severity_eu.get(group.id) == "critical",
         others=others,
         pair=pair[0] if pair is not None else None,
         urgent=high or bool(slow_bowel(case, group)),
     )
+
+
+def is_kept_for_emergency(group: InteractionClass, medication: Medication) -> bool:
+    """A product that is carried for an emergency: not given for what the class warns of."""
+    name = medication.label.lower()
+    return any(word in name for word in group.kept_for_emergency)
 
 
 def _no_trough(case: Case, level: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.together import clozapine_dose_before
+from service.alerts.case.together import ROUNDED, clozapine_dose_before
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import InteractionClass, offset_days, onset_days
 from service.alerts.rules.interaction_matches import Match
@@ -27,9 +27,8 @@ from service.alerts.say.sentence import (
     sentence,
 )
 
-#: Half of the smallest tablet; doses are rounded down to it.
-DOSE_STEP_MG = 12.5
-_A_LITTLE = 0.5
+#: A tablet is broken into two.
+_HALVES = 2
 #: So many other drugs are named on a card.
 _NAMED = 3
 
@@ -172,12 +171,13 @@ def third_of(case: Case, drug_id: str) -> Third | None:
         return None
     draft = case.clozapine_drafts[0] if len(case.clozapine_drafts) == 1 else None
     times = _times(case, draft)
-    third = base * case.policy.dosing.strong_inhibitor_factor.value + _A_LITTLE
-    target = third // (times * DOSE_STEP_MG) * times * DOSE_STEP_MG
-    if target < times * DOSE_STEP_MG:
-        times, target = 1, max(DOSE_STEP_MG, third // DOSE_STEP_MG * DOSE_STEP_MG)
+    step = case.policy.dosing.dose_step.value
+    third = base * case.policy.dosing.strong_inhibitor_factor.value * ROUNDED
+    target = third // (times * step) * times * step
+    if target < times * step:
+        times, target = 1, max(step, third // step * step)
     tablet = draft.strength_mg if draft is not None else None
-    gives = tablet is None or (target / times) % (tablet / 2) == 0
+    gives = tablet is None or (target / times) % (tablet / _HALVES) == 0
     return Third(base, target, times, gives, tablet) if target < now else None
 
 
@@ -193,7 +193,7 @@ def _times(case: Case, draft: Medication | None) -> int:
     ):
         return 1
     times = round(dose.doses_per_day)
-    equal = abs(times * dose.largest_single_mg - dose.mg_per_day) < _A_LITTLE
+    equal = round(times * dose.largest_single_mg) == round(dose.mg_per_day)
     return times if equal and times > 1 else 1
 
 
@@ -210,7 +210,7 @@ def change_to(case: Case, third: Third) -> tuple[ChangeDose, ...]:
     if third.times == 1 and third.target > at_once and not bedtime and _is_once_daily(draft):
         # More than is given at once by day: the doses are new, and so are their times.
         return (ChangeDose(draft.ref, label, third.target, 2),)
-    step = third.tablet_mg / 2 if third.tablet_mg else DOSE_STEP_MG
+    step = third.tablet_mg / _HALVES if third.tablet_mg else case.policy.dosing.dose_step.value
     return (ChangeDose(draft.ref, label, third.target, third.times, step_mg=step),)
 
 

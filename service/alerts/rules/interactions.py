@@ -9,11 +9,19 @@ from service.alerts.case.together import clozapine_dose_before
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import alerting_classes_of, drugs, offset_days, onset_days
 from service.alerts.rules.count_phrases import ending_lines
-from service.alerts.rules.interaction_matches import Match, matches, moves_level, rank, slow_bowel
+from service.alerts.rules.interaction_matches import (
+    Match,
+    is_kept_for_emergency,
+    matches,
+    moves_level,
+    rank,
+    slow_bowel,
+)
 from service.alerts.rules.interaction_words import (
     change_to,
     cite,
     doubts,
+    drug,
     drugs_first,
     drugs_within,
     headline,
@@ -51,7 +59,7 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
         found.append(_finding(case, drug_ids, medication, of_drug))
     if shared is not None:
         found.append(joint(case, shared))
-    yield from found if case.is_order_hook else as_one(found)
+    yield from found if case.is_order_hook else as_one(case, found)
 
 
 def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]]]:
@@ -63,15 +71,17 @@ def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
     best: dict[tuple[str, ...], tuple[Medication, list[Match]]] = {}
     # A drug has many records, its history is one; beside which others a product holds it can matter.
-    judged: dict[tuple[str, bool, bool, tuple[str, ...]], list[Match]] = {}
+    judged: dict[tuple[str, bool, bool, tuple[str, ...], bool], list[Match]] = {}
     for medication in pool:
         if not medication.systemic:
             continue
         found: list[Match] = []
         for drug_id in medication.drugs:
-            if not alerting_classes_of(drug_id):
+            groups = alerting_classes_of(drug_id)
+            if not groups:
                 continue
-            key = (drug_id, medication.parenteral, medication.long_acting, medication.drugs)
+            kept = any(g.kept_for_emergency and is_kept_for_emergency(g, medication) for g in groups)
+            key = (drug_id, medication.parenteral, medication.long_acting, medication.drugs, kept)
             if key not in judged:
                 judged[key] = matches(case, drug_id, medication)
             found += judged[key]
@@ -233,6 +243,13 @@ def _summary(drug_ids: tuple[str, ...], leading: Match, others: list[Match]) -> 
         return sentence(
             "interaction.summary-others", drug=named, others=drugs_within(leading.others), headline=what
         )
+    if leading.contraindicated:
+        return sentence(
+            "interaction.summary-contraindicated",
+            drug=named,
+            headline=what,
+            drug_again=drug(leading.drug_id),
+        )
     second = next((m for m in others if m.group.id in lead[1:] and m.severity == leading.severity), None)
     if second is not None:
         return sentence("interaction.summary-second", drug=named, headline=what, second=headline(second))
@@ -256,7 +273,13 @@ def _of_strong_inhibitor(
         case "first":
             return (
                 sentence("interaction.summary-first", drug=named),
-                [sentence("interaction.no-cut"), sentence("interaction.level-each-change"), stops],
+                [
+                    sentence("interaction.titrate-to-third")
+                    if case.in_titration
+                    else sentence("interaction.no-cut"),
+                    sentence("interaction.level-each-change"),
+                    stops,
+                ],
                 (),
             )
         case "settled":

@@ -130,7 +130,7 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
     order = sorted(of_drugs, key=lambda d: (not of_drugs[d].told, d))
     perhaps = case.perhaps_taken
     ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
-    named = _named(order, change)
+    named = drugs_first(tuple(order))
     days = Counted(min(onset_days(m.drug_id, m.group.id) for m in movers))
     summary, steps, offers = _dose(case, named, movers, change, days)
     removable = next(
@@ -196,11 +196,6 @@ def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:
     return -SEVERITY_RANK[match.severity], not moves_level(match.group), match.rank
 
 
-def _named(order: list[str], change: SmokingChange | None) -> Param:
-    named = drugs_first(tuple(order))
-    return named if change is None else sentence("interaction.and-smoking", drugs=named, day=Day(change.day))
-
-
 def _smoking_line(change: SmokingChange) -> Sentence:
     answer = Record(change.changed.raw)
     if change.admission:
@@ -228,8 +223,19 @@ def _dose(
             ]
             if not third.tablet_gives and third.tablet_mg is not None:
                 steps.append(sentence("interaction.other-tablet", tablet=Dose(third.tablet_mg), third=target))
+            summary = (
+                sentence("interaction.joint-third", drugs=named, base=base, third=target)
+                if change is None
+                else sentence(
+                    "interaction.joint-third-smoking",
+                    drugs=named,
+                    day=Day(change.day),
+                    base=base,
+                    third=target,
+                )
+            )
             return (
-                sentence("interaction.joint-third", drugs=named, base=base, third=target),
+                summary,
                 [*steps, level, watch, sentence("interaction.return-when-all-stop", dose=base)],
                 change_to(case, third),
             )
@@ -266,15 +272,17 @@ def _dose(
             sentence("smoking.share", share=Number(case.policy.dosing.smoking_stop_factor.value * 100))
         )
     steps += [level, by_level, watch, sentence("interaction.level-when-one-stops")]
+    if change is not None:
+        return sentence("interaction.joint-smoking", drugs=named, day=Day(change.day), days=days), steps, ()
     summary = (
         sentence("interaction.joint-raise", drugs=named, dose=Dose(now), days=days)
-        if now and change is None
+        if now
         else sentence("interaction.joint-raise-no-dose", drugs=named, days=days)
     )
     return summary, steps, ()
 
 
-def as_one(found: list[Found]) -> Iterator[Found]:
+def as_one(case: Case, found: list[Found]) -> Iterator[Found]:
     """At a visit: what is only known of several drugs on one card, the rest as it is."""
     known = [f for f in found if f.severity == "info" and f.subject.startswith("drug:")]
     if len(known) < _KNOWN_TOGETHER:
@@ -297,6 +305,6 @@ def as_one(found: list[Found]) -> Iterator[Found]:
         suggested=(sentence("interactions-known.ask"), sentence("interactions-known.change")),
         evidence=tuple(e for f in known for e in f.evidence[:1]),
         decisive=tuple(sorted(drug_ids)),
-        citation=known[0].citation,
+        citation=case.policy.citation,
         also=tuple(dict.fromkeys(f.code for f in known)),
     )

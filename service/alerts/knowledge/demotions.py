@@ -1,0 +1,38 @@
+"""What is said more quietly than its class says it, and why (``knowledge/demotions.toml``): for the pages, and held against the data by a test."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from msgspec import Struct
+
+from service.alerts.say.finding import Severity
+
+
+class Demotion(Struct, frozen=True, forbid_unknown_fields=True, rename={"class_id": "class"}):
+    """One judgement: a class, for some drugs or in a situation, is told more quietly."""
+
+    class_id: str
+    old: Severity
+    new: Severity
+    reason: str
+    source: str
+    drugs: tuple[str, ...] = ()
+    situation: str = ""
+    #: As information it is not told at an order.
+    visits_only: bool = False
+    confirmed: bool = True
+
+
+class _Demotions(Struct, forbid_unknown_fields=True):
+    demotion: tuple[Demotion, ...]
+
+
+@cache
+def demotions() -> tuple[Demotion, ...]:
+    """Every demotion, in the order of the data file."""
+    text = (files("service.alerts.knowledge") / "demotions.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Demotions).demotion

@@ -1,0 +1,54 @@
+"""The table of demotions is true of the data, and the aims of quiet are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.alerts.case.beside import base_severity
+from service.alerts.knowledge.demotions import Demotion, demotions
+from service.alerts.knowledge.drugs import classes, drugs
+from tools.noise import noise, orders
+
+
+@pytest.mark.parametrize("demotion", demotions(), ids=lambda d: f"{d.class_id} {' '.join(d.drugs[:3])}")
+def test_a_demotion_is_true_of_the_data(demotion: Demotion) -> None:
+    group = classes()[demotion.class_id]
+    assert demotion.drugs or demotion.situation
+    for drug_id in demotion.drugs:
+        assert base_severity(group, drug_id) == demotion.new
+        if demotion.visits_only:
+            assert demotion.class_id in drugs()[drug_id].visits_only
+    if not demotion.drugs and demotion.visits_only:
+        assert group.visits_only
+    if not demotion.drugs and not demotion.visits_only:
+        assert group.severity["long_standing"] == demotion.new
+
+
+def test_every_drug_that_is_quieter_than_its_class_is_in_the_table() -> None:
+    told = {(drug_id, d.class_id) for d in demotions() for drug_id in d.drugs}
+    loud = {"warning", "critical"}
+    quieter = {
+        (drug_id, group.id)
+        for group in classes().values()
+        if group.finding and group.severity["default"] in loud
+        for drug_id, severity in group.severity_of.items()
+        if severity == "info"
+    }
+    # What has been information since it was taken in was never demoted.
+    assert {
+        pair for pair in quieter - told if pair[0] in {"lorazepam", "sertraline", "haloperidol", "captopril"}
+    } == set()
+    assert {(d, c) for d, c in told if (d, c) not in quieter} <= {
+        (d, c) for d, c in told if classes()[c].severity["default"] == "info"
+    }
+
+
+def test_the_aims_of_quiet_are_kept() -> None:
+    assert len(orders()) == 286
+    found = {n.kind: n for n in noise("us-label-2025")}
+    top, ward = found["most-prescribed"], found["ward"]
+    assert top.plain["warning"] <= 12
+    assert top.plain["critical"] <= 2
+    assert top.plain["info"] <= 15
+    assert ward.weighted["warning"] <= 15
+    assert ward.weighted["critical"] <= 2
