@@ -9,10 +9,10 @@ from service.alerts.case.bowel import blocked_bowel, slow_bowel
 from service.alerts.case.case import Case
 from service.alerts.case.onset import is_recent_problem
 from service.alerts.facts.patient import Problem
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.medication import medication_evidence
+from service.alerts.phrases.problem import problem_evidence
 from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.medication_phrases import medication_evidence
-from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Record, Sentence, sentence

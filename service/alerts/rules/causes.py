@@ -9,9 +9,9 @@ from service.alerts.case.case import Case
 from service.alerts.case.coverage import coverage
 from service.alerts.facts.patient import CLOZAPINE, Medication
 from service.alerts.knowledge.drugs import has_class, names_of
-from service.alerts.rules.medication_phrases import medication_evidence
-from service.alerts.rules.problem_phrases import problem_evidence, problem_line
-from service.alerts.rules.result_phrases import result_evidence, result_line
+from service.alerts.phrases.medication import medication_evidence
+from service.alerts.phrases.problem import problem_evidence, problem_line
+from service.alerts.phrases.result import result_evidence, result_line
 from service.alerts.say.found import Fact
 from service.alerts.say.sentence import Number, Record, Sentence, recorded, sentence
 

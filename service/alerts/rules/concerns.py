@@ -11,11 +11,11 @@ from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.case.readings import in_myocarditis_window
 from service.alerts.facts.patient import Problem
 from service.alerts.knowledge.concerns import Concern, concerning_kinds, concerns
+from service.alerts.phrases.count import CBC, count_line, ending_lines
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
+from service.alerts.phrases.result import course_line, offer_test
 from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
-from service.alerts.rules.count_phrases import CBC, count_line, ending_lines
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
-from service.alerts.rules.result_phrases import course_line, offer_test
 from service.alerts.say.finding import Citation, Offer, ReferTo, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Day, Record, Sentence, Term, quoted, sentence

@@ -7,10 +7,7 @@ from datetime import timedelta
 
 from service.alerts.case.case import Case
 from service.alerts.case.falling import fall_of, flu_like_signs
-from service.alerts.policy.parts import Falling, Value
-from service.alerts.policy.words import falling_every, policy_says
-from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import (
+from service.alerts.phrases.count import (
     count_evidence,
     count_fact,
     count_name,
@@ -18,8 +15,11 @@ from service.alerts.rules.count_phrases import (
     last_usable,
     offer_cbc,
 )
-from service.alerts.rules.problem_phrases import problem_evidence
-from service.alerts.rules.result_phrases import day_of
+from service.alerts.phrases.problem import problem_evidence
+from service.alerts.phrases.result import day_of
+from service.alerts.policy.parts import Falling, Value
+from service.alerts.policy.words import falling_every, policy_says
+from service.alerts.rules.asked import when
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Count, Counted, Day, Number, Record, Sentence, sentence
 

@@ -12,9 +12,9 @@ from service.alerts.case.beside import warned_of
 from service.alerts.case.case import Case
 from service.alerts.case.exposure import is_live, span_of, waits
 from service.alerts.facts.patient import CLOZAPINE, Measurement, Medication, ReadProblem, SourceName
+from service.alerts.phrases.count import count_evidence, count_fact, count_line, short_count
+from service.alerts.phrases.medication import drug_fact
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_phrases import count_evidence, count_fact, count_line, short_count
-from service.alerts.rules.medication_phrases import drug_fact
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Listed, Number, Param, Record, Sentence, Term, recorded, sentence

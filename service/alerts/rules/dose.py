@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import drafted_first_day
 from service.alerts.facts.patient import Medication
+from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.rules.asked import when
-from service.alerts.rules.dose_phrases import dose_fact, how_read
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer
 from service.alerts.say.found import Fact, Found

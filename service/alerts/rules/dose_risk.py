@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Medication
+from service.alerts.phrases.dose import dose_fact
+from service.alerts.phrases.problem import problem_evidence
 from service.alerts.rules.asked import when
-from service.alerts.rules.dose_phrases import dose_fact
-from service.alerts.rules.problem_phrases import problem_evidence
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, Sent, quoted, sentence
 

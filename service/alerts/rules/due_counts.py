@@ -9,10 +9,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.counts import judged_value
 from service.alerts.case.judged_counts import counts_readable, judged_kinds, preliminary_anc, stalest
 from service.alerts.facts.patient import Measurement
-from service.alerts.policy.parts import Analyte, Minimum
-from service.alerts.policy.words import policy_says
-from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import (
+from service.alerts.phrases.count import (
     count_evidence,
     count_fact,
     count_line,
@@ -28,9 +25,12 @@ from service.alerts.rules.count_phrases import (
     short_count,
     start_line,
 )
-from service.alerts.rules.draft_removal import remove_drafts
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.result import day_of, refusal
+from service.alerts.policy.parts import Analyte, Minimum
+from service.alerts.policy.words import policy_says
+from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, holder, offer_count, urgency
-from service.alerts.rules.result_phrases import day_of, refusal
 from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Day, Number, Param, Record, Sentence, sentence

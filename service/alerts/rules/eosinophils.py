@@ -8,11 +8,10 @@ from service.alerts.case.case import Case
 from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.case.readings import exceeds, is_recent, reaches, recent_comparable
 from service.alerts.facts.patient import Measurement, Problem
-from service.alerts.rules.asked import ENDANGERED, when
-from service.alerts.rules.count_phrases import count_evidence, ending_lines
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
-from service.alerts.rules.result_phrases import (
+from service.alerts.phrases.count import count_evidence, ending_lines
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
+from service.alerts.phrases.result import (
     bound_of,
     course_line,
     name_of,
@@ -22,6 +21,7 @@ from service.alerts.rules.result_phrases import (
     when_of,
     within,
 )
+from service.alerts.rules.asked import ENDANGERED, when
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Count, Day, Listed, Sentence, sentence
 

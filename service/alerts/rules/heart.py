@@ -8,8 +8,7 @@ from datetime import timedelta
 from service.alerts.case.case import Case
 from service.alerts.case.readings import exceeds, falls_below, is_recent, reaches, recent
 from service.alerts.facts.patient import Measurement
-from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.result_phrases import (
+from service.alerts.phrases.result import (
     course_line,
     measured,
     offer_test,
@@ -17,6 +16,7 @@ from service.alerts.rules.result_phrases import (
     result_evidence,
     result_fact,
 )
+from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Listed, Number, Record, Sentence, sentence

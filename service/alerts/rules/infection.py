@@ -8,11 +8,11 @@ from service.alerts.case.case import Case
 from service.alerts.case.counts import judged_value
 from service.alerts.case.readings import exceeds, reaches, within_hours
 from service.alerts.facts.patient import Measurement
+from service.alerts.phrases.count import count_evidence, count_line, offer_cbc, pending_lines
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.result import bound_of, name_of, on_day, when_of
 from service.alerts.policy.words import policy_says, policy_word
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_phrases import count_evidence, count_line, offer_cbc, pending_lines
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.result_phrases import bound_of, name_of, on_day, when_of
 from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import OrderTest, Severity
 from service.alerts.say.found import Fact, Found, Wish

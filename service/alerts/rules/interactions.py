@@ -8,7 +8,8 @@ from service.alerts.case.case import Case
 from service.alerts.case.together import clozapine_dose_before
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import alerting_classes_of, drugs, offset_days, onset_days
-from service.alerts.rules.count_phrases import ending_lines
+from service.alerts.phrases.count import ending_lines
+from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import (
     Match,
     is_kept_for_emergency,
@@ -36,7 +37,6 @@ from service.alerts.rules.interaction_words import (
     together,
 )
 from service.alerts.rules.joint_interactions import SMOKING, as_one, joint, joint_with
-from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity
 from service.alerts.say.found import Found, Wish

@@ -11,10 +11,10 @@ from service.alerts.case.judged_counts import stalest
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.witness import ESTIMATED
 from service.alerts.knowledge.drugs import classes_of
+from service.alerts.phrases.count import offer_cbc
+from service.alerts.phrases.dose import estimated, moment_of
 from service.alerts.policy.parts import ExtraMonitoring
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import offer_cbc
-from service.alerts.rules.dose_phrases import estimated, moment_of
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Counted, Day, Hours, Sentence, Term, quoted, sentence

@@ -13,6 +13,7 @@ from service.alerts.case.smoking import SmokingChange, smoking_change
 from service.alerts.case.together import taken_since
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import alerting_classes_of, drugs, onset_days
+from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match, matches, moves_level
 from service.alerts.rules.interaction_words import (
     change_to,
@@ -30,7 +31,6 @@ from service.alerts.rules.interaction_words import (
     title,
     together,
 )
-from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity, worst
 from service.alerts.say.found import Found, Wish

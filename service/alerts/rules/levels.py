@@ -14,10 +14,10 @@ from service.alerts.case.level import RENEWED_WITHIN, hours_after_dose, is_stead
 from service.alerts.case.readings import exceeds, falls_below, reaches, recent
 from service.alerts.facts.patient import Measurement, Medication
 from service.alerts.knowledge.drugs import classes_of
+from service.alerts.phrases.level import level_on_day
+from service.alerts.phrases.result import offer_test, result_evidence, result_fact, result_line
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.level_phrases import level_on_day
-from service.alerts.rules.result_phrases import offer_test, result_evidence, result_fact, result_line
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose, Number, Record, Sentence, recorded, sentence

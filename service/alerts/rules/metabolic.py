@@ -9,9 +9,7 @@ from datetime import timedelta
 from service.alerts.case.case import Case
 from service.alerts.case.readings import exceeds, reaches, recent, recent_comparable
 from service.alerts.facts.patient import Measurement, Problem
-from service.alerts.policy.parts import Value
-from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.result_phrases import (
+from service.alerts.phrases.result import (
     course_line,
     measured,
     offer_test,
@@ -20,6 +18,8 @@ from service.alerts.rules.result_phrases import (
     result_fact,
     result_line,
 )
+from service.alerts.policy.parts import Value
+from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Number, Record, Sentence, recorded, sentence

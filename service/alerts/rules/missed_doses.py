@@ -10,9 +10,7 @@ from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.restart import reached_tier, returned_dose, stepped, tier_dose
 from service.alerts.case.returning import Return
 from service.alerts.case.witness import ESTIMATED, Doubt
-from service.alerts.policy.parts import MissedDoseTier
-from service.alerts.rules.asked import when
-from service.alerts.rules.dose_phrases import (
+from service.alerts.phrases.dose import (
     estimated,
     known_by,
     missed_dose_says,
@@ -20,6 +18,8 @@ from service.alerts.rules.dose_phrases import (
     order_fact,
     tier_says,
 )
+from service.alerts.policy.parts import MissedDoseTier
+from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer, Severity
 from service.alerts.say.found import Fact, Found

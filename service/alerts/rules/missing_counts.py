@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.alerts.case.case import Case
 from service.alerts.case.order_at_hand import is_unrelated_order
-from service.alerts.rules.count_phrases import offer_cbc
+from service.alerts.phrases.count import offer_cbc
 from service.alerts.say.finding import SEVERITY_RANK, Severity
 from service.alerts.say.found import Wish
 from service.alerts.say.sentence import Record, Sentence, sentence

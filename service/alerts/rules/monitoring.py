@@ -11,11 +11,11 @@ from msgspec import Struct
 from service.alerts.case.case import Case
 from service.alerts.case.readings import is_a_result
 from service.alerts.facts.patient import Measurement, SourceName, UnusableResult
+from service.alerts.phrases.medication import drug_fact
+from service.alerts.phrases.result import offer_test, on_day, refusal
 from service.alerts.policy.parts import MonitoringTest
 from service.alerts.policy.words import policy_says, policy_steps, policy_word
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.medication_phrases import drug_fact
-from service.alerts.rules.result_phrases import offer_test, on_day, refusal
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Found, Wish
 from service.alerts.say.sentence import (

@@ -13,11 +13,9 @@ from service.alerts.case.myocarditis import (
     taken_before,
 )
 from service.alerts.facts.patient import Measurement, Problem
-from service.alerts.policy.words import policy_says, policy_steps
-from service.alerts.rules.asked import when
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.problem_phrases import problem_evidence
-from service.alerts.rules.result_phrases import (
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.problem import problem_evidence
+from service.alerts.phrases.result import (
     course_line,
     measured,
     offer_test,
@@ -26,6 +24,8 @@ from service.alerts.rules.result_phrases import (
     result_fact,
     result_line,
 )
+from service.alerts.policy.words import policy_says, policy_steps
+from service.alerts.rules.asked import when
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Day, Param, Quantity, Record, Sentence, sentence

@@ -10,10 +10,7 @@ from service.alerts.case.counts import judged_value
 from service.alerts.case.falling import Fall, fall_of
 from service.alerts.case.interval import is_confirmed
 from service.alerts.facts.patient import ClinicianFlag, Measurement
-from service.alerts.policy.parts import Band
-from service.alerts.policy.words import band_every, band_says, band_steps, band_title
-from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_phrases import (
+from service.alerts.phrases.count import (
     count_evidence,
     count_fact,
     count_in_band,
@@ -25,8 +22,11 @@ from service.alerts.rules.count_phrases import (
     short_count,
     start_line,
 )
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.result_phrases import day_of
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.result import day_of
+from service.alerts.policy.parts import Band
+from service.alerts.policy.words import band_every, band_says, band_steps, band_title
+from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.interval import course_counts
+from service.alerts.phrases.count import count_evidence, count_line, start_line
+from service.alerts.phrases.result import on_day
 from service.alerts.policy.words import phase_every
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import count_evidence, count_line, start_line
-from service.alerts.rules.result_phrases import on_day
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import sentence
 

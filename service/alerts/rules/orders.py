@@ -8,8 +8,8 @@ from service.alerts.case.case import Case
 from service.alerts.case.myocarditis import HEART_PROBLEMS, suspicion
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.conditions import kinds_by_text
+from service.alerts.phrases.medication import medication_evidence
 from service.alerts.rules.asked import when
-from service.alerts.rules.medication_phrases import medication_evidence
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Offer, RemoveDraft
 from service.alerts.say.found import Found

@@ -20,18 +20,18 @@ from service.alerts.case.trials import Trial, trials
 from service.alerts.facts.patient import Measurement, SourceName
 from service.alerts.knowledge.drugs import classes_of, drugs_by_name
 from service.alerts.knowledge.equivalents import methods, unclear_depots
-from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_line
-from service.alerts.rules.asked import when
-from service.alerts.rules.causes import Seen, seen_causes
-from service.alerts.rules.medication_phrases import medication_evidence
-from service.alerts.rules.problem_phrases import problem_evidence
-from service.alerts.rules.result_phrases import (
+from service.alerts.phrases.allergy import allergy_evidence, allergy_line
+from service.alerts.phrases.medication import medication_evidence
+from service.alerts.phrases.problem import problem_evidence
+from service.alerts.phrases.result import (
     course_line,
     offer_test,
     on_day,
     result_evidence,
     result_fact,
 )
+from service.alerts.rules.asked import when
+from service.alerts.rules.causes import Seen, seen_causes
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import (
     Counted,

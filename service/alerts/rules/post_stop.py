@@ -14,10 +14,7 @@ from service.alerts.case.interval import sampling_in
 from service.alerts.case.judged_counts import counts_readable, judged_kinds
 from service.alerts.facts.patient import Measurement
 from service.alerts.knowledge.conditions import kinds_by_text
-from service.alerts.policy.parts import Band
-from service.alerts.policy.words import band_every, band_says, band_steps, policy_says
-from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import (
+from service.alerts.phrases.count import (
     count_evidence,
     ending_lines,
     judged_names,
@@ -26,8 +23,11 @@ from service.alerts.rules.count_phrases import (
     pending_lines,
     short_count,
 )
+from service.alerts.phrases.result import day_of, moment_of
+from service.alerts.policy.parts import Band
+from service.alerts.policy.words import band_every, band_says, band_steps, policy_says
+from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, offer_count, urgency
-from service.alerts.rules.result_phrases import day_of, moment_of
 from service.alerts.say.finding import ReferTo, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Counted, Param, Record, Sentence, sentence

@@ -12,10 +12,10 @@ from service.alerts.case.pregnancy import Pregnancy, pregnancy_now
 from service.alerts.case.seizures import UNCONTROLLED
 from service.alerts.facts.patient import CodedResult, Problem
 from service.alerts.knowledge.conditions import contraindications
-from service.alerts.rules.allergy_phrases import allergy_evidence, allergy_told
+from service.alerts.phrases.allergy import allergy_evidence, allergy_told
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
 from service.alerts.say.finding import Citation, Offer, Severity, worst
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Day, Number, Record, Sentence, Term, recorded, sentence

@@ -12,13 +12,13 @@ from service.alerts.case.judged_counts import judged_kinds
 from service.alerts.case.myocarditis import HEART_PROBLEMS, heart_citation, taken_before
 from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.facts.patient import Measurement, Problem
+from service.alerts.phrases.count import count_evidence, count_fact, count_in_band, short_count
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.problem import problem_evidence
+from service.alerts.phrases.result import day_of
 from service.alerts.policy.parts import Band
 from service.alerts.policy.words import band_says
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import count_evidence, count_fact, count_in_band, short_count
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.problem_phrases import problem_evidence
-from service.alerts.rules.result_phrases import day_of
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Param, Record, Sentence, sentence

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.seizures import CONTROLLED, SEIZURES, UNCONTROLLED, unanswered_seizures
 from service.alerts.facts.patient import Medication, Problem
+from service.alerts.phrases.draft_removal import remove_drafts
+from service.alerts.phrases.level import level_on_day
+from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
+from service.alerts.phrases.result import offer_test
 from service.alerts.rules.asked import when, when_it_bears
-from service.alerts.rules.draft_removal import remove_drafts
-from service.alerts.rules.level_phrases import level_on_day
-from service.alerts.rules.problem_phrases import problem_evidence, problem_line, problem_name
-from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Day, Dose, Param, Record, Sentence, quoted, sentence

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.smoking import SmokingChange, smokes, smoking_change
 from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
+from service.alerts.phrases.result import offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.interactions import told_with_smoking
 from service.alerts.rules.joint_interactions import smoking_is_severe
-from service.alerts.rules.result_phrases import offer_test, on_day
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Day, Dose, Number, Quantity, Record, Term, sentence

@@ -13,9 +13,9 @@ from service.alerts.knowledge.drugs import (
     longest_offset_days,
     offset_days,
 )
+from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match
 from service.alerts.rules.interaction_words import cite, doubts, drugs_first, says_of, title
-from service.alerts.rules.result_phrases import offer_test
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Counted, Day, Dose, Record, Sentence, sentence
 

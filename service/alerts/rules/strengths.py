@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
+from service.alerts.phrases.medication import medication_evidence
 from service.alerts.rules.asked import when
-from service.alerts.rules.medication_phrases import medication_evidence
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Record, sentence
 

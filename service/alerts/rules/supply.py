@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from service.alerts.case.case import Case
 from service.alerts.case.coverage import coverage
 from service.alerts.case.judged_counts import stalest
+from service.alerts.phrases.dose import order_fact
 from service.alerts.rules.asked import when
-from service.alerts.rules.dose_phrases import order_fact
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Severity
 from service.alerts.say.found import Fact, Found

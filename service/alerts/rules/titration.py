@@ -11,9 +11,9 @@ from msgspec import Struct
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import dated_doses
 from service.alerts.case.together import is_return_after_stop
+from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.policy.parts import Value
 from service.alerts.rules.asked import when
-from service.alerts.rules.dose_phrases import dose_fact, how_read
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Dose, Number, Sentence, sentence
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import first_day_dose
 from service.alerts.case.restart import tier_dose
+from service.alerts.phrases.count import ending_lines
+from service.alerts.phrases.result import day_of
 from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
-from service.alerts.rules.count_phrases import ending_lines
-from service.alerts.rules.result_phrases import day_of
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose, Sentence, recorded, sentence

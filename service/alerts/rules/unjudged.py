@@ -14,8 +14,7 @@ from service.alerts.case.readings import (
     recent_comparable,
 )
 from service.alerts.facts.patient import UnusableResult
-from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.result_phrases import (
+from service.alerts.phrases.result import (
     measured,
     moment_of,
     name_of,
@@ -25,6 +24,7 @@ from service.alerts.rules.result_phrases import (
     result_line,
     within,
 )
+from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Listed, Record, sentence

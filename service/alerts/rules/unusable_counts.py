@@ -8,8 +8,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.counts import is_of_sample
 from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, without_differential
 from service.alerts.facts.patient import UnusableResult
-from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.rules.count_phrases import (
+from service.alerts.phrases.count import (
     count_evidence,
     count_line,
     count_name,
@@ -18,7 +17,8 @@ from service.alerts.rules.count_phrases import (
     offer_cbc,
     pending_lines,
 )
-from service.alerts.rules.result_phrases import day_of, moment_of, refusal, refused_evidence
+from service.alerts.phrases.result import day_of, moment_of, refusal, refused_evidence
+from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Count, Counted, Record, sentence
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Measurement
-from service.alerts.rules.result_phrases import bound_of, on_day
+from service.alerts.phrases.result import bound_of, on_day
 from service.alerts.say.sentence import Number, Sentence, sentence
 
 

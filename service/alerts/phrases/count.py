@@ -5,9 +5,9 @@ from __future__ import annotations
 from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, without_differential
 from service.alerts.facts.patient import Measurement
+from service.alerts.phrases.result import bound_of, on_day, when_of
 from service.alerts.policy.parts import Band
 from service.alerts.policy.words import band_title
-from service.alerts.rules.result_phrases import bound_of, on_day, when_of
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Text, Wish
 from service.alerts.say.sentence import (
