@@ -99,6 +99,8 @@ def _given(text: str) -> str:
     run = re.fullmatch(r"every (\S+) h from (\S+) h to (\S+) h(.*)", text)
     if run:
         what, when = run[4].strip(), f"every {run[1]} hours from {run[2]} to {run[3]} hours ago"
+    elif by_day := re.fullmatch(r"(\S+) d by day(.*)", text):
+        what, when = by_day[2].strip(), f"on the day {_number(by_day[1], 'day')} ago"
     else:
         age, _, what = text.partition(" h")
         what, when = what.strip(), f"{_number(age, 'hour')} ago"

@@ -159,6 +159,10 @@ OPTIONS: dict[str, tuple[Json, Any]] = {
         call("order-sign", prefetch(counts=bundle(anc(0.4, unit=None))), clozapine()),
         {f"{LOINC}|751-8": "10*9/L"},
     ),
+    "country": (
+        call("order-sign", prefetch(medications=bundle(on_clozapine())), order("Norpramin 20 mg")),
+        "ES",
+    ),
     "smoke_free_wards": (next(request_of(row) for _, _, row in rows() if row.get("smoke_free_wards")), True),
     "pathway": (call("patient-view", prefetch(conditions=bundle(_SCHIZOPHRENIA), medications=_TRIED)), True),
     "not_sent": (

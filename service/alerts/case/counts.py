@@ -30,6 +30,7 @@ _STATUS_RANK = {"corrected": 0, "final": 1, "preliminary": 2}
 _JUST_BELOW = 1 - 1e-9
 #: Kinds of which the lower result is the worse one; of the others it is the higher.
 _LOW_IS_WORSE = frozenset({"anc", "wbc", "platelets", "segs", "bands", "potassium", "magnesium"})
+#: The next moment: what lies beyond a stretch of time.
 _NEXT = timedelta(microseconds=1)
 
 

@@ -18,6 +18,7 @@ from service.alerts.knowledge.equivalents import Form, equivalents
 from service.alerts.policy.parts import Pathway
 
 _ANTIPSYCHOTIC = "antipsychotic"
+#: A unit.
 _A_DAY = timedelta(days=1)
 
 #: What shows that a drug was taken, each independent of the others.
