@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.alerts.knowledge.catalogue import offered_reasons, referral_ids, test_ids, tests_by_text
 from service.alerts.knowledge.codes import (
     coded_by_loinc,
+    coded_by_snomed,
     coded_kinds,
     conversions,
     dimensions,
@@ -20,17 +21,22 @@ from service.alerts.knowledge.conditions import (
     kinds_by_text,
     kinds_denied_by_text,
     passing_kinds,
+    snomed_codes,
 )
 from service.alerts.knowledge.drugs import (
     alerting_classes_of,
     by_folded_name,
     drugs_by_name,
     has_class,
+    is_code_without_card,
     is_known_without_card,
     is_long_acting,
+    longest_offset_days,
     product_by_code,
 )
+from service.alerts.knowledge.equivalents import all_equivalents
 from service.alerts.knowledge.hint import hints_at_clozapine
+from service.alerts.knowledge.test_words import kind_by_words, kinds_of_words
 from service.alerts.say.finding_codes import codes_always_said, stopping_codes, urgency
 from service.alerts.say.language import english
 from service.fhir.build import referral_order, test_order
@@ -58,6 +64,13 @@ def warm() -> None:
     is_counted({"unit": _ANY})
     product_reaches(_ANY, ())
     is_known_without_card(_ANY)
+    is_code_without_card(_ANY, _ANY)
+    longest_offset_days()
+    kind_by_words(_ANY)
+    kinds_of_words()
+    coded_by_snomed()
+    snomed_codes()
+    all_equivalents()
     by_folded_name()
     denies_allergy(_ANY)
     contraindications()

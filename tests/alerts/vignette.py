@@ -71,6 +71,7 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     kind, comparator, value, unit, words, limit, span, posture, age, age_unit, by_day, undated, status = (
         match.groups()
     )
+    assert kind in _KINDS or kind in _SCALES, f"no such result: {kind}"
     result = observation(_KINDS.get(kind, ""), float(value) if value else None, unit, id=f"r-{index}")
     if kind in _SCALES:
         result["code"] = {"coding": [{"system": _WARD, "code": kind}]}
