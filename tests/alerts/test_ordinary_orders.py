@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from service.judge import judge
 from tests.data import KEYS, NOW, PATIENT, anc, bundle, call, on_clozapine, order
+from tools.noise import orders
 
-_ORDERS = (Path(__file__).parent / "ordinary_orders.txt").read_text(encoding="utf-8").splitlines()
+_ORDERS = tuple(dict.fromkeys(o.drug for o in orders()))
 _NOTHING = {key: bundle() for key in KEYS} | {
     "patient": bundle({"resourceType": "Patient", "id": PATIENT, "gender": "male", "birthDate": "1984-05-02"})
 }
