@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := cds_hooks service tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-hapi mutations bench noise check format lock generated sbom audit clean
+.PHONY: help setup run demo test test-hapi fuzz mutations bench noise check format lock generated sbom audit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: setup ## play a small day in a clinic against the service and print the ca
 test: setup ## the whole test suite
 	@tools/ensure-chromium
 	@$(BIN)/python -m pytest -n 2
+
+fuzz: setup ## the property tests with new examples, 2000 of each: not part of make test, whose examples are always the same
+	@FUZZ=1 $(BIN)/python -m pytest -n 2 -q $$(grep -rlE "^from hypothesis|^import hypothesis" tests --include='test_*.py')
 
 test-hapi: setup ## the hook flow against a real HAPI FHIR server (Java 17, Maven); skipped where they are missing
 	@$(BIN)/python -m tests.hapi

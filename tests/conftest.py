@@ -20,9 +20,10 @@ from tests.ehr import Ehr
 from tests.server import serving
 from tests.signing import BASE
 
-hypothesis_settings.register_profile("ci", derandomize=True, deadline=None)
-hypothesis_settings.register_profile("dev", deadline=None)
-hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
+# The same examples in every run: whether a change may go in is no matter of chance. `make fuzz` looks for new ones.
+hypothesis_settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("fuzz", deadline=None, max_examples=2000, print_blob=True)
+hypothesis_settings.load_profile("fuzz" if os.environ.get("FUZZ") else "same")
 
 StartService = Callable[..., httpx.Client]
 

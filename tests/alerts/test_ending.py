@@ -228,8 +228,21 @@ def test_a_course_never_reaches_beyond_the_question(records: list[Medication]) -
     for at in (course.last_exposure, course.stopped_at, course.start):
         assert at is None or at <= NOW
     if course.ending is not None:
-        assert not course.active
-        assert course.stopped_at == course.last_exposure == course.ending.latest
+        assert course.active == course.ending.between  # between two prescriptions it may still be taken
+        assert course.last_exposure == course.ending.latest
+        assert course.stopped_at == (None if course.active else course.ending.latest)
+
+
+def test_an_order_that_ends_now_without_a_renewal_to_come_is_still_one() -> None:
+    course = course_of(
+        [_record(start=8, days_supply=8)],
+        NOW,
+        _BREAKS,
+        shortest_break=timedelta(days=2),
+        chart_kept=timedelta(days=2),
+    )
+    assert course.ending is not None and course.ending.between
+    assert course.active and course.stopped_at is None
 
 
 # -- orders for home that were carried out -----------------------------------------------------------------------------------
