@@ -241,8 +241,10 @@ def test_an_order_that_ends_now_without_a_renewal_to_come_is_still_one() -> None
         shortest_break=timedelta(days=2),
         chart_kept=timedelta(days=2),
     )
-    assert course.ending is not None and course.ending.between
-    assert course.active and course.stopped_at is None
+    assert course.ending is not None
+    assert course.ending.between
+    assert course.active
+    assert course.stopped_at is None
 
 
 # -- orders for home that were carried out -----------------------------------------------------------------------------------
