@@ -1,262 +1,29 @@
-"""HTTP of the protocol: discovery, services, feedback, CORS, errors (cds-hooks checklist; contract "HTTP").
+"""The routes of the protocol: discovery, services, feedback (cds-hooks checklist; contract "HTTP").
 
 The endpoints are plain ASGI: they read bytes and write bytes, so that the protocol costs microseconds.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
+from cds_hooks.body import check_media, read_body
 from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
+from cds_hooks.endpoint import Authenticate, Endpoint, Fault, Observer, Offered, log
 from cds_hooks.errors import ProtocolError
 from cds_hooks.feedback import Feedback, read_feedback
-from cds_hooks.limits import Limits, TookTooLong
+from cds_hooks.limits import Limits
 from cds_hooks.request import HookRequest, envelope_reader, read_request
 from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, Listening, SaidByCard, concerns
 
-log = logging.getLogger("cds_hooks")
-
-#: Told of every call: route kind (service id, ``discovery``, ``feedback``), status, seconds, the request when it was readable, and whether
-#: a status that is no success was said by a card, with 200.
-Observer = Callable[[str, int, float, HookRequest | None, bool], None]
-#: Given the request's scope; returns who calls, or raises ProtocolError 401.
-Authenticate = Callable[[Scope], Awaitable[Any]]
 OnFeedback = Callable[[str, list[Feedback], Any], Awaitable[None]]
-#: The hooks that are switched on for a principal; None: all.
-Offered = Callable[[Any], Collection[str] | None]
-
-_JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
-_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-
-
-class TooLarge(ProtocolError):
-    """413."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            413,
-            f"The body is larger than {limit} bytes. Send fewer resources in prefetch; the service asks for what it needs.",
-            code="too-long",
-        )
-
-
-@lru_cache(maxsize=256)
-def _is_json(content_type: bytes) -> bool:
-    media_type, _, parameters = content_type.decode("latin-1").lower().partition(";")
-    charset = parameters.partition("charset=")[2].split(";")[0].strip(' "')
-    return media_type.strip() in _JSON_TYPES and (not charset or charset in _UTF8)
-
-
-class Fault(ProtocolError):
-    """500: what nobody expected; the log knows it by the incident."""
-
-    def __init__(self, incident: str) -> None:
-        super().__init__(
-            500,
-            f"The service failed; nothing was checked. Report incident {incident} to its operators.",
-            code="exception",
-        )
-        self.incident = incident
-
-
-def check_media(scope: Scope) -> None:
-    """Refuse bodies that are not uncompressed JSON in UTF-8. Raises ProtocolError 415."""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            if not _is_json(value):
-                raise ProtocolError(
-                    415,
-                    "Send the body as application/json in UTF-8.",
-                    code="not-supported",
-                    expression="Content-Type",
-                )
-        elif name == b"content-encoding" and value.lower() not in (b"identity", b""):
-            raise ProtocolError(
-                415,
-                "Compressed bodies are not accepted; send the body uncompressed.",
-                code="not-supported",
-                expression="Content-Encoding",
-            )
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
-    check_media(scope)
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise TooLarge(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise TooLarge(limit)
-        return body.removeprefix(_BYTE_ORDER_MARK)
-    parts, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ProtocolError(
-                400, "The client closed the connection before the body was complete.", code="incomplete"
-            )
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise TooLarge(limit)
-    return b"".join(parts).removeprefix(_BYTE_ORDER_MARK)
-
-
-class Endpoint:
-    """One ASGI endpoint: authenticate, answer, turn errors into OperationOutcomes, add CORS headers, report."""
-
-    #: Of every body, errors too.
-    media_type = b"application/json"
-
-    def __init__(
-        self,
-        kind: str,
-        method: str,
-        *,
-        authenticate: Authenticate | None,
-        allowed_origins: Sequence[str],
-        observer: Observer | None,
-        limits: Limits,
-        offered: Offered,
-    ) -> None:
-        self.kind = kind
-        self.method = method
-        self.authenticate = authenticate
-        self.limits = limits
-        self.offered = offered
-        self.any_origin = "*" in allowed_origins
-        self.origins = frozenset(o.encode("latin-1") for o in allowed_origins)
-        self.observer = observer
-
-    async def answer(
-        self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
-        """Status, body, request and what to do afterwards."""
-        raise NotImplementedError(type(self).__name__)
-
-    def _allows(self, method: str) -> bool:
-        return method == self.method or (self.method == "GET" and method == "HEAD")
-
-    def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        if not self.origins:
-            return []
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-        if origin is None or not (self.any_origin or origin in self.origins):
-            return []
-        allowed = b"*" if self.any_origin else origin
-        return [(b"access-control-allow-origin", allowed), (b"vary", b"Origin")]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = perf_counter()
-        cors = self._cors(scope)
-        said_by_card = False
-        request: HookRequest | None = None
-        after: Callable[[], None] | None = None
-        headers: list[tuple[bytes, bytes]] = []
-        try:
-            if scope["method"] == "OPTIONS":
-                status, body = 204, b""
-                headers = self._preflight(cors)
-            elif not self._allows(scope["method"]):
-                raise ProtocolError(
-                    405,
-                    f"Use {self.method} on this address.",
-                    code="not-supported",
-                    headers={"Allow": f"{self.method}, OPTIONS"},
-                )
-            else:
-                status, body, request, after = await self._admitted(scope, receive)
-        except SaidByCard as said:
-            said_by_card = True
-            status, body, request, after = said.status, said.body, said.request, said.after
-        except ProtocolError as error:
-            status, body = error.status, error.outcome()
-            headers = [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            fault = self._fault(error)
-            status, body = fault.status, fault.outcome()
-        if body:
-            headers.append((b"content-type", self.media_type))
-            headers.append((b"content-length", str(len(body)).encode()))
-        headers += _ALWAYS
-        sent = 200 if said_by_card else status
-        await send({"type": "http.response.start", "status": sent, "headers": headers + cors})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        # In the loop's next round: the event loop writes at the end of this one, and what follows an answer must not delay it.
-        asyncio.get_running_loop().call_soon(
-            self._finish, status, perf_counter() - started, request, after, said_by_card
-        )
-
-    async def _admitted(
-        self, scope: Scope, receive: Receive
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
-        """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
-        principal = await self.authenticate(scope) if self.authenticate is not None else None
-        return await self._limited(scope, receive, principal)
-
-    async def _limited(
-        self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
-        """The answer, within the limits."""
-        self.limits.admit(principal)
-        with self.limits.gate:
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    return await self.answer(scope, receive, principal)
-            except TimeoutError:
-                raise TookTooLong(self.limits.seconds) from None
-
-    def _fault(self, error: Exception) -> Fault:
-        """A fault, told to the log and named."""
-        incident = str(uuid.uuid4())
-        log.error("call to %s failed: %s (incident %s)", self.kind, type(error).__name__, incident)
-        log.debug("incident %s", incident, exc_info=error)
-        return Fault(incident)
-
-    def _preflight(self, cors: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        allow = [(b"allow", f"{self.method}, OPTIONS".encode())]
-        if not cors:
-            return allow
-        return [
-            *allow,
-            (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-            (b"access-control-allow-headers", b"Authorization, Content-Type, Accept"),
-            (b"access-control-max-age", b"600"),
-        ]
-
-    def _finish(
-        self,
-        status: int,
-        seconds: float,
-        request: HookRequest | None,
-        after: Callable[[], None] | None,
-        said_by_card: bool,
-    ) -> None:
-        """Everything that happens once the answer is out: it must not be able to spoil it."""
-        try:
-            if self.observer is not None:
-                self.observer(self.kind, status, seconds, request, said_by_card)
-            if after is not None:
-                after()
-        except Exception as error:
-            log.error("after the call to %s: %s", self.kind, type(error).__name__)
 
 
 class Discovery(Endpoint):

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from service.alerts.evaluate import evaluate
+from service.alerts.knowledge.classes import classes as drug_classes
 from service.alerts.knowledge.drugs import Drug, drugs, names_of, wrong_drugs
-from service.alerts.knowledge.drugs import classes as drug_classes
 from service.alerts.policy.check import find_policy
 from service.cli.main import app
 from service.site.load import load_settings

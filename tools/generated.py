@@ -11,23 +11,16 @@ import orjson
 from service.alerts.case.beside import base_severity
 from service.alerts.knowledge.brands import COUNTRIES, countries
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
+from service.alerts.knowledge.classes import alerting_classes_of, classes, offset_days, onset_days
 from service.alerts.knowledge.codes import coded_kinds, kinds, title
 from service.alerts.knowledge.concerns import concerns
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.knowledge.demotions import demotions
-from service.alerts.knowledge.drugs import (
-    alerting_classes_of,
-    classes,
-    drug_ids,
-    drugs,
-    names_of,
-    offset_days,
-    onset_days,
-    product_rows,
-    without_card,
-)
+from service.alerts.knowledge.drugs import drug_ids, drugs, names_of
 from service.alerts.knowledge.equivalents import all_equivalents, methods, unclear_depots
+from service.alerts.knowledge.no_card import without_card
 from service.alerts.knowledge.not_understood import not_understood_kinds
+from service.alerts.knowledge.products import product_rows
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids

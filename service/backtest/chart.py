@@ -24,7 +24,7 @@ from service.alerts.facts.patient import (
     SourceState,
     UnusableResult,
 )
-from service.alerts.knowledge.drugs import classes_of
+from service.alerts.knowledge.classes import classes_of
 from service.backtest.export import Faults
 from service.backtest.histories import MedicationHistory, ProblemHistory, histories, problem_history, seconds
 from service.backtest.known import (

@@ -12,13 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.alerts.knowledge.drugs import (
-    classes_of,
-    drugs_by_name,
-    imported_product,
-    imported_release,
-    product_by_code,
-)
+from service.alerts.knowledge.classes import classes_of
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.products import imported_product, imported_release, product_by_code
 from service.fhir.strength import strength_in_name
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError

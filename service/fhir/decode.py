@@ -9,8 +9,10 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
-from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
+from service.alerts.knowledge.classes import alerting_classes_of
+from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.hint import hints_at_clozapine
+from service.alerts.knowledge.products import product_by_code
 from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource

@@ -14,15 +14,11 @@ from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.knowledge.classes import has_class
 from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
-from service.alerts.knowledge.drugs import (
-    drugs_by_name,
-    has_class,
-    is_code_without_card,
-    is_known_without_card,
-    is_long_acting,
-    product_by_code,
-)
+from service.alerts.knowledge.drug_names import drugs_by_name, is_long_acting
+from service.alerts.knowledge.no_card import is_code_without_card, is_known_without_card
+from service.alerts.knowledge.products import product_by_code
 from service.fhir.absence import is_on_leave
 from service.fhir.dosage import amount_mg
 from service.fhir.numbers import finite

@@ -23,6 +23,7 @@ from service.alerts.facts.patient import (
 )
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.catalogue import tests_by_text
+from service.alerts.knowledge.classes import alerting_classes_of
 from service.alerts.knowledge.code_systems import canonical
 from service.alerts.knowledge.codes import tests_by_code
 from service.alerts.knowledge.conditions import (
@@ -32,7 +33,8 @@ from service.alerts.knowledge.conditions import (
     kinds_by_text,
     kinds_denied_by_text,
 )
-from service.alerts.knowledge.drugs import alerting_classes_of, drugs_by_name, product_by_code
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.products import product_by_code
 from service.fhir.code_fates import is_of_a_terminology
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered

@@ -18,7 +18,8 @@ import orjson
 from msgspec import Raw
 
 from service.alerts.facts.record_text import NAME, VALUE, to_read, to_show
-from service.alerts.knowledge.drugs import Product, codes_of, drugs_by_name, learn, product_by_code
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.products import Product, codes_of, learn, product_by_code
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import read_value
 from service.fhir.gather import Gathered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.alerts.knowledge.catalogue import offered_reasons, referral_ids, test_ids, tests_by_text
+from service.alerts.knowledge.classes import alerting_classes_of, has_class, longest_offset_days
 from service.alerts.knowledge.codes import (
     coded_by_loinc,
     coded_by_snomed,
@@ -23,19 +24,11 @@ from service.alerts.knowledge.conditions import (
     passing_kinds,
     snomed_codes,
 )
-from service.alerts.knowledge.drugs import (
-    alerting_classes_of,
-    by_folded_name,
-    drugs_by_name,
-    has_class,
-    is_code_without_card,
-    is_known_without_card,
-    is_long_acting,
-    longest_offset_days,
-    product_by_code,
-)
+from service.alerts.knowledge.drug_names import by_folded_name, drugs_by_name, is_long_acting
 from service.alerts.knowledge.equivalents import all_equivalents
 from service.alerts.knowledge.hint import hints_at_clozapine
+from service.alerts.knowledge.no_card import is_code_without_card, is_known_without_card
+from service.alerts.knowledge.products import product_by_code
 from service.alerts.knowledge.test_words import kind_by_words, kinds_of_words
 from service.alerts.say.finding_codes import codes_always_said, stopping_codes, urgency
 from service.alerts.say.language import english

@@ -10,8 +10,9 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
+from cds_hooks.body import read_body
+from cds_hooks.endpoint import Endpoint
 from cds_hooks.errors import ProtocolError
-from cds_hooks.router import Endpoint, read_body
 from service.alerts.facts.ledger import Ledger
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding

@@ -18,7 +18,8 @@ from typing import IO
 from msgspec import Struct
 
 from service.alerts.knowledge import ndc
-from service.alerts.knowledge.drugs import drugs_by_name, is_known_without_card
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.no_card import is_known_without_card
 
 SYSTEM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 #: Term types by how near they are to a package on the shelf: ingredients, their forms and brands, products, packs.

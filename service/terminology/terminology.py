@@ -7,7 +7,7 @@ from itertools import islice
 
 from sqlalchemy import Engine, delete, insert, select
 
-from service.alerts.knowledge.drugs import Product, install
+from service.alerts.knowledge.products import Product, install
 from service.fhir.medication import forget_identified
 from service.terminology.rxnorm import Release
 from service.terminology.tables import ImportedProduct, ImportedRelease

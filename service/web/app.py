@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, operation_outcome
 from service.alerts.knowledge.catalogue import offered_reasons
-from service.alerts.knowledge.drugs import drugs_by_name, imported_release
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.products import imported_release
 from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.pipeline import Pipeline

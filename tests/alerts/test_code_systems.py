@@ -19,7 +19,7 @@ from service.alerts.knowledge.code_systems import (
     icd10_edition,
 )
 from service.alerts.knowledge.conditions import kinds_by_code, kinds_by_text, snomed_codes
-from service.alerts.knowledge.drugs import product_by_code
+from service.alerts.knowledge.products import product_by_code
 from service.fhir.loinc import is_loinc
 from tests.alerts.vignette import findings
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from service.alerts.case.course import Course, _laid_over, _running, _runs_on, course_of
 from service.alerts.facts.patient import Medication
-from service.alerts.policy.parts import Interruption, Limit
+from service.alerts.policy.parts.breaks import Interruption
+from service.alerts.policy.parts.values import Limit
 from tests.data import NOW
 
 _STARTS = st.one_of(st.none(), st.integers(-3, 900).map(lambda days: NOW - timedelta(days=days)))

@@ -7,10 +7,11 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
+from service.alerts.case.lost import NEEDED
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import ReadProblem, SourceName
 from service.alerts.policy.policy import policy_by_id
-from service.alerts.rules.data_quality import _NEEDED, _WHERE
+from service.alerts.rules.data_unavailable import _WHERE
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Found, told
 from service.alerts.say.language import english
@@ -29,12 +30,12 @@ def _words(id: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "key", [*SOURCES, *(f"{s}-part" for s in _NEEDED), *(part for _, part in _WHERE.values()), "record-part", "some-records"]
+    "key", [*SOURCES, *(f"{s}-part" for s in NEEDED), *(part for _, part in _WHERE.values()), "record-part", "some-records"]
 )  # fmt: skip
 def test_a_source_that_was_not_read_has_its_names(key: str) -> None:
     short = _words(f"source-short.{key}")
     assert _words(f"source-first.{key}") == capital(short)
-    if key.removesuffix("-part") in _NEEDED or key in SOURCES:
+    if key.removesuffix("-part") in NEEDED or key in SOURCES:
         assert _words(f"source.{key}").startswith(short)
 
 
@@ -67,7 +68,7 @@ def test_a_failed_source_of_each_kind_is_named() -> None:
     for lost in SOURCES:
         asked = replace(facts, sources={**dict.fromkeys(SOURCES, "complete"), lost: "unavailable"})
         (said,) = [f for f in evaluate(asked, policy_by_id("us-label-2025"), NOW) if f.subject == "data"]
-        assert said.severity == ("warning" if lost in _NEEDED else "info")
+        assert said.severity == ("warning" if lost in NEEDED else "info")
         assert _words(f"source-short.{lost}") in said.summary
         assert said.unchecked == (_words(f"source.{lost}"),)
 

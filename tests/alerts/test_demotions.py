@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from service.alerts.case.beside import base_severity
+from service.alerts.knowledge.classes import classes
 from service.alerts.knowledge.demotions import Demotion, demotions
-from service.alerts.knowledge.drugs import classes, drugs
+from service.alerts.knowledge.drugs import drugs
 from tools.noise import noise, orders
 
 

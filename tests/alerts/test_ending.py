@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.alerts.case.course import course_of
-from service.alerts.case.ending import Counting, Ending, Renewing, endings_of, is_over_undated
+from service.alerts.case.ending import Ending, Renewing, endings_of, is_over_undated
+from service.alerts.case.regular_counts import Counting
 from service.alerts.facts.patient import Medication
-from service.alerts.policy.parts import Interruption, Limit
+from service.alerts.policy.parts.breaks import Interruption
+from service.alerts.policy.parts.values import Limit
 from tests.data import NOW
 
 

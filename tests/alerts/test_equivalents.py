@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.alerts.knowledge.drugs import drugs, has_class
+from service.alerts.knowledge.classes import has_class
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.knowledge.equivalents import (
     all_equivalents,
     equivalents,

@@ -14,8 +14,8 @@ from cds_hooks import HOOKS
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import ORDER_HOOKS
 from service.alerts.knowledge.catalogue import reason_sets
+from service.alerts.knowledge.classes import classes
 from service.alerts.knowledge.concerns import concerns
-from service.alerts.knowledge.drugs import classes
 from service.alerts.policy.check import find_policy
 from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.say.cards import card_of, shown

@@ -8,23 +8,14 @@ from collections import Counter
 import pytest
 
 from service.alerts.knowledge import catalogue, codes
+from service.alerts.knowledge.class_effects import InteractionClass
+from service.alerts.knowledge.classes import classes, classes_of
 from service.alerts.knowledge.codes import coded_kinds, kinds
 from service.alerts.knowledge.conditions import ConditionKind, condition_kinds
-from service.alerts.knowledge.drugs import (
-    Drug,
-    InteractionClass,
-    atc,
-    by_folded_name,
-    classes,
-    classes_of,
-    drugs,
-    drugs_by_name,
-    names_of,
-    product_by_code,
-    product_rows,
-    without_card,
-    wrong_drugs,
-)
+from service.alerts.knowledge.drug_names import by_folded_name, drugs_by_name
+from service.alerts.knowledge.drugs import Drug, drugs, names_of, wrong_drugs
+from service.alerts.knowledge.no_card import without_card
+from service.alerts.knowledge.products import atc, product_by_code, product_rows
 from service.alerts.knowledge.spelling import folded
 from service.alerts.policy.policy import policy_by_id
 

@@ -9,14 +9,10 @@ import pytest
 
 from service.alerts.knowledge.brands import COUNTRIES, agreed, by_name, countries
 from service.alerts.knowledge.code_systems import ATC, RXNORM
-from service.alerts.knowledge.drugs import (
-    atc,
-    drug_ids,
-    drugs_by_name,
-    is_code_without_card,
-    is_known_without_card,
-    without_card,
-)
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.drugs import drug_ids
+from service.alerts.knowledge.no_card import is_code_without_card, is_known_without_card, without_card
+from service.alerts.knowledge.products import atc
 from service.fhir.medication import MedicationReader
 from service.fhir.resources import CodeableConcept, Coding
 from service.site.settings import Settings

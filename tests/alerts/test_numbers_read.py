@@ -14,7 +14,7 @@ from msgspec import Struct
 import service.alerts
 from service.alerts.evaluate import evaluate
 from service.alerts.policy.numbers import Quantity
-from service.alerts.policy.parts import UnlessStated
+from service.alerts.policy.parts.schedule import UnlessStated
 from service.alerts.policy.policy import POLICY_FILES, Policy, load_policy, policy_ids
 from tests.alerts.vignette import facts_of, rows
 from tests.data import NOW

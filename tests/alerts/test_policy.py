@@ -11,7 +11,7 @@ import pytest
 from msgspec import Struct
 
 from service.alerts.policy.check import problems, unconfirmed
-from service.alerts.policy.parts import Limit, Minimum, Value
+from service.alerts.policy.parts.values import Limit, Minimum, Value
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 
 BASE = 'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'

@@ -14,12 +14,13 @@ from msgspec.structs import replace
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import CLOZAPINE, Dose, Measurement, Medication, Problem
 from service.alerts.facts.practice import Practice
+from service.alerts.knowledge.classes import classes
 from service.alerts.knowledge.concerns import concerns
 from service.alerts.knowledge.conditions import contraindications
-from service.alerts.knowledge.drugs import classes, names_of
+from service.alerts.knowledge.drugs import names_of
 from service.alerts.knowledge.equivalents import methods
 from service.alerts.policy.policy import policy_by_id
-from service.alerts.rules import bowel, orders, pathway, problems, seizures
+from service.alerts.rules import bowel, orders, pathway, pathway_trials, problems, seizures
 from service.alerts.rules import concerns as concern_rules
 from service.alerts.say.found import Fact, Found, Wish
 from service.alerts.say.sentence import Listed, Sentence, Term
@@ -28,7 +29,7 @@ from tests.data import NOW
 
 _POLICY = "us-label-2025"
 _RULES = (
-    *orders.RULES, *bowel.RULES, *problems.RULES, *concern_rules.RULES, *seizures.RULES, *pathway.RULES,
+    *orders.RULES, *bowel.RULES, *problems.RULES, *concern_rules.RULES, *seizures.RULES, *pathway_trials.RULES, *pathway.RULES,
 )  # fmt: skip
 _FILES = ("dangers-on-the-list", "problems", "seizures", "bowel", "stops", "one-treatment")
 _TRIED = tuple(

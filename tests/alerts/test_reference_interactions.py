@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.alerts.knowledge.drugs import alerting_classes_of, drugs, drugs_by_name, is_known_without_card
+from service.alerts.knowledge.classes import alerting_classes_of
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.drugs import drugs
+from service.alerts.knowledge.no_card import is_known_without_card
 
 _FILE = Path(__file__).parents[1] / "reference-interactions.csv"
 #: Not ordered, so that no order can draw a card: tobacco, diet, alcohol.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.case.counts import Samples, same_sample
+from service.alerts.case.samples import Samples, same_sample
 from service.alerts.facts.patient import Measurement
 from service.alerts.facts.record_text import RecordText
 

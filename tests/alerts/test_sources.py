@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from service.alerts.policy.check import unconfirmed
-from service.alerts.policy.parts import Limit, Minimum, Value
+from service.alerts.policy.parts.values import Limit, Minimum, Value
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 
 #: What the specification marks [check] and the fact base lists as read nowhere, by policy ("" = every policy).

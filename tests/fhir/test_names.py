@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.alerts.knowledge.drugs import drugs_by_name
+from service.alerts.knowledge.drug_names import drugs_by_name
 
 
 @pytest.mark.parametrize(

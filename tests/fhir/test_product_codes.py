@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from service.alerts.facts.patient import Dose
-from service.alerts.knowledge.drugs import codes_of, product_by_code
+from service.alerts.knowledge.products import codes_of, product_by_code
 from service.fhir.medication import MedicationReader
 from service.fhir.resources import Medication, MedicationRequest
 from tests.data import RXNORM

@@ -6,13 +6,10 @@ from datetime import UTC
 
 import pytest
 
-from service.alerts.knowledge.drugs import (
-    classes,
-    drug_ids,
-    drugs_by_name,
-    is_known_without_card,
-    without_card,
-)
+from service.alerts.knowledge.classes import classes
+from service.alerts.knowledge.drug_names import drugs_by_name
+from service.alerts.knowledge.drugs import drug_ids
+from service.alerts.knowledge.no_card import is_known_without_card, without_card
 from service.fhir.medication import MedicationReader
 from service.fhir.resources import CodeableConcept, Coding
 

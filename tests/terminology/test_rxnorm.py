@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.alerts.knowledge import ndc
-from service.alerts.knowledge.drugs import imported_product, install, product_by_code
+from service.alerts.knowledge.products import imported_product, install, product_by_code
 from service.store.database import engine_for, upgrade
 from service.terminology.rxnorm import SYSTEM, TerminologyError, read_release
 from service.terminology.terminology import load, store

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.alerts.knowledge.drugs import install
+from service.alerts.knowledge.products import install
 from tests import data
 from tests.data import call, codes, prefetch
 from tests.server import serving
@@ -65,11 +65,11 @@ def terminology() -> Iterator[tuple[Terminology, str]]:
     server = Terminology()
     with serving(server.app) as base_url:
         yield server, f"{base_url}/fhir"
-    from service.alerts.knowledge import drugs
+    from service.alerts.knowledge import products
     from service.fhir.medication import forget_identified
 
     install({}, "")
-    drugs._imported.learned.clear()
+    products._imported.learned.clear()
     forget_identified()
 
 

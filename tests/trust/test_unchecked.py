@@ -17,9 +17,10 @@ from sqlmodel import Session, select
 
 from cds_hooks.errors import ProtocolError
 from cds_hooks.unjudged import Hearing, Listening, concerns
-from service.alerts.knowledge import drugs
-from service.alerts.knowledge.drugs import Product, install, names_of, product_rows
+from service.alerts.knowledge import products
+from service.alerts.knowledge.drugs import names_of
 from service.alerts.knowledge.hint import hints_at_clozapine
+from service.alerts.knowledge.products import Product, install, product_rows
 from service.hooks import pipeline
 from service.hooks.causes import summary_of
 from service.hooks.unchecked import finding_of
@@ -439,7 +440,7 @@ def test_no_hints(document: bytes) -> None:
 def test_imported_and_local_codes_hint() -> None:
     ndc = "http://hl7.org/fhir/sid/ndc"
     assert not hints_at_clozapine(b'{"code":"00078-0126-05"}')
-    before, release = drugs._imported.products, drugs._imported.release
+    before, release = products._imported.products, products._imported.release
     try:
         install(
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Measurement
-from service.alerts.policy.parts import Band
+from service.alerts.policy.parts.counts import Band
 
 
 def abnormal_band(case: Case) -> tuple[Band, Measurement] | None:

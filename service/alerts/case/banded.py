@@ -6,13 +6,14 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from service.alerts.case.counts import judged_value, same_sample
 from service.alerts.case.record import Record
+from service.alerts.case.samples import same_sample
+from service.alerts.case.series import judged_value
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import Measurement, PatientSnapshot
 from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.policy.judge import band_for
-from service.alerts.policy.parts import Band
+from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.policy import Policy
 
 

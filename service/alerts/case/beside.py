@@ -7,7 +7,9 @@ shampoos reach no clozapine, and beside a blood pressure tablet clozapine is a l
 from __future__ import annotations
 
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import InteractionClass, alerting_classes_of, drugs, has_class
+from service.alerts.knowledge.class_effects import InteractionClass
+from service.alerts.knowledge.classes import alerting_classes_of, has_class
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.say.finding import SEVERITY_RANK, Severity, worst
 
 _WARNING = SEVERITY_RANK["warning"]

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from service.alerts.case.breaks import Break, between, merged, observed
 from service.alerts.case.charted import NO_CHART, chart_of, doubt_of
-from service.alerts.case.ending import NO_RENEWALS, Counting, Ending, Renewing, endings_of
+from service.alerts.case.ending import NO_RENEWALS, Ending, Renewing, endings_of
 from service.alerts.case.exposure import (
     FOR_HOME,
     ORDER_LIVE,
@@ -22,11 +22,12 @@ from service.alerts.case.exposure import (
     span_of,
 )
 from service.alerts.case.last_dose import last_dose_of, says_nothing
+from service.alerts.case.regular_counts import Counting
 from service.alerts.case.supplied import stock_of
 from service.alerts.case.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 from service.alerts.facts.patient import Medication
 from service.alerts.policy.judge import begins_anew
-from service.alerts.policy.parts import Interruption
+from service.alerts.policy.parts.breaks import Interruption
 
 
 class Course(Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from service.alerts.case.banded import Banded
 from service.alerts.facts.patient import Measurement, Problem
-from service.alerts.policy.parts import Falling
+from service.alerts.policy.parts.counts import Falling
 
 
 class Fall(Struct, frozen=True):

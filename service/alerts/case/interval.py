@@ -11,7 +11,9 @@ from service.alerts.case.banded import Banded
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
 from service.alerts.policy.judge import phase_for
-from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
+from service.alerts.policy.parts.counts import Band, Recovery
+from service.alerts.policy.parts.schedule import SchedulePhase
+from service.alerts.policy.parts.values import Value
 from service.alerts.policy.words import (
     band_every,
     band_every_confirmed,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import same_sample
+from service.alerts.case.samples import same_sample
 from service.alerts.facts.patient import Measurement
-from service.alerts.policy.parts import Analyte
+from service.alerts.policy.parts.counts import Analyte
 
 
 def judged_kinds(case: Case) -> tuple[Analyte, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from service.alerts.case.doses import Doses
 from service.alerts.case.exposure import was_given
-from service.alerts.case.treatment import Treatment
 
 
-def drafted_first_day(case: Treatment) -> float | None:
+def drafted_first_day(case: Doses) -> float | None:
     """mg on the first day of all drafts together: a titration counts with its first step; None when a draft cannot be read."""
     total = 0.0
     for draft in case.clozapine_drafts:
@@ -18,12 +18,12 @@ def drafted_first_day(case: Treatment) -> float | None:
     return total
 
 
-def first_day_dose(case: Treatment) -> float | None:
+def first_day_dose(case: Doses) -> float | None:
     """mg on the first day after this call: what is drafted, and without a draft the established dose; None when it is not known."""
     return drafted_first_day(case) if case.clozapine_drafts else case.established_mg_per_day
 
 
-def dated_doses(case: Treatment) -> list[tuple[datetime, float]]:
+def dated_doses(case: Doses) -> list[tuple[datetime, float]]:
     """(from when, mg per day) of every clozapine order and of the steps of titrations, oldest first."""
     given: list[tuple[datetime, float]] = []
     for m in case.clozapine_records:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import Series, judged_value
+from service.alerts.case.series import Series, judged_value
 from service.alerts.facts.patient import Measurement, UnusableResult
 
 Wanted = Callable[[Measurement], bool]

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from service.alerts.case.counts import NO_RESULTS, Series, anc_series, series_of
-from service.alerts.case.treatment import Treatment
+from service.alerts.case.anc import anc_series
+from service.alerts.case.other_drugs import OtherDrugs
+from service.alerts.case.series import NO_RESULTS, Series, series_of
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import (
     ClinicianFlag,
@@ -21,7 +22,7 @@ from service.alerts.facts.patient import (
 )
 from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.knowledge.conditions import passing_kinds
-from service.alerts.policy.parts import Population
+from service.alerts.policy.parts.counts import Population
 from service.alerts.policy.policy import Policy
 from service.alerts.say.finding import Evidence
 
@@ -44,7 +45,7 @@ class BenignEthnicNeutropenia(Struct, frozen=True, gc=False):
 _NOTHING_SAID = BenignEthnicNeutropenia()
 
 
-class Record(Treatment):
+class Record(OtherDrugs):
     """Results, problems and statements beside the treatment."""
 
     def __init__(

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Measurement
-from service.alerts.policy.parts import FunctionScale, Scale
+from service.alerts.policy.parts.pathway import FunctionScale, Scale
 
 
 class Response(Struct, frozen=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from service.alerts.case.doses import Doses
 from service.alerts.case.returning import Return
-from service.alerts.case.treatment import Treatment
 from service.alerts.policy.judge import tier_for
-from service.alerts.policy.parts import MissedDoseTier
+from service.alerts.policy.parts.breaks import MissedDoseTier
 
 
-def reached_tier(case: Treatment) -> MissedDoseTier | None:
+def reached_tier(case: Doses) -> MissedDoseTier | None:
     """The longest tier the gap since the last dose reaches; None when no dose counts as missed."""
     last = case.course.last_dose
     if last is None:
@@ -16,7 +16,7 @@ def reached_tier(case: Treatment) -> MissedDoseTier | None:
     return tier_for(case.policy.missed_dose, case.hours_since(last), case.hours_between_doses)
 
 
-def tier_dose(case: Treatment, tier: MissedDoseTier) -> tuple[float, float] | None:
+def tier_dose(case: Doses, tier: MissedDoseTier) -> tuple[float, float] | None:
     """(dose to suggest, highest dose that needs no alert) in mg per day; None when the established dose is unknown."""
     if tier.single_mg is not None:
         return tier.single_mg, tier.mg_per_day or tier.single_mg
@@ -28,7 +28,7 @@ def tier_dose(case: Treatment, tier: MissedDoseTier) -> tuple[float, float] | No
     return max(stepped(case, highest), step), max(highest, step)
 
 
-def stepped(case: Treatment, mg_per_day: float, doses: int = 1) -> float:
+def stepped(case: Doses, mg_per_day: float, doses: int = 1) -> float:
     """A dose rounded down to what tablets make, in so many doses a day (policy ``dosing.dose_step``); mg per day."""
     step = doses * case.policy.dosing.dose_step.value
     return mg_per_day // step * step

@@ -11,7 +11,7 @@ from service.alerts.case.breaks import Break
 from service.alerts.case.charted_dose import largest, most_in_a_day
 from service.alerts.facts.patient import Medication
 from service.alerts.policy.judge import tier_for
-from service.alerts.policy.parts import MissedDoseTier
+from service.alerts.policy.parts.breaks import MissedDoseTier
 
 
 class Return(Struct, frozen=True, gc=False):

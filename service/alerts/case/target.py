@@ -6,7 +6,7 @@ from typing import Literal
 
 from service.alerts.case.record import Record
 from service.alerts.facts.patient import Problem
-from service.alerts.policy.parts import Value
+from service.alerts.policy.parts.values import Value
 
 Domain = Literal["positive", "aggression", "negative"]
 

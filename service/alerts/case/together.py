@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import judged_value
 from service.alerts.case.exposure import is_live, span_of, was_given
+from service.alerts.case.series import judged_value
 from service.alerts.facts.patient import Measurement, Medication
-from service.alerts.knowledge.drugs import classes_of, longest_offset_days, offset_days
+from service.alerts.knowledge.classes import classes_of, longest_offset_days, offset_days
 
 #: A record that begins at latest the day after another one ended goes on with it: that is how calendar days meet.
 _NEXT_DAY = timedelta(days=1)

@@ -13,9 +13,9 @@ from service.alerts.case.case import Case
 from service.alerts.case.charted import was_charted_as_given
 from service.alerts.case.exposure import Span, span_of, supplies_of
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import has_class
+from service.alerts.knowledge.classes import has_class
 from service.alerts.knowledge.equivalents import Form, equivalents
-from service.alerts.policy.parts import Pathway
+from service.alerts.policy.parts.pathway import Pathway
 
 _ANTIPSYCHOTIC = "antipsychotic"
 #: A unit.

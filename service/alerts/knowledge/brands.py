@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
+
+from service.alerts.knowledge.data_file import load
 
 #: Countries whose brands are looked for (ISO 3166), whether a public list was found or not.
 COUNTRIES = ("US", "GB", "IE", "DE", "AT", "CH", "FR", "NL", "BE", "IT", "ES", "AU", "NZ", "CA", "JP")
@@ -30,8 +30,7 @@ class _Brands(Struct, forbid_unknown_fields=True):
 
 @cache
 def _data() -> _Brands:
-    text = (files("service.alerts") / "knowledge" / "brands.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Brands)
+    return msgspec.convert(load("brands.toml"), _Brands)
 
 
 def countries() -> dict[str, Country]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
+
+from service.alerts.knowledge.data_file import load
 
 
 class OrderableTest(Struct, frozen=True):
@@ -49,13 +49,9 @@ class _Overrides(Struct):
     set: dict[str, tuple[str, ...]]
 
 
-def _load(name: str) -> object:
-    return tomllib.loads((files("service.alerts") / "knowledge" / name).read_text(encoding="utf-8"))
-
-
 @cache
 def _tests() -> _Tests:
-    return msgspec.convert(_load("tests.toml"), _Tests)
+    return msgspec.convert(load("tests.toml"), _Tests)
 
 
 def test(test_id: str) -> OrderableTest:
@@ -92,7 +88,7 @@ def reason_sets() -> tuple[str, ...]:
 
 @cache
 def _overrides() -> _Overrides:
-    return msgspec.convert(_load("overrides.toml"), _Overrides)
+    return msgspec.convert(load("overrides.toml"), _Overrides)
 
 
 @cache

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
+
+from service.alerts.knowledge.data_file import load
 
 LOINC = "http://loinc.org"
 
@@ -59,8 +59,7 @@ class _Codes(Struct):
 
 @cache
 def _codes() -> _Codes:
-    text = (files("service.alerts") / "knowledge" / "codes.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Codes)
+    return msgspec.convert(load("codes.toml"), _Codes)
 
 
 @cache

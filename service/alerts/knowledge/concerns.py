@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
 
+from service.alerts.knowledge.data_file import load
 from service.alerts.say.finding import Severity
 
 
@@ -53,8 +52,7 @@ class _Concerns(Struct):
 @cache
 def concerns() -> dict[str, Concern]:
     """Every concern by the code of its finding."""
-    text = (files("service.alerts") / "knowledge" / "concerns.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Concerns).concern
+    return msgspec.convert(load("concerns.toml"), _Concerns).concern
 
 
 @cache

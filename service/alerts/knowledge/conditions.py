@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from functools import cache, lru_cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
 
 from service.alerts.knowledge.code_systems import SNOMED, canonical, icd10_edition
+from service.alerts.knowledge.data_file import load
 from service.alerts.say.finding import Severity
 
 
@@ -75,19 +74,15 @@ class _Conditions(Struct):
     kind: dict[str, ConditionKind]
 
 
-def _load(name: str) -> object:
-    return tomllib.loads((files("service.alerts") / "knowledge" / name).read_text(encoding="utf-8"))
-
-
 @cache
 def _conditions() -> _Conditions:
-    return msgspec.convert(_load("conditions.toml"), _Conditions)
+    return msgspec.convert(load("conditions.toml"), _Conditions)
 
 
 @cache
 def snomed_codes() -> dict[str, tuple[str, ...]]:
     """SNOMED CT code -> kinds, in the order of the kinds: those named with the kinds, and those of ``problem_codes.toml``."""
-    more = msgspec.convert(_load("problem_codes.toml"), dict[str, tuple[str, ...]])
+    more = msgspec.convert(load("problem_codes.toml"), dict[str, tuple[str, ...]])
     found: dict[str, tuple[str, ...]] = {}
     for key, kind in _conditions().kind.items():
         for code in dict.fromkeys((*kind.snomed, *more.get(key, ()))):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
 
+from service.alerts.knowledge.data_file import load
 from service.alerts.say.finding import Severity
 
 
@@ -34,5 +33,4 @@ class _Demotions(Struct, forbid_unknown_fields=True):
 @cache
 def demotions() -> tuple[Demotion, ...]:
     """Every demotion, in the order of the data file."""
-    text = (files("service.alerts.knowledge") / "demotions.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Demotions).demotion
+    return msgspec.convert(load("demotions.toml"), _Demotions).demotion

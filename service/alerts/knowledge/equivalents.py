@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+from service.alerts.knowledge.data_file import load
 
 Form = Literal["oral", "depot"]
 
@@ -50,8 +50,7 @@ class _Table(Struct, forbid_unknown_fields=True):
 @cache
 def _table() -> _Table:
     """Raises ValueError for a row that cannot be meant: no dose, a method nobody describes, a second row of one method."""
-    text = (files("service.alerts.knowledge") / "equivalents.toml").read_text(encoding="utf-8")
-    found = msgspec.convert(tomllib.loads(text), _Table)
+    found = msgspec.convert(load("equivalents.toml"), _Table)
     seen: set[tuple[str, str, str, str]] = set()
     for row in found.equivalent:
         key = (row.drug, row.form, row.source, row.preparation)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from functools import cache
 
 from service.alerts.knowledge import ndc
-from service.alerts.knowledge.drugs import codes_with, names_of
+from service.alerts.knowledge.drugs import names_of
+from service.alerts.knowledge.products import codes_with
 
 _CLOZAPINE = "clozapine"
 #: A string of JSON that could be a code.

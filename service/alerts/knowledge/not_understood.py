@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
+
+from service.alerts.knowledge.data_file import load
 
 
 class NotUnderstood(Struct, frozen=True):
@@ -28,5 +28,4 @@ class _Table(Struct):
 @cache
 def not_understood_kinds() -> dict[str, NotUnderstood]:
     """Every kind of the ledger by its id."""
-    text = (files("service.alerts") / "knowledge" / "not_understood.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table).kind
+    return msgspec.convert(load("not_understood.toml"), _Table).kind

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from functools import cache, lru_cache
-from importlib.resources import files
 
 import msgspec
 from msgspec import Struct
+
+from service.alerts.knowledge.data_file import load
 
 _WORD = re.compile(r"[a-z]+")
 
@@ -34,8 +34,7 @@ def _plain(text: str) -> str:
 
 @cache
 def _table() -> _Table:
-    text = (files("service.alerts") / "knowledge" / "test_words.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table)
+    return msgspec.convert(load("test_words.toml"), _Table)
 
 
 @cache

@@ -6,7 +6,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, without_differential
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.result import bound_of, on_day, when_of
-from service.alerts.policy.parts import Band
+from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_title
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Text, Wish

@@ -8,7 +8,7 @@ from datetime import datetime
 from service.alerts.case.case import Case
 from service.alerts.case.witness import Basis
 from service.alerts.facts.patient import FROM_THE_TEXT, Medication
-from service.alerts.policy.parts import MissedDoseTier
+from service.alerts.policy.parts.breaks import MissedDoseTier
 from service.alerts.say.found import Fact
 from service.alerts.say.sentence import Day, Moment, Param, Record, Sentence, quoted, sentence
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from service.alerts.knowledge.drugs import classes
+from service.alerts.knowledge.classes import classes
 from service.alerts.policy.numbers import name_of
-from service.alerts.policy.parts import Analyte, Band, MissedDoseTier, Population
+from service.alerts.policy.parts.breaks import MissedDoseTier
+from service.alerts.policy.parts.counts import Analyte, Band, Population
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
 from service.alerts.say.finding_codes import check_finding_codes
 

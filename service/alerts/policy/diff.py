@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from service.alerts.knowledge.drugs import InteractionClass, classes
+from service.alerts.knowledge.class_effects import InteractionClass
+from service.alerts.knowledge.classes import classes
 from service.alerts.policy.judge import begins_anew, gap_of, phase_for, tier_for
-from service.alerts.policy.parts import Analyte, Band, Population, Value
+from service.alerts.policy.parts.counts import Analyte, Band, Population
+from service.alerts.policy.parts.values import Value
 from service.alerts.policy.paths import Comparison, Path
 from service.alerts.policy.pieces import stretches
 from service.alerts.policy.policy import Policy

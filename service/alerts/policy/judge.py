@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from service.alerts.policy.parts import Band, Interruption, MissedDoseTier, SchedulePhase
+from service.alerts.policy.parts.breaks import Interruption, MissedDoseTier
+from service.alerts.policy.parts.counts import Band
+from service.alerts.policy.parts.schedule import SchedulePhase
 
 _A_DAY = timedelta(days=1)
 

@@ -25,36 +25,31 @@ from msgspec import Struct, field
 from service.alerts.facts.lazy import lazy
 from service.alerts.policy.judge import band_for
 from service.alerts.policy.numbers import Quantity, wrong_numbers
-from service.alerts.policy.parts import (
+from service.alerts.policy.parts.breaks import Interruption, MissedDoseTier, UnknownEnd
+from service.alerts.policy.parts.counts import (
     Analyte,
     Band,
-    Dispensing,
-    Dosing,
     Eosinophils,
     Falling,
-    Fever,
-    Interactions,
-    Interruption,
-    Levels,
-    MissedDoseTier,
-    MonitoringTest,
-    Myocarditis,
-    Overdue,
-    Pathway,
     Platelets,
     Population,
     PostStop,
-    PregnancyTest,
-    RecordReading,
-    Results,
-    SchedulePhase,
-    Source,
     Start,
-    Supply,
-    UnknownEnd,
-    UnlessStated,
-    Value,
 )
+from service.alerts.policy.parts.doses import Dosing
+from service.alerts.policy.parts.interactions import Interactions
+from service.alerts.policy.parts.pathway import Pathway
+from service.alerts.policy.parts.record import RecordReading
+from service.alerts.policy.parts.results import Fever, Levels, Myocarditis, Results
+from service.alerts.policy.parts.schedule import (
+    MonitoringTest,
+    Overdue,
+    PregnancyTest,
+    SchedulePhase,
+    UnlessStated,
+)
+from service.alerts.policy.parts.supply import Dispensing, Supply
+from service.alerts.policy.parts.values import Source, Value
 from service.alerts.policy.prose import ProseError, filled
 from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import Citation

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from service.alerts.policy.parts import Band, MissedDoseTier, MonitoringTest, Recovery, SchedulePhase
+from service.alerts.policy.parts.breaks import MissedDoseTier
+from service.alerts.policy.parts.counts import Band, Recovery
+from service.alerts.policy.parts.schedule import MonitoringTest, SchedulePhase
 from service.alerts.policy.policy import Policy
 
 #: What the heading of a page says already.

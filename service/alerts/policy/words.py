@@ -5,7 +5,8 @@ The id of a text is the policy's and its path there; a band is found by its popu
 
 from __future__ import annotations
 
-from service.alerts.policy.parts import Band, SchedulePhase
+from service.alerts.policy.parts.counts import Band
+from service.alerts.policy.parts.schedule import SchedulePhase
 from service.alerts.policy.policy import Policy
 from service.alerts.say.sentence import Sentence, Term, quoted
 

@@ -8,7 +8,7 @@ from service.alerts.rules import (
     bowel,
     concerns,
     count_trends,
-    data_quality,
+    data_unavailable,
     dose,
     dose_risk,
     due_counts,
@@ -27,6 +27,7 @@ from service.alerts.rules import (
     neutropenia_free,
     orders,
     pathway,
+    pathway_trials,
     post_stop,
     problems,
     rechallenge,
@@ -38,12 +39,14 @@ from service.alerts.rules import (
     titration,
     undated,
     unjudged,
+    unrecognized,
     unusable_counts,
 )
 from service.alerts.rules.asked import Rule
 
 RULES: tuple[Rule, ...] = (
-    *data_quality.RULES,
+    *data_unavailable.RULES,
+    *unrecognized.RULES,
     *due_counts.RULES,
     *neutropenia.RULES,
     *count_trends.RULES,
@@ -76,5 +79,6 @@ RULES: tuple[Rule, ...] = (
     *minors.RULES,
     *concerns.RULES,
     *seizures.RULES,
+    *pathway_trials.RULES,
     *pathway.RULES,
 )

@@ -8,7 +8,8 @@ from datetime import timedelta
 from service.alerts.case.case import Case
 from service.alerts.case.coverage import coverage
 from service.alerts.facts.patient import CLOZAPINE, Medication
-from service.alerts.knowledge.drugs import has_class, names_of
+from service.alerts.knowledge.classes import has_class
+from service.alerts.knowledge.drugs import names_of
 from service.alerts.phrases.medication import medication_evidence
 from service.alerts.phrases.problem import problem_evidence, problem_line
 from service.alerts.phrases.result import result_evidence, result_line

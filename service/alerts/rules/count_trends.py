@@ -17,7 +17,8 @@ from service.alerts.phrases.count import (
 )
 from service.alerts.phrases.problem import problem_evidence
 from service.alerts.phrases.result import day_of
-from service.alerts.policy.parts import Falling, Value
+from service.alerts.policy.parts.counts import Falling
+from service.alerts.policy.parts.values import Value
 from service.alerts.policy.words import falling_every, policy_says
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Found

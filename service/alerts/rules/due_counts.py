@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import judged_value
 from service.alerts.case.judged_counts import counts_readable, judged_kinds, preliminary_anc, stalest
+from service.alerts.case.series import judged_value
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.count import (
     count_evidence,
@@ -27,7 +27,8 @@ from service.alerts.phrases.count import (
 )
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.result import day_of, refusal
-from service.alerts.policy.parts import Analyte, Minimum
+from service.alerts.policy.parts.counts import Analyte
+from service.alerts.policy.parts.values import Minimum
 from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, holder, offer_count, urgency

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import judged_value
 from service.alerts.case.readings import exceeds, reaches, within_hours
+from service.alerts.case.series import judged_value
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.count import count_evidence, count_line, offer_cbc, pending_lines
 from service.alerts.phrases.draft_removal import remove_drafts

@@ -13,7 +13,9 @@ from service.alerts.case.level import hours_after_dose
 from service.alerts.case.readings import exceeds, reaches
 from service.alerts.case.together import Standing, standing, taken_since
 from service.alerts.facts.patient import Medication, Problem
-from service.alerts.knowledge.drugs import InteractionClass, Pair, alerting_classes_of, drugs, has_class
+from service.alerts.knowledge.class_effects import InteractionClass, Pair
+from service.alerts.knowledge.classes import alerting_classes_of, has_class
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.say.finding import SEVERITY_RANK, Severity
 
 _BOTH_WAYS = frozenset({"raises", "lowers"})

@@ -9,7 +9,8 @@ from msgspec import Struct
 from service.alerts.case.case import Case
 from service.alerts.case.together import ROUNDED, clozapine_dose_before
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import InteractionClass, offset_days, onset_days
+from service.alerts.knowledge.class_effects import InteractionClass
+from service.alerts.knowledge.classes import offset_days, onset_days
 from service.alerts.rules.interaction_matches import Match
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Citation

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.together import clozapine_dose_before
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import alerting_classes_of, drugs, offset_days, onset_days
+from service.alerts.knowledge.classes import alerting_classes_of, offset_days, onset_days
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.phrases.count import ending_lines
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import (

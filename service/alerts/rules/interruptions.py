@@ -10,10 +10,10 @@ from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import stalest
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.witness import ESTIMATED
-from service.alerts.knowledge.drugs import classes_of
+from service.alerts.knowledge.classes import classes_of
 from service.alerts.phrases.count import offer_cbc
 from service.alerts.phrases.dose import estimated, moment_of
-from service.alerts.policy.parts import ExtraMonitoring
+from service.alerts.policy.parts.breaks import ExtraMonitoring
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found

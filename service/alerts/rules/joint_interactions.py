@@ -12,7 +12,8 @@ from service.alerts.case.readings import reaches
 from service.alerts.case.smoking import SmokingChange, smoking_change
 from service.alerts.case.together import taken_since
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import alerting_classes_of, drugs, onset_days
+from service.alerts.knowledge.classes import alerting_classes_of, onset_days
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match, matches, moves_level
 from service.alerts.rules.interaction_words import (

@@ -13,10 +13,10 @@ from service.alerts.case.exposure import is_live, was_given
 from service.alerts.case.level import RENEWED_WITHIN, hours_after_dose, is_steady, is_trough
 from service.alerts.case.readings import exceeds, falls_below, reaches, recent
 from service.alerts.facts.patient import Measurement, Medication
-from service.alerts.knowledge.drugs import classes_of
+from service.alerts.knowledge.classes import classes_of
 from service.alerts.phrases.level import level_on_day
 from service.alerts.phrases.result import offer_test, result_evidence, result_fact, result_line
-from service.alerts.policy.parts import Value
+from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found

@@ -18,7 +18,7 @@ from service.alerts.phrases.result import (
     result_fact,
     result_line,
 )
-from service.alerts.policy.parts import Value
+from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found

@@ -18,7 +18,7 @@ from service.alerts.phrases.dose import (
     order_fact,
     tier_says,
 )
-from service.alerts.policy.parts import MissedDoseTier
+from service.alerts.policy.parts.breaks import MissedDoseTier
 from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer, Severity

@@ -13,7 +13,7 @@ from service.alerts.case.readings import is_a_result
 from service.alerts.facts.patient import Measurement, SourceName, UnusableResult
 from service.alerts.phrases.medication import drug_fact
 from service.alerts.phrases.result import offer_test, on_day, refusal
-from service.alerts.policy.parts import MonitoringTest
+from service.alerts.policy.parts.schedule import MonitoringTest
 from service.alerts.policy.words import policy_says, policy_steps, policy_word
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.say.finding import OrderTest

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from service.alerts.case.abnormal_band import abnormal_band
 from service.alerts.case.case import Case
-from service.alerts.case.counts import judged_value
 from service.alerts.case.falling import Fall, fall_of
 from service.alerts.case.interval import is_confirmed
+from service.alerts.case.series import judged_value
 from service.alerts.facts.patient import ClinicianFlag, Measurement
 from service.alerts.phrases.count import (
     count_evidence,
@@ -24,7 +24,7 @@ from service.alerts.phrases.count import (
 )
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.result import day_of
-from service.alerts.policy.parts import Band
+from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_every, band_says, band_steps, band_title
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say import wording as w

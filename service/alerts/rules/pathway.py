@@ -1,28 +1,18 @@
-"""The pathway of the difficult to treat (clinical.md 2.8): information at visits, for sites that switch it on.
-
-It speaks where symptoms are poor by a score, or two adequate trials stand on record, and stays silent in the first weeks of a treatment.
-"""
+"""The pathway of the difficult to treat under clozapine (clinical.md 2.8): information at visits, for sites that switch it on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from msgspec import Struct
-
-from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.case import Case
 from service.alerts.case.clozapine_trial import clozapine_trial, shown_by
-from service.alerts.case.myocarditis import HEART_PROBLEMS
-from service.alerts.case.response import Response, newest_function, newest_score, response
+from service.alerts.case.difficult_to_treat import is_wanted, poor_response, untreated
+from service.alerts.case.response import Response, newest_function, newest_score
 from service.alerts.case.target import target
-from service.alerts.case.trials import Trial, trials
-from service.alerts.facts.patient import Measurement, SourceName
-from service.alerts.knowledge.drugs import classes_of, drugs_by_name
-from service.alerts.knowledge.equivalents import methods, unclear_depots
-from service.alerts.phrases.allergy import allergy_evidence, allergy_line
-from service.alerts.phrases.medication import medication_evidence
-from service.alerts.phrases.problem import problem_evidence
+from service.alerts.facts.patient import Measurement
+from service.alerts.knowledge.classes import classes_of
+from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.phrases.result import (
     course_line,
     offer_test,
@@ -30,12 +20,12 @@ from service.alerts.phrases.result import (
     result_evidence,
     result_fact,
 )
+from service.alerts.phrases.score import function_lines, scale, score
 from service.alerts.rules.asked import when
 from service.alerts.rules.causes import Seen, seen_causes
-from service.alerts.say.found import Fact, Found
+from service.alerts.say.found import Found
 from service.alerts.say.sentence import (
     Counted,
-    Day,
     Dose,
     Listed,
     Number,
@@ -45,25 +35,8 @@ from service.alerts.say.sentence import (
     Sentence,
     Term,
     quoted,
-    recorded,
     sentence,
 )
-
-#: Where trials would be on record.
-_TRIAL_SOURCES: tuple[SourceName, ...] = ("medications", "statements", "dispenses")
-
-
-def _on(case: Case) -> bool:
-    """The site wants the pathway."""
-    return case.practice.pathway
-
-
-def _asked(case: Case) -> bool:
-    return _on(case) and case.hook == "patient-view"
-
-
-def _drug(drug_id: str, *, first: bool = False) -> Term:
-    return Term("drug", drug_id, drug_id.replace("-", " "), first=first)
 
 
 def _path(case: Case, part: str) -> str:
@@ -73,246 +46,6 @@ def _path(case: Case, part: str) -> str:
 def _quoted(case: Case, part: str, texts: tuple[str, ...]) -> tuple[Sentence, ...]:
     """Texts of the policy's pathway, each a sentence by itself."""
     return tuple(quoted("policy", _path(case, f"{part}.{n}"), text) for n, text in enumerate(texts))
-
-
-# Trials before clozapine ----------------------------------------------------------------------------------------------
-
-
-def _trial_line(case: Case, t: Trial) -> Sentence:
-    facts: list[Param] = [
-        sentence("trial.length-unknown")
-        if t.days is None
-        else sentence("trial.length-open" if t.open_ended else "trial.length", days=Counted(t.days)),
-        sentence("trial.dose-unreadable")
-        if t.mg_per_day is None
-        else sentence("trial.dose-depot" if t.long_acting else "trial.dose", dose=Dose(t.mg_per_day)),
-    ]
-    if t.mg_per_day is not None:
-        facts.append(_equals(t))
-    if t.long_acting:
-        facts.append(sentence("trial.long-acting"))
-    if t.covered_percent is not None:
-        facts.append(sentence("trial.covered", percent=Number(t.covered_percent, 0)))
-    return sentence(
-        "trial.line",
-        drug=_drug(t.drug, first=True),
-        facts=Listed(tuple(facts), last=""),
-        verdict=_judged(case, t),
-    )
-
-
-def _equals(t: Trial) -> Sentence:
-    if not t.equivalents:
-        unclear = t.long_acting and t.drug in unclear_depots()
-        return sentence("trial.dose-of-a-salt" if unclear else "trial.no-equivalent")
-    amounts = [
-        sentence(
-            "trial.equivalent",
-            dose=Dose(e.mg),
-            method=Term("equivalence", e.method, methods()[e.method].title),
-        )
-        for e in t.equivalents
-    ]
-    return sentence("trial.equals", amounts=Listed(tuple(amounts), last="or"))
-
-
-def _judged(case: Case, t: Trial) -> Sentence:
-    """Whether the trial counts, and if not, why."""
-    rule = case.policy.pathway
-    days = Counted(int(rule.trial_days.value))
-    match t.standing:
-        case "adequate" if len(t.adherence) >= rule.adherence_sources.value:
-            return sentence("trial.adequate-shown", sources=shown_by(t.adherence))
-        case "adequate" if t.adherence:
-            return sentence("trial.adequate-one-source", sources=shown_by(t.adherence))
-        case "adequate":
-            return sentence("trial.adequate-not-shown")
-        case "short" if t.days_at_dose and t.days_at_dose != t.days:
-            return sentence("trial.short-at-dose", days=days, so_far=Number(t.days_at_dose, 0))
-        case "short":
-            return sentence("trial.short", days=days)
-        case "low":
-            return sentence("trial.low", dose=Dose(rule.chlorpromazine_mg.value))
-        case "missed":
-            return sentence("trial.missed", percent=Number(rule.adherence_percent.value))
-    return sentence("trial.unknown")
-
-
-class _Looked(Struct, frozen=True):
-    """What speaks for looking at the trials of a patient without clozapine."""
-
-    trials: tuple[Trial, ...]
-    adequate: tuple[Trial, ...]
-    #: The newest score, when symptoms are at least moderate by it.
-    poor: Measurement | None
-
-
-def _looked(case: Case) -> _Looked | None:
-    """Schizophrenia without clozapine, and either symptoms are poor by a score or two adequate trials stand on record; None otherwise.
-
-    Never in the first weeks of the first treatment, and not while a score says that the patient is well.
-    """
-    if not _asked(case) or case.relevant or case.snapshot.state("medications") == "unavailable":
-        return None
-    if not case.problems_of("schizophrenia"):
-        return None
-    found = tuple(trials(case))
-    adequate = tuple(t for t in found if t.standing == "adequate")
-    score = newest_score(case)
-    if score is not None and not score[1]:
-        return None
-    if len(adequate) < case.policy.pathway.trials.value and (score is None or not _tried(case, found)):
-        return None
-    return _Looked(found, adequate, score[0] if score is not None else None)
-
-
-def _tried(case: Case, found: tuple[Trial, ...]) -> bool:
-    """Treatment began long enough ago for one trial: before that nothing can be difficult to treat."""
-    needed = case.policy.pathway.trial_days.value
-    begun = [case.days_since(t.since) for t in found if t.since is not None]
-    if any(days >= needed for days in begun):
-        return True
-    # Of a drug taken since nobody knows when the diagnosis tells: a first episode is young.
-    onsets = [case.days_since(p.onset) for p in case.problems_of("schizophrenia") if p.onset is not None]
-    return any(t.since is None for t in found) and any(days >= needed for days in onsets)
-
-
-def _against_clozapine(case: Case) -> tuple[tuple[Sentence, ...], tuple[Fact, ...]]:
-    """(facts, evidence) of what must be known before clozapine is offered: an earlier course, a severe reaction, an allergy."""
-    facts: list[Sentence] = []
-    found: list[Fact] = []
-    last = case.course.last_exposure
-    if last is not None:
-        day, reason = Day(case.snapshot.day(last)), case.course.stop_reason
-        facts.append(
-            sentence("trs-criteria.clozapine-before-because", day=day, reason=Record(reason))
-            if reason
-            else sentence("trs-criteria.clozapine-before", day=day)
-        )
-        found += [
-            Fact(m.ref, recorded(m.label), m.start, m.start_date_only) for m in case.clozapine_records[:2]
-        ]
-    harmed = case.problems_of("agranulocytosis-history", *HEART_PROBLEMS, history=True)
-    allergies = clozapine_allergies(case)
-    facts += [sentence("problem.line", problem=Record(p.label)) for p in harmed]
-    facts += [allergy_line(a) for a in allergies]
-    return tuple(facts), (*found, *problem_evidence(harmed), *allergy_evidence(allergies))
-
-
-def _score(m: Measurement) -> Sentence:
-    return sentence("pathway.score", scale=_scale(m), score=Number(m.value))
-
-
-def _scale(m: Measurement) -> Term:
-    return Term("scale", m.kind, m.kind.upper())
-
-
-def _verdict(looked: _Looked, lacking: int, vague: int, *, against: bool) -> Sentence:
-    """How many trials there are, or are still needed."""
-    met, poor = Number(len(looked.adequate), 0), looked.poor
-    if not lacking and against:
-        return sentence("trs-criteria.met-against", number=met)
-    if not lacking:
-        return (
-            sentence("trs-criteria.met-unrated", number=met)
-            if poor is None
-            else sentence("trs-criteria.met", number=met, score=_score(poor))
-        )
-    assert poor is not None, "without a score it speaks of two trials only"
-    more = Counted(lacking, "more-trial")
-    if not vague:
-        return sentence("trs-criteria.lacking", score=_score(poor), more=more)
-    return sentence("trs-criteria.lacking-vague", score=_score(poor), more=more, vague=Number(vague, 0))
-
-
-@when("pathway")
-@when("visit")
-def trs_criteria(case: Case) -> Iterator[Found]:
-    """Schizophrenia and no clozapine: which adequate trials the record shows, and what is missing before clozapine."""
-    looked = _looked(case)
-    if looked is None:
-        return
-    rule = case.policy.pathway
-    lacking = max(0, int(rule.trials.value) - len(looked.adequate))
-    vague = sum(1 for t in looked.trials if t.standing == "unknown")
-    unread = tuple(Term("source", s, s) for s in _TRIAL_SOURCES if case.snapshot.state(s) != "complete")
-    against, against_evidence = _against_clozapine(case)
-    function = newest_function(case)
-    scores = tuple(m for m in (looked.poor, function[0] if function is not None else None) if m is not None)
-    yield Found(
-        code="trs-criteria",
-        severity="info",
-        subject="pathway-criteria",
-        summary=_verdict(looked, lacking, vague, against=bool(against)),
-        why=(
-            *(
-                (sentence("pathway.moderate", score=_score(looked.poor), day=on_day(case, looked.poor)),)
-                if looked.poor is not None
-                else ()
-            ),
-            *(_function_lines(case)),
-            *(_trial_line(case, t) for t in looked.trials),
-            *against,
-        ),
-        policy_says=(
-            sentence(
-                "trs-criteria.policy",
-                trials=Number(rule.trials.value),
-                weeks=Number(rule.trial_days.value / timedelta(weeks=1).days),
-                dose=Dose(rule.chlorpromazine_mg.value),
-                percent=Number(rule.adherence_percent.value),
-                sources=Number(rule.adherence_sources.value),
-            ),
-            sentence("trs-criteria.equivalents"),
-        ),
-        suggested=(
-            *((sentence("trs-criteria.rate"),) if looked.poor is None or function is None else ()),
-            sentence("trs-criteria.checklist"),
-            sentence("trs-criteria.adherence"),
-            sentence(
-                "trs-criteria.complete"
-                if lacking
-                else "trs-criteria.why-ended"
-                if against
-                else "trs-criteria.offer"
-            ),
-        ),
-        unchecked=(
-            sentence("trs-criteria.unchecked"),
-            *((sentence("trs-criteria.unread", sources=Listed(unread)),) if unread else ()),
-        ),
-        evidence=(
-            *problem_evidence(case.problems_of("schizophrenia")),
-            *result_evidence(case, scores),
-            *medication_evidence(m for t in looked.trials for m in t.records[:1]),
-            *against_evidence,
-        ),
-        missing=() if not lacking else (sentence("trs-criteria.missing", number=Number(lacking, 0)),),
-        citation=case.policy.cite(rule.trials),
-    )
-
-
-def _function_lines(case: Case) -> Iterator[Sentence]:
-    found = newest_function(case)
-    if found is not None:
-        word = "impaired" if found[1] else "fair"
-        yield sentence(f"pathway.function-{word}", score=_score(found[0]), day=on_day(case, found[0]))
-
-
-# Under clozapine ------------------------------------------------------------------------------------------------------
-
-
-def _poor_response(case: Case) -> Response | None:
-    """The response to clozapine if it is less than a trial asks for, the illness is still at least moderate, and the first weeks are over."""
-    if not _asked(case) or not case.on_clozapine:
-        return None
-    rule, day = case.policy.pathway, case.course_day
-    if day is not None and day < rule.trial_days.value:
-        return None
-    answer = response(case)
-    if answer is None or answer.percent >= rule.response_percent.value or not answer.moderate:
-        return None
-    return answer
 
 
 def _change(r: Response) -> Sentence:
@@ -326,7 +59,7 @@ def _response_line(case: Case, r: Response) -> Sentence:
     """The response as a fact for the card."""
     return sentence(
         "response.line" if r.before_start else "response.line-no-baseline",
-        scale=_scale(r.now),
+        scale=scale(r.now),
         first=Number(r.first.value),
         first_day=on_day(case, r.first),
         now=Number(r.now.value),
@@ -381,7 +114,7 @@ def _target_line(case: Case) -> Sentence:
 @when("visit")
 def adequate_trial_not_met(case: Case) -> Iterator[Found]:
     """Response to clozapine is poor, but the trial was not adequate yet."""
-    answer = _poor_response(case)
+    answer = poor_response(case)
     if answer is None:
         return
     rule = case.policy.pathway
@@ -427,7 +160,7 @@ def adequate_trial_not_met(case: Case) -> Iterator[Found]:
 def _known(case: Case, answer: Response, levels: tuple[Measurement, ...]) -> Iterator[Sentence]:
     """The response, and the levels that suffice."""
     yield _response_line(case, answer)
-    yield from _function_lines(case)
+    yield from function_lines(case)
     for m in levels:
         yield result_fact(case, m)
 
@@ -436,7 +169,7 @@ def _known(case: Case, answer: Response, levels: tuple[Measurement, ...]) -> Ite
 @when("visit")
 def clozapine_resistance_review(case: Case) -> Iterator[Found]:
     """An adequate trial and a poor response: what can be added, and how good the evidence is."""
-    answer = _poor_response(case)
+    answer = poor_response(case)
     if answer is None:
         return
     rule = case.policy.pathway
@@ -469,7 +202,7 @@ def clozapine_resistance_review(case: Case) -> Iterator[Found]:
 @when("visit")
 def pseudo_resistance_checklist(case: Case) -> Iterator[Found]:
     """What to rule out before more is tried, matched to what the record shows of it."""
-    if _poor_response(case) is None and _looked(case) is None:
+    if poor_response(case) is None and untreated(case) is None:
         return
     found = seen_causes(case)
     seen: list[Seen] = []
@@ -508,7 +241,7 @@ def pseudo_resistance_checklist(case: Case) -> Iterator[Found]:
 def baseline_scales(case: Case) -> Iterator[Found]:
     """Clozapine begins and no recent score says how ill the patient is: without one nobody can tell later what it did."""
     rule = case.policy.pathway
-    if not _on(case) or case.snapshot.state("labs") == "unavailable":
+    if not is_wanted(case) or case.snapshot.state("labs") == "unavailable":
         return
     if not case.starting:
         day = case.course_day
@@ -532,7 +265,7 @@ def baseline_scales(case: Case) -> Iterator[Found]:
         why=(
             course_line(case),
             *(
-                (sentence("pathway.dated", score=_score(known[0]), day=on_day(case, known[0])),)
+                (sentence("pathway.dated", score=score(known[0]), day=on_day(case, known[0])),)
                 if known is not None
                 else ()
             ),
@@ -553,7 +286,6 @@ def baseline_scales(case: Case) -> Iterator[Found]:
 
 
 RULES = (
-    trs_criteria,
     adequate_trial_not_met,
     clozapine_resistance_review,
     pseudo_resistance_checklist,

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from service.alerts.case.abnormal_band import abnormal_band
 from service.alerts.case.case import Case
-from service.alerts.case.counts import judged_value
 from service.alerts.case.interval import sampling_in
 from service.alerts.case.judged_counts import counts_readable, judged_kinds
+from service.alerts.case.series import judged_value
 from service.alerts.facts.patient import Measurement
 from service.alerts.knowledge.conditions import kinds_by_text
 from service.alerts.phrases.count import (
@@ -24,7 +24,7 @@ from service.alerts.phrases.count import (
     short_count,
 )
 from service.alerts.phrases.result import day_of, moment_of
-from service.alerts.policy.parts import Band
+from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_every, band_says, band_steps, policy_says
 from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, offer_count, urgency

@@ -16,7 +16,7 @@ from service.alerts.phrases.count import count_evidence, count_fact, count_in_ba
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.problem import problem_evidence
 from service.alerts.phrases.result import day_of
-from service.alerts.policy.parts import Band
+from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_says
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import ReferTo

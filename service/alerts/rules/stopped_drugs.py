@@ -7,12 +7,8 @@ from collections.abc import Iterator
 from service.alerts.case.case import Case
 from service.alerts.case.together import dose_before_stopped, stop_window_days
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import (
-    InteractionClass,
-    classes_of,
-    longest_offset_days,
-    offset_days,
-)
+from service.alerts.knowledge.class_effects import InteractionClass
+from service.alerts.knowledge.classes import classes_of, longest_offset_days, offset_days
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match
 from service.alerts.rules.interaction_words import cite, doubts, drugs_first, says_of, title

@@ -12,7 +12,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import dated_doses
 from service.alerts.case.together import is_return_after_stop
 from service.alerts.phrases.dose import dose_fact, how_read
-from service.alerts.policy.parts import Value
+from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Dose, Number, Sentence, sentence

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import is_of_sample
 from service.alerts.case.readings import (
     in_myocarditis_window,
     is_a_result,
@@ -13,6 +12,7 @@ from service.alerts.case.readings import (
     recent,
     recent_comparable,
 )
+from service.alerts.case.samples import is_of_sample
 from service.alerts.facts.patient import UnusableResult
 from service.alerts.phrases.result import (
     measured,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.counts import is_of_sample
 from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, without_differential
+from service.alerts.case.samples import is_of_sample
 from service.alerts.facts.patient import UnusableResult
 from service.alerts.phrases.count import (
     count_evidence,

@@ -1,0 +1,77 @@
+"""Bodies of calls: uncompressed JSON in UTF-8, of a bounded size (cds-hooks checklist; contract "HTTP")."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from starlette.types import Receive, Scope
+
+from cds_hooks.errors import ProtocolError
+
+_JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
+_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class TooLarge(ProtocolError):
+    """413."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            413,
+            f"The body is larger than {limit} bytes. Send fewer resources in prefetch; the service asks for what it needs.",
+            code="too-long",
+        )
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.decode("latin-1").lower().partition(";")
+    charset = parameters.partition("charset=")[2].split(";")[0].strip(' "')
+    return media_type.strip() in _JSON_TYPES and (not charset or charset in _UTF8)
+
+
+def check_media(scope: Scope) -> None:
+    """Refuse bodies that are not uncompressed JSON in UTF-8. Raises ProtocolError 415."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            if not _is_json(value):
+                raise ProtocolError(
+                    415,
+                    "Send the body as application/json in UTF-8.",
+                    code="not-supported",
+                    expression="Content-Type",
+                )
+        elif name == b"content-encoding" and value.lower() not in (b"identity", b""):
+            raise ProtocolError(
+                415,
+                "Compressed bodies are not accepted; send the body uncompressed.",
+                code="not-supported",
+                expression="Content-Encoding",
+            )
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
+    check_media(scope)
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise TooLarge(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise TooLarge(limit)
+        return body.removeprefix(_BYTE_ORDER_MARK)
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ProtocolError(
+                400, "The client closed the connection before the body was complete.", code="incomplete"
+            )
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise TooLarge(limit)
+    return b"".join(parts).removeprefix(_BYTE_ORDER_MARK)

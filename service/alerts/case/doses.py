@@ -1,0 +1,226 @@
+"""How much clozapine a patient takes, as a question about one patient sees it: drafted, ordered, charted, reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+
+from service.alerts.case.charted import chart_of
+from service.alerts.case.charted_dose import largest, most_in_a_day
+from service.alerts.case.exposure import (
+    ADMINISTRATION_COVERS,
+    CARRIED_OUT,
+    FOR_HOME,
+    is_live,
+    was_given,
+)
+from service.alerts.case.returning import Return, return_of
+from service.alerts.case.treatment import Treatment
+from service.alerts.facts.lazy import lazy
+from service.alerts.facts.patient import Dose, Medication
+
+
+class Doses(Treatment):
+    """Doses of clozapine beside its orders and records."""
+
+    @lazy
+    def drafted_mg_per_day(self) -> float | None:
+        """Daily dose of all clozapine drafts of the call together, mg; None when any is unreadable or there is none."""
+        return _summed(self.clozapine_drafts)
+
+    @lazy
+    def established_regimen(self) -> Medication | None:
+        """The clozapine record that tells the dose the patient was on before this call."""
+        dosed = [
+            m
+            for m in self.clozapine_records
+            if m.dose is not None and m.dose.mg_per_day and was_given(m, self.as_of)
+        ]
+        if not dosed:
+            return None
+        live = [m for m in dosed if m.role in ("order", "statement") and is_live(m, self.as_of)]
+        pool = live or [m for m in dosed if m.role in ("order", "statement")] or dosed
+        return max(
+            pool, key=lambda m: m.start or m.authored or datetime.min.replace(tzinfo=self.as_of.tzinfo)
+        )
+
+    @lazy
+    def hours_between_doses(self) -> float:
+        """Hours between two doses of the established regimen: 24 h / doses per day; a day where nobody knows."""
+        regimen = self.established_regimen
+        per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
+        return 24 / per_day if per_day else 24.0
+
+    @lazy
+    def running_orders(self) -> tuple[Medication, ...]:
+        """Live clozapine orders that together make the daily dose: each treatment once.
+
+        Left out are the order that a live one renews (linked, or the same dose written again later), an order that only carries out
+        a live one, and the orders for home while the patient has one for the ward.
+        """
+        live = [m for m in self.clozapine_records if m.role == "order" and is_live(m, self.as_of)]
+        if len(live) < 2:
+            return tuple(live)
+        refs = {m.ref for m in live}
+        live = [m for m in live if m.intent not in CARRIED_OUT or refs.isdisjoint(m.replaces)]
+        renewed = {ref for m in live if m.intent not in CARRIED_OUT for ref in m.replaces}
+        on_ward = any(m.setting == "inpatient" for m in live)
+        written_last: dict[tuple[object, ...], date] = {}
+        for m in live:
+            if m.start is not None and m.dose is not None:
+                day, regimen = self.snapshot.day(m.start), _regimen(m.dose)
+                written_last[regimen] = max(day, written_last.get(regimen, day))
+        return tuple(
+            m
+            for m in live
+            if m.ref not in renewed
+            and not (on_ward and m.setting in FOR_HOME)
+            and not self._written_again(m, written_last)
+        )
+
+    def _written_again(self, order: Medication, written_last: Mapping[tuple[object, ...], date]) -> bool:
+        """The same dose was written again, long enough afterwards to be a renewal."""
+        if order.start is None or order.dose is None:
+            return False
+        apart = (written_last[_regimen(order.dose)] - self.snapshot.day(order.start)).days
+        return apart > self.policy.dosing.renewal_after_days.value
+
+    @lazy
+    def established_mg_per_day(self) -> float | None:
+        """Daily dose the patient was on, mg: of a return after a gap what was reached, else what is ordered, else what was charted last."""
+        if self.returning is not None:
+            return self.returning.reached
+        ordered = self.ordered_mg_per_day
+        given = self._given_instead(ordered) if ordered is not None and self.running_orders else None
+        return ordered if given is None else given
+
+    def _given_instead(self, ordered: float) -> float | None:
+        """What the chart of the last week shows to be given in place of a higher dose that is ordered, mg per day; None when it does not.
+
+        Only a chart that is kept, over days that the orders cover unchanged, and by smaller doses: of doses as ordered some may be refused or
+        not charted.
+        """
+        if not self.charted or any(m.dose is None or m.dose.steps for m in self.running_orders):
+            return None
+        week = [r for r in self.charted if r.start and self.as_of - r.start <= self.policy.dose_charted]
+        days = [r.start for r in week if r.start]
+        least = timedelta(days=self.policy.record.dose_charted_least_days.value)
+        if not days or self.as_of - max(days) > self.policy.chart_kept or max(days) - min(days) < least:
+            return None
+        if any(m.start is None or m.start > min(days) for m in self.running_orders):
+            return None
+        given, single = most_in_a_day(week), largest(week)
+        of_order = max((m.dose.largest_single_mg or 0.0 for m in self.running_orders if m.dose), default=0.0)
+        return given if given is not None and given < ordered and single and single < of_order else None
+
+    @lazy
+    def ordered_mg_per_day(self) -> float | None:
+        """Daily dose by running orders together (of a titration today's step), else by the last known regimen or the chart, mg."""
+        doses = [self._mg_in_force(m) for m in self.running_orders]
+        if doses and None not in doses:
+            return sum(d for d in doses if d is not None)
+        regimen = self.established_regimen
+        if regimen is None or (not is_live(regimen, self.as_of) and self._charted_since(regimen)):
+            return self._charted_mg_per_day
+        return self._mg_in_force(regimen)
+
+    def _charted_since(self, regimen: Medication) -> bool:
+        """Doses were charted after a regimen that is over, so they tell more than it does."""
+        last, over = max((r.start for r in self.charted if r.start), default=None), regimen.end
+        return last is not None and over is not None and last > over + ADMINISTRATION_COVERS
+
+    @lazy
+    def charted(self) -> tuple[Medication, ...]:
+        """Charted doses of clozapine that were given."""
+        return chart_of(self.clozapine_records, self.as_of, self.policy.chart_kept).given
+
+    @lazy
+    def _charted_mg_per_day(self) -> float | None:
+        """The most given within a day of the last two that were charted, mg."""
+        last = max((r.start for r in self.charted if r.start), default=None)
+        if last is None:
+            return None
+        latest = timedelta(days=self.policy.record.last_charted_days.value)
+        return most_in_a_day([r for r in self.charted if r.start and last - r.start < latest])
+
+    @lazy
+    def returning(self) -> Return | None:
+        """Clozapine is taken again after a gap that calls for a new titration, and the dose before it has not been reached."""
+        course = self.course
+        breaks = course.breaks if course.restarted_after is None else (course.restarted_after, *course.breaks)
+        if not breaks or not self.charted:
+            return None
+        singles = [m.dose.largest_single_mg for m in self.running_orders if m.dose is not None]
+        return return_of(
+            breaks,
+            self.charted,
+            self.policy.retitrated_gaps,
+            self.policy.dose_charted,
+            between_doses=self.hours_between_doses,
+            ordered_mg=self.ordered_mg_per_day,
+            ordered_single_mg=max((mg for mg in singles if mg is not None), default=None),
+            not_before=self.as_of - timedelta(days=self.policy.dosing.early_days.value),
+        )
+
+    def _mg_in_force(self, order: Medication, at: datetime | None = None) -> float | None:
+        """Daily dose of an order at a time (else when the last dose was taken), mg: of a titration that day's step, not the highest to come."""
+        dose = order.dose
+        began = order.start or order.authored
+        if dose is None or not dose.steps or began is None:
+            return dose.mg_per_day if dose is not None else None
+        last = at or self.course.last_dose or self.as_of
+        moment = min(last, order.end or self.as_of, self.as_of)
+        day = (self.snapshot.day(moment) - self.snapshot.day(began)).days
+        reached = [s for s in dose.steps if s.first_day <= day] or dose.steps[:1]
+        return max(reached, key=lambda s: s.first_day).mg_per_day
+
+    def mg_per_day_before(self, at: datetime) -> float | None:
+        """Daily dose of clozapine just before a time, mg; None when no readable record tells.
+
+        Of several regimens the one that began last counts (its orders of one day together), so that a higher dose of years
+        ago, or an order nobody closed, does not.
+        """
+        given = [
+            (began, m)
+            for m in self.clozapine_records
+            if m.dose is not None
+            and (began := m.start or m.authored) is not None
+            and began < at
+            and was_given(m, self.as_of)
+        ]
+        regimen = (
+            [g for g in given if g[1].role == "order"]
+            or [g for g in given if g[1].role == "statement"]
+            or given
+        )
+        if not regimen:
+            return None
+        last = max(self.snapshot.day(began) for began, _ in regimen)
+        doses = [
+            self._mg_in_force(m, at - timedelta(seconds=1))
+            for began, m in regimen
+            if self.snapshot.day(began) == last
+        ]
+        return None if None in doses else sum(d for d in doses if d is not None)
+
+    @lazy
+    def current_mg_per_day(self) -> float | None:
+        """Daily dose that applies after this call: the drafts', else the established one."""
+        return self.drafted_mg_per_day if self.clozapine_drafts else self.established_mg_per_day
+
+
+def _regimen(dose: Dose) -> tuple[object, ...]:
+    """What two orders of the same dose have in common, however they are worded."""
+    return dose.mg_per_day, dose.doses_per_day, dose.bedtime, dose.steps
+
+
+def _summed(orders: Iterable[Medication]) -> float | None:
+    """Doses together in mg per day; None without orders or when one is unreadable."""
+    total = 0.0
+    some = False
+    for order in orders:
+        if order.dose is None or order.dose.mg_per_day is None:
+            return None
+        some = True
+        total += order.dose.mg_per_day
+    return total if some else None

@@ -1,0 +1,60 @@
+"""Drugs that are known and draw no card (``knowledge/no_card.toml``)."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+
+import msgspec
+from msgspec import Struct
+
+from service.alerts.knowledge.code_systems import ATC, RXNORM, canonical
+from service.alerts.knowledge.data_file import load
+
+
+class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """Drugs that are known and draw no card, why, and from which document that was decided (``knowledge/no_card.toml``)."""
+
+    id: str
+    title: str
+    reason: str
+    source: str
+    names: tuple[str, ...]
+    #: Codes of the drugs alone (ATC), and of their ingredients (RxNorm).
+    atc: tuple[str, ...] = ()
+    rxnorm: tuple[str, ...] = ()
+    confirmed: bool = True
+
+
+class _NoCards(Struct, forbid_unknown_fields=True):
+    group: tuple[NoCard, ...]
+
+
+@cache
+def without_card() -> tuple[NoCard, ...]:
+    """Groups of drugs that are known and draw no card."""
+    return msgspec.convert(load("no_card.toml"), _NoCards).group
+
+
+@cache
+def _without_card() -> re.Pattern[str]:
+    longest_first = sorted((n for group in without_card() for n in group.names), key=len, reverse=True)
+    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    return re.compile(rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def is_known_without_card(text: str) -> bool:
+    """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
+    return _without_card().search(text) is not None
+
+
+@cache
+def _codes_without_card() -> frozenset[tuple[str, str]]:
+    coded = ((ATC, "atc"), (RXNORM, "rxnorm"))
+    return frozenset((system, c) for g in without_card() for system, kind in coded for c in getattr(g, kind))
+
+
+def is_code_without_card(system: str, code: str) -> bool:
+    """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
+    return (canonical(system), code) in _codes_without_card()

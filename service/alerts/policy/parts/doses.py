@@ -1,0 +1,43 @@
+"""Dose limits (clinical.md 2.3)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Struct
+
+from service.alerts.policy.numbers import Quantity
+from service.alerts.policy.parts.values import Value
+
+
+class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
+    """Dose limits (clinical.md 2.3); mg and mg/day."""
+
+    first_day_maximum: Annotated[Value, Quantity("mg", 5, 100)]
+    restart_single: Annotated[Value, Quantity("mg", 5, 50)]
+    #: Doses that are suggested are multiples of it, rounded down: the smallest that tablets make.
+    dose_step: Annotated[Value, Quantity("mg", 5, 25)]
+    early_rise_maximum: Annotated[Value, Quantity("mg/d", 5, 200)]
+    early_days: Annotated[Value, Quantity("d", 1, 90)]
+    late_step_maximum: Annotated[Value, Quantity("mg", 10, 300)]
+    late_steps_per_week: Annotated[Value, Quantity("", 1, 7)]
+    day_14_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
+    day_14: Annotated[Value, Quantity("d", 7, 60)]
+    daily_maximum: Annotated[Value, Quantity("mg/d", 100, 1200)]
+    seizure_above: Annotated[Value, Quantity("mg/d", 200, 1200)]
+    single_maximum: Annotated[Value, Quantity("mg", 50, 900)]
+    once_daily_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
+    elderly_from_years: Annotated[Value, Quantity("a", 50, 90)]
+    #: Below this age the numbers of the policy were never tried.
+    adult_from_years: Annotated[Value, Quantity("a", 12, 21)]
+    strong_inhibitor_factor: Annotated[Value, Quantity("", 0.1, 1)]
+    smoking_stop_factor: Annotated[Value, Quantity("", 0.1, 1)]
+    duplicate_factor: Annotated[Value, Quantity("", 1, 5)]
+    #: An active order of the same dose, older than this, is taken for renewed by the draft.
+    renewal_after_days: Annotated[Value, Quantity("d", 1, 90)]
+    taper_weeks_low: Annotated[Value, Quantity("wk", 0.5, 52)]
+    taper_weeks_high: Annotated[Value, Quantity("wk", 0.5, 52)]
+    #: What the sources say of seizures by dose.
+    seizure_says: str
+    #: What the sources say of the level when smoking stops.
+    smoking_stop_says: str
