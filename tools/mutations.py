@@ -1,7 +1,7 @@
-"""``python -m tools.mutations [FILE|code …]``: change each number by a step, and say which change no vignette notices.
+"""``python -m tools.mutations [FILE|knowledge|code …] [--only PART …]``: change each number by a step, and say which change no vignette notices.
 
-Numbers of the policies' files, by the name of the file, and with ``code`` the named numbers of ``service/alerts/case`` and
-``service/alerts/rules``. A number that can be changed without any patient being told something else is read by no rule, or no vignette
+Numbers of the policies' files, by the name of the file, with ``knowledge`` the days until drugs act and until they are gone, and with
+``code`` the named numbers of ``service/alerts/case`` and ``service/alerts/rules``; with ``--only`` those that have one of the parts in their names. A number that can be changed without any patient being told something else is read by no rule, or no vignette
 stands at its edge. Every vignette is evaluated under the policies that hold the number; finding, date, dose or text must change.
 Exit 1 with survivors.
 """
@@ -13,7 +13,7 @@ import importlib
 import pkgutil
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import ModuleType
@@ -25,6 +25,8 @@ from msgspec import Struct
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.practice import Practice
+from service.alerts.knowledge import classes
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.policy import policy as policies
 from service.alerts.policy.numbers import name_of
 from service.alerts.policy.policy import POLICY_FILES, Policy, policy_by_id, policy_ids
@@ -38,6 +40,8 @@ _STEP = 1.0
 _HUNDREDTH = 0.01
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 CODE = "code"
+KNOWLEDGE = "knowledge"
+_DAYS = ("onset_days", "offset_days")
 
 #: Numbers of which a smaller step says nothing.
 STEPS: dict[str, float] = {
@@ -268,6 +272,43 @@ def with_constant(module_name: str, constant: str, sign: int) -> Iterator[None]:
             setattr(holder, constant, value)
 
 
+# -- days of the drugs and their classes ----------------------------------------------------------------------
+
+
+def of_knowledge() -> list[Mutation]:
+    """Every change of a day of ``drugs.toml`` and ``interactions.toml``: ``knowledge: carbamazepine.offset_days``."""
+    return [
+        Mutation(f"{KNOWLEDGE}: {owner}.{field}", ((owner, field),), sign)
+        for owner, record in _records().items()
+        for field in _DAYS
+        if getattr(record, field)
+        for sign in (1, -1)
+    ]
+
+
+def _records() -> dict[str, Struct]:
+    """Classes and drugs by id."""
+    return {**classes.classes(), **drugs()}
+
+
+@contextmanager
+def with_days(owner: str, field: str, sign: int) -> Iterator[None]:
+    """The days of one class or drug changed."""
+    record = _records()[owner]
+    value = getattr(record, field)
+    try:
+        _set_days(record, field, _moved(value, sign))
+        yield
+    finally:
+        _set_days(record, field, value)
+
+
+def _set_days(record: Struct, field: str, days: int) -> None:
+    msgspec.structs.force_setattr(record, field, days)
+    for derived in (classes.onset_days, classes.offset_days, classes.longest_offset_days):
+        derived.cache_clear()
+
+
 # -- all of them ----------------------------------------------------------------------------------------------
 
 
@@ -279,21 +320,30 @@ def is_noticed(mutation: Mutation, patients: Patients) -> bool:
             asked = any(patients.notice(policy_by_id(policy_id)) for policy_id in policy_ids())
             return asked or patients.notice_when_read()
     name = mutation.name.partition(":")[0]
+    if name == KNOWLEDGE:
+        owner, field = mutation.places[0]
+        with with_days(str(owner), str(field), mutation.sign):
+            return any(patients.notice(policy_by_id(policy_id)) for policy_id in policy_ids())
     return any(patients.notice(policy) for policy in with_file(name, changed(_content(name), mutation)))
 
 
-def mutations(names: list[str]) -> list[Mutation]:
-    """Every change of what is named: files, and ``code``."""
-    return [m for name in names for m in (of_code() if name == CODE else of_file(name))]
+def mutations(names: list[str], parts: Sequence[str] = ()) -> list[Mutation]:
+    """Every change of what is named: files, ``knowledge`` and ``code``; of numbers with one of the parts in their names, if any are given."""
+    of = {CODE: of_code, KNOWLEDGE: of_knowledge}
+    found = [m for name in names for m in (of[name]() if name in of else of_file(name))]
+    return [m for m in found if not parts or any(part in m.name for part in parts)]
 
 
 def main() -> int:
     """Try every number of what is named, or of all."""
     patients = Patients()
     survivors = explained = 0
-    for mutation in mutations(
-        sys.argv[1:] or [*(shared for shared, _ in policies.shared_versions()), *policy_ids(), CODE]
-    ):
+    names, parts = sys.argv[1:], []
+    if "--only" in names:
+        cut = names.index("--only")
+        names, parts = names[:cut], names[cut + 1 :]
+    everything = [*(shared for shared, _ in policies.shared_versions()), *policy_ids(), KNOWLEDGE, CODE]
+    for mutation in mutations(names or everything, parts):
         if mutation.reason:
             explained += 1
         elif not is_noticed(mutation, patients):

@@ -10,7 +10,8 @@ from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.policy.policy import Policy
 from service.alerts.rules import RULES
 from service.alerts.rules.asked import RuleBook
-from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding
+from service.alerts.say.cited import own
+from service.alerts.say.finding import SEVERITY_RANK, FaultObserver, Finding
 from service.alerts.say.found import Found, told
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Term, sentence
@@ -70,5 +71,5 @@ def _could_not_run(rule: str) -> Found:
         why=(sentence("check-failed.why", check=check),),
         suggested=(sentence("check-failed.by-hand"), sentence("check-failed.operators")),
         missing=(sentence("check-failed.missing", check=check),),
-        citation=Citation("This service", "internal fault"),
+        citation=own("fault"),
     )

@@ -18,7 +18,7 @@ from service.backtest.known import NOON
 from service.backtest.partition import patients_in
 from service.backtest.relevance import Products
 from service.backtest.tally import Tally
-from service.judge.weighed import Weighed
+from service.options.weighed import Weighed
 
 At = Literal["order", "day"]
 

@@ -10,7 +10,6 @@ import httpx
 
 from cds_hooks import Card, HookRequest, Response
 from cds_hooks.prefetch import fill
-from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.say.cards import CardText, cards_of
 from service.alerts.say.finding import Finding
@@ -25,6 +24,7 @@ from service.hooks.required import require_data, require_grounds
 from service.hooks.site_facts import site_facts
 from service.ops.metrics import Metrics
 from service.options.site import Site
+from service.options.weighed import Weighed
 from service.trail.recorder import Call, Recorder
 
 Clock = Callable[[], datetime]
@@ -82,7 +82,7 @@ class Pipeline:
         as_sent = snapshot
         snapshot = await self.recalled.enriched(site, snapshot, as_of)
         require_data(gathered, snapshot)
-        findings = evaluate(snapshot, site.policy, as_of, site.options, on_fault=self.metrics.rule_fault)
+        findings = Weighed(snapshot, site, as_of, on_fault=self.metrics.rule_fault).findings
         require_grounds(gathered, snapshot, findings)
         patient_key = self.recalled.latest.patient_key(site.name, snapshot.patient_id)
         said = self.recalled.audible(site, patient_key, findings, snapshot, as_of)

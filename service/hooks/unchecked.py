@@ -14,7 +14,8 @@ from cds_hooks import Failure, HookRequest, Response
 from service.alerts.facts.patient import ORDER_HOOKS
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.alerts.say.cards import card_of
-from service.alerts.say.finding import Citation, Finding
+from service.alerts.say.cited import own
+from service.alerts.say.finding import Finding
 from service.alerts.say.found import Found, told
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Record, Sentence, sentence
@@ -30,7 +31,6 @@ from service.trail.recorder import Call, Recorder
 CODE = "data-unavailable"
 _SUBJECT = "call"
 _NOTHING = Raw(b"")
-_THIS_SERVICE = Citation("This service", "what could not be checked")
 _NAMED = sentence("not-judged.named")
 _UNNAMED = sentence("not-judged.unnamed")
 #: Trying again does not help against these.
@@ -58,7 +58,7 @@ def finding_of(failure_code: str, incident: str, why: Sentence = _NAMED) -> Find
             sentence("not-judged.unchecked-monitoring"),
         ),
         missing=(sentence("not-judged.missing"),),
-        citation=_THIS_SERVICE,
+        citation=own("unchecked"),
         changes_order=True,
     )
     return told(found, english())

@@ -21,8 +21,8 @@ from service.judge.errors import JudgeError
 from service.judge.inquiry import Inquiry, Question, read_inquiry
 from service.judge.site_for import SiteOptions, site_for
 from service.judge.turn import TURN
-from service.judge.weighed import Weighed
 from service.options.site import Site
+from service.options.weighed import Weighed
 
 #: At the ends of the calendar no rule could count days.
 _YEARS = (1900, 2999)

@@ -18,11 +18,11 @@ from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
 from service.hooks.site_facts import site_facts
-from service.judge.weighed import Weighed
 from service.operation.detected import Answer, answer
 from service.operation.question import Question, read_question
 from service.ops.metrics import Metrics
 from service.options.site import Site
+from service.options.weighed import Weighed
 from service.trail.recorder import Call, Recorder
 
 PATH = "/fhir/$clozapine-check"

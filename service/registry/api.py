@@ -17,10 +17,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from service.alerts.case import remembered
-from service.alerts.case.case import Case
-from service.alerts.evaluate import evaluate_case
 from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
 from service.options.site import Site
+from service.options.weighed import Weighed
 from service.registry import outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.requests import (
@@ -185,15 +184,10 @@ class RegistryApi:
         except msgspec.ValidationError:
             return found | {"unreadable": "stored by another version; it is read anew at the next visit"}
         flags = roster.flags_of(connection, [row.id]).get(row.id, ())
-        case = Case(
-            msgspec.structs.replace(snapshot, flags=flags, zone=known.zone),
-            known.policy,
-            self.clock(),
-            known.options,
-        )
+        asked = Weighed(msgspec.structs.replace(snapshot, flags=flags, zone=known.zone), known, self.clock())
         return found | {
             "findings": [
-                {"code": f.code, "severity": f.severity, "summary": f.summary} for f in evaluate_case(case)
+                {"code": f.code, "severity": f.severity, "summary": f.summary} for f in asked.findings
             ],
             "doses": _doses(snapshot),
             "counts": [
@@ -206,7 +200,7 @@ class RegistryApi:
                     "asSent": m.raw,
                 }
                 for kind in ("anc", "wbc")
-                for m in case.series(kind)
+                for m in asked.case.series(kind)
             ],
             "flags": people.flags(connection, row.id),
             "history": people.history(connection, row.id),

@@ -20,12 +20,10 @@ from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from service.alerts.case import remembered
-from service.alerts.case.case import Case
-from service.alerts.evaluate import evaluate_case
-from service.alerts.facts.patient import ClinicianFlag
 from service.alerts.say.finding import SEVERITY_RANK, Evidence, FaultObserver, Finding
 from service.alerts.say.seen import Seen
 from service.options.site import Site
+from service.options.weighed import Weighed
 from service.registry import outbox, people
 from service.registry.patient_alerts import Change, LiveAlert, alertable, changes
 from service.registry.roster import flags_of
@@ -182,11 +180,14 @@ def _batch(
     untold: list[outbox.Told] = []
     for row in rows:
         try:
-            case = _case(row.facts, flags.get(row.id, ()), site, as_of)
-            findings = evaluate_case(case, on_fault=on_fault)
-            standing = standing_of(case)
+            snapshot = replace(
+                remembered.load(row.facts), hook="sweep", flags=flags.get(row.id, ()), zone=site.zone
+            )
+            asked = Weighed(snapshot, site, as_of, on_fault=on_fault)
+            findings = asked.findings
+            standing = standing_of(asked.case)
             wanted = alertable(findings)
-            seen = Seen(case.snapshot, wanted.values())
+            seen = Seen(snapshot, wanted.values())
             for f in wanted.values():
                 seen(f)
         except (
@@ -253,13 +254,6 @@ def _batch(
         connection.execute(update(_patients).where(_patients.c.id == bindparam("row")).values(**done), unread)
     summary.patients += len(rows)
     return len(rows)
-
-
-def _case(facts: str, flags: tuple[ClinicianFlag, ...], site: Site, as_of: datetime) -> Case:
-    snapshot = remembered.load(facts)
-    return Case(
-        replace(snapshot, hook="sweep", flags=flags, zone=site.zone), site.policy, as_of, site.options
-    )
 
 
 #: Columns of an alert that follow its finding at every evaluation.

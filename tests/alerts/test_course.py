@@ -46,7 +46,7 @@ _TWO_DAYS = timedelta(days=2)
 
 
 def _breaks(counts: bool = True) -> Interruption:
-    return Interruption(Limit(30, ">=" if counts else ">", "X"), "")
+    return Interruption(Limit(30, comparator=">=" if counts else ">", source="X"), "")
 
 
 def _course(records: list[Medication]) -> Course:

@@ -221,7 +221,7 @@ def test_every_estimate_is_in_order_and_lies_before_the_question(
             assert ending.over_by <= ending.latest
 
 
-_BREAKS = Interruption(Limit(30, ">=", "X"), "")
+_BREAKS = Interruption(Limit(30, comparator=">=", source="X"), "")
 
 
 @given(_RECORDS)

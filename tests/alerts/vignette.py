@@ -9,6 +9,7 @@ from typing import Any
 
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.practice import Practice
+from service.alerts.knowledge.codes import kinds
 from service.alerts.say.finding import Finding
 from service.fhir.queries import QUERIES
 from service.hooks.site_facts import site_facts
@@ -24,6 +25,8 @@ _KINDS = {
     "pulse": "8867-4", "systolic": "8480-6", "diastolic": "8462-4", "level": "6896-5", "AST": "1920-8", "bilirubin": "1975-2",
     "glucose": "2345-7", "fasting": "1558-6",
 }  # fmt: skip
+#: Every other kind goes by its id.
+_KINDS |= {id: kind.loinc[0] for id, kind in kinds().items() if kind.loinc and id not in _KINDS}
 _BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
 _VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
 #: Words before the drug: how the order differs from a plain one.
@@ -63,7 +66,7 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
 
 def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     match = re.fullmatch(
-        r"(\w+) (?:([<>]?)([\d.]+)(?: (\S+))?|'([^']+)')(?: limit ([\d.]+))?(?: range '([^']+)')?(?: (standing|lying|sitting))?"
+        r"([\w-]+) (?:([<>]?)([\d.]+)(?: (\S+))?|'([^']+)')(?: limit ([\d.]+))?(?: range '([^']+)')?(?: (standing|lying|sitting))?"
         r" (?:(-?[\d.]+) (d|h) ago( by day)?|(undated))(?: (preliminary|corrected|cancelled|entered-in-error))?",
         text,
     )

@@ -27,7 +27,7 @@ from service.alerts.case import remembered
 from service.alerts.rules.asked import RuleBook
 from service.judge import judge
 from service.judge.inquiry import read_inquiry
-from service.judge.weighed import Weighed
+from service.options.weighed import Weighed
 from service.hooks.site_facts import site_facts
 from service.registry.sweep import _case
 from service.site.settings import Settings

@@ -416,7 +416,7 @@ def test_dates_at_the_ends_of_the_calendar_stop_nothing(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_replayed_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.judge import weighed
+    from service.options import weighed
 
     real = weighed.evaluate_case
 

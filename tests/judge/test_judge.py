@@ -439,7 +439,7 @@ def test_a_fault_is_never_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("MRN 12345")
 
-    monkeypatch.setattr("service.judge.weighed.evaluate_case", explode)
+    monkeypatch.setattr("service.options.weighed.evaluate_case", explode)
     with pytest.raises(JudgeError, match="Clozapine was not checked: the service failed") as refused:
         judge(SEVERE.read_bytes(), as_of=NOW)
     assert "12345" not in str(refused.value)

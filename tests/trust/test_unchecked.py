@@ -24,6 +24,7 @@ from service.alerts.knowledge.products import Product, install, product_rows
 from service.hooks import pipeline
 from service.hooks.causes import summary_of
 from service.hooks.unchecked import finding_of
+from service.options import weighed
 from service.store.tables import CardShown, HookCall
 from service.trail.audit import events
 from tests.data import NOW, bundle, call, clozapine, codes, order, prefetch
@@ -76,7 +77,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: Any, **__: Any) -> None:
         raise RuntimeError("Canary-Name")
 
-    monkeypatch.setattr(pipeline, "evaluate", explode)
+    monkeypatch.setattr(weighed, "evaluate_case", explode)
 
 
 # 500

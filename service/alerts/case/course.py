@@ -98,66 +98,6 @@ def course_of(
             break
     else:
         return _running(records, as_of) if records else Course()
-    return _laid_over(
-        records,
-        as_of,
-        interruption,
-        shortest_break,
-        chart_kept,
-        counting,
-        renewing,
-    )
-
-
-def _runs_on(r: Medication, as_of: datetime) -> bool:
-    """An active order that has begun and names no end."""
-    return (
-        r.role == "order"
-        and r.status in ORDER_LIVE
-        and r.end is None
-        and (r.start is None or r.start <= as_of)
-        and not r.stops
-        and not r.not_taken
-    )
-
-
-def _running(records: list[Medication], as_of: datetime) -> Course:
-    """The course of orders that all run on, the most usual record: without an end there are no breaks, and nothing tells the last dose."""
-    first: datetime | None = None
-    known = True
-    for r in records:
-        if r.start is None:
-            known = False
-        elif first is None or r.start < first:
-            first = r.start
-    return Course(
-        start=first if known and first is not None and not _renews_unseen(records, first) else None,
-        active=True,
-        stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
-        last_exposure=as_of,
-        refs=tuple(dict.fromkeys([r.ref for r in records])),
-        first_ever=first,
-    )
-
-
-def _renews_unseen(records: list[Medication], start: datetime) -> bool:
-    """The record that begins the course renews one that is not there: treatment began earlier than what we see."""
-    first = next((r for r in records if r.start == start), None)
-    if first is None or first.role != "order" or not first.replaces:
-        return False
-    return not {r.ref for r in records} & set(first.replaces)
-
-
-def _laid_over(
-    records: list[Medication],
-    as_of: datetime,
-    interruption: Interruption,
-    shortest_break: timedelta,
-    chart_kept: timedelta,
-    counting: Counting | None = None,
-    renewing: Renewing = NO_RENEWALS,
-) -> Course:
-    """The course of any records."""
     endings = endings_of(records, as_of, counting, renewing)
     spans = [span for r in records if id(r) not in endings and (span := span_of(r, as_of)) is not None]
     quiet = says_nothing(records)
@@ -254,6 +194,45 @@ def _laid_over(
         refs=tuple(dict.fromkeys(r.ref for r in records)),
         first_ever=dated[0].start if dated else None,
     )
+
+
+def _runs_on(r: Medication, as_of: datetime) -> bool:
+    """An active order that has begun and names no end."""
+    return (
+        r.role == "order"
+        and r.status in ORDER_LIVE
+        and r.end is None
+        and (r.start is None or r.start <= as_of)
+        and not r.stops
+        and not r.not_taken
+    )
+
+
+def _running(records: list[Medication], as_of: datetime) -> Course:
+    """The course of orders that all run on, the most usual record: without an end there are no breaks, and nothing tells the last dose."""
+    first: datetime | None = None
+    known = True
+    for r in records:
+        if r.start is None:
+            known = False
+        elif first is None or r.start < first:
+            first = r.start
+    return Course(
+        start=first if known and first is not None and not _renews_unseen(records, first) else None,
+        active=True,
+        stop_reason=next((r.stop_reason for r in records if r.stop_reason), ""),
+        last_exposure=as_of,
+        refs=tuple(dict.fromkeys([r.ref for r in records])),
+        first_ever=first,
+    )
+
+
+def _renews_unseen(records: list[Medication], start: datetime) -> bool:
+    """The record that begins the course renews one that is not there: treatment began earlier than what we see."""
+    first = next((r for r in records if r.start == start), None)
+    if first is None or first.role != "order" or not first.replaces:
+        return False
+    return not {r.ref for r in records} & set(first.replaces)
 
 
 def _last_under(ending: Ending, as_of: datetime, renewing: Renewing) -> LastDose:

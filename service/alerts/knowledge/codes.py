@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -48,8 +49,13 @@ class Linear(Struct, frozen=True):
     offset: float = 0.0
 
 
+#: Where a result of a kind that cannot be read is said: at any order, at an order of clozapine, at visits only.
+Said = Literal["any-order", "clozapine", "visits"]
+
+
 class _Codes(Struct):
     kind: dict[str, Kind]
+    judged: dict[str, Said]
     posture: dict[str, str]
     coded: dict[str, CodedKind]
     orders: dict[str, tuple[str, ...]]
@@ -66,6 +72,12 @@ def _codes() -> _Codes:
 def kinds() -> dict[str, Kind]:
     """Every kind by id."""
     return {key: msgspec.structs.replace(kind, id=key) for key, kind in _codes().kind.items()}
+
+
+@cache
+def judged(*said: Said) -> tuple[str, ...]:
+    """Kinds that a rule judges, in the order in which a card names them; of those that are said there only, if places are given."""
+    return tuple(key for key, where in _codes().judged.items() if not said or where in said)
 
 
 @cache

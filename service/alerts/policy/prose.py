@@ -15,6 +15,7 @@ _NAMED = re.compile(r"\{([^{}:]+)(?::([a-z]+))?\}")
 _TIMES = {1: "once", 2: "twice"}
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six")
 _WEEK = 7
+_OFTEN = {1: "daily", 7: "weekly", 14: "every two weeks", 28: "every four weeks"}
 
 
 class ProseError(ValueError):
@@ -28,6 +29,10 @@ def _plain(number: float) -> str:
 def _weeks(days: float) -> str:
     weeks = days / _WEEK
     return _counted(weeks, "week") if weeks == int(weeks) else _days(days)
+
+
+def _often(days: float) -> str:
+    return _OFTEN.get(int(days), f"every {_days(days)}") if days == int(days) else f"every {_days(days)}"
 
 
 def _days(days: float) -> str:
@@ -46,6 +51,7 @@ _FORMS: Mapping[str, Callable[[float], str]] = {
     "days": _days,
     "weeks": _weeks,
     "indays": lambda hours: _days(hours / 24),
+    "often": _often,
     "times": lambda n: _TIMES.get(int(n), f"{_plain(n)} times") if n == int(n) else f"{_plain(n)} times",
     "words": lambda n: _WORDS[int(n)] if n == int(n) and 0 <= n < len(_WORDS) else _plain(n),
 }

@@ -10,11 +10,10 @@ from service.alerts.case.lost import NEEDED, Lost, all_read, lost, low_count, wa
 from service.alerts.facts.patient import Measurement, Medication, ReadProblem, SourceName
 from service.alerts.phrases.count import count_evidence, count_fact, short_count
 from service.alerts.phrases.medication import drug_fact
-from service.alerts.say.finding import Citation
+from service.alerts.say.cited import own
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Listed, Number, Param, Record, Sentence, Term, recorded, sentence
 
-_THIS_SERVICE = Citation("This service", "what could not be checked")
 #: Parts of the record that fit into one summary.
 _AT_MOST_NAMED = 2
 #: What a clinician calls the parts of a call, and a part of one of them.
@@ -80,7 +79,7 @@ def _found(case: Case, unread: Lost) -> Found:
             *(Fact(p.ref, recorded(p.reason)) for p in unread.problems[:8] if p.ref),
         ),
         missing=named or (sentence("data-unavailable.missing-records"),),
-        citation=_THIS_SERVICE,
+        citation=own("unchecked"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Dose (clinical.md 2.3): the start dose, the daily maximum, and doses that cannot be read."""
+"""Dose (clinical.md 2.3): the start dose and the daily maximum."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import drafted_first_day
-from service.alerts.facts.patient import Medication
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer
-from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Number, Param, Record, Sentence, sentence
-
-
-def _evidence(drafts: tuple[Medication, ...]) -> tuple[Fact, ...]:
-    return tuple(dose_fact(d) for d in drafts)
+from service.alerts.say.found import Found
+from service.alerts.say.sentence import Dose, Number, sentence
 
 
 @when("starting")
@@ -48,7 +43,7 @@ def dose_start_too_high(case: Case) -> Iterator[Found]:
             sentence("dose-start-too-high.start-at", start=Dose(start)),
             sentence("dose-start-too-high.record"),
         ),
-        evidence=_evidence(drafts),
+        evidence=tuple(dose_fact(d) for d in drafts),
         citation=case.policy.cite(limit),
         offers=offers,
     )
@@ -86,85 +81,10 @@ def dose_exceeds_max(case: Case) -> Iterator[Found]:
         ),
         policy_says=(sentence("dose-exceeds-max.policy", limit=Dose(limit.value)),),
         suggested=(sentence("dose-exceeds-max.correct"), sentence("dose-exceeds-max.level")),
-        evidence=_evidence(drafts),
+        evidence=tuple(dose_fact(d) for d in drafts),
         citation=case.policy.cite(limit),
         offers=offers,
     )
 
 
-@when("drafted")
-def dose_written_two_ways(case: Case) -> Iterator[Found]:
-    """Text and fields of a clozapine order contradict each other: both are shown, the higher was checked."""
-    drafts = tuple(d for d in case.clozapine_drafts if d.dose is not None and d.dose.two_ways)
-    if not drafts:
-        return
-    first = drafts[0].dose
-    assert first is not None, "only doses that were read"
-    yield Found(
-        code="dose-unreadable",
-        severity="warning",
-        subject="dose-two-ways",
-        summary=sentence("dose-unreadable.two-ways", ways=Record(first.two_ways, short=80)),
-        why=tuple(
-            sentence(
-                "dose-unreadable.order-written",
-                order=Record(d.label),
-                reason=Record(d.dose.two_ways),
-                dose=Record(d.dose.text),
-            )
-            for d in drafts
-            if d.dose is not None
-        ),
-        policy_says=(sentence("dose-unreadable.policy"),),
-        suggested=(sentence("dose-unreadable.correct"), sentence("dose-unreadable.higher-checked")),
-        evidence=_evidence(drafts),
-        citation=case.policy.cite(case.policy.dosing.daily_maximum),
-    )
-
-
-@when("drafted")
-def dose_unreadable(case: Case) -> Iterator[Found]:
-    """The daily dose of a clozapine order cannot be computed: no dose rule may silently pass."""
-    if case.hook == "order-select":
-        unreadable = [
-            d
-            for d in case.clozapine_drafts
-            if d.dose is not None and d.dose.mg_per_day is None and d.dose.text
-        ]
-    else:
-        unreadable = [d for d in case.clozapine_drafts if d.dose is None or d.dose.mg_per_day is None]
-    if not unreadable:
-        return
-    first = unreadable[0]
-    reason: Param = (
-        Record(first.dose.unreadable, short=70)
-        if first.dose is not None and first.dose.unreadable
-        else sentence("dose-unreadable.gives-no-dose")
-    )
-    yield Found(
-        code="dose-unreadable",
-        severity="warning",
-        subject="dose",
-        summary=sentence("dose-unreadable.summary", reason=reason),
-        why=tuple(_why_unreadable(d) for d in unreadable),
-        policy_says=(sentence("dose-unreadable.policy"),),
-        suggested=(sentence("dose-unreadable.by-hand"), sentence("dose-unreadable.write")),
-        unchecked=(sentence("dose-unreadable.unchecked"),),
-        evidence=_evidence(tuple(unreadable)),
-        citation=case.policy.cite(case.policy.dosing.daily_maximum),
-    )
-
-
-def _why_unreadable(draft: Medication) -> Sentence:
-    order, dose = Record(draft.label), draft.dose
-    if dose is None:
-        return sentence(
-            "dose-unreadable.order", order=order, reason=sentence("dose-unreadable.no-instruction")
-        )
-    reason = Record(dose.unreadable)
-    if not dose.text:
-        return sentence("dose-unreadable.order", order=order, reason=reason)
-    return sentence("dose-unreadable.order-written", order=order, reason=reason, dose=Record(dose.text))
-
-
-RULES = (dose_start_too_high, dose_exceeds_max, dose_written_two_ways, dose_unreadable)
+RULES = (dose_start_too_high, dose_exceeds_max)

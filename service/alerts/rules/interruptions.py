@@ -133,6 +133,7 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
     if (case.snapshot.day(gap.start) - case.snapshot.day(course.start)).days < extra.after_day.value:
         return
     offers, steps = offer_cbc(case, "routine", sentence("interruption-extra-monitoring.reason"))
+    every = Counted(int(extra.every_days.value))
     # The weeks begin when clozapine is taken again: today, or when the break ended.
     until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
     # Of a break that is over only supply makes an estimate.
@@ -145,6 +146,7 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
         summary=sentence(
             "interruption-extra-monitoring.summary",
             gap=estimated(Hours(gap.hours), by) if gap.estimated else Hours(gap.hours),
+            every=every,
             until=Day(until),
         ),
         why=(
@@ -157,7 +159,7 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
             ),
         ),
         policy_says=(quoted("policy", f"{case.policy.id}/interruption.extra.says", extra.says),),
-        suggested=(*steps, sentence("interruption-extra-monitoring.repeat")),
+        suggested=(*steps, sentence("interruption-extra-monitoring.repeat", every=every)),
         evidence=(Fact(gap.ref, sentence("last-dose.evidence"), gap.start, course.last_dose_date_only),),
         decisive=(gap.start.isoformat(),),
         citation=case.policy.cite(extra.gap),

@@ -302,7 +302,9 @@ def clozapine_level_due(case: Case) -> Iterator[Found]:
         code="monitoring-overdue",
         severity="info",
         subject="monitoring-level",
-        summary=sentence("monitoring-overdue.no-level"),
+        summary=sentence(
+            "monitoring-overdue.no-level", apart=Counted(int(case.policy.pathway.levels_apart_days.value))
+        ),
         why=(
             sentence("monitoring-overdue.no-level-found", day=Number(day, 0)),
             *(Sentence("monitoring-overdue.level-unusable", _said_of_unusable(u)) for u in unusable[-1:]),

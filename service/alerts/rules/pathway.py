@@ -231,7 +231,14 @@ def pseudo_resistance_checklist(case: Case) -> Iterator[Found]:
             for n in order
         ),
         evidence=tuple(fact for _, facts in seen for fact in facts),
-        missing=() if seen else (sentence("pseudo-resistance-checklist.missing"),),
+        missing=()
+        if seen
+        else (
+            sentence(
+                "pseudo-resistance-checklist.missing",
+                sources=Number(case.policy.pathway.adherence_sources.value),
+            ),
+        ),
         citation=case.policy.cite(items[0]),
     )
 

@@ -122,7 +122,7 @@ def trs_criteria(case: Case) -> Iterator[Found]:
         suggested=(
             *((sentence("trs-criteria.rate"),) if looked.poor is None or function is None else ()),
             sentence("trs-criteria.checklist"),
-            sentence("trs-criteria.adherence"),
+            sentence("trs-criteria.adherence", sources=Number(rule.adherence_sources.value)),
             sentence(
                 "trs-criteria.complete"
                 if lacking

@@ -13,7 +13,7 @@ from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Counted, Day, Number, Record, sentence
+from service.alerts.say.sentence import Counted, Day, Hours, Number, Record, Sentence, sentence
 
 
 @when("visit")
@@ -34,12 +34,22 @@ def supply_gap(case: Case) -> Iterator[Found]:
         subject="supply",
         summary=sentence("supply-gap.summary", day=ends),
         why=(sentence("supply-gap.covers", day=ends, left=Counted(left)),),
-        policy_says=(sentence("supply-gap.policy"),),
+        policy_says=tuple(_new_titration(case)),
         suggested=(sentence("supply-gap.renew"), sentence("supply-gap.count")),
         evidence=(Fact(case.course.supply_ref, sentence("supply-gap.evidence")),),
         decisive=(until.isoformat(),),
         citation=case.policy.cite(limit),
     )
+
+
+def _new_titration(case: Case) -> Iterator[Sentence]:
+    """From which gap on the policy asks for a new titration."""
+    for tier in case.policy.retitrated_gaps[:1]:
+        gap = Hours(tier.gap.value)
+        belongs = tier.gap.comparator == ">="
+        yield (
+            sentence("supply-gap.policy", gap=gap) if belongs else sentence("supply-gap.policy-over", gap=gap)
+        )
 
 
 def _allowed_days(case: Case) -> tuple[int, date | None]:

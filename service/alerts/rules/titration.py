@@ -15,7 +15,7 @@ from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Dose, Number, Sentence, sentence
+from service.alerts.say.sentence import Counted, Dose, Number, Param, Sentence, sentence
 
 
 class Rise(Struct, frozen=True):
@@ -98,22 +98,15 @@ def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[
     return None
 
 
-def _too_large(r: Rise, limit: Value, *, early: bool) -> Sentence:
-    before, after, most = Dose(r.before), Dose(r.after), Dose(limit.value)
+def _too_large(r: Rise, limit: Value, early_days: Value | None) -> Sentence:
+    """A step that is larger than allowed. ``early_days``: the days in which only so much is, where it lies in them."""
+    said: dict[str, Param] = {"before": Dose(r.before), "after": Dose(r.after), "limit": Dose(limit.value)}
+    if early_days is not None:
+        said["early"] = Counted(int(early_days.value))
+    id = "dose-titration-too-fast.late-step" if early_days is None else "dose-titration-too-fast.early-rise"
     if r.course_day is None:
-        return sentence(
-            "dose-titration-too-fast.early-rise" if early else "dose-titration-too-fast.late-step",
-            before=before,
-            after=after,
-            limit=most,
-        )
-    return sentence(
-        "dose-titration-too-fast.early-rise-on-day" if early else "dose-titration-too-fast.late-step-on-day",
-        before=before,
-        after=after,
-        day=Number(r.course_day, 0),
-        limit=most,
-    )
+        return Sentence(id, said)
+    return Sentence(f"{id}-on-day", {**said, "day": Number(r.course_day, 0)})
 
 
 @when("drafted")
@@ -135,7 +128,7 @@ def dose_titration_too_fast(case: Case) -> Iterator[Found]:
         limit = rule.early_rise_maximum if early else rule.late_step_maximum
         if r.by > limit.value:
             same = (r.course_day, r.before, r.after, early)
-            problems.setdefault(same, (_too_large(r, limit, early=early), limit))
+            problems.setdefault(same, (_too_large(r, limit, rule.early_days if early else None), limit))
     too_much = _too_much_before_day_14(case, plan)
     if too_much is not None:
         day, mg = too_much
@@ -178,6 +171,7 @@ def dose_titration_too_fast(case: Case) -> Iterator[Found]:
         policy_says=(
             sentence(
                 "dose-titration-too-fast.policy",
+                early=Counted(int(rule.early_days.value)),
                 rise=Dose(rule.early_rise_maximum.value),
                 maximum=Dose(rule.day_14_maximum.value),
                 step=Dose(rule.late_step_maximum.value),

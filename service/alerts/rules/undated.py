@@ -12,7 +12,7 @@ from service.alerts.phrases.count import ending_lines
 from service.alerts.phrases.result import day_of
 from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
-from service.alerts.say.finding import Citation
+from service.alerts.say.cited import own
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose, Sentence, recorded, sentence
 
@@ -91,7 +91,7 @@ def order_not_seen_taken(case: Case) -> Iterator[Found]:
         unchecked=(sentence("order-not-taken.unchecked"),),
         evidence=(Fact(order.ref, recorded(order.label), order.start, order.start_date_only),),
         missing=(sentence("order-not-taken.a-dose-taken"),),
-        citation=Citation("This service", "what could not be checked"),
+        citation=own("unchecked"),
     )
 
 

@@ -14,6 +14,7 @@ from service.alerts.case.readings import (
 )
 from service.alerts.case.samples import is_of_sample
 from service.alerts.facts.patient import UnusableResult
+from service.alerts.knowledge.codes import judged
 from service.alerts.phrases.result import (
     measured,
     moment_of,
@@ -25,20 +26,13 @@ from service.alerts.phrases.result import (
     within,
 )
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.say.finding import Citation
+from service.alerts.say.cited import own
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Listed, Record, sentence
 
-#: Kinds that a rule judges; of ANC and WBC anc-unusable says more.
-_JUDGED = (
-    "troponin", "crp", "clozapine-level", "qtc", "systolic", "diastolic", "heart-rate", "temperature", "glucose", "glucose-fasting",
-    "hba1c", "alt", "ast", "bilirubin", "weight", "eosinophils", "platelets",
-)  # fmt: skip
-#: Kinds of which one bad result speaks at an order of clozapine, and at any other order.
-_AT_CLOZAPINE = (
-    "troponin", "crp", "clozapine-level", "qtc", "eosinophils", "platelets", "temperature", "heart-rate", "alt", "ast", "glucose",
-)  # fmt: skip
-_AT_OTHERS = ("troponin", "crp", "clozapine-level", "qtc", "eosinophils", "platelets", "temperature")
+#: Kinds of which one bad result speaks at an order of clozapine, and at any other order (``knowledge/codes.toml``).
+_AT_CLOZAPINE = judged("any-order", "clozapine")
+_AT_OTHERS = judged("any-order")
 #: Signs of myocarditis are judged in the weeks in which it happens.
 _IN_WINDOW = ("troponin", "crp")
 #: Judged by their own upper limit only. A troponin without one: myocarditis-suspected says so.
@@ -71,7 +65,7 @@ def _newest_unusable(case: Case, kind: str) -> UnusableResult | None:
 def _asked_for(case: Case) -> tuple[str, ...]:
     """Kinds of which a bad result would be said here."""
     if not case.is_order_hook:
-        return _JUDGED
+        return judged()
     return _AT_CLOZAPINE if case.clozapine_drafts else _AT_OTHERS
 
 
@@ -132,7 +126,7 @@ def results_not_judged(case: Case) -> Iterator[Found]:
         unchecked=(sentence("results-not-judged.unchecked", names=Listed(names)),),
         evidence=(*refused_evidence(unusable[:_SHOWN]), *result_evidence(case, without_limit)),
         missing=tuple(sentence("results-not-judged.a-usable", name=name) for name in names),
-        citation=Citation("This service", "what could not be checked"),
+        citation=own("unchecked"),
     )
 
 

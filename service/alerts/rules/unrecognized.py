@@ -9,11 +9,9 @@ from service.alerts.case.lost import warned
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.count import count_evidence, count_line, short_count
 from service.alerts.rules.asked import RELEVANT, when
-from service.alerts.say.finding import Citation
+from service.alerts.say.cited import own
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Listed, Record, recorded, sentence
-
-_THIS_SERVICE = Citation("This service", "what could not be checked")
 
 
 def _stopping_count(case: Case) -> Measurement | None:
@@ -83,7 +81,7 @@ def medication_unrecognized(case: Case) -> Iterator[Found]:
         ),
         changes_order=True,
         missing=() if all(m.ref for m in shown) else (sentence("medication-unrecognized.missing"),),
-        citation=_THIS_SERVICE,
+        citation=own("unchecked"),
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from service.alerts.facts.patient import ORDER_HOOKS
 from service.alerts.facts.record_text import one_line
 from service.alerts.say import wording as w
-from service.alerts.say.cited import cited
+from service.alerts.say.cited import cited, own
 from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
 from service.alerts.say.finding_codes import reasons_of, title_of, urgency
 from service.alerts.say.found import Found
@@ -147,7 +147,7 @@ def not_shown(code: str, severity: Severity, subject: str) -> Finding:
         why=(sentence("card-failed.why", title=title),),
         suggested=(sentence("card-failed.by-hand"), sentence("card-failed.operators")),
         missing=(sentence("card-failed.missing", title=title),),
-        citation=Citation("This service", "internal fault"),
+        citation=own("fault"),
     )
     return in_words(failed, english())
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Literal
+
 from service.alerts.say.finding import Citation
+from service.alerts.say.language import english
 from service.alerts.say.sentence import Param, Sentence, Term
 
 
@@ -17,6 +21,13 @@ def cited_in_line(citation: Citation) -> Sentence:
     """The same within a line, short."""
     sort = "line" if citation.section else "line-label"
     return Sentence(f"citation.{sort}{_unconfirmed(citation)}", _parts(citation))
+
+
+@cache
+def own(part: Literal["unchecked", "fault"]) -> Citation:
+    """This service as the source of what it says of itself: what it could not check, or that it failed."""
+    words = english()
+    return Citation(words.plain(Sentence("citation.own")), words.plain(Sentence(f"citation.own-{part}")))
 
 
 def _unconfirmed(citation: Citation) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Struct
 
 from service.alerts.policy.numbers import Quantity
-from service.alerts.policy.parts.values import Value
+from service.alerts.policy.parts.values import Text, Value
 
 
 class Scale(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,20 +25,16 @@ class FunctionScale(Struct, frozen=True, forbid_unknown_fields=True):
     impaired: Annotated[Value, Quantity("points", 1, 100)]
 
 
-class PathwayOption(Struct, frozen=True, forbid_unknown_fields=True):
+class PathwayOption(Text, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something that can be tried beside clozapine, or instead of it (``value``), and how good the evidence for it is."""
 
-    value: str
     evidence: str
-    source: str
-    section: str = ""
-    confirmed: bool = True
     #: Symptoms it is tried for (``case.target.Domain``); those that the record names come first.
     domains: tuple[str, ...] = ()
     instead: bool = False
 
 
-class ChecklistItem(Struct, frozen=True, forbid_unknown_fields=True):
+class ChecklistItem(Text, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A cause of a poor response to look for, and by what the record shows it.
 
     Args:
@@ -47,10 +43,6 @@ class ChecklistItem(Struct, frozen=True, forbid_unknown_fields=True):
         signs: what else the rule looks for, by name (``rules.causes``).
     """
 
-    value: str
-    source: str
-    section: str = ""
-    confirmed: bool = True
     kinds: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
 

@@ -1,6 +1,6 @@
-"""Facts that were read already, weighed: the core that a question in Python, the FHIR operation and the back-test share.
+"""Facts that were read already, weighed at a site: the one way in which every question reaches the rules.
 
-It is narrower than :func:`service.judge.judge`: nothing is read, nothing is said about what was not sent, and no card is written. Whoever
+Hook calls, the FHIR operation, a question in Python, the back-test, the sweep and the work list come here. It is narrower than :func:`service.judge.judge`: nothing is read, nothing is said about what was not sent, and no card is written. Whoever
 asks the same facts under several policies, or at many moments, reads them once.
 """
 
