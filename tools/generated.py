@@ -24,7 +24,7 @@ from service.alerts.knowledge.products import product_rows
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
-from service.alerts.policy.sheet import sheet
+from service.alerts.policy.sheet import in_force, sheet
 from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.fhir.resources import AnyResource
@@ -54,9 +54,7 @@ def policy_page(policy: Policy) -> str:
     parts = [
         _NOTE + f"# {policy.title}",
         policy.summary,
-        f"`{policy.id}`, {policy.jurisdiction}, valid from {policy.valid_from}"
-        + (f" to {policy.valid_to}" if policy.valid_to else "")
-        + ".",
+        f"`{policy.id}`, {policy.jurisdiction}, {in_force(policy)}.",
         "\n".join(f"- {note}" for note in policy.notes),
     ]
     for part in sheet(policy):

@@ -9,7 +9,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
-from service.alerts.policy.sheet import sheet
+from service.alerts.policy.sheet import in_force, sheet
 
 
 @cache
@@ -46,7 +46,11 @@ def policy_json(policy: Policy) -> bytes:
 
 def policy_page(policy: Policy) -> str:
     """A policy as a page: bands, schedule, missed doses, every number with its source."""
-    return _environment().get_template("policy.html").render(policy=policy, tables=sheet(policy))
+    return (
+        _environment()
+        .get_template("policy.html")
+        .render(policy=policy, in_force=in_force(policy), tables=sheet(policy))
+    )
 
 
 def policies_page(policies: list[dict[str, Any]]) -> str:

@@ -22,7 +22,10 @@ from service.alerts.facts.patient import (
     UnusableResult,
 )
 from service.alerts.policy.policy import policy_by_id
+from service.alerts.say import sentence as s
 from service.alerts.say.finding import Evidence, Finding
+from service.alerts.say.found import Found, told
+from service.alerts.say.language import Language, english, parsed
 from service.alerts.say.seen import Seen
 from service.alerts.say.silence import Silence, audible, must_stop
 from tests.alerts.vignette import facts_of, rows
@@ -206,16 +209,30 @@ def test_an_agreement_is_seen() -> None:
     assert _shown(agreed(900), code).seen == _shown(agreed(900, "in other words"), code).seen
 
 
-def test_a_finding_without_any_fact_is_told_apart_by_its_sentence() -> None:
-    def alone(summary: str, **more: Any) -> Finding:
-        return Finding(
-            code="c", severity="warning", subject="s", summary=summary, citation=US.citation, **more
-        )
+def _alone(mg: float, *evidence: Evidence, words: Language | None = None) -> Finding:
+    summary = s.sentence("dose-exceeds-max.summary", dose=s.Dose(mg), limit=s.Dose(900))
+    missing = (s.sentence("monitoring-overdue.missing-level"),)
+    found = Found(
+        code="c", severity="warning", subject="s", summary=summary, missing=missing, evidence=evidence, citation=US.citation,
+    )  # fmt: skip
+    return told(found, words or english())
 
+
+def test_a_finding_without_any_fact_is_told_apart_by_what_it_says() -> None:
     seen = Seen(MILD, [])
-    assert seen(alone("one dose of 450 mg")) != seen(alone("one dose of 600 mg"))
-    late = {"evidence": (Evidence("Patient/p", "age and sex"),)}
-    assert seen(alone("64 years old", **late)) == seen(alone("65 years old", **late))
+    assert seen(_alone(950)) != seen(_alone(1000))
+    patient = Evidence("Patient/p", "age and sex")
+    assert seen(_alone(950, patient)) == seen(_alone(1000, patient))
+
+
+def test_another_wording_is_nothing_new() -> None:
+    """An override lasts, and a closed alert stays closed, when the service is upgraded and says the same in other words."""
+    plain = english()
+    reworded = Language("xx", dict.fromkeys(plain.templates, parsed("In other words.")), plain.forms)
+    seen, before, after = Seen(MILD, []), _alone(950), _alone(950, words=reworded)
+    assert before.summary != after.summary
+    assert before.missing != after.missing
+    assert seen(before) == seen(after)
 
 
 def test_nothing_of_the_record_can_be_read_in_it() -> None:
@@ -288,9 +305,9 @@ def test_over_all_vignettes_a_day_alone_changes_nothing_that_was_seen() -> None:
             pairs += 1
             if before(first) != after(second):
                 changed += 1
-                assert (first.evidence, first.missing, first.decisive) != (
+                assert (first.evidence, first.about, first.decisive) != (
                     second.evidence,
-                    second.missing,
+                    second.about,
                     second.decisive,
                 ), name
     assert pairs > 4000

@@ -14,10 +14,13 @@ from service.alerts.evaluate import evaluate
 from service.alerts.policy import policy as policies
 from service.alerts.policy.diff import policy_diff
 from service.alerts.policy.policy import PolicyError, load_policy, policy_by_id, shared_versions
+from service.alerts.policy.sheet import in_force
 from service.backtest.replay import Protocol
+from service.web import pages
 from tests.alerts.vignette import facts_of
 from tests.backtest.export import LABEL, alerts, anc, day, order, patient, run, write
 from tests.data import NOW
+from tools.generated import policy_page
 
 #: From March on a first dose of 50 mg is allowed.
 _LATER = """
@@ -49,6 +52,14 @@ def _export(folder: Path) -> Path:
     for who, on in started:
         resources += [patient(who), order(f"o-{who}", on, mg=50, who=who), anc(f"c-{who}", 3.0, on, who=who)]
     return write(folder, resources)
+
+
+def test_the_page_says_from_which_day_on_shared_values_hold(files: Path) -> None:
+    assert "share" not in in_force(load_policy(files / f"{LABEL}.toml"))
+    (files / "common-2026-03-01.toml").write_text(_LATER)
+    changed = load_policy(files / f"{LABEL}.toml")
+    for page in (policy_page(changed), pages.policy_page(changed)):
+        assert "share as it holds from 2026-03-01 on" in page
 
 
 def test_a_second_version_leaves_the_findings_before_its_day_as_they_were(

@@ -2,7 +2,7 @@
 
 A policy is one regulator's protocol. Every number in it is a :class:`Value` with the document and section it comes from and
 whether a primary text confirmed it; rules name the parameter and never hold a number. A policy may ``inherit`` from
-another: tables are merged key by key, arrays are replaced whole, so a site's file states only what differs. A table with
+another: tables are merged key by key, arrays are replaced whole – the notes, too –, so a site's file states only what differs. A table with
 ``inherit = false`` starts empty, for a protocol that has *not* what the other one has.
 
 What all policies share stands in ``common.toml``, and is never overwritten either: a change is a file of its own, such as
@@ -313,7 +313,7 @@ def resolve(path: Any, _seen: tuple[str, ...] = (), *, shared: str | None = None
     inherited = resolve(POLICY_FILES / f"{file}.toml", (*_seen, file), shared=shared)
     if takes_shared:
         inherited.pop("valid_from", None)
-    for key in ("valid_to", "superseded_by", "notes"):
+    for key in ("valid_to", "superseded_by"):
         inherited.pop(key, None)  # these belong to one policy only
     try:
         return _merge(inherited, own)

@@ -59,6 +59,15 @@ def sheet(policy: Policy) -> tuple[Table, ...]:
     )
 
 
+def in_force(policy: Policy) -> str:
+    """When a policy holds, and from which day on what it shares with the others holds as the page shows it."""
+    until = f" to {policy.valid_to}" if policy.valid_to else ""
+    shared = (
+        f"; what all policies share as it holds from {policy.shared_from} on" if policy.shared_from else ""
+    )
+    return f"valid from {policy.valid_from}{until}{shared}"
+
+
 def _cite(cited: Any) -> tuple[str, str]:
     """(source and section, "not confirmed" or nothing) of anything cited."""
     return f"{cited.source} {cited.section}".strip(), "" if cited.confirmed else _NOTED

@@ -117,6 +117,9 @@ class Finding(Struct, frozen=True, kw_only=True, gc=False):
     #: What decided beside the evidence: the tier a gap has reached, the last dose, the end of a supply. When it changes the
     #: finding shows something new (``service.alerts.say.seen``); nothing that changes by the mere passing of a day belongs here.
     decisive: tuple[str, ...] = ()
+    #: What it is about where no fact of the record shows it – what it says, and what is missing –, in no language: ids of sentences with
+    #: what stands in them. Another wording of the catalogue, or another language, is nothing new (``service.alerts.say.seen``).
+    about: tuple[str, ...] = ()
     citation: Citation
     offers: tuple[Offer, ...] = ()
     #: Which of the override-reason sets of its code (``finding_codes``) it offers; empty: the first.

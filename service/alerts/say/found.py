@@ -18,7 +18,7 @@ from service.alerts.say.finding import (
     Severity,
 )
 from service.alerts.say.language import Language
-from service.alerts.say.sentence import Sentence
+from service.alerts.say.sentence import Sentence, unworded
 
 #: While rules are brought over, a text that is written already stands beside sentences.
 Text = Sentence | str
@@ -84,12 +84,19 @@ def told(found: Found, language: Language) -> Finding:
         evidence=tuple([e if isinstance(e, Evidence) else _evidence(e, language) for e in found.evidence]),
         missing=markdown(found.missing),
         decisive=found.decisive,
+        about=_about(found),
         citation=found.citation,
         offers=tuple([_offer(o, language) if isinstance(o, Wish) else o for o in found.offers]),
         overrides=found.overrides,
         changes_order=found.changes_order,
         also=found.also,
     )
+
+
+def _about(found: Found) -> tuple[str, ...]:
+    """What is missing, and without any evidence what is said, in no language."""
+    texts = found.missing if found.evidence else (found.summary, *found.missing)
+    return tuple(t if isinstance(t, str) else unworded(t) for t in texts)
 
 
 def _evidence(fact: Fact, language: Language) -> Evidence:

@@ -63,10 +63,9 @@ class Seen:
             if not found:
                 shown.add(self._unknown(evidence))
         shown |= _taken(self._snapshot, records)
-        # Without any fact the sentence itself is all there was to see: “No usable ANC on record”.
-        sentence = "" if shown else finding.summary
+        # The empty part once held a sentence: without it every override and every closed alert would come up again.
         parts = (
-            finding.code, finding.subject, sorted(finding.also), sorted(finding.missing), finding.decisive, sentence, sorted(map(repr, shown)),
+            finding.code, finding.subject, sorted(finding.also), sorted(finding.about), finding.decisive, "", sorted(map(repr, shown)),
         )  # fmt: skip
         return blake2b(repr(parts).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 

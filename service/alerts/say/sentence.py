@@ -145,3 +145,18 @@ def quoted(table: str, id: str, english: str) -> Sentence:
 def recorded(text: str) -> Sentence:
     """Text of the record that stands by itself: what a result or an order is called there."""
     return Sentence("quoted.text", {"text": Record(text)})
+
+
+def unworded(param: Param) -> str:
+    """What a sentence is about, in no language: its id with what stands in it, the words of the data by their ids."""
+    match param:
+        case Sentence():
+            said = ", ".join(f"{name}={unworded(value)}" for name, value in sorted(param.params.items()))
+            return f"{param.id}({said})"
+        case Listed():
+            return f"[{', '.join(map(unworded, param.items))}]"
+        case Term():
+            return f"{param.table}/{param.id}"
+        case Record() | Sent() | Written():
+            return repr(param.text)
+    return repr(param)
