@@ -32,7 +32,7 @@ from service.alerts.policy.numbers import name_of
 from service.alerts.policy.policy import POLICY_FILES, Policy, policy_by_id, policy_ids
 from service.alerts.policy.prose import filled
 from service.alerts.say.finding import Finding
-from tests.alerts.vignette import facts_of, practice_of, rows
+from tests.alerts.vignette import facts_of, patients, practice_of
 from tests.data import NOW
 
 #: Smallest step that is tried, up and down; a larger number moves by its hundredth.
@@ -94,9 +94,9 @@ class Patients:
             p: [] for p in policy_ids()
         }
         self._written: list[tuple[dict[str, Any], str, list[Finding]]] = []
-        for _, _, row in rows():
+        for _, row, facts in patients():
             name = row.get("policy", "us-label-2025")
-            facts, practice = facts_of(row), practice_of(row)
+            practice = practice_of(row)
             said = evaluate(facts, policy_by_id(name), NOW, practice)
             self._rows[name].append((facts, practice, said))
             self._written.append((row, name, said))

@@ -17,10 +17,8 @@ from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.rules import RULES
 from service.alerts.rules.asked import SITUATIONS, RuleBook, needs_of, situation_of, when
 from service.alerts.say.finding import Finding
-from tests.alerts.vignette import facts_of, practice_of, rows
+from tests.alerts.vignette import facts_of, patients, practice_of
 from tests.data import NOW
-
-_FACTS = [(name, row, facts_of(row)) for name, _, row in rows()]
 
 
 def _unasked(facts: PatientSnapshot, policy_id: str, practice: Practice) -> list[str]:
@@ -34,7 +32,7 @@ def _unasked(facts: PatientSnapshot, policy_id: str, practice: Practice) -> list
 def test_what_is_not_asked_has_nothing_to_say(hook: str) -> None:
     lost = {
         name: found
-        for name, row, facts in _FACTS
+        for name, row, facts in patients()
         if (
             found := _unasked(
                 replace(facts, hook=hook),
@@ -49,7 +47,9 @@ def test_what_is_not_asked_has_nothing_to_say(hook: str) -> None:
 @pytest.mark.parametrize("policy_id", policy_ids())
 def test_nor_under_any_policy(policy_id: str) -> None:
     lost = {
-        name: found for name, row, facts in _FACTS if (found := _unasked(facts, policy_id, practice_of(row)))
+        name: found
+        for name, row, facts in patients()
+        if (found := _unasked(facts, policy_id, practice_of(row)))
     }
     assert lost == {}
 
@@ -64,7 +64,7 @@ def test_a_rule_that_asks_too_little_would_be_caught() -> None:
     book = RuleBook((speaks_always,))
     silent = [
         name
-        for name, row, facts in _FACTS
+        for name, row, facts in patients()
         if facts.hook == "order-sign"
         and not book.asked(case := Case(facts, policy_by_id(row.get("policy", "us-label-2025")), NOW))
         and speaks_always(case)

@@ -25,7 +25,7 @@ from service.alerts.rules import (
 from service.alerts.say.finding import Finding
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Term
-from tests.alerts.vignette import facts_of, findings, rows
+from tests.alerts.vignette import findings, patients
 from tests.data import NOW
 
 _RULES = (
@@ -33,7 +33,6 @@ _RULES = (
     *neutropenia_free.RULES, *undated.RULES,
 )  # fmt: skip
 _FILES = ("anc-", "after-", "baseline-", "counts-", "policy-", "undated-")
-_FACTS = [facts_of(row) for name, _, row in rows() if name.startswith(_FILES)]
 #: What tells the parts of a policy's list apart.
 _TELLS_APART = ("population", "analyte", "name", "label")
 
@@ -120,7 +119,7 @@ def _at(node: Any, path: str) -> Any:
 def test_the_id_beside_a_text_of_the_policy_leads_to_it(policy_id: str) -> None:
     policy = policy_by_id(policy_id)
     said: dict[str, str] = {}
-    for facts in _FACTS:
+    for facts in (facts for name, _, facts in patients() if name.startswith(_FILES)):
         case = Case(facts, policy, NOW)
         for rule in _RULES:
             for found in rule(case):

@@ -29,7 +29,7 @@ from service.alerts.say.finding_codes import (
     urgency,
 )
 from service.web.openapi import document
-from tests.alerts.vignette import facts_of, practice_of, rows
+from tests.alerts.vignette import patients, practice_of
 from tests.data import NOW
 
 SERVICE = Path(__file__).parents[2] / "service"
@@ -134,8 +134,8 @@ def test_no_code_comes_from_where_this_test_does_not_look() -> None:
 def _told() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
     """Code -> (hooks at which a vignette tells it, sets of override reasons)."""
     seen: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
-    for _, _, row in rows():
-        facts, practice = facts_of(row), practice_of(row, pathway=True)
+    for _, row, facts in patients():
+        practice = practice_of(row, pathway=True)
         policy = policy_by_id(row.get("policy", "us-label-2025"))
         for hook in HOOKS:
             # Orders come with the hooks of orders alone; the record is looked at from everywhere.

@@ -16,7 +16,7 @@ from service.alerts.evaluate import evaluate
 from service.alerts.policy.numbers import Quantity
 from service.alerts.policy.parts.schedule import UnlessStated
 from service.alerts.policy.policy import POLICY_FILES, Policy, load_policy, policy_ids
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import patients
 from tests.data import NOW
 
 _ALERTS = Path(service.alerts.__path__[0])
@@ -142,8 +142,8 @@ def test_every_number_of_the_page_is_read_for_some_patient(monkeypatch: pytest.M
         monkeypatch.setattr(kind, "__getattribute__", reading, raising=False)
     # Read anew: what a policy has worked out of a number it does not read again.
     fresh = {name: load_policy(POLICY_FILES / f"{name}.toml") for name in policy_ids()}
-    for _, _, row in rows():
-        evaluate(facts_of(row), fresh[row.get("policy", "us-label-2025")], NOW)
+    for _, row, facts in patients():
+        evaluate(facts, fresh[row.get("policy", "us-label-2025")], NOW)
     # What is not stated elsewhere is written into its places when the file is read.
     assert len(declared) > 140
     unread = {f"{kind.__name__}.{name}" for kind, name in declared - read if kind is not UnlessStated}

@@ -12,7 +12,7 @@ from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.rules import eosinophils, infection, levels, metabolic, monitoring, myocarditis
 from service.alerts.say.found import Fact, Found, Wish
 from service.alerts.say.sentence import Listed, Sentence, Term
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import patients
 from tests.data import NOW
 
 _RULES = (
@@ -63,9 +63,9 @@ def _at(node: Any, path: str) -> Any:
 def test_the_id_beside_a_text_of_the_policy_leads_to_it(policy_id: str) -> None:
     policy = policy_by_id(policy_id)
     said: dict[str, str] = {}
-    for name, _, row in rows():
+    for name, _, facts in patients():
         if name.startswith(_FILES):
-            case = Case(facts_of(row), policy, NOW)
+            case = Case(facts, policy, NOW)
             for rule in _RULES:
                 for found in rule(case):
                     said |= {t.id: t.english for t in _terms(found) if t.table == "policy"}

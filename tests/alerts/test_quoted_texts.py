@@ -24,7 +24,7 @@ from service.alerts.rules import bowel, orders, pathway, pathway_trials, problem
 from service.alerts.rules import concerns as concern_rules
 from service.alerts.say.found import Fact, Found, Wish
 from service.alerts.say.sentence import Listed, Sentence, Term
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import patients
 from tests.data import NOW
 
 _POLICY = "us-label-2025"
@@ -61,10 +61,9 @@ def _level(days: int) -> Measurement:
 
 def _cases() -> Iterator[Case]:
     """The vignettes about problems, and each again as a patient with schizophrenia who does not respond."""
-    for name, _, row in rows():
+    for name, _, facts in patients():
         if not name.startswith(_FILES):
             continue
-        facts = facts_of(row)
         yield Case(facts, policy_by_id(_POLICY), NOW)
         resistant = facts.measurements | {
             "panss": (_score(98, 5), _score(100, 400)),

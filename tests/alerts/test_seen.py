@@ -28,7 +28,7 @@ from service.alerts.say.found import Found, told
 from service.alerts.say.language import Language, english, parsed
 from service.alerts.say.seen import Seen
 from service.alerts.say.silence import Silence, audible, must_stop
-from tests.alerts.vignette import facts_of, rows
+from tests.alerts.vignette import patients
 from tests.data import NOW
 from tests.registry.roster import anc, facts
 
@@ -288,13 +288,11 @@ def test_every_finding_of_a_stopping_band_says_stop() -> None:
                 assert must_stop(band.finding, band.severity), (policy.id, band.name)
 
 
-VIGNETTES = [(name, facts_of(row), policy_by_id(row.get("policy", US.id))) for name, _, row in rows()]
-
-
 def test_over_all_vignettes_a_day_alone_changes_nothing_that_was_seen() -> None:
     """But for what a day brings that was not there: the next tier of a gap, one more test that is overdue."""
     pairs = changed = 0
-    for name, snapshot, policy in VIGNETTES:
+    for name, row, snapshot in patients():
+        policy = policy_by_id(row.get("policy", US.id))
         today, tomorrow = (evaluate(snapshot, policy, NOW + n * DAY) for n in (0, 1))
         before, after = Seen(snapshot, today), Seen(snapshot, tomorrow)
         later = {(f.code, f.subject, f.severity): f for f in reversed(tomorrow)}
@@ -316,7 +314,8 @@ def test_over_all_vignettes_a_day_alone_changes_nothing_that_was_seen() -> None:
 
 def test_over_all_vignettes_whatever_says_stop_clozapine_cannot_be_closed() -> None:
     said = 0
-    for name, snapshot, policy in VIGNETTES:
+    for name, row, snapshot in patients():
+        policy = policy_by_id(row.get("policy", US.id))
         for finding in evaluate(snapshot, policy, NOW):
             if finding.severity == "critical" and "stop clozapine" in finding.summary.lower():
                 said += 1

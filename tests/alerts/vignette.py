@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ _WARD = "urn:ward:scales"
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
-def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
-    """(id, about, row) of every vignette."""
+@cache
+def rows() -> tuple[tuple[str, list[str], dict[str, Any]], ...]:
+    """(id, about, row) of every vignette, read once; to be left as they are."""
     found = []
     for path in sorted(FOLDER.glob("*.toml")):
         content = tomllib.loads(path.read_text())
@@ -61,7 +63,13 @@ def rows() -> list[tuple[str, list[str], dict[str, Any]]]:
             if "policy" in content:
                 row.setdefault("policy", content["policy"])
             found.append((f"{path.stem}: {row['name']}", content["about"], row))
-    return found
+    return tuple(found)
+
+
+@cache
+def patients() -> tuple[tuple[str, dict[str, Any], PatientSnapshot], ...]:
+    """(id, row, facts) of every vignette, read once for all who put another question to them."""
+    return tuple((name, row, facts_of(row)) for name, _, row in rows())
 
 
 def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:

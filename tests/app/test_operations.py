@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +22,7 @@ from service.store.tables import CardShown, HookCall
 from service.web import app
 from service.web.app import create_app
 from tests.data import NOW, anc, bundle, call, clozapine, codes, on_clozapine, prefetch
+from tests.schemas import validate
 from tests.server import serving
 
 _SIGN = "/cds-services/clozapine-order-sign"
@@ -228,15 +228,13 @@ def test_openapi_is_served_kept_and_true(client: httpx.Client) -> None:
     body = call("order-sign", prefetch(), clozapine())
     schemas = {"components": served["components"]}
     operation = served["paths"][_SIGN]["post"]
-    jsonschema.validate(body, operation["requestBody"]["content"]["application/json"]["schema"] | schemas)
+    validate(body, operation["requestBody"]["content"]["application/json"]["schema"] | schemas)
     answer = client.post(_SIGN, json=body).json()
-    jsonschema.validate(
-        answer, operation["responses"]["200"]["content"]["application/json"]["schema"] | schemas
-    )
+    validate(answer, operation["responses"]["200"]["content"]["application/json"]["schema"] | schemas)
     discovery = served["paths"]["/cds-services"]["get"]["responses"]["200"]["content"]["application/json"][
         "schema"
     ]
-    jsonschema.validate(client.get("/cds-services").json(), discovery | schemas)
+    validate(client.get("/cds-services").json(), discovery | schemas)
     for path in served["paths"]:
         if "{" not in path and not path.endswith("feedback") and "get" in served["paths"][path]:
             assert client.get(path).status_code == 200

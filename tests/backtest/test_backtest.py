@@ -22,6 +22,7 @@ from service.backtest.relevance import Marks
 from service.backtest.report import as_html
 from service.backtest.run import OPTIONAL_TYPES
 from tests.backtest.export import CIPROFLOXACIN, LABEL, alerts, anc, order, patient, run, write
+from tests.command import command
 from tests.sites import site_of
 
 ROOT = Path(__file__).parents[2]
@@ -41,17 +42,8 @@ def some_patients(count: int = 40) -> list[dict[str, Any]]:
     return resources
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli.main", "backtest", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=clean | {"PYTHONPATH": str(ROOT)} | environment,
-        timeout=120,
-        check=False,
-    )
+def backtested(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return command("backtest", *arguments, env=environment)
 
 
 # -- the export ------------------------------------------------------------------------------------------------------
@@ -189,7 +181,7 @@ def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
 
 def test_the_command_prints_json_and_writes_csv_and_html(tmp_path: Path) -> None:
     export = write(tmp_path / "export", some_patients())
-    done = command(
+    done = backtested(
         str(export), "--json", "--csv", str(tmp_path / "r.csv"), "--html", str(tmp_path / "r.html"), "--jobs", "1", *NONE_OF
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -256,7 +248,7 @@ def _check_page(text: str, bars: int) -> None:
 def test_the_command_prints_tables_and_notes(tmp_path: Path) -> None:
     export = write(tmp_path, some_patients(4))
     (export / "Patient.000.ndjson").open("ab").write(b"broken\n")
-    done = command(
+    done = backtested(
         str(export),
         "--policy",
         LABEL,
@@ -291,7 +283,7 @@ def test_the_command_prints_tables_and_notes(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_says_in_one_sentence_what_is_wrong(arguments: tuple[str, ...], says: str) -> None:
-    done = command(*arguments)
+    done = backtested(*arguments)
     assert done.returncode == 3
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -299,7 +291,7 @@ def test_the_command_says_in_one_sentence_what_is_wrong(arguments: tuple[str, ..
 
 
 def test_the_command_has_help_with_an_example() -> None:
-    done = command("--help")
+    done = backtested("--help")
     assert done.returncode == 0
     assert "Example:" in done.stdout
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,22 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.command import ROOT, clean_environment, command
+
 COMMAND = str(Path(sys.executable).with_name("clozapine-cds"))
 AS_OF = ("--as-of", "2026-11-20T10:00:00Z")
 
 
-def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
-    return subprocess.run(
-        [COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=clean | environment,
-        timeout=60,
-        check=False,
-    )
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return command(*arguments, env=environment)
 
 
 def _example(name: str) -> str:
@@ -198,7 +189,7 @@ def test_serve_prints_addresses_and_a_curl_that_gets_a_card(tmp_path: Path) -> N
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
+    environment = clean_environment()
     environment["CLOZAPINE_CDS_DATABASE_URL"] = f"sqlite:///{tmp_path}/var/serve.db"
     subprocess.run([COMMAND, "db", "upgrade"], env=environment, cwd=ROOT, check=True, capture_output=True)
     process = subprocess.Popen(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.detectedissue import DetectedIssue
@@ -36,6 +35,7 @@ from tests.data import (
     order,
     prefetch,
 )
+from tests.schemas import validate
 
 PATH = "/fhir/$clozapine-check"
 FHIR = {"Content-Type": "application/fhir+json"}
@@ -432,10 +432,8 @@ def test_the_openapi_document_is_true(client: httpx.Client) -> None:
         chart,
         parameters(("bundle", {"resource": chart}), ("asOf", {"valueDateTime": "2026-11-20"})),
     ):
-        jsonschema.validate(
-            body, operation["requestBody"]["content"]["application/fhir+json"]["schema"] | schemas
-        )
-        jsonschema.validate(
+        validate(body, operation["requestBody"]["content"]["application/fhir+json"]["schema"] | schemas)
+        validate(
             ask(client, body),
             operation["responses"]["200"]["content"]["application/fhir+json"]["schema"] | schemas,
         )

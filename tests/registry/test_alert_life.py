@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +24,7 @@ from service.store.database import engine_for, upgrade
 from service.store.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient
 from service.trail.audit import prune
 from tests import data
+from tests.command import command
 from tests.data import NOW, bundle
 from tests.registry.roster import anc, facts, register
 from tests.registry.test_calls import StartService, _ask, _patient, _visit
@@ -725,13 +723,10 @@ def test_the_command_line_closes_and_takes_in_hand(tmp_path: Any) -> None:
     sweep(engine, watch, start_run(engine, "cli", now, now))
     numbers = {r.code: r.id for r in _rows(engine, "cli")}
     stop, mild = numbers["anc-severe-neutropenia"], numbers["anc-mild-neutropenia"]
-    environment = os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url, "CLOZAPINE_CDS_SITE_NAME": "cli"}
+    environment = {"CLOZAPINE_CDS_DATABASE_URL": url, "CLOZAPINE_CDS_SITE_NAME": "cli"}
 
     def run(*given: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "service.cli.main", "registry", *given],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = command("registry", *given, env=environment)
         return done.returncode, done.stdout, done.stderr
 
     code, _, said = run("close", str(stop), "--by", "Dr Lee", "--note", "known")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +16,7 @@ from service.store.roster_tables import OutboxItem, Silence
 from service.store.tables import CardShown, HookCall
 from service.trail.audit import events, prune
 from service.trail.recorder import Recorder
+from tests.command import command
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_registry import _call
@@ -126,13 +124,8 @@ def test_the_command_writes_ndjson(tmp_path: Path) -> None:
     _record(engine, "north", 1)
     engine.dispose()
     target = tmp_path / "audit.ndjson"
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli.main", "audit", "export", str(target), "--until", "2026-12-01"],
-        env=os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = command(
+        "audit", "export", str(target), "--until", "2026-12-01", env={"CLOZAPINE_CDS_DATABASE_URL": url}
     )
     assert (done.returncode, done.stderr.strip()) == (0, "1 calls")
     assert json.loads(target.read_text())["resourceType"] == "AuditEvent"

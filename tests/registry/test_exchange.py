@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from service.store.database import engine_for, upgrade
 from service.terminology.rxnorm import Entry, Release
 from service.terminology.terminology import store
 from tests import data
+from tests.command import command
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.sites import site_of
@@ -143,11 +142,7 @@ def test_commands(tmp_path: Path) -> None:
     engine.dispose()
 
     def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url, "COLUMNS": "200"}
-        command = [sys.executable, "-m", "service.cli.main", "registry", *arguments]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return command("registry", *arguments, env={"CLOZAPINE_CDS_DATABASE_URL": url, "COLUMNS": "200"})
 
     swept = cli("sweep", "--as-of", "2026-11-20T10:00:00Z", "--json")
     assert json.loads(swept.stdout)["patients"] == 2

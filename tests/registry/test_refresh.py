@@ -18,6 +18,7 @@ from service.registry.roster import find
 from service.registry.scheduler import Scheduler, alone, read_anew
 from service.store.database import engine_for, upgrade
 from tests import data
+from tests.command import command
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.writable_ehr import WritableEhr
@@ -402,9 +403,6 @@ def test_a_server_without_export_is_searched(engine: Engine, site: str, ehr: Wri
 
 def test_the_sweep_command_reads_evaluates_and_delivers(ehr: WritableEhr, tmp_path: Any) -> None:
     import json
-    import os
-    import subprocess
-    import sys
 
     url = f"sqlite:///{tmp_path}/cli.db"
     upgrade(url)
@@ -430,10 +428,9 @@ key_file = "{tmp_path}/key.pem"
 key_id = "k1"
 """
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli.main", "registry", "sweep", "--refresh", "--deliver", "--as-of", NOW.isoformat(), "--json"],
-        env=os.environ | {"CLOZAPINE_CDS_CONFIG": str(configuration)},
-        capture_output=True, text=True, timeout=90, check=False,
+    done = command(
+        "registry", "sweep", "--refresh", "--deliver", "--as-of", NOW.isoformat(), "--json",
+        env={"CLOZAPINE_CDS_CONFIG": str(configuration)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1 patients read anew, 0 failed" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from service.store.database import engine_for, upgrade
 from service.terminology.rxnorm import SYSTEM, TerminologyError, read_release
 from service.terminology.terminology import load, store
 from tests import data
+from tests.command import command
 from tests.data import NOW, bundle, call, codes, prefetch
 from tests.terminology import release
 
@@ -121,16 +121,7 @@ def test_what_is_no_release_is_refused(tmp_path: Path) -> None:
 
 
 def _cli(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli.main", *arguments],
-        env=os.environ | {"CLOZAPINE_CDS_DATABASE_URL": url, "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command(*arguments, env={"CLOZAPINE_CDS_DATABASE_URL": url, "COLUMNS": "300"})
 
 
 def test_commands(tmp_path: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import orjson
 import pytest
 
 from service.store.database import upgrade
+from tests.command import command
 from tests.data import anc, on_clozapine
 from tests.ehr import Ehr
 from tests.signing import Signer
@@ -21,24 +20,16 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CLOZAPINE_CDS_")}
     settings = {
         "AUTH": "required",
         "BASE_URL": "https://cds.hospital.example",
         "DATABASE_URL": f"sqlite:///{tmp_path}/ehrs.db",
     }
-    return (
-        clean
-        | {f"CLOZAPINE_CDS_{k}": v for k, v in settings.items()}
-        | {"PYTHONPATH": str(ROOT), "COLUMNS": "250"}
-    )
+    return {f"CLOZAPINE_CDS_{k}": v for k, v in settings.items()} | {"COLUMNS": "250"}
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli.main", *arguments],
-        capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False,
-    )  # fmt: skip
+    return command(*arguments, env=environment)
 
 
 def _add(environment: dict[str, str], ehr: Ehr, name: str, *more: str) -> subprocess.CompletedProcess[str]:
