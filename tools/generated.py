@@ -31,6 +31,7 @@ from service.alerts.knowledge.not_understood import not_understood_kinds
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.reference import reference_words
 from service.alerts.policy.sheet import sheet
 from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
@@ -64,6 +65,7 @@ def policy_page(policy: Policy) -> str:
         f"`{policy.id}`, {policy.jurisdiction}, valid from {policy.valid_from}"
         + (f" to {policy.valid_to}" if policy.valid_to else "")
         + ".",
+        *([f"**{reference}**"] if (reference := reference_words(policy)) else []),
         "\n".join(f"- {note}" for note in policy.notes),
     ]
     for part in sheet(policy):

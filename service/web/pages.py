@@ -9,6 +9,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
 from service.alerts.policy.sheet import sheet
 
 
@@ -34,6 +35,7 @@ def policy_list() -> list[dict[str, Any]]:
             "validFrom": p.valid_from.isoformat(),
             "validTo": p.valid_to.isoformat() if p.valid_to else None,
             "summary": p.summary,
+            "referenceOnly": list(reference_only(p)),
         }
         for p in map(policy_by_id, policy_ids())
     ]
@@ -46,7 +48,16 @@ def policy_json(policy: Policy) -> bytes:
 
 def policy_page(policy: Policy) -> str:
     """A policy as a page: bands, schedule, missed doses, every number with its source."""
-    return _environment().get_template("policy.html").render(policy=policy, tables=sheet(policy))
+    return (
+        _environment()
+        .get_template("policy.html")
+        .render(
+            policy=policy,
+            tables=sheet(policy),
+            reference=reference_words(policy),
+            confirmed=[confirmed_words(c) for c in policy.confirmations],
+        )
+    )
 
 
 def policies_page(policies: list[dict[str, Any]]) -> str:

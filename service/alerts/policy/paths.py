@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 _BASIS = ("source", "section", "confirmed", "note")
 #: Parts of a policy that no rule reads: they tell the reader what the policy is and where it comes from.
 _ABOUT = frozenset(
-    {"jurisdiction", "summary", "notes", "sources", "main_source", "valid_from", "valid_to", "superseded_by"}
+    {"jurisdiction", "summary", "notes", "sources", "main_source", "valid_from", "valid_to", "superseded_by", "confirmations"}
 )
 #: Two policies always differ in these.
 _OWN_NAMES = frozenset({"id", "title", "inherits", "shared_from", "earlier"})

@@ -15,7 +15,7 @@ from service.alerts.policy.policy import Policy
 _IN_THE_HEADING = frozenset(
     {
         "id", "title", "jurisdiction", "inherits", "summary", "notes", "sources", "main_source", "valid_from", "valid_to",
-        "superseded_by", "shared_from", "earlier",
+        "superseded_by", "shared_from", "earlier", "confirmations",
     }
 )  # fmt: skip
 #: Parts with a table of their own.
