@@ -57,6 +57,8 @@ class Course(Struct, frozen=True, gc=False):
     breaks: tuple[Break, ...] = ()
     #: A break as long as the restart limit lies just before this course.
     restarted_after: Break | None = None
+    #: Time on treatment before that break, other breaks as long as the restart limit left out; None: not known.
+    treated_before: timedelta | None = None
     #: When dispensed supply runs out; None without dispenses.
     supply_until: datetime | None = None
     supply_ref: str = ""
@@ -248,11 +250,22 @@ def _laid_over(
             b for b in breaks if not ends_course(b.end - b.start) and (start is None or b.start >= start)
         ),
         restarted_after=restarted,
+        treated_before=_treated(long_breaks, dated[0].start)
+        if long_breaks and dated and not open_left
+        else None,
         supply_until=supply_until,
         supply_ref=supply_ref,
         refs=tuple(dict.fromkeys(r.ref for r in records)),
         first_ever=dated[0].start if dated else None,
     )
+
+
+def _treated(long_breaks: list[Break], first: datetime | None) -> timedelta | None:
+    """Time from the first record to the last of the breaks, without the breaks before it."""
+    if first is None:
+        return None
+    off = sum((b.end - b.start for b in long_breaks[:-1]), timedelta())
+    return long_breaks[-1].start - first - off
 
 
 def _last_under(ending: Ending, as_of: datetime, renewing: Renewing) -> LastDose:

@@ -208,6 +208,33 @@ def interval_today(case: Banded) -> Interval:
     return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
 
 
+def kept_schedule(case: Banded) -> int | None:
+    """Day of treatment by which the schedule goes on after a break that would begin a new course; None where it begins anew.
+
+    The time on treatment and without neutropenia must be on record, up to the break: what was not read may hold one.
+    """
+    limit, course = case.policy.interruption.exempt_after_days, case.course
+    if limit is None or case.abnormal_anc or case.snapshot.state("counts") != "complete":
+        return None
+    over, treated = course.restarted_after, course.treated_before or timedelta()
+    if case.restarting or course.lapsed:
+        stopped = course.last_dose if course.lapsed else course.last_exposure
+        if course.start is None or stopped is None:
+            return None
+        stopped, treated, since = stopped, treated + (stopped - course.start), 0
+    elif over is not None and course.treated_before is not None:
+        stopped, since = over.start, case.days_since(over.end)
+    else:
+        return None
+    counted = [m.at for m in case.series("anc") if m.at is not None]
+    first = min(counted, default=None)
+    if first is None or min(treated, stopped - first) < timedelta(days=limit.value):
+        return None
+    if case.problems_of("neutropenia", "agranulocytosis-history", "neutropenic-fever", history=True):
+        return None
+    return treated.days + since
+
+
 def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     """What the schedule asks for on this day of the course; anew from the first normal count where an episode asks for that."""
     day = case.course_day
@@ -220,6 +247,11 @@ def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
             phase=case.policy.schedule[0],
             start_known=False,
         )
+    kept = kept_schedule(case)
+    if kept is not None:
+        phase = _phase(case, kept)
+        why = sentence("interval.kept-after-break", day=Number(kept, 0))
+        return Interval(days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase)
     anew = _recovering(past, "new-patient")
     # Without a known start the first normal count may lie years before the course: the shortest interval stays.
     if anew is not None and not case.starting:

@@ -8,6 +8,12 @@ from service.alerts.case.exposure import was_given
 from service.alerts.case.treatment import Treatment
 
 
+def is_elderly(case: Treatment) -> bool:
+    """True from the age at which the policy asks for smaller doses; an unknown age is none."""
+    age = case.age_years
+    return age is not None and age >= case.policy.dosing.elderly_from_years.value
+
+
 def drafted_first_day(case: Treatment) -> float | None:
     """mg on the first day of all drafts together: a titration counts with its first step; None when a draft cannot be read."""
     total = 0.0

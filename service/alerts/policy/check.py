@@ -222,6 +222,8 @@ def _breaks(policy: Policy) -> Iterator[str]:
     limit, extra = policy.interruption.new_course, policy.interruption.extra
     if limit.value <= 0:
         yield "interruption.new_course: a break of no days cannot begin a new course"
+    if (policy.interruption.exempt_after_days is None) != (not policy.interruption.exempt_says):
+        yield "interruption.exempt_after_days: it needs exempt_says, the words on the card, and these need it"
     if extra is None:
         return
     if extra.gap.value >= limit.value * 24:

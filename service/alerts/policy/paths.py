@@ -17,7 +17,17 @@ Path = tuple[str, ...]
 _BASIS = ("source", "section", "confirmed", "note")
 #: Parts of a policy that no rule reads: they tell the reader what the policy is and where it comes from.
 _ABOUT = frozenset(
-    {"jurisdiction", "summary", "notes", "sources", "main_source", "valid_from", "valid_to", "superseded_by", "confirmations"}
+    {
+        "jurisdiction",
+        "summary",
+        "notes",
+        "sources",
+        "main_source",
+        "valid_from",
+        "valid_to",
+        "superseded_by",
+        "confirmations",
+    }
 )
 #: Two policies always differ in these.
 _OWN_NAMES = frozenset({"id", "title", "inherits", "shared_from", "earlier"})
@@ -91,7 +101,7 @@ def _compare_tables(
         rest = tuple(key for key in {**before, **after} if key not in _BASIS)
     for key in rest:
         # The source of a list of numbers stands in a key beside it.
-        cites = key.endswith(("_source", "_confirmed"))
+        cites = key == "sampling" or key.endswith(("_source", "_confirmed"))
         yield from _compare((*path, key), before.get(key), after.get(key), about or cites)
     basis = _basis(before), _basis(after)
     if basis[0] != basis[1]:

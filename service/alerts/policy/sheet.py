@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from service.alerts.policy.parts import Band, MissedDoseTier, MonitoringTest, Recovery, SchedulePhase
+from service.alerts.policy.parts import Band, Basis, MissedDoseTier, MonitoringTest, Recovery, SchedulePhase
 from service.alerts.policy.policy import Policy
 
 #: What the heading of a page says already.
@@ -100,7 +100,7 @@ def _treatment(b: Band) -> str:
 def _sampling(b: Band) -> str:
     if b.every_days is None:
         return b.every_label or "by the schedule"
-    words = [f"{b.every_label} (every {b.every_days} d)"]
+    words = [f"{b.every_label} (every {b.every_days} d{_basis(b.sampling)})"]
     if b.confirm_within_hours is not None:
         words.append(f"confirm within {b.confirm_within_hours} h")
     if b.confirmed_every_days is not None:
@@ -108,6 +108,11 @@ def _sampling(b: Band) -> str:
     if b.recovery is not None:
         words.append(f"after recovery {_recovery(b.recovery)}")
     return "; ".join(words)
+
+
+def _basis(own: Basis | None) -> str:
+    """`` [source, not confirmed]`` of a number with a source of its own."""
+    return f" [{', '.join(filter(None, _cite(own)))}]" if own is not None else ""
 
 
 def _recovery(r: Recovery) -> str:
