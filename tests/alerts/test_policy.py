@@ -123,8 +123,8 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         ),
         ('[dispensing]\nsupply_source = "NOWHERE"\n', "'NOWHERE' is not in [sources]"),
         (
-            '[falling]\nwbc_fall = { value = 3000, source = "US-PI" }\n',
-            "wbc_fall and wbc_below belong together",
+            '[falling]\nwbc_below = { value = 4000, source = "US-PI" }\n',
+            "wbc_below needs wbc_fall",
         ),
         (
             '[eosinophils]\nrestart_below = { value = 4000, source = "US-PI" }\n',

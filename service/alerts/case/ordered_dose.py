@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from service.alerts.case.exposure import was_given
+from service.alerts.case.record import Record
 from service.alerts.case.treatment import Treatment
 
 
-def is_elderly(case: Treatment) -> bool:
+def is_elderly(case: Record) -> bool:
     """True from the age at which the policy asks for smaller doses; an unknown age is none."""
     age = case.age_years
     return age is not None and age >= case.policy.dosing.elderly_from_years.value

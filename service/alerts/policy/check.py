@@ -258,8 +258,8 @@ def _other_counts(policy: Policy) -> Iterator[str]:
     fall, eosinophils, fever = policy.falling, policy.eosinophils, policy.fever
     if (fall.anc_fall or fall.anc_fall_percent) and fall.anc_below is None:
         yield "falling: a fall of the ANC needs anc_below"
-    if (fall.wbc_fall is None) != (fall.wbc_below is None):
-        yield "falling: wbc_fall and wbc_below belong together"
+    if fall.wbc_fall is None and fall.wbc_below is not None:
+        yield "falling: wbc_below needs wbc_fall"
     if fall.wbc_fall is not None and not policy.uses_wbc:
         yield "falling: wbc_fall is there, but no band judges the WBC"
     if fall.every_days is not None and not fall.every_label:

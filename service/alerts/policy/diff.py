@@ -128,6 +128,8 @@ def _treatment(band: Band | None) -> str:
         words[0] += " for good"
     if band.stop_when_confirmed:
         words[0] += f" if confirmed within {band.confirm_within_hours} h"
+    if band.rechallenge == "approval":
+        words.append("again only with the approval of the protocol's committee")
     if band.rechallenge == "benefit-over-risk":
         words.append("again only if the benefit outweighs the risk")
     if band.every_label:
@@ -276,8 +278,9 @@ def _fall(policy: Policy) -> str:
     ):
         by = [f"{_giga(amount.value)} ×10⁹/L"] if amount else []
         by += [f"{percent.value:g} %"] if percent else []
-        if by and below:
-            parts.append(f"{name} by {' or '.join(by)} to < {_giga(below.value)} ×10⁹/L")
+        if by:
+            to = f" to < {_giga(below.value)} ×10⁹/L" if below else ""
+            parts.append(f"{name} by {' or '.join(by)}{to}")
     if rule.flu_like is not None and rule.flu_like.value:
         parts.append("flu-like signs")
     often = f"; count {rule.every_label}" if rule.every_label else ""

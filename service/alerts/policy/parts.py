@@ -160,7 +160,8 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     confirmed_every_days: Annotated[int, Quantity("d", 0, 400)] | None = None
     confirmed_every_label: str = ""
     consult_hematology: bool = False
-    rechallenge: Literal["", "benefit-over-risk", "never"] = ""
+    #: ``approval``: only where the committee of the protocol approves.
+    rechallenge: Literal["", "benefit-over-risk", "approval", "never"] = ""
     recovery: Recovery | None = None
     steps: tuple[str, ...] = ()
 
@@ -300,6 +301,7 @@ class Falling(Struct, frozen=True, forbid_unknown_fields=True):
     anc_fall: Annotated[Value, Quantity("cells/µL", 300, 10000)] | None = None
     anc_below: Annotated[Value, Quantity("cells/µL", 500, 10000)] | None = None
     wbc_fall: Annotated[Value, Quantity("cells/µL", 500, 20000)] | None = None
+    #: None: a fall counts from any height.
     wbc_below: Annotated[Value, Quantity("cells/µL", 1000, 20000)] | None = None
     #: Days at most between counts while they fall; None = the schedule goes on.
     every_days: Annotated[Value, Quantity("d", 1, 60)] | None = None

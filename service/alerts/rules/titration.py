@@ -150,7 +150,11 @@ def dose_titration_too_fast(case: Case) -> Iterator[Found]:
     #: By what they say: a plan that goes up and down may hold the same rise twice.
     problems: dict[tuple[object, ...], tuple[Sentence, Value]] = {}
     # A return after a gap is a titration anew, on whatever day of the course it is.
-    anew = -1 if case.returning is None else rule.early_days.value - case.days_since(case.returning.since)
+    anew = (
+        float("-inf")
+        if case.returning is None
+        else rule.early_days.value - case.days_since(case.returning.since)
+    )
     for r in found:
         early = _is_early(case, r, anew)
         limit = _limit(case, early=early)
