@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from service.alerts.case.banded import Banded
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
 from service.alerts.policy.judge import phase_for
-from service.alerts.policy.parts import Band, Recovery, SchedulePhase, Value
+from service.alerts.policy.parts import Analyte, Band, Recovery, SchedulePhase, Value
 from service.alerts.policy.words import (
     band_every,
     band_every_confirmed,
@@ -99,23 +99,35 @@ def every(days: int) -> Sentence:
     return sentence("interval.every-weeks", weeks=Counted(days // 7, "week"))
 
 
-def course_counts(case: Banded) -> tuple[Measurement, ...]:
-    """Settled ANC values of the present course, newest first; all of them when the start is unknown."""
+def course_counts(case: Banded, kind: Analyte = "anc") -> tuple[Measurement, ...]:
+    """Settled values of a count in the present course, newest first; all of them when the start is unknown."""
     start = case.course.start
     if start is None:
-        return case.series("anc")
+        return case.series(kind)
     first = start.astimezone(case.snapshot.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    return tuple(m for m in case.series("anc") if m.at is not None and m.at >= first)
+    return tuple(m for m in case.series(kind) if m.at is not None and m.at >= first)
 
 
 def episodes(case: Banded) -> tuple[Episode, ...]:
-    """Episodes of abnormal counts of the course that are over, the latest first."""
-    if not case.abnormal_anc:
-        return ()
+    """Episodes of abnormal counts of the course that are over, the latest first; those of the white cells where the policy judges them."""
+    found = _episodes_of(case, "anc") if case.abnormal_anc else ()
+    if not case.abnormal_wbc:
+        return found
+    return tuple(sorted((*found, *_episodes_of(case, "wbc")), key=_recovered_at, reverse=True))
+
+
+def _recovered_at(episode: Episode) -> datetime:
+    """When the first normal count after an episode was taken."""
+    at = episode.recovered[0].at
+    assert at is not None
+    return at
+
+
+def _episodes_of(case: Banded, kind: Analyte) -> tuple[Episode, ...]:
     found: list[Episode] = []
     recovered: list[Measurement] = []
     worst: Band | None = None
-    for count in course_counts(case):
+    for count in course_counts(case, kind):
         band = case.band_of(count)
         if band is None or band.finding is None:
             if worst is not None:

@@ -60,9 +60,14 @@ def find_policy(policy: str | Path) -> Policy:
     raise PolicyError(f"{name!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file")
 
 
+def cited(policy: Policy) -> list[tuple[str, dict[str, Any]]]:
+    """(path, plain data) of everything in a policy that names a source."""
+    return _cited(msgspec.to_builtins(policy))
+
+
 def unconfirmed(policy: Policy) -> list[str]:
     """Paths of the values that no primary text has confirmed."""
-    found = [path for path, node in _cited(msgspec.to_builtins(policy)) if node.get("confirmed") is False]
+    found = [path for path, node in cited(policy) if node.get("confirmed") is False]
     if policy.dispensing.supply_by_interval and not policy.dispensing.supply_confirmed:
         found.append("dispensing.supply_by_interval")
     return found
@@ -293,7 +298,7 @@ def _cited(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 
 def _references(policy: Policy) -> Iterator[str]:
-    for path, node in _cited(msgspec.to_builtins(policy)):
+    for path, node in cited(policy):
         if node["source"] not in policy.sources:
             yield f"{path}: the source {node['source']!r} is not in [sources]"
     if policy.main_source and policy.main_source not in policy.sources:
