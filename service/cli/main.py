@@ -295,8 +295,15 @@ def policy_diff_command(
         named = [c for c in changes if c.topic == heading]
         if named:
             typer.echo(f"\n{heading} that differ ({len(named)}):")
+        # Where one document takes the place of another, one line tells it of all its values.
+        alike: dict[tuple[str, str], list[str]] = {}
         for change in named:
-            typer.echo(f"  {change.situation}: {change.before or '–'} → {change.after or '–'}")
+            alike.setdefault((change.before or "–", change.after or "–"), []).append(change.situation)
+        for (was, becomes), situations in alike.items():
+            if len(situations) == 1:
+                typer.echo(f"  {situations[0]}: {was} → {becomes}")
+            else:
+                typer.echo(f"  {was} → {becomes}: {', '.join(situations)}")
 
 
 @db_app.command("upgrade", epilog="Example: `clozapine-cds db upgrade`")

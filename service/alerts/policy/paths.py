@@ -149,6 +149,8 @@ def _text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list | tuple):
         return " / ".join(map(_text, value)) or _ABSENT
+    if isinstance(value, dict) and value.get("says"):
+        return str(value["says"])  # a whole band or tier that the other policy has not: its words tell it
     if isinstance(value, dict):
         text = "; ".join(
             f"{key} {_text(child)}" for key, child in value.items() if child not in (None, "", ())
