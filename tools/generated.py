@@ -24,6 +24,7 @@ from service.alerts.knowledge.products import product_rows
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.reference import reference_words
 from service.alerts.policy.sheet import in_force, sheet
 from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
@@ -55,6 +56,7 @@ def policy_page(policy: Policy) -> str:
         _NOTE + f"# {policy.title}",
         policy.summary,
         f"`{policy.id}`, {policy.jurisdiction}, {in_force(policy)}.",
+        *([f"**{reference}**"] if (reference := reference_words(policy)) else []),
         "\n".join(f"- {note}" for note in policy.notes),
     ]
     for part in sheet(policy):

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from service.alerts.policy.check import problems, unconfirmed
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
 from service.backtest import command as backtest_command
 from service.cli.audit import app as audit_app
 from service.cli.ehr import ehr_app
@@ -171,7 +172,7 @@ def _find(policy: str) -> Policy:
 @policy_app.command("list", epilog="Example: `clozapine-cds policy list`")
 def policy_list() -> None:
     """List the shipped policies."""
-    table = Table("id", "title", "valid from", "to", "unconfirmed values")
+    table = Table("id", "title", "valid from", "to", "unconfirmed values", "reference only for")
     for policy in map(policy_by_id, policy_ids()):
         table.add_row(
             policy.id,
@@ -179,6 +180,7 @@ def policy_list() -> None:
             str(policy.valid_from),
             str(policy.valid_to or ""),
             str(len(unconfirmed(policy))),
+            ", ".join(reference_only(policy)) or "–",
         )
     out.print(table)
 
@@ -200,6 +202,10 @@ def policy_show(
         + (f" to {found.valid_to}" if found.valid_to else "")
     )
     out.print(found.summary)
+    if words := reference_words(found):
+        out.print(f"[bold]{words}[/]")
+    for confirmation in found.confirmations:
+        out.print(confirmed_words(confirmation), markup=False)
     bands = Table(
         "population",
         "count",
@@ -248,6 +254,8 @@ def policy_validate(file: Annotated[Path, typer.Argument(help="Policy file.")]) 
     if wrong:
         raise typer.Exit(1)
     out.print(f"{file}: {found.id} is sound; {len(unconfirmed(found))} values are not confirmed.")
+    if words := reference_words(found):
+        out.print(words)
 
 
 @policy_app.command("diff", epilog="Example: `clozapine-cds policy diff us-label-2025 uk-smpc`")
@@ -287,8 +295,15 @@ def policy_diff_command(
         named = [c for c in changes if c.topic == heading]
         if named:
             typer.echo(f"\n{heading} that differ ({len(named)}):")
+        # Where one document takes the place of another, one line tells it of all its values.
+        alike: dict[tuple[str, str], list[str]] = {}
         for change in named:
-            typer.echo(f"  {change.situation}: {change.before or '–'} → {change.after or '–'}")
+            alike.setdefault((change.before or "–", change.after or "–"), []).append(change.situation)
+        for (was, becomes), situations in alike.items():
+            if len(situations) == 1:
+                typer.echo(f"  {situations[0]}: {was} → {becomes}")
+            else:
+                typer.echo(f"  {was} → {becomes}: {', '.join(situations)}")
 
 
 @db_app.command("upgrade", epilog="Example: `clozapine-cds db upgrade`")

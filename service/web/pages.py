@@ -9,6 +9,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
 from service.alerts.policy.sheet import in_force, sheet
 
 
@@ -34,6 +35,7 @@ def policy_list() -> list[dict[str, Any]]:
             "validFrom": p.valid_from.isoformat(),
             "validTo": p.valid_to.isoformat() if p.valid_to else None,
             "summary": p.summary,
+            "referenceOnly": list(reference_only(p)),
         }
         for p in map(policy_by_id, policy_ids())
     ]
@@ -49,7 +51,13 @@ def policy_page(policy: Policy) -> str:
     return (
         _environment()
         .get_template("policy.html")
-        .render(policy=policy, in_force=in_force(policy), tables=sheet(policy))
+        .render(
+            policy=policy,
+            in_force=in_force(policy),
+            tables=sheet(policy),
+            reference=reference_words(policy),
+            confirmed=[confirmed_words(c) for c in policy.confirmations],
+        )
     )
 
 

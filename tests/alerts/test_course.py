@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alerts.case.course import Course, _laid_over, _running, _runs_on, course_of
+from service.alerts.case.course import Course, _running, _runs_on, course_of
 from service.alerts.facts.patient import Medication
 from service.alerts.policy.parts.breaks import Interruption
 from service.alerts.policy.parts.values import Limit
@@ -59,7 +60,11 @@ def test_orders_that_run_on_give_the_same_course_by_the_short_way(
 ) -> None:
     running = [o for o in orders if _runs_on(o, NOW)]
     if running:
-        assert _running(running, NOW) == _laid_over(running, NOW, _breaks(counts), _TWO_DAYS, _TWO_DAYS)
+        with patch("service.alerts.case.course._runs_on", return_value=False):
+            long_way = course_of(
+                running, NOW, _breaks(counts), shortest_break=_TWO_DAYS, chart_kept=_TWO_DAYS
+            )
+        assert _running(running, NOW) == long_way
 
 
 def test_an_order_that_is_still_to_begin_takes_the_long_way() -> None:

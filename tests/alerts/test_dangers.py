@@ -43,7 +43,7 @@ def test_a_severe_stop_names_the_count_and_its_own_rule() -> None:
     assert "daily" in card.summary
     assert "below 500" in " ".join(card.policy_says)
     assert "another reason" not in _text(card)
-    assert card.citation.section == "table 6"
+    assert card.citation.section == "2.3, changes by ANC"
     assert (
         OrderTest("cbc-with-differential", "stat", "Follow-up ANC after clozapine was stopped") in card.offers
     )

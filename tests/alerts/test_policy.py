@@ -13,6 +13,7 @@ from msgspec import Struct
 from service.alerts.policy.check import problems, unconfirmed
 from service.alerts.policy.parts.values import Limit, Minimum, Value
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
 
 BASE = 'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'
 
@@ -123,8 +124,8 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         ),
         ('[dispensing]\nsupply_source = "NOWHERE"\n', "'NOWHERE' is not in [sources]"),
         (
-            '[falling]\nwbc_fall = { value = 3000, source = "US-PI" }\n',
-            "wbc_fall and wbc_below belong together",
+            '[falling]\nwbc_below = { value = 4000, source = "US-PI" }\n',
+            "wbc_below needs wbc_fall",
         ),
         (
             '[eosinophils]\nrestart_below = { value = 4000, source = "US-PI" }\n',
@@ -248,11 +249,11 @@ def test_every_abnormal_band_of_a_shipped_policy_says_what_to_do(policy_id: str)
     ("policy_id", "path"),
     [
         ("us-rems-2015", "dispensing.supply_by_interval"),
-        ("eu-smpc-2025", "bands[general anc mild]"),
-        ("eu-smpc-2025", "interactions.valproate"),
+        ("eu-smpc-2025", "bands[general anc mild].sampling"),
+        ("eu-smpc-2025", "dispensing.requires_current_count"),
         ("uk-smpc", "bands[ben anc red]"),
-        ("ca-2020", "bands[general wbc red]"),
-        ("au-2021", "schedule[weekly]"),
+        ("ca-2020", "interruption.new_course"),
+        ("nz-classic", "bands[general wbc red]"),
         ("au-2021", "interruption.extra.gap"),
     ],
 )
@@ -283,6 +284,54 @@ def test_which_side_of_a_band_a_count_is_on(
     found = policy_by_id(policy_id).band("general", analyte, count)
     assert found is not None
     assert found.name == band
+
+
+@pytest.mark.parametrize(
+    ("policy_id", "parts"),
+    [
+        ("us-label-2025", ("restart",)),
+        ("us-rems-2015", ()),
+        ("eu-smpc-2025", ("bands", "restart")),
+        ("ca-2020", ("restart",)),
+        ("nz-classic", ("bands", "restart")),
+        ("jp-2023", ("restart",)),
+    ],
+)
+def test_what_is_open_makes_a_policy_reference_only(policy_id: str, parts: tuple[str, ...]) -> None:
+    policy = policy_by_id(policy_id)
+    assert reference_only(policy) == parts
+    assert bool(reference_words(policy)) == bool(parts)
+
+
+_CONFIRMED = """
+[[confirmations]]
+parts = ["restart"]
+by = "A. Berg, chief pharmacist"
+on = 2026-12-01
+text = "US label 6/2025, section 2.6"
+"""
+
+
+def test_a_site_confirms_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(BASE + _CONFIRMED)
+    ours = load_policy(path)
+    assert reference_only(ours) == ()
+    assert all(tier.confirmed and tier.gap.confirmed for tier in ours.missed_dose)
+    assert not ours.fever.threshold.confirmed
+    assert "A. Berg, chief pharmacist on 2026-12-01" in confirmed_words(ours.confirmations[0])
+    assert problems(ours) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('["restart"]', '["dosing"]'), ('["restart"]', "[]"), ("A. Berg, chief pharmacist", "")],
+)
+def test_a_confirmation_names_a_part_and_a_person(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(BASE + _CONFIRMED.replace(old, new))
+    with pytest.raises(PolicyError, match="confirmations"):
+        load_policy(path)
 
 
 def test_unconfirmed_values_are_listed() -> None:

@@ -13,7 +13,10 @@ from service.alerts.policy.policy import PolicyError, policy_by_id, policy_ids
 @pytest.mark.parametrize(
     ("asked", "on", "expected"),
     [
-        ("us-label-2025", date(2025, 2, 23), "us-rems-2015"),
+        ("us-label-2025", date(2025, 2, 23), "us-rems-2023"),
+        ("us-label-2025", date(2023, 5, 19), "us-rems-2023"),
+        ("us-label-2025", date(2023, 5, 18), "us-rems-2015"),
+        ("us-rems-2023", date(2018, 1, 1), "us-rems-2015"),
         ("us-label-2025", date(2025, 2, 24), "us-label-2025"),
         ("us-rems-2015", date(2025, 2, 24), "us-label-2025"),
         ("us-rems-2015", date(2026, 11, 21), "us-label-2025"),

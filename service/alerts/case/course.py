@@ -58,6 +58,8 @@ class Course(Struct, frozen=True, gc=False):
     breaks: tuple[Break, ...] = ()
     #: A break as long as the restart limit lies just before this course.
     restarted_after: Break | None = None
+    #: Time on treatment before that break, other breaks as long as the restart limit left out; None: not known.
+    treated_before: timedelta | None = None
     #: When dispensed supply runs out; None without dispenses.
     supply_until: datetime | None = None
     supply_ref: str = ""
@@ -189,6 +191,9 @@ def course_of(
             b for b in breaks if not ends_course(b.end - b.start) and (start is None or b.start >= start)
         ),
         restarted_after=restarted,
+        treated_before=_treated(long_breaks, dated[0].start)
+        if long_breaks and dated and not open_left
+        else None,
         supply_until=supply_until,
         supply_ref=supply_ref,
         refs=tuple(dict.fromkeys(r.ref for r in records)),
@@ -233,6 +238,14 @@ def _renews_unseen(records: list[Medication], start: datetime) -> bool:
     if first is None or first.role != "order" or not first.replaces:
         return False
     return not {r.ref for r in records} & set(first.replaces)
+
+
+def _treated(long_breaks: list[Break], first: datetime | None) -> timedelta | None:
+    """Time from the first record to the last of the breaks, without the breaks before it."""
+    if first is None:
+        return None
+    off = sum((b.end - b.start for b in long_breaks[:-1]), timedelta())
+    return long_breaks[-1].start - first - off
 
 
 def _last_under(ending: Ending, as_of: datetime, renewing: Renewing) -> LastDose:

@@ -40,7 +40,7 @@ def _steepest(case: Banded, kind: str, now: Measurement | None) -> Fall | None:
     percent = rule.anc_fall_percent if kind == "anc" else None
     amount = rule.anc_fall if kind == "anc" else rule.wbc_fall
     below = rule.anc_below if kind == "anc" else rule.wbc_below
-    if now is None or now.at is None or below is None or now.value >= below.value:
+    if now is None or now.at is None or (below is not None and now.value >= below.value):
         return None
     # Dates, not clock times, decide (clinical.md 1.8): the count of 9 o'clock four weeks ago counts at 10 o'clock.
     since = case.snapshot.day(now.at) - timedelta(days=rule.within_days.value)

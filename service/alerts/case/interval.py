@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from service.alerts.case.banded import Banded
 from service.alerts.case.falling import fall_of, flu_like_signs
 from service.alerts.facts.patient import Measurement
 from service.alerts.policy.judge import phase_for
-from service.alerts.policy.parts.counts import Band, Recovery
+from service.alerts.policy.parts.counts import Analyte, Band, Recovery
 from service.alerts.policy.parts.schedule import SchedulePhase
 from service.alerts.policy.parts.values import Value
 from service.alerts.policy.words import (
@@ -101,23 +101,35 @@ def every(days: int) -> Sentence:
     return sentence("interval.every-weeks", weeks=Counted(days // 7, "week"))
 
 
-def course_counts(case: Banded) -> tuple[Measurement, ...]:
-    """Settled ANC values of the present course, newest first; all of them when the start is unknown."""
+def course_counts(case: Banded, kind: Analyte = "anc") -> tuple[Measurement, ...]:
+    """Settled values of a count in the present course, newest first; all of them when the start is unknown."""
     start = case.course.start
     if start is None:
-        return case.series("anc")
+        return case.series(kind)
     first = start.astimezone(case.snapshot.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    return tuple(m for m in case.series("anc") if m.at is not None and m.at >= first)
+    return tuple(m for m in case.series(kind) if m.at is not None and m.at >= first)
 
 
 def episodes(case: Banded) -> tuple[Episode, ...]:
-    """Episodes of abnormal counts of the course that are over, the latest first."""
-    if not case.abnormal_anc:
-        return ()
+    """Episodes of abnormal counts of the course that are over, the latest first; those of the white cells where the policy judges them."""
+    found = _episodes_of(case, "anc") if case.abnormal_anc else ()
+    if not case.abnormal_wbc:
+        return found
+    return tuple(sorted((*found, *_episodes_of(case, "wbc")), key=_recovered_at, reverse=True))
+
+
+def _recovered_at(episode: Episode) -> datetime:
+    """When the first normal count after an episode was taken."""
+    at = episode.recovered[0].at
+    assert at is not None
+    return at
+
+
+def _episodes_of(case: Banded, kind: Analyte) -> tuple[Episode, ...]:
     found: list[Episode] = []
     recovered: list[Measurement] = []
     worst: Band | None = None
-    for count in course_counts(case):
+    for count in course_counts(case, kind):
         band = case.band_of(count)
         if band is None or band.finding is None:
             if worst is not None:
@@ -210,6 +222,33 @@ def interval_today(case: Banded) -> Interval:
     return _after_break(case, scheduled) or _while_falling(case, scheduled) or scheduled
 
 
+def kept_schedule(case: Banded) -> int | None:
+    """Day of treatment by which the schedule goes on after a break that would begin a new course; None where it begins anew.
+
+    The time on treatment and without neutropenia must be on record, up to the break: what was not read may hold one.
+    """
+    limit, course = case.policy.interruption.exempt_after_days, case.course
+    if limit is None or case.abnormal_anc or case.snapshot.state("counts") != "complete":
+        return None
+    over, treated = course.restarted_after, course.treated_before or timedelta()
+    if case.restarting or course.lapsed:
+        stopped = course.last_dose if course.lapsed else course.last_exposure
+        if course.start is None or stopped is None:
+            return None
+        stopped, treated, since = stopped, treated + (stopped - course.start), 0
+    elif over is not None and course.treated_before is not None:
+        stopped, since = over.start, case.days_since(over.end)
+    else:
+        return None
+    counted = [m.at for m in case.series("anc") if m.at is not None]
+    first = min(counted, default=None)
+    if first is None or min(treated, stopped - first) < timedelta(days=limit.value):
+        return None
+    if case.problems_of("neutropenia", "agranulocytosis-history", "neutropenic-fever", history=True):
+        return None
+    return treated.days + since
+
+
 def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     """What the schedule asks for on this day of the course; anew from the first normal count where an episode asks for that."""
     day = case.course_day
@@ -222,6 +261,11 @@ def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
             phase=case.policy.schedule[0],
             start_known=False,
         )
+    kept = kept_schedule(case)
+    if kept is not None:
+        phase = _phase(case, kept)
+        why = sentence("interval.kept-after-break", day=Number(kept, 0))
+        return Interval(days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase)
     anew = _recovering(past, "new-patient")
     # Without a known start the first normal count may lie years before the course: the shortest interval stays.
     if anew is not None and not case.starting:

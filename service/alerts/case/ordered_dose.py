@@ -6,6 +6,13 @@ from datetime import datetime, timedelta
 
 from service.alerts.case.doses import Doses
 from service.alerts.case.exposure import was_given
+from service.alerts.case.record import Record
+
+
+def is_elderly(case: Record) -> bool:
+    """True from the age at which the policy asks for smaller doses; an unknown age is none."""
+    age = case.age_years
+    return age is not None and age >= case.policy.dosing.elderly_from_years.value
 
 
 def drafted_first_day(case: Doses) -> float | None:

@@ -7,6 +7,7 @@ from service.alerts.case.judged_counts import judged_kinds, preliminary_anc, wit
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.result import bound_of, on_day, when_of
 from service.alerts.policy.parts.counts import Band
+from service.alerts.policy.policy import Policy
 from service.alerts.policy.words import band_title
 from service.alerts.say.finding import OrderTest
 from service.alerts.say.found import Fact, Text, Wish
@@ -173,10 +174,20 @@ def population_lines(case: Case) -> tuple[Sentence, ...]:
         facts = Listed(tuple(Record(e.text, 80) for e in case.ben.evidence[:2]))
         if not case.policy.has_ben_bands:
             return (sentence("count.ben-no-thresholds", facts=facts),)
-        return (sentence("count.ben-thresholds", facts=facts),)
+        used = (sentence("count.ben-thresholds", facts=facts),)
+        return (*used, sentence("count.ben-thresholds-open")) if _ben_is_open(case.policy) else used
     if case.ben.unconfirmed:
         return (sentence("count.ben-unconfirmed", facts=Record(case.ben.unconfirmed[0].text, 80)),)
     return ()
+
+
+def _ben_is_open(policy: Policy) -> bool:
+    """A threshold for benign ethnic neutropenia is below the general one, and nobody has read it in the primary text."""
+    start = policy.start
+    minima = (start.ben_anc_minimum, start.ben_wbc_minimum)
+    return any(m is not None and not m.confirmed for m in minima) or any(
+        b.population == "ben" and not b.confirmed for b in policy.bands
+    )
 
 
 def pending_lines(case: Case) -> tuple[Sentence, ...]:

@@ -61,9 +61,14 @@ def find_policy(policy: str | Path) -> Policy:
     raise PolicyError(f"{name!r} is neither a shipped policy ({', '.join(policy_ids())}) nor a .toml file")
 
 
+def cited(policy: Policy) -> list[tuple[str, dict[str, Any]]]:
+    """(path, plain data) of everything in a policy that names a source."""
+    return _cited(msgspec.to_builtins(policy))
+
+
 def unconfirmed(policy: Policy) -> list[str]:
     """Paths of the values that no primary text has confirmed."""
-    found = [path for path, node in _cited(msgspec.to_builtins(policy)) if node.get("confirmed") is False]
+    found = [path for path, node in cited(policy) if node.get("confirmed") is False]
     if policy.dispensing.supply_by_interval and not policy.dispensing.supply_confirmed:
         found.append("dispensing.supply_by_interval")
     return found
@@ -223,6 +228,8 @@ def _breaks(policy: Policy) -> Iterator[str]:
     limit, extra = policy.interruption.new_course, policy.interruption.extra
     if limit.value <= 0:
         yield "interruption.new_course: a break of no days cannot begin a new course"
+    if (policy.interruption.exempt_after_days is None) != (not policy.interruption.exempt_says):
+        yield "interruption.exempt_after_days: it needs exempt_says, the words on the card, and these need it"
     if extra is None:
         return
     if extra.gap.value >= limit.value * 24:
@@ -257,8 +264,8 @@ def _other_counts(policy: Policy) -> Iterator[str]:
     fall, eosinophils, fever = policy.falling, policy.eosinophils, policy.fever
     if (fall.anc_fall or fall.anc_fall_percent) and fall.anc_below is None:
         yield "falling: a fall of the ANC needs anc_below"
-    if (fall.wbc_fall is None) != (fall.wbc_below is None):
-        yield "falling: wbc_fall and wbc_below belong together"
+    if fall.wbc_fall is None and fall.wbc_below is not None:
+        yield "falling: wbc_below needs wbc_fall"
     if fall.wbc_fall is not None and not policy.uses_wbc:
         yield "falling: wbc_fall is there, but no band judges the WBC"
     if fall.every_days is not None and not fall.every_label:
@@ -292,7 +299,7 @@ def _cited(node: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 
 def _references(policy: Policy) -> Iterator[str]:
-    for path, node in _cited(msgspec.to_builtins(policy)):
+    for path, node in cited(policy):
         if node["source"] not in policy.sources:
             yield f"{path}: the source {node['source']!r} is not in [sources]"
     if policy.main_source and policy.main_source not in policy.sources:

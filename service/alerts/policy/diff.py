@@ -11,6 +11,7 @@ from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import classes
 from service.alerts.policy.judge import begins_anew, gap_of, phase_for, tier_for
 from service.alerts.policy.parts.counts import Analyte, Band, Population
+from service.alerts.policy.parts.doses import Dosing
 from service.alerts.policy.parts.values import Value
 from service.alerts.policy.paths import Comparison, Path
 from service.alerts.policy.pieces import stretches
@@ -130,6 +131,8 @@ def _treatment(band: Band | None) -> str:
         words[0] += " for good"
     if band.stop_when_confirmed:
         words[0] += f" if confirmed within {band.confirm_within_hours} h"
+    if band.rechallenge == "approval":
+        words.append("again only with the approval of the protocol's committee")
     if band.rechallenge == "benefit-over-risk":
         words.append("again only if the benefit outweighs the risk")
     if band.every_label:
@@ -218,7 +221,13 @@ def _breaks(one: Policy, other: Policy) -> Iterator[Change]:
 
 def _after_break(policy: Policy, days: float) -> str:
     if begins_anew(policy.interruption, timedelta(days=days)):
-        return f"as a new patient, {policy.schedule[0].label}"
+        exempt = policy.interruption.exempt_after_days
+        unless = (
+            f"; treated {int(exempt.value) // _WEEK} weeks without neutropenia: schedule as before"
+            if exempt
+            else ""
+        )
+        return f"as a new patient, {policy.schedule[0].label}{unless}"
     extra = policy.interruption.extra
     if extra is not None and extra.gap.reached(days * _HOURS_A_DAY):
         return (
@@ -245,12 +254,17 @@ def _post_stop(policy: Policy) -> str:
 
 
 def _dispensing(one: Policy, other: Policy) -> Iterator[Change]:
-    before, after = (
-        "required" if p.dispensing.requires_current_count.value else "not required" for p in (one, other)
-    )
+    before, after = (_required(p) for p in (one, other))
     yield from _changed("Dispensing", "current blood count", before, after)
     before, after = (_supply(p) for p in (one, other))
     yield from _changed("Dispensing", "days' supply", before, after)
+
+
+def _required(policy: Policy) -> str:
+    flag = policy.dispensing.requires_current_count
+    if not flag.value:
+        return "not required"
+    return "required" if flag.confirmed else "required, not confirmed: national rules decide"
 
 
 def _supply(policy: Policy) -> str:
@@ -262,6 +276,50 @@ def _supply(policy: Policy) -> str:
     if rule.until_next_count is not None and rule.until_next_count.value:
         words += ", never beyond the next count"
     return words
+
+
+def _dosing(one: Policy, other: Policy) -> Iterator[Change]:
+    for situation, words in _DOSES:
+        before, after = (words(p.dosing) for p in (one, other))
+        yield from _changed("Dosing", situation, before, after)
+
+
+def _mg(value: Value | None, per: str = "") -> str:
+    return f"{w.mg(value.value)}{per}" if value is not None else "–"
+
+
+def _rises(d: Dosing) -> str:
+    until = f" until {_mg(d.early_below)}/day" if d.early_below else ""
+    return f"at most {_mg(d.early_rise_maximum)} a day{until}, for {w.days(int(d.early_days.value))}"
+
+
+def _steps(d: Dosing) -> str:
+    apart = f", {w.days(int(d.late_steps_apart_days.value))} apart" if d.late_steps_apart_days else ""
+    return f"at most {_mg(d.late_step_maximum)}, {d.late_steps_per_week.value:g} times a week{apart}"
+
+
+def _caution(d: Dosing) -> str:
+    from_caution = f"caution above {_mg(d.seizure_caution_above)}/day, " if d.seizure_caution_above else ""
+    return f"{from_caution}warning without an anticonvulsant above {_mg(d.seizure_above)}/day"
+
+
+def _older(d: Dosing) -> str:
+    first = f": {_mg(d.elderly_first_day_maximum)} on day 1" if d.elderly_first_day_maximum else ""
+    rise = f", rises of at most {_mg(d.elderly_rise_maximum)}" if d.elderly_rise_maximum else ""
+    return f"from {d.elderly_from_years.value:g} years{first}{rise}"
+
+
+#: What is asked of the doses, in the order of a treatment, and the words for it.
+_DOSES: tuple[tuple[str, Callable[[Dosing], str]], ...] = (
+    ("day 1", lambda d: f"at most {_mg(d.first_day_maximum)}"),
+    ("daily rises at first", _rises),
+    ("highest dose at first", lambda d: f"{_mg(d.day_14_maximum)}/day before day {d.day_14.value:g}"),
+    ("later steps", _steps),
+    ("daily maximum", lambda d: _mg(d.daily_maximum)),
+    ("once daily, not at bedtime", lambda d: f"up to {_mg(d.once_daily_maximum)}"),
+    ("seizures", _caution),
+    ("older patients", _older),
+)
 
 
 def _falling(one: Policy, other: Policy) -> Iterator[Change]:
@@ -278,8 +336,9 @@ def _fall(policy: Policy) -> str:
     ):
         by = [f"{_giga(amount.value)} ×10⁹/L"] if amount else []
         by += [f"{percent.value:g} %"] if percent else []
-        if by and below:
-            parts.append(f"{name} by {' or '.join(by)} to < {_giga(below.value)} ×10⁹/L")
+        if by:
+            to = f" to < {_giga(below.value)} ×10⁹/L" if below else ""
+            parts.append(f"{name} by {' or '.join(by)}{to}")
     if rule.flu_like is not None and rule.flu_like.value:
         parts.append("flu-like signs")
     often = f"; count {rule.every_label}" if rule.every_label else ""
@@ -345,6 +404,7 @@ _TOPICS = (
     _schedule,
     _missed_doses,
     _breaks,
+    _dosing,
     _after_stop,
     _dispensing,
     _falling,
@@ -359,6 +419,7 @@ _READS: dict[str, tuple[Callable[[Policy, Policy], Iterator[Change]], ...]] = {
     "schedule": (_schedule, _breaks),
     "missed_dose": (_missed_doses,),
     "interruption": (_breaks,),
+    "dosing": (_dosing,),
     "post_stop": (_after_stop,),
     "dispensing": (_dispensing,),
     "falling": (_falling,),

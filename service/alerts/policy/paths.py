@@ -17,7 +17,17 @@ Path = tuple[str, ...]
 _BASIS = ("source", "section", "confirmed", "note")
 #: Parts of a policy that no rule reads: they tell the reader what the policy is and where it comes from.
 _ABOUT = frozenset(
-    {"jurisdiction", "summary", "notes", "sources", "main_source", "valid_from", "valid_to", "superseded_by"}
+    {
+        "jurisdiction",
+        "summary",
+        "notes",
+        "sources",
+        "main_source",
+        "valid_from",
+        "valid_to",
+        "superseded_by",
+        "confirmations",
+    }
 )
 #: Two policies always differ in these.
 _OWN_NAMES = frozenset({"id", "title", "inherits", "shared_from", "earlier"})
@@ -91,7 +101,7 @@ def _compare_tables(
         rest = tuple(key for key in {**before, **after} if key not in _BASIS)
     for key in rest:
         # The source of a list of numbers stands in a key beside it.
-        cites = key.endswith(("_source", "_confirmed"))
+        cites = key == "sampling" or key.endswith(("_source", "_confirmed"))
         yield from _compare((*path, key), before.get(key), after.get(key), about or cites)
     basis = _basis(before), _basis(after)
     if basis[0] != basis[1]:
@@ -139,6 +149,8 @@ def _text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list | tuple):
         return " / ".join(map(_text, value)) or _ABSENT
+    if isinstance(value, dict) and value.get("says"):
+        return str(value["says"])  # a whole band or tier that the other policy has not: its words tell it
     if isinstance(value, dict):
         text = "; ".join(
             f"{key} {_text(child)}" for key, child in value.items() if child not in (None, "", ())

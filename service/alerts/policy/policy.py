@@ -49,7 +49,7 @@ from service.alerts.policy.parts.schedule import (
     UnlessStated,
 )
 from service.alerts.policy.parts.supply import Dispensing, Supply
-from service.alerts.policy.parts.values import Source, Value
+from service.alerts.policy.parts.values import PART_OF, Confirmation, Source, Value
 from service.alerts.policy.prose import ProseError, filled
 from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import Citation
@@ -102,6 +102,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     main_source: str = ""
     inherits: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+    #: Parts that the site has read in the primary text itself.
+    confirmations: tuple[Confirmation, ...] = ()
     #: The day from which the shared values hold; None = they are the first ones.
     shared_from: date | None = None
     #: The same policy with the values that were shared before, the latest first.
@@ -313,7 +315,7 @@ def resolve(path: Any, _seen: tuple[str, ...] = (), *, shared: str | None = None
     inherited = resolve(POLICY_FILES / f"{file}.toml", (*_seen, file), shared=shared)
     if takes_shared:
         inherited.pop("valid_from", None)
-    for key in ("valid_to", "superseded_by"):
+    for key in ("valid_to", "superseded_by", "confirmations"):
         inherited.pop(key, None)  # these belong to one policy only
     try:
         return _merge(inherited, own)
@@ -337,6 +339,19 @@ def stated(content: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _confirmed(policy: dict[str, Any]) -> dict[str, Any]:
+    """The policy with what its site has confirmed marked so."""
+    confirmed = [part for c in policy.get("confirmations", ()) for part in c["parts"]]
+    return policy | {name: _marked(policy[name]) for part in confirmed for name in PART_OF[part]}
+
+
+def _marked(node: Any) -> Any:
+    if isinstance(node, dict):
+        marked = {key: _marked(child) for key, child in node.items()}
+        return marked | {"confirmed": True} if "source" in node else marked
+    return [_marked(child) for child in node] if isinstance(node, list) else node
+
+
 def load_policy(path: Path | Any) -> Policy:
     """Read one policy file, with inheritance.
 
@@ -353,7 +368,7 @@ def _load(path: Path | Any, shared: str, begins: date | None) -> Policy:
     try:
         content = stated(resolve(path, shared=shared))
         msgspec.convert(content, Policy)  # what is wrong with its shape comes before what its texts name
-        policy = msgspec.convert(filled(content), Policy)
+        policy = msgspec.convert(_confirmed(filled(content)), Policy)
     except (msgspec.ValidationError, ProseError) as error:
         raise PolicyError(f"{path}: {error}") from error
     wrong = next(wrong_numbers(policy), None)

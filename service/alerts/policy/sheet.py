@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.policy.parts.breaks import MissedDoseTier
-from service.alerts.policy.parts.counts import Band, Recovery
+from service.alerts.policy.parts.counts import Band, Basis, Recovery
 from service.alerts.policy.parts.schedule import MonitoringTest, SchedulePhase
 from service.alerts.policy.policy import Policy
 
@@ -17,7 +17,7 @@ from service.alerts.policy.policy import Policy
 _IN_THE_HEADING = frozenset(
     {
         "id", "title", "jurisdiction", "inherits", "summary", "notes", "sources", "main_source", "valid_from", "valid_to",
-        "superseded_by", "shared_from", "earlier",
+        "superseded_by", "shared_from", "earlier", "confirmations",
     }
 )  # fmt: skip
 #: Parts with a table of their own.
@@ -111,7 +111,7 @@ def _treatment(b: Band) -> str:
 def _sampling(b: Band) -> str:
     if b.every_days is None:
         return b.every_label or "by the schedule"
-    words = [f"{b.every_label} (every {b.every_days} d)"]
+    words = [f"{b.every_label} (every {b.every_days} d{_basis(b.sampling)})"]
     if b.confirm_within_hours is not None:
         words.append(f"confirm within {b.confirm_within_hours} h")
     if b.confirmed_every_days is not None:
@@ -119,6 +119,11 @@ def _sampling(b: Band) -> str:
     if b.recovery is not None:
         words.append(f"after recovery {_recovery(b.recovery)}")
     return "; ".join(words)
+
+
+def _basis(own: Basis | None) -> str:
+    """`` [source, not confirmed]`` of a number with a source of its own."""
+    return f" [{', '.join(filter(None, _cite(own)))}]" if own is not None else ""
 
 
 def _recovery(r: Recovery) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.ordered_dose import drafted_first_day
+from service.alerts.case.ordered_dose import drafted_first_day, is_elderly
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
@@ -17,20 +17,35 @@ from service.alerts.say.sentence import Dose, Number, sentence
 @when("starting")
 def dose_start_too_high(case: Case) -> Iterator[Found]:
     """Starting above the dose of the first day; drafts of one call are summed."""
-    first = drafted_first_day(case)
-    limit = case.policy.dosing.first_day_maximum
-    if not case.starting or first is None or first <= limit.value:
+    first, rule = drafted_first_day(case), case.policy.dosing
+    if not case.starting or first is None:
         return
-    start = case.policy.dosing.restart_single.value
+    general, old = rule.first_day_maximum, rule.elderly_first_day_maximum if is_elderly(case) else None
+    limit = old or general
+    if first <= limit.value:
+        return
+    start = rule.restart_single.value
     drafts = case.clozapine_drafts
     offers: tuple[Offer, ...] = ()
     if len(drafts) == 1 and drafts[0].ref:
         offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), start),)
     yield Found(
         code="dose-start-too-high",
-        severity="critical",
+        # What others may take on the first day is no collapse foretold.
+        severity="critical" if first > general.value else "warning",
         subject="dose",
-        summary=sentence("dose-start-too-high.summary", dose=Dose(first), start=Dose(start)),
+        summary=sentence(
+            "dose-start-too-high.summary" if limit.value > start else "dose-start-too-high.summary-once",
+            dose=Dose(first),
+            start=Dose(start),
+        )
+        if old is None
+        else sentence(
+            "dose-start-too-high.summary-elderly",
+            dose=Dose(first),
+            start=Dose(start),
+            age=Number(case.age_years or 0, 0),
+        ),
         why=(
             sentence("dose-start-too-high.drafted", dose=Dose(first)),
             *how_read(drafts),
@@ -38,9 +53,24 @@ def dose_start_too_high(case: Case) -> Iterator[Found]:
             if case.snapshot.state("medications") == "complete"
             else sentence("dose-start-too-high.no-clozapine-as-far-as-read"),
         ),
-        policy_says=(sentence("dose-start-too-high.policy", start=Dose(start), limit=Dose(limit.value)),),
+        policy_says=(
+            (
+                sentence("dose-start-too-high.policy", start=Dose(start), limit=Dose(limit.value))
+                if limit.value > start
+                else sentence("dose-start-too-high.policy-once", limit=Dose(limit.value))
+            )
+            if old is None
+            else sentence(
+                "dose-start-too-high.policy-elderly",
+                years=Number(rule.elderly_from_years.value, 0),
+                limit=Dose(limit.value),
+            ),
+        ),
         suggested=(
-            sentence("dose-start-too-high.start-at", start=Dose(start)),
+            sentence(
+                "dose-start-too-high.start-at" if limit.value > start else "dose-start-too-high.start-once",
+                start=Dose(start),
+            ),
             sentence("dose-start-too-high.record"),
         ),
         evidence=tuple(dose_fact(d) for d in drafts),

@@ -8,9 +8,10 @@ from service.alerts.case.case import Case
 from service.alerts.facts.patient import Medication
 from service.alerts.phrases.dose import dose_fact
 from service.alerts.phrases.problem import problem_evidence
+from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, Sent, quoted, sentence
+from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, Sent, Sentence, quoted, sentence
 
 _LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
 
@@ -22,11 +23,16 @@ def _dose_evidence(case: Case) -> tuple[Fact, ...]:
 
 @when("drafted", "taking")
 def dose_seizure_risk(case: Case) -> Iterator[Found]:
-    """More than 600 mg a day without an anticonvulsant on the list."""
+    """A dose at which seizures are frequent, without an anticonvulsant on the list; a word of caution when one that begins to raise the risk is ordered."""
     dose, rule = case.current_mg_per_day, case.policy.dosing
-    if dose is None or dose <= rule.seizure_above.value or (case.is_order_hook and not case.clozapine_drafts):
+    caution = rule.seizure_caution_above
+    lowest = caution if caution is not None and case.clozapine_drafts else rule.seizure_above
+    if dose is None or dose <= lowest.value or (case.is_order_hook and not case.clozapine_drafts):
         return
     if not (case.clozapine_drafts or case.on_clozapine) or case.taken_now("anticonvulsant"):
+        return
+    if dose <= rule.seizure_above.value:
+        yield from _caution(case, dose, lowest)
         return
     read = case.snapshot.state("medications") == "complete"
     yield Found(
@@ -41,7 +47,7 @@ def dose_seizure_risk(case: Case) -> Iterator[Found]:
             sentence("dose-seizure-risk.none-on-list" if read else "dose-seizure-risk.none-as-far-as-read"),
         ),
         policy_says=(
-            quoted("policy", f"{case.policy.id}/dosing.seizure_says", rule.seizure_says),
+            _seizures_by_dose(case),
             sentence("dose-seizure-risk.valproate"),
         ),
         suggested=(
@@ -54,6 +60,30 @@ def dose_seizure_risk(case: Case) -> Iterator[Found]:
         missing=(sentence("dose-seizure-risk.missing" if read else "dose-seizure-risk.missing-list"),),
         citation=case.policy.cite(rule.seizure_above),
     )
+
+
+def _caution(case: Case, dose: float, limit: Value) -> Iterator[Found]:
+    """The dose passes the one above which the protocol asks for caution; a renewal of it tells nobody anything new."""
+    before = None if case.starting else case.established_mg_per_day
+    if before is not None and before > limit.value:
+        return
+    yield Found(
+        code="dose-seizure-risk",
+        severity="info",
+        subject="seizure",
+        summary=sentence("dose-seizure-risk.caution", dose=Dose(dose), limit=Dose(limit.value)),
+        why=(sentence("dose-seizure-risk.dose", dose=Dose(dose)),),
+        policy_says=(_seizures_by_dose(case),),
+        suggested=(sentence("dose-seizure-risk.level"), sentence("dose-seizure-risk.ask")),
+        evidence=_dose_evidence(case),
+        citation=case.policy.cite(limit),
+        changes_order=True,
+    )
+
+
+def _seizures_by_dose(case: Case) -> Sentence:
+    """What the policy says of seizures by dose."""
+    return quoted("policy", f"{case.policy.id}/dosing.seizure_says", case.policy.dosing.seizure_says)
 
 
 def _once_daily(drafts: tuple[Medication, ...]) -> dict[bool, float]:

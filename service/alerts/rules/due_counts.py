@@ -32,13 +32,27 @@ from service.alerts.policy.parts.values import Minimum
 from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, holder, offer_count, urgency
-from service.alerts.say.finding import Citation, NotifyTeam, Severity
+from service.alerts.say.finding import Citation, NotifyTeam, ReferTo, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Day, Number, Param, Record, Sentence, sentence
 
 #: Hooks at which a policy that requires a current count for dispensing makes an overdue count critical (clinical.md 2.1).
 _SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
 _DUE_SOON_HOOKS = frozenset({"patient-view", "encounter-discharge"})
+
+
+def _supply_forbidden(case: Case) -> bool:
+    """The policy is known to require a current count where clozapine is supplied, and this call is about a supply.
+
+    That it requires one is not enough where nobody has read so: national rules decide then, and the card says it.
+    """
+    required = case.policy.dispensing.requires_current_count
+    return required.value and required.confirmed and case.hook in _SUPPLY_HOOKS
+
+
+def _national_rules(case: Case) -> tuple[Sentence, ...]:
+    required = case.policy.dispensing.requires_current_count
+    return (sentence("anc-overdue.national-rules"),) if required.value and not required.confirmed else ()
 
 
 def _minima(case: Case) -> list[tuple[Analyte, Minimum]]:
@@ -128,7 +142,7 @@ def wbc_missing(case: Case) -> Iterator[Found]:
     newest = case.anc.newest
     if newest is None or case.results("wbc").newest is not None:
         return  # without an ANC, anc-missing says it
-    required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
+    required = _supply_forbidden(case)
     offers, steps = offer_count(
         case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-wbc")
     )
@@ -240,7 +254,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
     late = age - interval.days
     due = Day(case.today - timedelta(days=late))
     name = count_name(newest.kind)
-    required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
+    required = _supply_forbidden(case)
     severity = urgency(
         case,
         "critical"
@@ -273,6 +287,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
                 why=interval.why,
                 days=Counted(interval.days),
             ),
+            *_national_rules(case),
         ),
         suggested=steps,
         unchecked=newer_may_exist(case),
@@ -358,6 +373,47 @@ def anc_below_initiation(case: Case) -> Iterator[Found]:
     )
 
 
+@when("starting")
+def start_by_open_threshold(case: Case) -> Iterator[Found]:
+    """A start that only an unconfirmed minimum for benign ethnic neutropenia allows."""
+    if not case.starting or case.population != "ben" or _below_minimum(case):
+        return
+    relaxed = [
+        (newest, minimum, general)
+        for kind, minimum in _minima(case)
+        if not minimum.confirmed
+        and (general := case.policy.start.minimum("general", kind)) is not None
+        and (newest := case.worst_new(kind)) is not None
+        and not general.reached(judged_value(newest))
+    ]
+    if not relaxed:
+        return
+    newest, minimum, general = relaxed[0]
+    offers, steps = offer_cbc(
+        case, "urgent", sentence("anc-below-initiation.reason", name=count_name(newest.kind))
+    )
+    yield Found(
+        code="anc-below-initiation",
+        severity="warning",
+        subject="ben-minimum",
+        summary=sentence(
+            "anc-below-initiation.only-by-open",
+            count=short_count(case, newest),
+            limit=Count(general.value),
+            ben=Count(minimum.value),
+        ),
+        why=(*(count_fact(case, m) for m, _, _ in relaxed), start_line(case), *population_lines(case)),
+        policy_says=(_start_says(case),),
+        suggested=(sentence("anc-below-initiation.ask-hematology"), *steps),
+        evidence=count_evidence(case, *(m for m, _, _ in relaxed)),
+        citation=case.policy.cite(minimum),
+        offers=(
+            Wish(ReferTo("hematology", "urgent"), sentence("anc-below-initiation.reason-hematology")),
+            *offers,
+        ),
+    )
+
+
 def _too_low(case: Case, minimum: Minimum, counts: list[Measurement]) -> Sentence:
     """The count that is too low to start, and that the other one is too low as well. Counts as the policy judges them, the ANC first."""
     count, limit = short_count(case, counts[0]), Count(minimum.value)
@@ -384,4 +440,5 @@ RULES = (
     anc_overdue,
     anc_due_soon,
     anc_below_initiation,
+    start_by_open_threshold,
 )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from service.alerts.case.breaks import Break
 from service.alerts.case.case import Case
+from service.alerts.case.interval import kept_schedule
 from service.alerts.case.judged_counts import stalest
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.witness import ESTIMATED
@@ -40,7 +41,7 @@ def _counted_since(case: Case, resumed: datetime) -> bool:
 @when("starting", "interrupted")
 def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
     """A break as long as the restart limit, before a start, lasting under an order, or over without a count since."""
-    course = case.course
+    course, rule = case.course, case.policy.interruption
     severity: Severity | None = "warning" if case.restarting else _severity(case)
     back = course.restarted_after
     last, until = course.last_exposure, None
@@ -59,13 +60,18 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
     gap_days = (
         case.days_since(last) if until is None else (case.snapshot.day(until) - case.snapshot.day(last)).days
     )
+    kept = kept_schedule(case)
+    if kept is not None and until is not None:
+        return  # the schedule of before goes on: nothing to be counted more often
     offers, steps = offer_cbc(case, "urgent", sentence("interruption-restart-monitoring.reason"))
     phase, taken = case.policy.schedule[0], Day(case.snapshot.day(last))
     yield Found(
         code="interruption-restart-monitoring",
         severity=severity,
         subject="interruption",
-        summary=_restart_summary(case, gap_days, until, estimated=unsure and not case.restarting),
+        summary=sentence("interruption-restart-monitoring.summary-kept", days=Counted(gap_days))
+        if kept is not None
+        else _restart_summary(case, gap_days, until, estimated=unsure and not case.restarting),
         why=(
             sentence(
                 "interruption-restart-monitoring.last-intake"
@@ -75,20 +81,28 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
                 ago=Counted(case.days_since(last)),
             ),
         ),
-        policy_says=(quoted("policy", f"{case.policy.id}/interruption.says", case.policy.interruption.says),),
+        policy_says=(
+            quoted("policy", f"{case.policy.id}/interruption.says", rule.says)
+            if kept is None
+            else quoted("policy", f"{case.policy.id}/interruption.exempt_says", rule.exempt_says),
+        ),
         suggested=(
             *steps,
             sentence(
                 "interruption-restart-monitoring.count",
                 often=Term("policy", f"{case.policy.id}/schedule.{phase.label}.label", phase.label),
-            ),
+            )
+            if kept is None
+            else sentence("interruption-restart-monitoring.count-as-before", often=case.interval.label),
             *(() if until is not None else (sentence("interruption-restart-monitoring.titrate"),)),
         ),
         evidence=tuple(
             Fact(ref, sentence("interruption-restart-monitoring.evidence")) for ref in course.refs[:5]
         ),
         decisive=(last.isoformat(),),
-        citation=case.policy.cite(case.policy.interruption.new_course),
+        citation=case.policy.cite(
+            rule.exempt_after_days if kept is not None and rule.exempt_after_days else rule.new_course
+        ),
         offers=offers,
     )
 

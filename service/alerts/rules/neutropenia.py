@@ -71,7 +71,14 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Found:
         subject="anc",
         summary=_summary(case, band, deciding, unconfirmed_stop),
         why=why,
-        policy_says=(band_says(case.policy, band),),
+        policy_says=(
+            band_says(case.policy, band),
+            *(
+                (sentence("count-band.own-frequency"),)
+                if band.sampling is not None and not band.sampling.confirmed
+                else ()
+            ),
+        ),
         suggested=(
             *_steps(case, band, deciding, unconfirmed_stop),
             # The band asks for its counts itself.

@@ -131,7 +131,7 @@ def dementia_boxed_warning(case: Case) -> Iterator[Found]:
     """Dementia in a patient of 65 or more."""
     if not case.relevant:
         return
-    age, limit = case.age_years, case.policy.dosing.elderly_from_years
+    age, limit = case.age_years, case.policy.dosing.dementia_from_years
     found = case.problems_of("dementia-psychosis")
     if not found or (age is not None and age < limit.value):
         return

@@ -9,7 +9,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.ordered_dose import dated_doses
+from service.alerts.case.ordered_dose import dated_doses, is_elderly
 from service.alerts.case.together import is_return_after_stop
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.policy.parts.values import Value
@@ -76,18 +76,27 @@ def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
     return found
 
 
-def _lately_raised(case: Case) -> list[int]:
-    """Days from today (negative) on which orders of the last week, or their steps, raised the dose."""
-    week_ago = case.as_of - timedelta(weeks=1)
-    return [
-        -case.days_since(at)
+def _lately_raised(case: Case, anew: float) -> list[int]:
+    """Days from today (negative) on which orders of the last week, or their steps, raised the dose; the daily rises of the first weeks are none."""
+    week_ago, today = case.as_of - timedelta(weeks=1), case.course_day
+    raised = (
+        Rise(today - ago if today is not None else None, -ago, before, after)
         for (_, before), (at, after) in pairwise(dated_doses(case))
-        if after > before and week_ago < at
-    ]
+        if after > before and week_ago < at and (ago := case.days_since(at)) >= 0
+    )
+    return [r.in_days for r in raised if not _is_early(case, r, anew)]
+
+
+def _is_early(case: Case, r: Rise, anew: float) -> bool:
+    """A rise of the first weeks, of treatment or since a return (``anew``: days from today until those are over)."""
+    rule = case.policy.dosing
+    if rule.early_below is not None and r.before >= rule.early_below.value:
+        return False
+    return (r.course_day is not None and r.course_day < rule.early_days.value) or r.in_days < anew
 
 
 def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[int, float] | None:
-    """(day of the course, mg per day) of the first dose above the maximum of the first two weeks, whether it rises or not."""
+    """(day of the course, mg per day) of the first dose above the maximum of the first weeks, whether it rises or not."""
     rule, today = case.policy.dosing, case.course_day
     if today is None:
         return None
@@ -98,15 +107,34 @@ def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[
     return None
 
 
-def _too_large(r: Rise, limit: Value, early_days: Value | None) -> Sentence:
-    """A step that is larger than allowed. ``early_days``: the days in which only so much is, where it lies in them."""
-    said: dict[str, Param] = {"before": Dose(r.before), "after": Dose(r.after), "limit": Dose(limit.value)}
-    if early_days is not None:
-        said["early"] = Counted(int(early_days.value))
-    id = "dose-titration-too-fast.late-step" if early_days is None else "dose-titration-too-fast.early-rise"
+def _limit(case: Case, *, early: bool) -> tuple[Value, dict[str, Param], str]:
+    """How far the dose may rise at once: the number, what else is said of it, and the sentence that says it."""
+    rule = case.policy.dosing
+    limit = rule.early_rise_maximum if early else rule.late_step_maximum
+    old = rule.elderly_rise_maximum
+    if old is not None and old.value < limit.value and is_elderly(case):
+        return old, {"years": Number(rule.elderly_from_years.value, 0)}, "elderly-rise"
+    if early:
+        return limit, {"early": _early_days(case)}, "early-rise"
+    return limit, {}, "late-step"
+
+
+def _early_days(case: Case) -> Counted:
+    """How long the first, slower part of a titration lasts."""
+    return Counted(int(case.policy.dosing.early_days.value))
+
+
+def _too_large(r: Rise, limit: tuple[Value, dict[str, Param], str]) -> Sentence:
+    value, more, kind = limit
+    said: dict[str, Param] = {
+        "before": Dose(r.before),
+        "after": Dose(r.after),
+        "limit": Dose(value.value),
+        **more,
+    }
     if r.course_day is None:
-        return Sentence(id, said)
-    return Sentence(f"{id}-on-day", {**said, "day": Number(r.course_day, 0)})
+        return Sentence(f"dose-titration-too-fast.{kind}", said)
+    return Sentence(f"dose-titration-too-fast.{kind}-on-day", {**said, "day": Number(r.course_day, 0)})
 
 
 @when("drafted")
@@ -122,13 +150,17 @@ def dose_titration_too_fast(case: Case) -> Iterator[Found]:
     #: By what they say: a plan that goes up and down may hold the same rise twice.
     problems: dict[tuple[object, ...], tuple[Sentence, Value]] = {}
     # A return after a gap is a titration anew, on whatever day of the course it is.
-    anew = -1 if case.returning is None else rule.early_days.value - case.days_since(case.returning.since)
+    anew = (
+        float("-inf")
+        if case.returning is None
+        else rule.early_days.value - case.days_since(case.returning.since)
+    )
     for r in found:
-        early = (r.course_day is not None and r.course_day < rule.early_days.value) or r.in_days < anew
-        limit = rule.early_rise_maximum if early else rule.late_step_maximum
-        if r.by > limit.value:
+        early = _is_early(case, r, anew)
+        limit = _limit(case, early=early)
+        if r.by > limit[0].value:
             same = (r.course_day, r.before, r.after, early)
-            problems.setdefault(same, (_too_large(r, limit, rule.early_days if early else None), limit))
+            problems.setdefault(same, (_too_large(r, limit), limit[0]))
     too_much = _too_much_before_day_14(case, plan)
     if too_much is not None:
         day, mg = too_much
@@ -140,13 +172,17 @@ def dose_titration_too_fast(case: Case) -> Iterator[Found]:
             until=Number(rule.day_14.value),
         )
         problems[("day-14",)] = said, rule.day_14_maximum
-    late = [
-        r.in_days
-        for r in found
-        if (r.course_day is None or r.course_day >= rule.early_days.value) and r.in_days >= anew
-    ]
+    late = [r.in_days for r in found if not _is_early(case, r, anew)]
     if late:
-        raised = sorted([*_lately_raised(case), *late])
+        raised = sorted([*_lately_raised(case, anew), *late])
+        apart = rule.late_steps_apart_days
+        if apart is not None and (close := [b - a for a, b in pairwise(raised) if b - a < apart.value]):
+            said = sentence(
+                "dose-titration-too-fast.steps-too-close",
+                days=Counted(min(close)),
+                apart=Counted(int(apart.value)),
+            )
+            problems[("apart",)] = said, apart
         for first in raised:
             within = [at for at in raised if first <= at < first + timedelta(weeks=1).days]
             if len(within) > rule.late_steps_per_week.value:
@@ -168,20 +204,34 @@ def dose_titration_too_fast(case: Case) -> Iterator[Found]:
             ),
             *how_read(case.clozapine_drafts),
         ),
-        policy_says=(
-            sentence(
-                "dose-titration-too-fast.policy",
-                early=Counted(int(rule.early_days.value)),
-                rise=Dose(rule.early_rise_maximum.value),
-                maximum=Dose(rule.day_14_maximum.value),
-                step=Dose(rule.late_step_maximum.value),
-                times=Number(rule.late_steps_per_week.value),
-            ),
-        ),
+        policy_says=_policy_says(case),
         suggested=(sentence("dose-titration-too-fast.smaller"), sentence("dose-titration-too-fast.measure")),
         evidence=tuple(dose_fact(d) for d in case.clozapine_drafts),
         citation=case.policy.cite(decides),
     )
+
+
+def _policy_says(case: Case) -> tuple[Sentence, ...]:
+    rule = case.policy.dosing
+    apart, old = rule.late_steps_apart_days, rule.elderly_rise_maximum
+    said: dict[str, Param] = {
+        "early": _early_days(case),
+        "rise": Dose(rule.early_rise_maximum.value),
+        "maximum": Dose(rule.day_14_maximum.value),
+        "step": Dose(rule.late_step_maximum.value),
+    }
+    titration = (
+        Sentence("dose-titration-too-fast.policy-apart", {**said, "apart": Counted(int(apart.value))})
+        if apart is not None
+        else Sentence(
+            "dose-titration-too-fast.policy",
+            {**said, "times": Number(rule.late_steps_per_week.value)},
+        )
+    )
+    if old is None:
+        return (titration,)
+    years = Number(rule.elderly_from_years.value, 0)
+    return titration, sentence("dose-titration-too-fast.policy-elderly", years=years, rise=Dose(old.value))
 
 
 RULES = (dose_titration_too_fast,)

@@ -49,6 +49,9 @@ class Interruption(Struct, frozen=True, forbid_unknown_fields=True):
     new_course: Annotated[Limit, Quantity("d", 1, 365)]
     says: str
     extra: ExtraMonitoring | None = None
+    #: Treated for so long without any neutropenia, the schedule of before goes on after a break, however long; the dose is titrated anew.
+    exempt_after_days: Annotated[Value, Quantity("d", 182, 2000)] | None = None
+    exempt_says: str = ""
 
 
 class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,14 @@ class Recovery(Struct, frozen=True, forbid_unknown_fields=True):
     confirmed: bool = True
 
 
+class Basis(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a number comes from that stands beside others of another source."""
+
+    source: str
+    section: str = ""
+    confirmed: bool = True
+
+
 class Band(Struct, frozen=True, forbid_unknown_fields=True):
     """A range of one count (cells/µL) and what the protocol asks for in it: ``at_least`` ≤ count < ``below``.
 
@@ -51,6 +59,8 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     #: Days at most between samples while in the band; None in the normal band (the schedule applies).
     every_days: Annotated[int, Quantity("d", 0, 400)] | None = None
     every_label: str = ""
+    #: Where ``every_days`` comes from, when not from the band's source.
+    sampling: Basis | None = None
     confirm_within_hours: Annotated[int, Quantity("h", 1, 168)] | None = None
     #: The protocol stops clozapine only when a second count confirms the band.
     stop_when_confirmed: bool = False
@@ -58,7 +68,8 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     confirmed_every_days: Annotated[int, Quantity("d", 0, 400)] | None = None
     confirmed_every_label: str = ""
     consult_hematology: bool = False
-    rechallenge: Literal["", "benefit-over-risk", "never"] = ""
+    #: ``approval``: only where the committee of the protocol approves.
+    rechallenge: Literal["", "benefit-over-risk", "approval", "never"] = ""
     recovery: Recovery | None = None
     steps: tuple[str, ...] = ()
 
@@ -128,6 +139,7 @@ class Falling(Struct, frozen=True, forbid_unknown_fields=True):
     anc_fall: Annotated[Value, Quantity("cells/µL", 300, 10000)] | None = None
     anc_below: Annotated[Value, Quantity("cells/µL", 500, 10000)] | None = None
     wbc_fall: Annotated[Value, Quantity("cells/µL", 500, 20000)] | None = None
+    #: None: a fall counts from any height.
     wbc_below: Annotated[Value, Quantity("cells/µL", 1000, 20000)] | None = None
     #: Days at most between counts while they fall; None = the schedule goes on.
     every_days: Annotated[Value, Quantity("d", 1, 60)] | None = None

@@ -21,6 +21,7 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     early_days: Annotated[Value, Quantity("d", 1, 90)]
     late_step_maximum: Annotated[Value, Quantity("mg", 10, 300)]
     late_steps_per_week: Annotated[Value, Quantity("", 1, 7)]
+    #: The dose is at most so large before day ``day_14`` of the course; few protocols count to another day than the fourteenth.
     day_14_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
     day_14: Annotated[Value, Quantity("d", 7, 60)]
     daily_maximum: Annotated[Value, Quantity("mg/d", 100, 1200)]
@@ -28,6 +29,8 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     single_maximum: Annotated[Value, Quantity("mg", 50, 900)]
     once_daily_maximum: Annotated[Value, Quantity("mg/d", 50, 900)]
     elderly_from_years: Annotated[Value, Quantity("a", 50, 90)]
+    #: From this age dementia-related psychosis is what the boxed warning is about.
+    dementia_from_years: Annotated[Value, Quantity("a", 50, 90)]
     #: Below this age the numbers of the policy were never tried.
     adult_from_years: Annotated[Value, Quantity("a", 12, 21)]
     strong_inhibitor_factor: Annotated[Value, Quantity("", 0.1, 1)]
@@ -41,3 +44,12 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     seizure_says: str
     #: What the sources say of the level when smoking stops.
     smoking_stop_says: str
+    #: Early rises end with this dose; None = with ``early_days`` alone.
+    early_below: Annotated[Value, Quantity("mg/d", 50, 900)] | None = None
+    #: Days at least between two later steps.
+    late_steps_apart_days: Annotated[Value, Quantity("d", 1, 30)] | None = None
+    #: Above this dose the protocol asks for caution, still below ``seizure_above``.
+    seizure_caution_above: Annotated[Value, Quantity("mg/d", 100, 1200)] | None = None
+    #: From ``elderly_from_years``: at most so much on the first day, once, and so much more at each rise.
+    elderly_first_day_maximum: Annotated[Value, Quantity("mg", 5, 100)] | None = None
+    elderly_rise_maximum: Annotated[Value, Quantity("mg/d", 5, 200)] | None = None

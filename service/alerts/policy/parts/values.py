@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Comparator = Literal[">=", ">"]
 
@@ -15,6 +17,25 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     url: str = ""
     date: str = ""
+
+
+#: Parts of a policy without which nobody can rely on it, as people name them, and their fields.
+PART_OF: Mapping[str, tuple[str, ...]] = {
+    "bands": ("bands",),
+    "schedule": ("schedule",),
+    "restart": ("missed_dose", "interruption"),
+}
+
+
+class Confirmation(Struct, frozen=True, forbid_unknown_fields=True):
+    """A site has read the primary text of whole parts: all their numbers count as confirmed there."""
+
+    parts: Annotated[tuple[Literal["bands", "schedule", "restart"], ...], Meta(min_length=1)]
+    #: Name and office of whoever confirmed them.
+    by: Annotated[str, Meta(min_length=1)]
+    on: date
+    #: Document and section that were read.
+    text: Annotated[str, Meta(min_length=1)]
 
 
 class Cited(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
