@@ -24,24 +24,10 @@ from service.alerts.facts.patient import (
     SourceState,
     UnusableResult,
 )
+from service.alerts.knowledge.codes import source_of
 
 #: Newest results kept per kind: a year of weekly counts, and more than any interval rule looks back for other kinds.
 _KEPT_PER_KIND = 60
-#: Which source results of a kind belong to; kinds not named here are laboratory results.
-_COUNT_KINDS = frozenset(
-    {
-        "anc",
-        "wbc",
-        "neutrophils-percent",
-        "segs-percent",
-        "bands-percent",
-        "segs",
-        "bands",
-        "eosinophils",
-        "platelets",
-    }
-)
-_VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "height", "bmi"})
 _Fact = TypeVar("_Fact")
 
 
@@ -92,12 +78,6 @@ def dump(snapshot: PatientSnapshot) -> str:
 def load(text: str) -> PatientSnapshot:
     """Facts from the database. Raises msgspec.ValidationError when they are of another version."""
     return _decoder.decode(text)
-
-
-def _source_of(kind: str) -> SourceName:
-    if kind in _COUNT_KINDS:
-        return "counts"
-    return "vitals" if kind in _VITAL_KINDS else "labs"
 
 
 def _union(new: Iterable[_Fact], old: Iterable[_Fact], key: str) -> tuple[_Fact, ...]:
@@ -209,7 +189,7 @@ def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
 def _unusable(new: PatientSnapshot, old: PatientSnapshot) -> tuple[UnusableResult, ...]:
     """Results that cannot be used, the known ones too where their source was not read completely."""
     read = {m.ref for values in new.measurements.values() for m in values} | {u.ref for u in new.unusable}
-    kept = (u for u in old.unusable if u.ref not in read and new.state(_source_of(u.kind)) != "complete")
+    kept = (u for u in old.unusable if u.ref not in read and new.state(source_of(u.kind)) != "complete")
     return (*new.unusable, *kept)
 
 
@@ -278,7 +258,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) 
         return snapshot.state(source) != "complete"
 
     for kind, values in old.measurements.items():
-        if not lacking(_source_of(kind)):
+        if not lacking(source_of(kind)):
             continue
         # A corrected result has the reference of the one it corrects; a file's lines share one that is no resource.
         have = {m.ref for m in measurements.get(kind, ()) if "/" in m.ref}
@@ -290,7 +270,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) 
         ]
         if extra:
             measurements[kind] = (*measurements.get(kind, ()), *extra)
-            added.append("counts" if _source_of(kind) == "counts" else "results")
+            added.append("counts" if source_of(kind) == "counts" else "results")
     medications = snapshot.medications
     roles = {
         "order": lacking("medications"),
