@@ -5,25 +5,9 @@ Reads and type-level searches with token equality only; no date token, no repeat
 
 from __future__ import annotations
 
-from service.alerts.knowledge.codes import coded_kinds, kinds
+from service.alerts.knowledge.codes import coded_kinds, kinds, kinds_from
 
 _PATIENT = "patient={{context.patientId}}"
-_COUNT_KINDS = (
-    "anc",
-    "wbc",
-    "neutrophils-percent",
-    "segs-percent",
-    "bands-percent",
-    "segs",
-    "bands",
-    "eosinophils",
-    "platelets",
-)
-_LAB_KINDS = (
-    "troponin", "crp", "clozapine-level", "norclozapine-level", "glucose", "glucose-fasting", "hba1c", "cholesterol", "ldl", "hdl",
-    "triglycerides", "alt", "ast", "bilirubin", "potassium", "magnesium", "qtc", "ecg",
-)  # fmt: skip
-_VITAL_KINDS = ("heart-rate", "temperature", "weight", "bmi", "systolic", "diastolic")
 
 
 def _codes(names: tuple[str, ...], *more: str) -> str:
@@ -46,12 +30,16 @@ QUERIES: dict[str, str] = {
     "statements": f"MedicationStatement?{_PATIENT}&_count=100",
     "dispenses": f"MedicationDispense?{_PATIENT}&_count=100",
     "administrations": f"MedicationAdministration?{_PATIENT}&_count=100",
-    "counts": _observations(_codes(_COUNT_KINDS, *_CBC_PANELS), 100),
+    "counts": _observations(_codes(kinds_from("counts"), *_CBC_PANELS), 100),
     "labs": _observations(
-        _codes(_LAB_KINDS, *coded_kinds()["pregnancy-test"].loinc, *coded_kinds()["pregnancy-status"].loinc),
+        _codes(
+            kinds_from("labs"),
+            *coded_kinds()["pregnancy-test"].loinc,
+            *coded_kinds()["pregnancy-status"].loinc,
+        ),
         100,
     ),
-    "vitals": _observations(_codes(_VITAL_KINDS, *_BLOOD_PRESSURE_PANELS), 50),
+    "vitals": _observations(_codes(kinds_from("vitals"), *_BLOOD_PRESSURE_PANELS), 50),
     "conditions": f"Condition?{_PATIENT}&_count=100",
     "allergies": f"AllergyIntolerance?{_PATIENT}&_count=50",
     "smoking": _observations(

@@ -15,7 +15,7 @@ from service.alerts.case.course import course_of
 from service.alerts.case.ending import is_over_undated
 from service.alerts.case.exposure import is_live
 from service.alerts.case.remembered import enrich
-from service.alerts.facts.patient import PatientSnapshot, SourceName
+from service.alerts.facts.patient import FromRegistry, PatientSnapshot, SourceName
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
 from service.alerts.say.silence import audible
@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 0.15
 _WORTH_ASKING: tuple[SourceName, ...] = (
     "medications", "counts", "labs", "conditions", "statements", "dispenses", "administrations",
 )  # fmt: skip
-_UNREADABLE = "This service's registry could not be read: what only it knows of this patient was not used."
+_UNREADABLE = FromRegistry()
 
 
 class Recalled:
@@ -65,7 +65,7 @@ class Recalled:
         (facts, known_at, start), on = known
         first_day = datetime.combine(start, time(), site.zone) if start is not None else None
         snapshot = replace(snapshot, registered=on)
-        return enrich(snapshot, facts, snapshot.day(known_at).isoformat(), first_day, known_at)
+        return enrich(snapshot, facts, snapshot.day(known_at), first_day, known_at)
 
     def _facts(
         self, site: str, patient_id: str

@@ -1,1 +1,1 @@
-"""What is remembered: the audit trail of calls, the cards shown, feedback."""
+"""Patients watched: roster, sweep, outbox, delivery, work list."""

@@ -20,7 +20,6 @@ import httpx
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from service.alerts.facts.patient import SourceState
 from service.fhir.client import FetchFailed, FhirServer
@@ -32,7 +31,16 @@ from service.fhir.resources import Medication, Resource
 from service.fhir.subjects import named_by_number
 from service.options.site import Site
 from service.registry.exchange import SOURCES, patient_of
-from service.registry.refresh import OVERLAP, READING, Refreshed, keep, merged_away, read_at, whole_is_due
+from service.registry.refresh import (
+    OVERLAP,
+    READING,
+    Refreshed,
+    costing_itself,
+    keep,
+    merged_away,
+    read_at,
+    whole_is_due,
+)
 from service.store.roster_tables import RegisteredPatient
 from service.store.times import aware
 
@@ -381,22 +389,9 @@ def _keep_all(
         gathered = Gathered(
             {key: SourceData(state, sources.get(key, []), []) for key in QUERIES}, servers={own_base}
         )
-        try:
+        with costing_itself(site, done):
             keep(engine, site, unread.pop(patient), gathered, now, whole=whole, deleted=deleted)
-        except SQLAlchemyError as error:
-            if not isinstance(
-                error, DataError
-            ):  # what cannot be stored of one patient is no fault of the database
-                raise
-            log.error("a patient of %s could not be stored: %s", site.name, type(error).__name__)
-            done.failed += 1
-            return
-        except Exception as error:  # one patient's resources must not keep the others from being read
-            log.error("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
-            done.failed += 1
-            return
-        done.patients += 1
-        done.partly += found.partial
+            done.partly += found.partial
 
     for n in range(_PARTITIONS):
         people: dict[str, dict[str, list[Resource]]] = {}

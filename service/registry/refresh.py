@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,6 +46,23 @@ class Refreshed(Struct):
     patients: int = 0
     failed: int = 0
     partly: int = 0
+
+
+@contextmanager
+def costing_itself(site: Site, done: Refreshed) -> Iterator[None]:
+    """One patient is read: what cannot be read or stored of one keeps no other from being read."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        if not isinstance(error, DataError):  # what cannot be stored of one is no fault of the database
+            raise
+        log.error("a patient of %s could not be stored: %s", site.name, type(error).__name__)
+        done.failed += 1
+    except Exception as error:
+        log.error("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
+        done.failed += 1
+    else:
+        done.patients += 1
 
 
 async def refresh(
@@ -135,22 +153,9 @@ async def _read_all(
 async def _keep_one(
     engine: Engine, site: Site, row: Any, gathered: Gathered, whole: bool, now: datetime, done: Refreshed
 ) -> None:
-    try:
+    with costing_itself(site, done):
         all_read = await asyncio.to_thread(keep, engine, site, row, gathered, now, whole=whole)
-    except SQLAlchemyError as error:
-        if not isinstance(
-            error, DataError
-        ):  # what cannot be stored of one patient is no fault of the database
-            raise
-        log.error("a patient of %s could not be stored: %s", site.name, type(error).__name__)
-        done.failed += 1
-        return
-    except Exception as error:  # one patient's resources must not keep the others from being read
-        log.error("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
-        done.failed += 1
-        return
-    done.patients += 1
-    done.partly += not all_read
+        done.partly += not all_read
 
 
 def whole_is_due(row: Any, now: datetime) -> bool:

@@ -17,7 +17,7 @@ from service.alerts.policy.policy import (
     policy_by_id,
     policy_ids,
 )
-from tests.alerts.vignette import facts_of
+from tests.alerts.vignette import facts_of, practice_of, rows
 from tests.data import NOW
 
 _HEAD = 'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "{parent}"\nvalid_from = 2025-02-24\nsummary = "x"\n'
@@ -112,3 +112,49 @@ def test_a_band_says_the_numbers_of_its_own_ladder() -> None:
 def test_a_text_that_names_what_is_not_there_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(PolicyError, match=expected):
         ours(tmp_path, text)
+
+
+_ROWS = {name: row for name, _, row in rows()}
+
+
+@pytest.mark.parametrize(
+    ("vignette", "parent", "changed", "said"),
+    [
+        ("supply-without-length: ends tomorrow, at a visit", "us-label-2025", "", "A gap of 2 days or more needs"),
+        ("supply-without-length: ends tomorrow, at a visit", "uk-smpc", "", "A gap of more than 2 days needs"),
+        (
+            "chart-at-home: the supply has run out since", "uk-smpc",
+            '[interruption.extra]\nevery_days = { value = 14, unit = "d", source = "SERVICE" }', "blood counts every 14 days until",
+        ),
+        (
+            "chart-at-home: the supply has run out since", "uk-smpc",
+            '[interruption.extra]\nevery_days = { value = 14, unit = "d", source = "SERVICE" }', "counts every two weeks for 6 weeks",
+        ),
+        (
+            "dose-rules: day 8, 100 to 151 mg/day", "us-label-2025",
+            '[dosing]\nearly_days = { value = 21, unit = "d", source = "SERVICE" }', "First 21 days: rise",
+        ),
+        (
+            "monitoring: no level by day 28", "us-label-2025",
+            '[pathway]\nlevels_apart_days = { value = 10, unit = "d", source = "SERVICE" }', "two troughs 10 days or more apart",
+        ),
+        (
+            "pathway: three antipsychotics", "us-label-2025",
+            '[pathway]\nadherence_sources = { value = 3, source = "SERVICE" }', "Show by 3 sources",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_rule_says_names_the_numbers_of_its_policy(
+    vignette: str, parent: str, changed: str, said: str, tmp_path: Path
+) -> None:
+    """Cards spoke of two days, weekly counts, two weeks and two sources, whatever the policy said."""
+    row = _ROWS[vignette]
+    findings = evaluate(facts_of(row), ours(tmp_path, changed, parent), NOW, practice_of(row))
+    assert said in "\n".join(line for f in findings for line in (f.summary, *f.policy_says, *f.suggested))
+
+
+def test_a_sites_policy_is_read_with_the_notes_of_the_one_it_changes(tmp_path: Path) -> None:
+    assert ours(tmp_path, "").notes == policy_by_id("us-label-2025").notes != ()
+    path = tmp_path / "own.toml"
+    path.write_text(_HEAD.format(parent="us-label-2025") + 'notes = ["Agreed by the pharmacy."]\n')
+    assert load_policy(path).notes == ("Agreed by the pharmacy.",)

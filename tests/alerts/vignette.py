@@ -10,7 +10,7 @@ from typing import Any
 
 from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.facts.practice import Practice
-from service.alerts.knowledge.codes import kinds
+from service.alerts.knowledge.codes import kinds, kinds_by_loinc, source_of
 from service.alerts.say.finding import Finding
 from service.fhir.queries import QUERIES
 from service.hooks.site_facts import site_facts
@@ -28,8 +28,6 @@ _KINDS = {
 }  # fmt: skip
 #: Every other kind goes by its id.
 _KINDS |= {id: kind.loinc[0] for id, kind in kinds().items() if kind.loinc and id not in _KINDS}
-_BLOOD = ("ANC", "WBC", "eosinophils", "platelets", "neutrophils")
-_VITAL = ("temperature", "weight", "pulse", "systolic", "diastolic")
 #: Words before the drug: how the order differs from a plain one.
 _SORTS: dict[str, dict[str, Any]] = {
     "cancelled ": {"status": "cancelled"},
@@ -104,7 +102,7 @@ def _result(text: str, index: int) -> tuple[str, dict[str, Any]]:
     if posture:
         systolic, diastolic = _POSTURE[posture].split()
         result["code"]["coding"][0]["code"] = systolic if kind == "systolic" else diastolic
-    source = "counts" if kind in _BLOOD else "vitals" if kind in _VITAL else "labs"
+    source = source_of(kinds_by_loinc()[_KINDS[kind]].id) if kind in _KINDS else "labs"
     return source, result
 
 

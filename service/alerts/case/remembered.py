@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -15,31 +15,19 @@ from service.alerts.case.exposure import is_live
 from service.alerts.facts.ledger import EMPTY
 from service.alerts.facts.patient import (
     CodedResult,
+    FromRegistry,
     Measurement,
     Medication,
     PatientSnapshot,
+    RecalledPart,
     SourceName,
     SourceState,
     UnusableResult,
 )
+from service.alerts.knowledge.codes import source_of
 
 #: Newest results kept per kind: a year of weekly counts, and more than any interval rule looks back for other kinds.
 _KEPT_PER_KIND = 60
-#: Which source results of a kind belong to; kinds not named here are laboratory results.
-_COUNT_KINDS = frozenset(
-    {
-        "anc",
-        "wbc",
-        "neutrophils-percent",
-        "segs-percent",
-        "bands-percent",
-        "segs",
-        "bands",
-        "eosinophils",
-        "platelets",
-    }
-)
-_VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "height", "bmi"})
 _Fact = TypeVar("_Fact")
 
 
@@ -92,12 +80,6 @@ def load(text: str) -> PatientSnapshot:
     return _decoder.decode(text)
 
 
-def _source_of(kind: str) -> SourceName:
-    if kind in _COUNT_KINDS:
-        return "counts"
-    return "vitals" if kind in _VITAL_KINDS else "labs"
-
-
 def _union(new: Iterable[_Fact], old: Iterable[_Fact], key: str) -> tuple[_Fact, ...]:
     """New facts, and the old ones they do not replace."""
     kept = {getattr(f, key) or id(f): f for f in old}
@@ -128,7 +110,7 @@ def update(
         medications = witnessed(medications, old.medications, known_at, as_of)
     new = replace(new, medications=medications)
     old = _without(old, reread)
-    merged = _merge(new, old, since="")
+    merged = _merge(new, old, since=None)
     # What was once read completely stays known; what never was is not taken for "none".
     known: dict[str, SourceState] = {
         source: "complete" if "complete" in (new.state(source), old.state(source)) else new.state(source)  # type: ignore[arg-type]
@@ -207,20 +189,20 @@ def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
 def _unusable(new: PatientSnapshot, old: PatientSnapshot) -> tuple[UnusableResult, ...]:
     """Results that cannot be used, the known ones too where their source was not read completely."""
     read = {m.ref for values in new.measurements.values() for m in values} | {u.ref for u in new.unusable}
-    kept = (u for u in old.unusable if u.ref not in read and new.state(_source_of(u.kind)) != "complete")
+    kept = (u for u in old.unusable if u.ref not in read and new.state(source_of(u.kind)) != "complete")
     return (*new.unusable, *kept)
 
 
 def join(kept: PatientSnapshot, other: PatientSnapshot) -> PatientSnapshot:
     """The facts of two records that turned out to be one patient's."""
     lacking: dict[str, SourceState] = dict.fromkeys(kept.sources, "incomplete")
-    return replace(_merge(replace(kept, sources=lacking), other, since=""), sources=kept.sources)
+    return replace(_merge(replace(kept, sources=lacking), other, since=None), sources=kept.sources)
 
 
 def enrich(
     snapshot: PatientSnapshot,
     remembered: PatientSnapshot,
-    known_on: str,
+    known_on: date,
     course_start: datetime | None = None,
     known_at: datetime | None = None,
 ) -> PatientSnapshot:
@@ -231,7 +213,7 @@ def enrich(
     Args:
         snapshot: what the call holds.
         remembered: what the registry kept.
-        known_on: day (ISO) of what the registry kept, shown with every fact it gives.
+        known_on: day of what the registry kept, shown with every fact it gives.
         course_start: first day of the present course as the registry knows it, for records that tell no start.
         known_at: moment of what the registry kept; an order that was active then and is over now ended since.
     """
@@ -246,36 +228,37 @@ def enrich(
             replace(m, start=course_start, start_date_only=True) if "clozapine" in m.drugs else m
             for m in snapshot.medications
         )
-        said = (
-            f"Used for this check, because the EHR's data lack it: the start of treatment, as of {known_on}."
+        snapshot = replace(
+            snapshot, medications=dated, remembered=(*snapshot.remembered, _recalled("start", since=known_on))
         )
-        snapshot = replace(snapshot, medications=dated, remembered=(*snapshot.remembered, said))
     return _merge(snapshot, remembered, since=known_on)
 
 
-def _recognised(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: str) -> PatientSnapshot:
+def _recognised(snapshot: PatientSnapshot, remembered: PatientSnapshot, known_on: date) -> PatientSnapshot:
     """Records whose product could not be read in this call are of the product that the registry knows them by."""
     if not any(m.unread for m in snapshot.medications):
         return snapshot
     medications = _still_named(snapshot.medications, remembered.medications)
     if sum(bool(m.unread) for m in medications) == sum(bool(m.unread) for m in snapshot.medications):
         return snapshot
-    said = (
-        f"Used for this check, because the EHR's data lack it: which drug an order is of, as of {known_on}."
-    )
+    said = _recalled("product", since=known_on)
     return replace(snapshot, medications=medications, remembered=(*snapshot.remembered, said))
 
 
-def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> PatientSnapshot:
+def _recalled(*parts: RecalledPart, since: date) -> FromRegistry:
+    return FromRegistry(tuple(dict.fromkeys(parts)), since)
+
+
+def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) -> PatientSnapshot:
     measurements = dict(snapshot.measurements)
-    added: list[str] = []
-    note = f" (from this service's registry, as of {since})" if since else ""
+    added: list[RecalledPart] = []
+    note = f" (from this service's registry, as of {since})" if since is not None else ""
 
     def lacking(source: SourceName) -> bool:
         return snapshot.state(source) != "complete"
 
     for kind, values in old.measurements.items():
-        if not lacking(_source_of(kind)):
+        if not lacking(source_of(kind)):
             continue
         # A corrected result has the reference of the one it corrects; a file's lines share one that is no resource.
         have = {m.ref for m in measurements.get(kind, ()) if "/" in m.ref}
@@ -287,7 +270,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
         ]
         if extra:
             measurements[kind] = (*measurements.get(kind, ()), *extra)
-            added.append("blood counts" if _source_of(kind) == "counts" else "results")
+            added.append("counts" if source_of(kind) == "counts" else "results")
     medications = snapshot.medications
     roles = {
         "order": lacking("medications"),
@@ -300,7 +283,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
         drafted = {d.ref for d in snapshot.drafts}
         medications = _union(snapshot.medications, [m for m in remembered if m.ref not in drafted], "ref")
         if len(medications) > len(snapshot.medications):
-            added.append("medication records")
+            added.append("medications")
     problems = snapshot.problems
     if lacking("conditions") and old.problems:
         problems = _union(snapshot.problems, old.problems, "ref")
@@ -311,13 +294,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: str) -> Patie
     coded: tuple[CodedResult, ...] = snapshot.coded
     if lacking("labs") or lacking("smoking"):
         coded = _union(snapshot.coded, old.coded, "ref")
-    said = (
-        [
-            f"Used for this check, because the EHR's data lack it: {', '.join(dict.fromkeys(added))}, as of {since}."
-        ]
-        if added and note
-        else []
-    )
+    said = (_recalled(*added, since=since),) if added and since is not None else ()
     return replace(
         snapshot,
         measurements=measurements,

@@ -290,6 +290,17 @@ class ClinicianFlag(Struct, frozen=True, gc=False):
         return self.at <= as_of and (self.expires is None or as_of < self.expires)
 
 
+#: What may be put in from the registry: the start of treatment, which drug an order is of, and records of a kind.
+RecalledPart = Literal["start", "product", "counts", "results", "medications", "problems"]
+
+
+class FromRegistry(Struct, frozen=True, gc=False):
+    """What was put in from the registry, and the day of what it kept (None: not said). Without parts: the registry could not be read."""
+
+    parts: tuple[RecalledPart, ...] = ()
+    since: date | None = None
+
+
 class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     """Everything the rules may know about one patient at one moment."""
 
@@ -314,7 +325,7 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     #: What clinicians stated in the registry (``remembered.ClinicianFlag``).
     flags: tuple[ClinicianFlag, ...] = ()
     #: What was put in from the registry because the call's own data lack it; every card of the call says so.
-    remembered: tuple[str, ...] = ()
+    remembered: tuple[FromRegistry, ...] = ()
     #: The registry knows the patient as one on clozapine, or lately stopped.
     registered: bool = False
 

@@ -49,12 +49,15 @@ class Linear(Struct, frozen=True):
     offset: float = 0.0
 
 
+#: Sources that are asked for results.
+ResultSource = Literal["counts", "labs", "vitals"]
 #: Where a result of a kind that cannot be read is said: at any order, at an order of clozapine, at visits only.
 Said = Literal["any-order", "clozapine", "visits"]
 
 
 class _Codes(Struct):
     kind: dict[str, Kind]
+    sources: dict[ResultSource, tuple[str, ...]]
     judged: dict[str, Said]
     posture: dict[str, str]
     coded: dict[str, CodedKind]
@@ -72,6 +75,17 @@ def _codes() -> _Codes:
 def kinds() -> dict[str, Kind]:
     """Every kind by id."""
     return {key: msgspec.structs.replace(kind, id=key) for key, kind in _codes().kind.items()}
+
+
+def kinds_from(source: ResultSource) -> tuple[str, ...]:
+    """Kinds that a source is asked for, in the order of its query."""
+    return _codes().sources[source]
+
+
+@cache
+def source_of(kind: str) -> ResultSource:
+    """The source that results of a kind belong to."""
+    return next((source for source, known in _codes().sources.items() if kind in known), "labs")
 
 
 @cache

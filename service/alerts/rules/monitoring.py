@@ -11,6 +11,7 @@ from msgspec import Struct
 from service.alerts.case.case import Case
 from service.alerts.case.readings import is_a_result
 from service.alerts.facts.patient import Measurement, SourceName, UnusableResult
+from service.alerts.knowledge.codes import source_of
 from service.alerts.phrases.medication import drug_fact
 from service.alerts.phrases.result import offer_test, on_day, refusal
 from service.alerts.policy.parts.schedule import MonitoringTest
@@ -31,7 +32,6 @@ from service.alerts.say.sentence import (
 )
 
 _SOURCES: tuple[SourceName, ...] = ("labs", "vitals")
-_VITAL_KINDS = frozenset({"systolic", "diastolic", "heart-rate", "temperature", "weight", "bmi"})
 
 
 class Overdue(Struct, frozen=True):
@@ -52,7 +52,7 @@ class Overdue(Struct, frozen=True):
 
 @lru_cache(maxsize=256)
 def _source_of(kinds: tuple[str, ...]) -> SourceName:
-    return "vitals" if set(kinds) & _VITAL_KINDS else "labs"
+    return "vitals" if any(source_of(kind) == "vitals" for kind in kinds) else "labs"
 
 
 def _not_read(case: Case) -> list[MonitoringTest]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from service.alerts.facts.patient import ORDER_HOOKS
+from service.alerts.facts.patient import ORDER_HOOKS, FromRegistry
 from service.alerts.facts.record_text import one_line
 from service.alerts.say import wording as w
 from service.alerts.say.cited import cited, own
@@ -17,7 +17,7 @@ from service.alerts.say.finding_codes import reasons_of, title_of, urgency
 from service.alerts.say.found import Found
 from service.alerts.say.found import told as in_words
 from service.alerts.say.language import english
-from service.alerts.say.sentence import Listed, Number, Sentence, Term, Written, sentence
+from service.alerts.say.sentence import Day, Listed, Number, Sentence, Term, Written, sentence
 
 CARD_LIMIT = 10
 #: Lines of one part of a card: of a hundred orders alike nobody reads each.
@@ -58,7 +58,7 @@ def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
     )
 
 
-def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
+def detail_of(finding: Finding, remembered: Sequence[FromRegistry] = ()) -> str:
     """The Markdown body of a card. ``remembered``: what was put in from the registry."""
     parts: list[str] = []
     if finding.why:
@@ -71,7 +71,7 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
     if finding.unchecked:
         parts.append(_section("card.unchecked", finding.unchecked))
     if remembered:
-        parts.append(_section("card.registry", map(w.safe, remembered)))
+        parts.append(_section("card.registry", map(recalled_line, remembered)))
     refs = [e.ref for e in finding.evidence if e.ref]
     if refs:
         parts.append(_section("card.evidence", map(w.safe, dict.fromkeys(refs))))
@@ -79,6 +79,14 @@ def detail_of(finding: Finding, remembered: Sequence[str] = ()) -> str:
         things = Listed(tuple(Written(thing) for thing in finding.missing))
         parts.append(_section("card.evidence", [english().markdown(sentence("card.missing", things=things))]))
     return "\n\n".join(parts)
+
+
+def recalled_line(recalled: FromRegistry) -> str:
+    """What was put in from the registry, as a line of a card."""
+    if not recalled.parts:
+        return english().markdown(sentence("card.not-recalled"))
+    parts = Listed(tuple(Sentence(f"card.recalled-{part}") for part in recalled.parts), last="")
+    return english().markdown(sentence("card.recalled", parts=parts, day=Day(recalled.since)))
 
 
 def told(lines: Iterable[str]) -> list[str]:
@@ -120,7 +128,7 @@ def source_text(citation: Citation) -> str:
     return english().plain(sentence("card.source", citation=cited(citation)))
 
 
-def card_of(finding: Finding, remembered: Sequence[str] = ()) -> CardText:
+def card_of(finding: Finding, remembered: Sequence[FromRegistry] = ()) -> CardText:
     """One finding as a card."""
     return CardText(
         code=finding.code,
@@ -152,7 +160,9 @@ def not_shown(code: str, severity: Severity, subject: str) -> Finding:
     return in_words(failed, english())
 
 
-def _card_or_notice(finding: Finding, remembered: Sequence[str], on_fault: FaultObserver | None) -> CardText:
+def _card_or_notice(
+    finding: Finding, remembered: Sequence[FromRegistry], on_fault: FaultObserver | None
+) -> CardText:
     try:
         return card_of(finding, remembered)
     except Exception as fault:  # it costs itself, as a rule does
@@ -165,7 +175,7 @@ def cards_of(
     findings: Sequence[Finding],
     hook: str,
     limit: int = CARD_LIMIT,
-    remembered: Sequence[str] = (),
+    remembered: Sequence[FromRegistry] = (),
     *,
     on_fault: FaultObserver | None = None,
 ) -> list[CardText]:
