@@ -28,6 +28,7 @@ from service.alerts.knowledge.catalogue import offered_reasons
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import imported_release
 from service.alerts.policy.policy import policy_by_id, policy_ids
+from service.alerts.policy.reference import reference_only
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.pipeline import Pipeline
 from service.hooks.recalled import Recalled
@@ -330,7 +331,7 @@ def _load_terminology(engine: Engine) -> None:
 
 
 def _warn_of_old_policies(directory: Directory, now: datetime) -> None:
-    """A site may keep to a protocol that was superseded, but not without anybody noticing."""
+    """A site may keep to a protocol that was superseded, or that nobody has confirmed, but not without anybody noticing."""
     for site in directory.by_name.values():
         policy = site.policy
         if not policy.valid_on(now.date()):
@@ -340,6 +341,13 @@ def _warn_of_old_policies(directory: Directory, now: datetime) -> None:
                 policy=policy.id,
                 valid_to=str(policy.valid_to or ""),
                 superseded_by=policy.superseded_by,
+            )
+        if parts := reference_only(policy):
+            log.warning(
+                "the policy of a site is reference only: the site has not confirmed all its parts",
+                site=site.name,
+                policy=policy.id,
+                parts=", ".join(parts),
             )
 
 
