@@ -248,14 +248,20 @@ def _day_of_treatment(case: Banded, day: int) -> Sentence:
 def _after_break(case: Banded, scheduled: Interval) -> Interval | None:
     """Denser counts for some weeks after a break, where the policy asks for them."""
     extra = case.policy.interruption.extra
-    if extra is None or extra.every_days.value >= scheduled.days or case.course.start is None:
+    limit = case.extra_gap
+    if (
+        extra is None
+        or limit is None
+        or extra.every_days.value >= scheduled.days
+        or case.course.start is None
+    ):
         return None
     first_day = case.snapshot.day(case.course.start)
     for gap in case.course.breaks:
         after = (case.snapshot.day(gap.start) - first_day).days
         resumed = case.snapshot.day(gap.end)
         watched_until = resumed + timedelta(weeks=extra.weeks.value)
-        if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
+        if limit.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
             return Interval(
                 days=int(extra.every_days.value),
                 label=every(int(extra.every_days.value)),

@@ -136,6 +136,8 @@ class Dose(Struct, frozen=True, gc=False):
     only_as_needed: bool = False
     #: The only daily dose is at bedtime / in the evening.
     bedtime: bool = False
+    #: Times of the first day at which it is taken, as written (codes of FHIR's EventTiming, ``hh:mm[:ss]``); empty when a part names none.
+    times: tuple[str, ...] = ()
     #: How the dose was written, as sent (shown to the clinician, escaped).
     text: RecordText = NOTHING
     unreadable: str = ""

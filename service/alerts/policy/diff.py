@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
 from msgspec import Struct
 
@@ -215,7 +214,7 @@ def _breaks(one: Policy, other: Policy) -> Iterator[Change]:
 
 
 def _after_break(policy: Policy, days: float) -> str:
-    if begins_anew(policy.interruption, timedelta(days=days)):
+    if begins_anew(policy.interruption, days):
         return f"as a new patient, {policy.schedule[0].label}"
     extra = policy.interruption.extra
     if extra is not None and extra.gap.reached(days * _HOURS_A_DAY):

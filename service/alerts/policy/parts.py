@@ -217,6 +217,9 @@ class ExtraMonitoring(Struct, frozen=True, forbid_unknown_fields=True):
     every_days: Annotated[Value, Quantity("d", 1, 60)]
     weeks: Annotated[Value, Quantity("wk", 1, 60)]
     says: str
+    #: A brand whose monitoring service counts from another gap on, and that gap.
+    brand: str = ""
+    brand_gap: Annotated[Limit, Quantity("h", 12, 2000)] | None = None
 
 
 class Interruption(Struct, frozen=True, forbid_unknown_fields=True):
@@ -335,6 +338,20 @@ class RecordReading(Struct, frozen=True, forbid_unknown_fields=True):
     last_charted_days: Annotated[Value, Quantity("d", 1, 14)]
     #: Extra counts after a neutropenia that follow each other sooner than this share of the interval asked for are one.
     counts_apart_percent: Annotated[Value, Quantity("%", 10, 100)]
+
+
+class DoseTimes(Struct, frozen=True, forbid_unknown_fields=True):
+    """At which hour of the day a dose is taken whose order names only a part of the day, and how late it may be given."""
+
+    morning: Annotated[Value, Quantity("h", 4, 11)]
+    noon: Annotated[Value, Quantity("h", 11, 14)]
+    afternoon: Annotated[Value, Quantity("h", 13, 18)]
+    evening: Annotated[Value, Quantity("h", 16, 21)]
+    bedtime: Annotated[Value, Quantity("h", 19, 23.5)]
+    #: A dose of a time that is named may be given so late; later the next one is the next planned.
+    late: Annotated[Value, Quantity("h", 0.5, 8)]
+    #: A time at which doses were charted is the usual one when they lie so close together from day to day.
+    usual_within: Annotated[Value, Quantity("h", 0.5, 6)]
 
 
 class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):

@@ -29,6 +29,7 @@ from service.alerts.policy.parts import (
     Analyte,
     Band,
     Dispensing,
+    DoseTimes,
     Dosing,
     Eosinophils,
     Falling,
@@ -89,6 +90,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     overdue: Overdue
     unknown_end: UnknownEnd
     record: RecordReading
+    dose_times: DoseTimes
     unless_stated: UnlessStated
     #: Days at most between counts while nobody knows since when clozapine is taken.
     unknown_start_every_days: Annotated[Value, Quantity("d", 1, 60)]

@@ -77,6 +77,14 @@ def _none_here(case: Case, kind: Analyte) -> Sentence:
     return sentence(f"anc-missing.held-{kind}{starting}", place=held)
 
 
+def _long_uncounted(case: Case) -> bool:
+    """Treatment goes on for so long that a count of its first day would be critically overdue: none at all is as bad."""
+    began = case.course.start or case.course.first_ever
+    if began is None or not case.continuing:
+        return False
+    return case.days_since(began) > case.policy.overdue.critical_intervals.value * case.interval.days
+
+
 @when("no-anc")
 @when("starting", "continuing")
 def anc_missing(case: Case) -> Iterator[Found]:
@@ -84,9 +92,9 @@ def anc_missing(case: Case) -> Iterator[Found]:
     if not (case.starting or case.continuing) or case.anc.newest is not None or not counts_readable(case):
         return
     required = case.policy.dispensing.requires_current_count
-    severity: Severity = "critical" if case.starting or required.value else "warning"
+    severity: Severity = "critical" if case.starting or required.value or _long_uncounted(case) else "warning"
     offers, steps = offer_count(
-        case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-anc")
+        case, "urgent" if severity == "critical" else "routine", sentence("anc-missing.reason-anc")
     )
     found = [m for m in (preliminary_anc(case),) if m is not None]
     minima = _minima(case)
