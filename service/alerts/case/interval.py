@@ -188,6 +188,15 @@ def interval_today(case: Banded) -> Interval:
         )
     past = episodes(case)
     scheduled = _scheduled(case, past)
+    unresolved = next((e for e in past[:1] if len(e.recovered) < e.band.until_normal), None)
+    if unresolved is not None and unresolved.band.every_days is not None:
+        return Interval(
+            days=unresolved.band.every_days,
+            label=band_every(case.policy, unresolved.band),
+            why=sentence("interval.recovered", band=band_title(case.policy, unresolved.band)),
+            band=unresolved.band,
+            start_known=scheduled.start_known,
+        )
     extra = _recovering(past, "extra-counts")
     left = _extra_counts_left(case, *extra) if extra is not None else 0
     lasting = extra if left else _recovering(past, "lifelong")

@@ -131,6 +131,8 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     consult_hematology: bool = False
     rechallenge: Literal["", "benefit-over-risk", "never"] = ""
     recovery: Recovery | None = None
+    #: Counting as in the band goes on until so many counts in a row are normal.
+    until_normal: Annotated[int, Quantity("", 1, 10)] = 1
     steps: tuple[str, ...] = ()
 
     def holds(self, count: float) -> bool:
