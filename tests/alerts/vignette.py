@@ -397,6 +397,10 @@ def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
 
 
 def _test_order(text: str, index: int) -> dict[str, Any]:
+    text, _, days = text.partition(" every ")
+    if days:
+        repeat = {"frequency": 1, "period": int(days.removesuffix(" d")), "periodUnit": "d"}
+        return _test_order(text, index) | {"occurrenceTiming": {"repeat": repeat}}
     code = {"coding": [{"system": LOINC, "code": text}]} if text[0].isdigit() else {"text": text}
     return {
         "resourceType": "ServiceRequest",
@@ -477,6 +481,10 @@ def request_of(row: dict[str, Any]) -> dict[str, Any]:
         sources[key] += resources
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     drafts += [_test_order(t, i) for i, t in enumerate(row.get("ordered", []))]
+    sources["labs"] += [
+        _test_order(t, i) | {"id": f"standing-{i}", "status": "active"}
+        for i, t in enumerate(row.get("standing", []))
+    ]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
     return call(hook, {key: bundle(*found) for key, found in sources.items() if key not in unread}, *drafts)

@@ -42,6 +42,8 @@ class Interval(Struct, frozen=True, gc=False):
     #: The number of another rule that shortens the interval (a break, falling counts).
     rule: Value | None = None
     start_known: bool = True
+    #: Day of the schedule: of the course, or since the count from which it began anew; None: not known.
+    day: int | None = None
 
     @property
     def cited(self) -> Band | Recovery | Value | SchedulePhase | None:
@@ -162,6 +164,17 @@ def _extra_counts_left(case: Banded, episode: Episode, recovery: Recovery) -> in
     return max(0, recovery.counts - done)
 
 
+def next_phase(case: Banded, interval: Interval) -> tuple[date, SchedulePhase] | None:
+    """(first day, phase) of the schedule that follows the one that sets the interval today; None when another rule sets it, or none follows."""
+    phase, day = interval.phase, interval.day
+    if phase is None or day is None or phase.until_day is None or interval.cited is not phase:
+        return None
+    following = _phase(case, phase.until_day)
+    if following.every_days <= phase.every_days:
+        return None
+    return case.today + timedelta(days=phase.until_day - day), following
+
+
 def _phase(case: Banded, day: int) -> SchedulePhase:
     """Phase of the schedule for a day of the course."""
     # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
@@ -239,7 +252,9 @@ def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     else:
         why = _day_of_treatment(case, day)
     phase = _phase(case, day)
-    return Interval(days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase)
+    return Interval(
+        days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase, day=day
+    )
 
 
 def _day_of_treatment(case: Banded, day: int) -> Sentence:

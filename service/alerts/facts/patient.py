@@ -223,6 +223,8 @@ class TestOrder(Struct, frozen=True, gc=False):
     tests: tuple[str, ...]
     label: RecordText
     draft: bool = True
+    #: A standing order: days from one test to the next; None: once, or it does not say.
+    every_days: float | None = None
 
 
 class Problem(Struct, frozen=True, gc=False):

@@ -30,6 +30,7 @@ from service.alerts.rules import (
     post_stop,
     problems,
     rechallenge,
+    rhythm,
     seizures,
     smoking,
     stopped_drugs,
@@ -45,6 +46,7 @@ from service.alerts.rules.asked import Rule
 RULES: tuple[Rule, ...] = (
     *data_quality.RULES,
     *due_counts.RULES,
+    *rhythm.RULES,
     *neutropenia.RULES,
     *count_trends.RULES,
     *unusable_counts.RULES,
