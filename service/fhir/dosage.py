@@ -296,6 +296,13 @@ def _days_without(lines: list[_Line]) -> str:
     return ", ".join(day.capitalize() for day in WEEK if day not in given)
 
 
+def _times(lines: list[_Line]) -> tuple[str, ...]:
+    """The times of the day that the lines name together; none where a line names none."""
+    if not all(line.times for line in lines):
+        return ()
+    return tuple(sorted(frozenset().union(*(line.times for line in lines))))
+
+
 def _steps(lines: list[_Line]) -> tuple[DoseStep, ...]:
     """Steps of a titration: instructions that follow each other; empty when they run together."""
     if len(lines) < 2:
@@ -442,6 +449,7 @@ def read_dose(dosage: Any, strength: Strength, *, lower: bool = False) -> Dose:
         as_needed=any(line.as_needed for line in lines),
         only_as_needed=all(line.as_needed for line in taken),
         bedtime=all(line.bedtime for line in taken),
+        times=_times(taken[:1] if steps else _fullest(taken)),
         text=text,
         notes=tuple(notes),
         mean_mg_per_day=round(mean, 3) if not steps and not _close(mean, daily) else None,

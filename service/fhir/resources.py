@@ -163,6 +163,8 @@ class ServiceRequest(Resource, tag="ServiceRequest"):
     status: str | None = None
     subject: Reference | None = None
     code: CodeableConcept | None = None
+    #: How often a standing order is carried out.
+    occurrenceTiming: Any = None
 
 
 class MedicationIngredient(Struct, gc=False):

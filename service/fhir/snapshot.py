@@ -61,6 +61,7 @@ from service.fhir.resources import Medication as MedicationResource
 from service.fhir.statuses import UNKNOWN_STATUS, settle
 from service.fhir.subjects import Whose
 from service.fhir.times import read_date, read_moment
+from service.fhir.timing import repeated_every
 
 _HL7 = "http://terminology.hl7.org/"
 _LIVE_REQUEST = frozenset({"draft", "active", "on-hold"})
@@ -474,7 +475,15 @@ class _Builder:
                 source, ref_of(s), "another-order", "it orders none of the tests that cards suggest"
             )
         else:
-            self.tests.append(TestOrder(f"ServiceRequest/{s.id}", tuple(sorted(tests)), label, draft))
+            self.tests.append(
+                TestOrder(
+                    f"ServiceRequest/{s.id}",
+                    tuple(sorted(tests)),
+                    label,
+                    draft,
+                    repeated_every(s.occurrenceTiming),
+                )
+            )
             self.books.read(source, s)
 
 

@@ -165,6 +165,16 @@ def _spread(each: float, hours: float, weekdays: frozenset[str], bedtime: bool, 
     return HowOften(on_one_day, bedtime, apart, f"not every day: {each:g} in {days:g} days")
 
 
+def repeated_every(timing: Any) -> float | None:
+    """Days from one time to the next by the fields of a Timing; None when they do not say, or say that it is done once."""
+    repeat = _dict(_dict(timing).get("repeat"))
+    period, frequency = finite(repeat.get("period")), finite(repeat.get("frequency"))
+    hours = _HOURS.get(str(repeat.get("periodUnit") or ""), 0.0) * (period or 0.0)
+    if hours <= 0 or (frequency is not None and frequency <= 0) or repeat.get("count") == 1:
+        return None
+    return hours / 24 / (frequency or 1.0)
+
+
 def length_of(timing: dict[str, Any], often: HowOften | None) -> Length:
     """How long it holds, by its bounds or by how many times it is to be given."""
     repeat = _dict(timing.get("repeat"))

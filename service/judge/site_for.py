@@ -47,6 +47,8 @@ class SiteOptions(TypedDict, total=False):
     not_sent: Sequence[str]
     #: Who holds the blood counts, where the site does not: one that is missing or overdue is information then.
     counts_elsewhere: str
+    #: The brand of clozapine that the site's patients take, where the record names none.
+    clozapine_brand: str
     #: Cards of one answer, 1 to 10.
     card_limit: int
     #: ``generic``, ``epic``, ``oracle``, ``athena`` or ``sandbox``: what the client can show and apply.

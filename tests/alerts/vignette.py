@@ -48,6 +48,7 @@ _SORTS: dict[str, dict[str, Any]] = {
 #: Symptom scales have no LOINC code that says which version was used: a site maps its own.
 _SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi", "GAF": "gaf", "SOFAS": "sofas"}
 _WARD = "urn:ward:scales"
+_PARTS = {"bedtime": "HS", "morning": "MORN", "noon": "NOON", "evening": "EVE"}
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
@@ -160,6 +161,9 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if number:
         identifier = {"system": "https://ehr.example.com/orders", "value": number}
         return _order(plain, index, draft=draft) | {"identifier": [identifier]}
+    if branded := re.search(r" of ([A-Z]\w+)", text):
+        made = _order(text.replace(branded[0], ""), index, draft=draft)
+        return made | {"medicationCodeableConcept": {"text": f"{branded[1]} 100 mg tablets"}}
     for word, change in _SORTS.items():
         if text.startswith(word):
             return _order(text.removeprefix(word), index, draft=draft) | change
@@ -197,8 +201,13 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
         return _order(renewed, index, draft=draft) | prior
     if text.startswith("completed "):
         return _order(text.removeprefix("completed "), index, draft=draft) | {"status": "completed"}
+    if first := re.search(r" first in (\d+) (h|d)$", text):
+        made = _order(text[: first.start()], index, draft=draft)
+        begins = ago(0, -float(first[1])) if first[2] == "h" else day_ago(-int(first[1]))
+        made["dosageInstruction"][0]["timing"]["repeat"]["boundsPeriod"] = {"start": begins}
+        return made
     match = re.fullmatch(
-        r"(.+?)(?: (at )?([\d.]+) mg)?(?: x(\d))?(?: every (\d+) d)?( at bedtime)?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: (at )?([\d.]+) mg)?(?: x(\d))?(?: every (\d+) d)?( at (?:bedtime|morning|noon|evening|\d\d:\d\d))?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"
@@ -213,7 +222,12 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
     if every:
         made["dosageInstruction"][0]["timing"]["repeat"]["period"] = int(every)
     if bedtime:
-        made["dosageInstruction"][0]["timing"]["repeat"]["when"] = ["HS"]
+        repeat = made["dosageInstruction"][0]["timing"]["repeat"]
+        named = bedtime.removeprefix(" at ")
+        if named[0].isdigit():
+            repeat["timeOfDay"] = [f"{named}:00"]
+        else:
+            repeat["when"] = [_PARTS[named]]
     if supply:
         made["dispenseRequest"] = {
             "expectedSupplyDuration": {"value": int(supply), "unit": "days", "code": "d"}
@@ -392,6 +406,10 @@ def _answer(loinc: str, text: str, id: str) -> dict[str, Any]:
 
 
 def _test_order(text: str, index: int) -> dict[str, Any]:
+    text, _, days = text.partition(" every ")
+    if days:
+        repeat = {"frequency": 1, "period": int(days.removesuffix(" d")), "periodUnit": "d"}
+        return _test_order(text, index) | {"occurrenceTiming": {"repeat": repeat}}
     code = {"coding": [{"system": LOINC, "code": text}]} if text[0].isdigit() else {"text": text}
     return {
         "resourceType": "ServiceRequest",
@@ -431,6 +449,7 @@ def _site(row: dict[str, Any]) -> SiteOptions:
     options: SiteOptions = {
         "smoke_free_wards": row.get("smoke_free_wards", False),
         "counts_elsewhere": row.get("counts_elsewhere", ""),
+        "clozapine_brand": row.get("clozapine_brand", ""),
     }
     if row.get("pathway"):
         options |= {"pathway": True, "codes": {f"{_WARD}|{code}": kind for code, kind in _SCALES.items()}}
@@ -471,6 +490,10 @@ def request_of(row: dict[str, Any]) -> dict[str, Any]:
         sources[key] += resources
     drafts = [_order(t, i, draft=True) for i, t in enumerate(row.get("draft", []))]
     drafts += [_test_order(t, i) for i, t in enumerate(row.get("ordered", []))]
+    sources["labs"] += [
+        _test_order(t, i) | {"id": f"standing-{i}", "status": "active"}
+        for i, t in enumerate(row.get("standing", []))
+    ]
     hook = row.get("hook", "order-sign" if drafts else "patient-view")
     unread = row.get("unread", [])
     return call(hook, {key: bundle(*found) for key, found in sources.items() if key not in unread}, *drafts)

@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from service.alerts.case.samples import STATUS_RANK, Samples
-from service.alerts.case.series import Series, series_of
+from service.alerts.case.series import Series, series_of, standing_of
 from service.alerts.facts.patient import Measurement, UnusableResult
 from service.alerts.facts.record_text import to_show
 
@@ -127,6 +127,8 @@ def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -
     return UnusableResult("anc", to_show(raw), reason, part.ref, part.at, part.date_only)
 
 
+#: What an ANC is read or worked out from.
+_OF_ANC = frozenset({"anc", "wbc", "segs", "bands", "segs-percent", "bands-percent", "neutrophils-percent"})
 _SHARES = ("segs-percent", "neutrophils-percent")
 #: Of these alone nobody works out an ANC; but a share of bands that is refused may have been that of all neutrophils.
 _REFUSED_SHARES = frozenset((*_SHARES, "bands-percent"))
@@ -183,6 +185,9 @@ def anc_series(
     measurements: dict[str, tuple[Measurement, ...]], as_of: datetime, unusable: Sequence[UnusableResult] = ()
 ) -> Series:
     """The ANC that counts: direct before calculated of the same sample, results that contradict their WBC set aside."""
+    measurements = {
+        kind: tuple(standing_of(found)) for kind, found in measurements.items() if kind in _OF_ANC
+    }
     direct: Sequence[Measurement] = measurements.get("anc", ())
     refused: list[UnusableResult] = []
     if unusable:

@@ -107,11 +107,13 @@ def course_of(
     chart = NO_CHART if quiet else chart_of(records, as_of, chart_kept)
     last = NOTHING_TELLS if quiet else last_dose_of(records, chart, stock, as_of)
 
-    def ends_course(gap: timedelta) -> bool:
-        return begins_anew(interruption, gap)
+    def ends_course(last: datetime, first: datetime) -> bool:
+        # The limit counts calendar days, in the site's time zone.
+        days = first.astimezone(as_of.tzinfo).date() - last.astimezone(as_of.tzinfo).date()
+        return begins_anew(interruption, days.days)
 
     doubt = doubt_of(chart, records, stock, last, as_of)
-    if doubt and last.at is not None and ends_course(as_of - last.at):
+    if doubt and last.at is not None and ends_course(last.at, as_of):
         # No ward leaves a patient without an order for so long: the order for home is what tells.
         last, doubt = NOTHING_TELLS, ""
     supply_until = stock.until if stock is not None else None
@@ -155,7 +157,7 @@ def course_of(
     dated = sorted((s for s in spans if s.start is not None), key=lambda s: (s.start, s.end))
     seen = [] if quiet else observed(records, chart, as_of, shortest_break)
     breaks = merged([*between(dated), *seen])
-    long_breaks = [b for b in breaks if ends_course(b.end - b.start)]
+    long_breaks = [b for b in breaks if ends_course(b.start, b.end)]
     restarted = long_breaks[-1] if long_breaks else None
     start: datetime | None
     if restarted is not None:
@@ -164,7 +166,7 @@ def course_of(
         start = None if open_left or not dated else dated[0].start
     if start is not None and restarted is None and _renews_unseen(records, start):
         start = None
-    lapsed = last.at is not None and ends_course(as_of - last.at)
+    lapsed = last.at is not None and ends_course(last.at, as_of)
     stop = max(
         (r for r in records if r.end is not None and r.end <= as_of and r.role in ("order", "statement")),
         key=lambda r: r.end,  # type: ignore[arg-type,return-value]
@@ -188,7 +190,7 @@ def course_of(
         ending=ended,
         last_exposure=exposure_end,
         breaks=tuple(
-            b for b in breaks if not ends_course(b.end - b.start) and (start is None or b.start >= start)
+            b for b in breaks if not ends_course(b.start, b.end) and (start is None or b.start >= start)
         ),
         restarted_after=restarted,
         treated_before=_treated(long_breaks, dated[0].start)

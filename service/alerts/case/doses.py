@@ -14,10 +14,14 @@ from service.alerts.case.exposure import (
     is_live,
     was_given,
 )
-from service.alerts.case.returning import Return, return_of
+from service.alerts.case.next_dose import Planned, next_dose_of
+from service.alerts.case.returning import Restarted, Return, restarted_of, return_of
 from service.alerts.case.treatment import Treatment
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import Dose, Medication
+
+#: A last dose that somebody saw or stated, not the end of a supply or of an order.
+_TO_THE_HOUR = frozenset({"administration", "statement"})
 
 
 class Doses(Treatment):
@@ -50,6 +54,28 @@ class Doses(Treatment):
         regimen = self.established_regimen
         per_day = regimen.dose.doses_per_day if regimen is not None and regimen.dose is not None else None
         return 24 / per_day if per_day else 24.0
+
+    @lazy
+    def next_dose(self) -> Planned:
+        """The next planned dose, as far as the last one is known to the hour; else now, or when the draft begins."""
+        course = self.course
+        to_the_hour = course.last_dose_basis in _TO_THE_HOUR and not course.last_dose_date_only
+        if course.last_dose is None or not to_the_hour or course.last_dose_or_earlier:
+            return Planned(self._begins, "draft" if self._begins > self.as_of else "now")
+        return next_dose_of(
+            self.clozapine_drafts,
+            self.running_orders,
+            self.charted,
+            course.last_dose.astimezone(self.snapshot.zone),
+            self.as_of,
+            self.policy.dose_times,
+        )
+
+    @lazy
+    def hours_without(self) -> float | None:
+        """Hours from the last dose known taken to the next planned one; None when no dose is known."""
+        last = self.course.last_dose
+        return None if last is None else (self.next_dose.at - last).total_seconds() / 3600
 
     @lazy
     def running_orders(self) -> tuple[Medication, ...]:
@@ -148,18 +174,62 @@ class Doses(Treatment):
         """Clozapine is taken again after a gap that calls for a new titration, and the dose before it has not been reached."""
         course = self.course
         breaks = course.breaks if course.restarted_after is None else (course.restarted_after, *course.breaks)
-        if not breaks or not self.charted:
+        if not breaks or not (self.charted or self.restarted is not None):
             return None
-        singles = [m.dose.largest_single_mg for m in self.running_orders if m.dose is not None]
         return return_of(
             breaks,
             self.charted,
             self.policy.retitrated_gaps,
             self.policy.dose_charted,
             between_doses=self.hours_between_doses,
-            ordered_mg=self.ordered_mg_per_day,
-            ordered_single_mg=max((mg for mg in singles if mg is not None), default=None),
+            ordered=self._ordered_before,
+            restarted=self.restarted,
             not_before=self.as_of - timedelta(days=self.policy.dosing.early_days.value),
+        )
+
+    def _ordered_before(self, at: datetime) -> tuple[float | None, float | None]:
+        """(mg per day, largest single dose) of the orders that were in force at a time, else of those of today."""
+        regimen = [m for m in self._regimen_before(at) if m.dose is not None]
+        if not regimen:
+            regimen = [m for m in self.running_orders if m.dose is not None]
+        singles = [m.dose.largest_single_mg for m in regimen if m.dose is not None]
+        return (
+            self.mg_per_day_before(at) or self.ordered_mg_per_day,
+            max((mg for mg in singles if mg is not None), default=None),
+        )
+
+    @lazy
+    def restarted(self) -> Restarted | None:
+        """A restart dose ordered beside the older order, which nobody ended."""
+        return self._restarted([m for m in self._going_on if m.intent not in CARRIED_OUT])
+
+    @lazy
+    def restarted_by_draft(self) -> Restarted | None:
+        """The same, drafted in this call."""
+        return self._restarted(list(self.clozapine_drafts)) if len(self.clozapine_drafts) == 1 else None
+
+    def _restarted(self, orders: list[Medication]) -> Restarted | None:
+        dosing = self.policy.dosing
+        return restarted_of(
+            orders,
+            self._going_on,
+            self.as_of,
+            single=dosing.restart_single.value,
+            first_day=dosing.first_day_maximum.value,
+            rise=dosing.early_rise_maximum.value,
+            within=timedelta(days=dosing.early_days.value),
+        )
+
+    @lazy
+    def _going_on(self) -> tuple[Medication, ...]:
+        """Clozapine orders that run on and that no order of this call ends or replaces."""
+        ended = {ref for d in self.drafts for ref in (d.ref, *d.replaces)}
+        return tuple(
+            [
+                m
+                for m in self.clozapine_records
+                if m.role == "order" and is_live(m, self.as_of) and m.ref not in ended
+            ]
         )
 
     def _mg_in_force(self, order: Medication, at: datetime | None = None) -> float | None:
@@ -175,7 +245,12 @@ class Doses(Treatment):
         return max(reached, key=lambda s: s.first_day).mg_per_day
 
     def mg_per_day_before(self, at: datetime) -> float | None:
-        """Daily dose of clozapine just before a time, mg; None when no readable record tells.
+        """Daily dose of clozapine just before a time, mg; None when no readable record tells."""
+        doses = [self._mg_in_force(m, at - timedelta(seconds=1)) for m in self._regimen_before(at)]
+        return None if not doses or None in doses else sum(d for d in doses if d is not None)
+
+    def _regimen_before(self, at: datetime) -> list[Medication]:
+        """The records that tell the dose just before a time.
 
         Of several regimens the one that began last counts (its orders of one day together), so that a higher dose of years
         ago, or an order nobody closed, does not.
@@ -193,15 +268,8 @@ class Doses(Treatment):
             or [g for g in given if g[1].role == "statement"]
             or given
         )
-        if not regimen:
-            return None
-        last = max(self.snapshot.day(began) for began, _ in regimen)
-        doses = [
-            self._mg_in_force(m, at - timedelta(seconds=1))
-            for began, m in regimen
-            if self.snapshot.day(began) == last
-        ]
-        return None if None in doses else sum(d for d in doses if d is not None)
+        last = max((self.snapshot.day(began) for began, _ in regimen), default=None)
+        return [m for began, m in regimen if self.snapshot.day(began) == last]
 
     @lazy
     def current_mg_per_day(self) -> float | None:

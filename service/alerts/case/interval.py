@@ -44,6 +44,8 @@ class Interval(Struct, frozen=True, gc=False):
     #: The number of another rule that shortens the interval (a break, falling counts).
     rule: Value | None = None
     start_known: bool = True
+    #: Day of the schedule: of the course, or since the count from which it began anew; None: not known.
+    day: int | None = None
 
     @property
     def cited(self) -> Band | Recovery | Value | SchedulePhase | None:
@@ -176,6 +178,17 @@ def _extra_counts_left(case: Banded, episode: Episode, recovery: Recovery) -> in
     return max(0, recovery.counts - done)
 
 
+def next_phase(case: Banded, interval: Interval) -> tuple[date, SchedulePhase] | None:
+    """(first day, phase) of the schedule that follows the one that sets the interval today; None when another rule sets it, or none follows."""
+    phase, day = interval.phase, interval.day
+    if phase is None or day is None or phase.until_day is None or interval.cited is not phase:
+        return None
+    following = _phase(case, phase.until_day)
+    if following.every_days <= phase.every_days:
+        return None
+    return case.today + timedelta(days=phase.until_day - day), following
+
+
 def _phase(case: Banded, day: int) -> SchedulePhase:
     """Phase of the schedule for a day of the course."""
     # Counts that could not be read may hold a neutropenia: the interval is not lengthened on their absence.
@@ -202,6 +215,15 @@ def interval_today(case: Banded) -> Interval:
         )
     past = episodes(case)
     scheduled = _scheduled(case, past)
+    unresolved = next((e for e in past[:1] if len(e.recovered) < e.band.until_normal), None)
+    if unresolved is not None and unresolved.band.every_days is not None:
+        return Interval(
+            days=unresolved.band.every_days,
+            label=band_every(case.policy, unresolved.band),
+            why=sentence("interval.recovered", band=band_title(case.policy, unresolved.band)),
+            band=unresolved.band,
+            start_known=scheduled.start_known,
+        )
     extra = _recovering(past, "extra-counts")
     left = _extra_counts_left(case, *extra) if extra is not None else 0
     lasting = extra if left else _recovering(past, "lifelong")
@@ -276,7 +298,9 @@ def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     else:
         why = _day_of_treatment(case, day)
     phase = _phase(case, day)
-    return Interval(days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase)
+    return Interval(
+        days=phase.every_days, label=phase_every(case.policy, phase), why=why, phase=phase, day=day
+    )
 
 
 def _day_of_treatment(case: Banded, day: int) -> Sentence:
@@ -294,14 +318,20 @@ def _day_of_treatment(case: Banded, day: int) -> Sentence:
 def _after_break(case: Banded, scheduled: Interval) -> Interval | None:
     """Denser counts for some weeks after a break, where the policy asks for them."""
     extra = case.policy.interruption.extra
-    if extra is None or extra.every_days.value >= scheduled.days or case.course.start is None:
+    limit = case.extra_gap
+    if (
+        extra is None
+        or limit is None
+        or extra.every_days.value >= scheduled.days
+        or case.course.start is None
+    ):
         return None
     first_day = case.snapshot.day(case.course.start)
     for gap in case.course.breaks:
         after = (case.snapshot.day(gap.start) - first_day).days
         resumed = case.snapshot.day(gap.end)
         watched_until = resumed + timedelta(weeks=extra.weeks.value)
-        if extra.gap.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
+        if limit.reached(gap.hours) and after >= extra.after_day.value and case.today < watched_until:
             return Interval(
                 days=int(extra.every_days.value),
                 label=every(int(extra.every_days.value)),

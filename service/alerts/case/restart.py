@@ -9,11 +9,9 @@ from service.alerts.policy.parts.breaks import MissedDoseTier
 
 
 def reached_tier(case: Doses) -> MissedDoseTier | None:
-    """The longest tier the gap since the last dose reaches; None when no dose counts as missed."""
-    last = case.course.last_dose
-    if last is None:
-        return None
-    return tier_for(case.policy.missed_dose, case.hours_since(last), case.hours_between_doses)
+    """The longest tier that the gap from the last dose to the next planned one reaches; None when no dose counts as missed."""
+    gap = case.hours_without
+    return None if gap is None else tier_for(case.policy.missed_dose, gap, case.hours_between_doses)
 
 
 def tier_dose(case: Doses, tier: MissedDoseTier) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from msgspec import Struct
 
 from service.alerts.case.samples import STATUS_RANK
-from service.alerts.facts.patient import Measurement, UnusableResult
+from service.alerts.facts.patient import Measurement, ResultStatus, UnusableResult
 
 #: A result dated later than this after ``as_of`` is a mistake (clinical.md 3.1: more than 1 day).
 _FUTURE_TOLERANCE = timedelta(days=1)
@@ -151,10 +151,36 @@ def _plain_order(measurements: Sequence[Measurement], limit: datetime) -> tuple[
     return tuple(ordered)
 
 
+def standing_of(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+    """The results that stand: without the final ones that a corrected one of the same instant replaces, as a resource of its own.
+
+    Of results whose day alone is known only those of one specimen are of one instant. Where more results are final than corrected
+    nothing tells which of them was wrong: all stay.
+    """
+    corrected = {m for m in map(_instant, (m for m in measurements if m.status == "corrected")) if m}
+    if not corrected:
+        return measurements
+    at: dict[object, dict[ResultStatus, set[object]]] = {}
+    for m in measurements:
+        instant = _instant(m)
+        if instant in corrected:
+            at.setdefault(instant, {}).setdefault(m.status, set()).add((m.value, m.bound))
+    replaced = {i for i, values in at.items() if len(values.get("final", ())) <= len(values["corrected"])}
+    return [m for m in measurements if m.status != "final" or _instant(m) not in replaced]
+
+
+def _instant(m: Measurement) -> object:
+    """What two results share that tell of the same moment; None: nothing tells the moment."""
+    if m.at is None or m.until is not None or (m.date_only and not m.specimen):
+        return None
+    return m.at, m.qualifier, m.specimen if m.date_only else ""
+
+
 def series_of(
     measurements: Sequence[Measurement], as_of: datetime, unusable: Iterable[UnusableResult] = ()
 ) -> Series:
     """Order the results of one kind and set aside what cannot be used."""
+    measurements = standing_of(measurements)
     limit = as_of + _FUTURE_TOLERANCE
     plain = _plain_order(measurements, limit)
     if plain is not None:

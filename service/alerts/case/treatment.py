@@ -11,11 +11,14 @@ from service.alerts.case.exposure import (
     waits,
 )
 from service.alerts.case.in_question import NOTHING_STORED, Question, Stored, stored_copies
+from service.alerts.case.next_dose import first_day
 from service.alerts.case.regular_counts import Counting
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import CLOZAPINE, ORDER_HOOKS, Medication, PatientSnapshot
 from service.alerts.facts.practice import AS_USUAL, Practice
+from service.alerts.knowledge.drugs import names_of
 from service.alerts.policy.judge import begins_anew
+from service.alerts.policy.parts.values import Limit
 from service.alerts.policy.policy import Policy
 
 #: A blood count of any of these kinds is one.
@@ -47,6 +50,17 @@ class Treatment:
     def hours_since(self, at: datetime) -> float:
         """Hours from ``at`` to the moment of the question."""
         return (self.as_of - at).total_seconds() / 3600
+
+    def days_until_dose(self, at: datetime) -> int:
+        """Calendar days from ``at`` to the first dose of what is drafted, in the site's time zone."""
+        return (self._begins.date() - self.snapshot.day(at)).days
+
+    @lazy
+    def _begins(self) -> datetime:
+        """When what is drafted begins; now while an order runs on."""
+        if any(m.role == "order" and is_live(m, self.as_of) for m in self.clozapine_records):
+            return self.as_of
+        return min((first_day(d, self.as_of) for d in self.clozapine_drafts), default=self.as_of)
 
     @lazy
     def drafts(self) -> tuple[Medication, ...]:
@@ -179,7 +193,7 @@ class Treatment:
         last = self.course.last_exposure
         if not self.clozapine_drafts or last is None or self._continues_unseen:
             return False
-        return begins_anew(self.policy.interruption, self.as_of - last)
+        return begins_anew(self.policy.interruption, self.days_until_dose(last))
 
     @lazy
     def _continues_unseen(self) -> bool:
@@ -262,6 +276,20 @@ class Treatment:
         """The first weeks of the course (policy ``interactions.titration_days``), or a start."""
         day = self.course_day
         return self.starting or (day is not None and day < self.policy.interactions.titration_days.value)
+
+    @lazy
+    def extra_gap(self) -> Limit | None:
+        """The break after which the policy asks for denser counts for some weeks, by the brand that is taken; None where it asks for none."""
+        extra = self.policy.interruption.extra
+        if extra is None or extra.brand_gap is None:
+            return extra.gap if extra is not None else None
+        named = {
+            name.casefold()
+            for m in (*self.clozapine_records, *self.clozapine_drafts)
+            for name in names_of(CLOZAPINE)
+            if name.casefold() != CLOZAPINE and name.casefold() in m.label.casefold().split()
+        } or {self.practice.clozapine_brand.casefold()}
+        return extra.brand_gap if named == {extra.brand.casefold()} else extra.gap
 
     @lazy
     def current_clozapine(self) -> tuple[Medication, ...]:

@@ -136,6 +136,8 @@ class Dose(Struct, frozen=True, gc=False):
     only_as_needed: bool = False
     #: The only daily dose is at bedtime / in the evening.
     bedtime: bool = False
+    #: Times of the first day at which it is taken, as written (codes of FHIR's EventTiming, ``hh:mm[:ss]``); empty when a part names none.
+    times: tuple[str, ...] = ()
     #: How the dose was written, as sent (shown to the clinician, escaped).
     text: RecordText = NOTHING
     unreadable: str = ""
@@ -221,6 +223,8 @@ class TestOrder(Struct, frozen=True, gc=False):
     tests: tuple[str, ...]
     label: RecordText
     draft: bool = True
+    #: A standing order: days from one test to the next; None: once, or it does not say.
+    every_days: float | None = None
 
 
 class Problem(Struct, frozen=True, gc=False):

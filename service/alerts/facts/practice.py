@@ -18,6 +18,8 @@ class Practice(BaseModel):
     not_sent: tuple[str, ...] = ()
     #: Who holds the blood counts, where the site does not (“the clozapine clinic”): one that is missing or overdue is information then.
     counts_elsewhere: str = Field(default="", max_length=40)
+    #: The brand of clozapine that the site's patients take, where orders and supply name none: its monitoring service may count otherwise.
+    clozapine_brand: str = Field(default="", max_length=40)
 
 
 #: A site that chose nothing.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
 from msgspec import Struct
 
@@ -220,7 +219,7 @@ def _breaks(one: Policy, other: Policy) -> Iterator[Change]:
 
 
 def _after_break(policy: Policy, days: float) -> str:
-    if begins_anew(policy.interruption, timedelta(days=days)):
+    if begins_anew(policy.interruption, days):
         exempt = policy.interruption.exempt_after_days
         unless = (
             f"; treated {int(exempt.value) // _WEEK} weeks without neutropenia: schedule as before"

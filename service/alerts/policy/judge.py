@@ -6,13 +6,10 @@ Pure questions about parts of a policy. What of a patient's record they are aske
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 from service.alerts.policy.parts.breaks import Interruption, MissedDoseTier
 from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.parts.schedule import SchedulePhase
-
-_A_DAY = timedelta(days=1)
 
 
 def band_for(bands: Sequence[Band], count: float) -> Band | None:
@@ -77,6 +74,11 @@ def tier_for(tiers: Sequence[MissedDoseTier], gap: float, between_doses: float) 
     return found
 
 
-def begins_anew(rule: Interruption, gap: timedelta) -> bool:
-    """True of a break after which the patient is monitored as a new one."""
-    return rule.new_course.reached(gap / _A_DAY)
+def begins_anew(rule: Interruption, days: float) -> bool:
+    """True of a break after which the patient is monitored as a new one.
+
+    Args:
+        rule: what the policy says of breaks.
+        days: the date of the first new dose minus the date of the last one.
+    """
+    return rule.new_course.reached(days)

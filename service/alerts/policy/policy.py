@@ -36,7 +36,7 @@ from service.alerts.policy.parts.counts import (
     PostStop,
     Start,
 )
-from service.alerts.policy.parts.doses import Dosing
+from service.alerts.policy.parts.doses import DoseTimes, Dosing
 from service.alerts.policy.parts.interactions import Interactions
 from service.alerts.policy.parts.pathway import Pathway
 from service.alerts.policy.parts.record import RecordReading
@@ -84,6 +84,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     overdue: Overdue
     unknown_end: UnknownEnd
     record: RecordReading
+    dose_times: DoseTimes
     unless_stated: UnlessStated
     #: Days at most between counts while nobody knows since when clozapine is taken.
     unknown_start_every_days: Annotated[Value, Quantity("d", 1, 60)]

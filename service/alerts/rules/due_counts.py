@@ -92,6 +92,14 @@ def _none_here(case: Case, kind: Analyte) -> Sentence:
     return sentence(f"anc-missing.held-{kind}{starting}", place=held)
 
 
+def _long_uncounted(case: Case) -> bool:
+    """Treatment goes on for so long that a count of its first day would be critically overdue: none at all is as bad."""
+    began = case.course.start or case.course.first_ever
+    if began is None or not case.continuing:
+        return False
+    return case.days_since(began) > case.policy.overdue.critical_intervals.value * case.interval.days
+
+
 @when("no-anc")
 @when("starting", "continuing")
 def anc_missing(case: Case) -> Iterator[Found]:
@@ -99,9 +107,9 @@ def anc_missing(case: Case) -> Iterator[Found]:
     if not (case.starting or case.continuing) or case.anc.newest is not None or not counts_readable(case):
         return
     required = case.policy.dispensing.requires_current_count
-    severity: Severity = "critical" if case.starting or required.value else "warning"
+    severity: Severity = "critical" if case.starting or required.value or _long_uncounted(case) else "warning"
     offers, steps = offer_count(
-        case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-anc")
+        case, "urgent" if severity == "critical" else "routine", sentence("anc-missing.reason-anc")
     )
     found = [m for m in (preliminary_anc(case),) if m is not None]
     minima = _minima(case)
@@ -241,6 +249,52 @@ def baseline_count_too_old(case: Case) -> Iterator[Found]:
     )
 
 
+def _begun_on_old_baseline(case: Case, newest: Measurement) -> bool:
+    """The first weekly count is not due yet, but clozapine was begun on a count that was too old for it."""
+    day = case.course_day
+    if (
+        day is None
+        or case.starting
+        or case.interval.band is not None
+        or case.course.restarted_after is not None
+    ):
+        return False
+    return day <= case.interval.days and case.age_days(newest) - day > case.policy.baseline_window[0]
+
+
+@when("continuing")
+def begun_on_old_baseline(case: Case) -> Iterator[Found]:
+    """Clozapine was begun some days ago, and the count before it was too old: nothing is overdue yet, but a count is missing."""
+    newest, (window, cited) = stalest(case), case.policy.baseline_window
+    if newest is None or not case.continuing or not _begun_on_old_baseline(case, newest):
+        return
+    age = case.age_days(newest) - (case.course_day or 0)
+    required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
+    offers, steps = offer_count(
+        case,
+        "urgent",
+        sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age)),
+    )
+    yield Found(
+        code="baseline-count-too-old",
+        severity=urgency(case, "critical" if required else "warning"),
+        subject="anc",
+        summary=sentence(
+            "baseline-count-too-old.begun",
+            count=short_count(case, newest),
+            age=Counted(age),
+            window=Counted(window),
+        ),
+        why=(*held_lines(case), last_usable_with_age(case, newest), *pending_lines(case), start_line(case)),
+        policy_says=(sentence("baseline-count-too-old.policy", window=Counted(window)), _start_says(case)),
+        suggested=steps,
+        unchecked=newer_may_exist(case),
+        evidence=count_evidence(case, newest),
+        citation=case.policy.cite(cited),
+        offers=offers,
+    )
+
+
 @when("continuing")
 def anc_overdue(case: Case) -> Iterator[Found]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
@@ -249,7 +303,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
         return
     interval = case.interval
     age = case.answered_days(newest)
-    if age <= interval.days:
+    if age <= interval.days or _begun_on_old_baseline(case, newest):
         return
     late = age - interval.days
     due = Day(case.today - timedelta(days=late))
@@ -437,6 +491,7 @@ RULES = (
     wbc_missing,
     baseline_missing,
     baseline_count_too_old,
+    begun_on_old_baseline,
     anc_overdue,
     anc_due_soon,
     anc_below_initiation,

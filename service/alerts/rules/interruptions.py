@@ -12,13 +12,14 @@ from service.alerts.case.judged_counts import stalest
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.witness import ESTIMATED
 from service.alerts.knowledge.classes import classes_of
-from service.alerts.phrases.count import offer_cbc
+from service.alerts.phrases.count import ending_lines, offer_cbc
 from service.alerts.phrases.dose import estimated, moment_of
 from service.alerts.policy.parts.breaks import ExtraMonitoring
+from service.alerts.policy.parts.values import Limit
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Counted, Day, Hours, Sentence, Term, quoted, sentence
+from service.alerts.say.sentence import Counted, Day, Hours, Record, Sentence, Term, quoted, sentence
 
 
 def _severity(case: Case) -> Severity | None:
@@ -58,7 +59,9 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
         return
     unsure = back.estimated if until is not None and back is not None else course.last_dose_basis == "supply"
     gap_days = (
-        case.days_since(last) if until is None else (case.snapshot.day(until) - case.snapshot.day(last)).days
+        (case.days_until_dose(last) if case.restarting else case.days_since(last))
+        if until is None
+        else (case.snapshot.day(until) - case.snapshot.day(last)).days
     )
     kept = kept_schedule(case)
     if kept is not None and until is not None:
@@ -73,6 +76,7 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
         if kept is not None
         else _restart_summary(case, gap_days, until, estimated=unsure and not case.restarting),
         why=(
+            *(ending_lines(case) if case.restarting else ()),
             sentence(
                 "interruption-restart-monitoring.last-intake"
                 if until is None
@@ -109,6 +113,8 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
 
 def _restart_summary(case: Case, gap_days: int, until: datetime | None, *, estimated: bool) -> Sentence:
     days = Counted(gap_days)
+    if case.restarting and case.course.ending is not None:
+        return sentence("interruption-restart-monitoring.summary-at-least", days=days)
     if until is None:
         return sentence(
             "interruption-restart-monitoring.summary-estimated"
@@ -134,14 +140,21 @@ def _is_fresh(case: Case) -> bool:
 @when("last-dose-known", "interrupted")
 def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
     """A shorter break, lasting or over without a count since, that some protocols answer with weekly counts for some weeks."""
-    extra = case.policy.interruption.extra
+    extra, limit = case.policy.interruption.extra, case.extra_gap
     course = case.course
     severity = _severity(case)
-    if extra is None or course.start is None or severity is None or case.restarting or course.lapsed:
+    if (
+        extra is None
+        or limit is None
+        or course.start is None
+        or severity is None
+        or case.restarting
+        or course.lapsed
+    ):
         return
     if not (case.clozapine_drafts or case.on_clozapine):
         return
-    gap = _lasting(case, extra) or _over(case, extra)
+    gap = _lasting(case, limit) or _over(case, extra, limit)
     if gap is None:
         return
     if (case.snapshot.day(gap.start) - case.snapshot.day(course.start)).days < extra.after_day.value:
@@ -151,7 +164,7 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
     # The weeks begin when clozapine is taken again: today, or when the break ended.
     until = case.snapshot.day(gap.end) + timedelta(weeks=extra.weeks.value)
     # Of a break that is over only supply makes an estimate.
-    lasting = gap.end == case.as_of and course.last_dose_basis in ESTIMATED
+    lasting = gap.end >= case.as_of and course.last_dose_basis in ESTIMATED
     by = course.last_dose_basis if lasting else "supply"
     yield Found(
         code="interruption-extra-monitoring",
@@ -172,19 +185,32 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
                 gap=Hours(case.hours_since(gap.start)),
             ),
         ),
-        policy_says=(quoted("policy", f"{case.policy.id}/interruption.extra.says", extra.says),),
+        policy_says=(
+            quoted("policy", f"{case.policy.id}/interruption.extra.says", extra.says),
+            *(
+                (
+                    sentence(
+                        "interruption-extra-monitoring.brand",
+                        brand=Record(extra.brand),
+                        gap=Hours(limit.value),
+                    ),
+                )
+                if limit is extra.brand_gap
+                else ()
+            ),
+        ),
         suggested=(*steps, sentence("interruption-extra-monitoring.repeat", every=every)),
         evidence=(Fact(gap.ref, sentence("last-dose.evidence"), gap.start, course.last_dose_date_only),),
         decisive=(gap.start.isoformat(),),
-        citation=case.policy.cite(extra.gap),
+        citation=case.policy.cite(limit),
         offers=offers,
     )
 
 
-def _lasting(case: Case, extra: ExtraMonitoring) -> Break | None:
+def _lasting(case: Case, limit: Limit) -> Break | None:
     """The break that lasts until now, as far as the last dose is known."""
     course = case.course
-    if course.last_dose is None or not extra.gap.reached(case.hours_since(course.last_dose)):
+    if course.last_dose is None or not limit.reached(case.hours_without or 0.0):
         return None
     if course.last_dose_doubt and not case.clozapine_drafts:
         return None  # the patient went home, where nobody charts
@@ -192,15 +218,15 @@ def _lasting(case: Case, extra: ExtraMonitoring) -> Break | None:
         return None  # missed-dose-retitrate asks whether there was a break at all
     return Break(
         course.last_dose,
-        case.as_of,
+        case.next_dose.at,
         estimated=course.last_dose_basis in ESTIMATED,
         ref=course.last_dose_ref,
     )
 
 
-def _over(case: Case, extra: ExtraMonitoring) -> Break | None:
+def _over(case: Case, extra: ExtraMonitoring, limit: Limit) -> Break | None:
     """The last break under an order that was long enough, if its weeks are not over and no count has been taken since."""
-    breaks = [b for b in case.course.breaks if b.under_order and extra.gap.reached(b.hours)]
+    breaks = [b for b in case.course.breaks if b.under_order and limit.reached(b.hours)]
     if not breaks or case.as_of - breaks[-1].end >= timedelta(weeks=extra.weeks.value):
         return None
     return None if _counted_since(case, breaks[-1].end) else breaks[-1]

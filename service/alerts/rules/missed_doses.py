@@ -57,7 +57,9 @@ def missed_dose(case: Case) -> Iterator[Found]:
     withheld = course.last_dose_basis == "withheld"
     unsure = course.last_dose_basis in ESTIMATED or bool(course.last_dose_doubt)
     severity: Severity = tier.severity_when_estimated if unsure else tier.severity
-    gap: Param = Hours(case.hours_since(course.last_dose))
+    planned = case.next_dose
+    to_come = planned.at > case.as_of
+    gap: Param = Hours(case.hours_without or 0.0)
     if course.last_dose_date_only or course.last_dose_or_earlier:
         gap = sentence("gap.at-least", gap=gap)
     by = known_by(course.last_dose_basis)
@@ -66,9 +68,16 @@ def missed_dose(case: Case) -> Iterator[Found]:
             "missed-dose-retitrate.last-dose-before" if withheld else "missed-dose-retitrate.last-dose",
             when=moment_of(case, course.last_dose, course.last_dose_date_only),
             by=by,
-            gap=gap,
+            gap=gap if not to_come else Hours(case.hours_since(course.last_dose)),
         )
     ]
+    if to_come:
+        why.append(
+            Sentence(
+                f"missed-dose-retitrate.next-dose-{planned.by}",
+                {"when": moment_of(case, planned.at), "gap": gap},
+            )
+        )
     if course.last_dose_or_earlier:
         why.append(sentence("missed-dose-retitrate.or-earlier"))
     elif course.last_dose_date_only and not (course.last_dose_basis in ESTIMATED or withheld):
@@ -83,7 +92,11 @@ def missed_dose(case: Case) -> Iterator[Found]:
         code="missed-dose-retitrate",
         severity=severity,
         subject="missed-dose",
-        summary=sentence("missed-dose-retitrate.summary", gap=said, restart=_restart(tier, target)),
+        summary=sentence(
+            "missed-dose-retitrate.summary-next" if to_come else "missed-dose-retitrate.summary",
+            gap=said,
+            restart=_restart(tier, target),
+        ),
         why=tuple(why),
         policy_says=(tier_says(case, tier), missed_dose_says(case)),
         suggested=(
@@ -278,15 +291,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
                 start=moment_of(case, back.gap.start),
                 end=moment_of(case, back.gap.end),
             ),
-            sentence("missed-dose-retitrate.reached-not-compared", reached=reached)
-            if dose is None
-            else sentence(
-                "missed-dose-retitrate.reached-drafted"
-                if case.clozapine_drafts
-                else "missed-dose-retitrate.reached-active",
-                reached=reached,
-                dose=Dose(dose),
-            ),
+            _since_the_gap(case, back, dose),
         ),
         policy_says=(
             tier_says(case, back.tier),
@@ -310,6 +315,67 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
     )
 
 
+@when("drafted")
+def rise_after_restart_order(case: Case) -> Iterator[Found]:
+    """A restart dose was ordered beside the older order: why, nobody says; the next larger dose is judged as after a gap."""
+    restart = case.restarted
+    if restart is None or case.returning is not None or reached_tier(case) is not None:
+        return  # the gap itself is known
+    dose, rise = first_day_dose(case), case.policy.dosing.early_rise_maximum
+    if dose is None or dose <= restart.mg + rise.value:
+        return
+    next_mg = stepped(case, restart.mg + rise.value)
+    reached, older, most, day = (
+        Dose(restart.mg), Dose(restart.older_mg), Dose(next_mg), Day(case.snapshot.day(restart.since))
+    )  # fmt: skip
+    yield Found(
+        code="missed-dose-retitrate",
+        severity="warning",
+        subject="missed-dose",
+        summary=sentence(
+            "missed-dose-retitrate.restarted-beside", day=day, reached=reached, next=most, dose=Dose(dose)
+        ),
+        why=(
+            sentence("missed-dose-retitrate.both-active", day=day, reached=reached, older=older),
+            _ordered_dose(case, dose),
+        ),
+        policy_says=(
+            sentence("missed-dose-retitrate.rise-policy", rise=Dose(rise.value)),
+            missed_dose_says(case),
+        ),
+        suggested=(
+            *_first_titration_caution(case),
+            sentence("missed-dose-retitrate.ask-really"),
+            sentence("missed-dose-retitrate.give-at-most", next=most),
+            sentence("missed-dose-retitrate.end-older", older=older),
+        ),
+        evidence=(
+            order_fact(restart.order),
+            order_fact(restart.older),
+            *(order_fact(d) for d in case.clozapine_drafts),
+        ),
+        decisive=(restart.order.ref, w.number(restart.mg)),
+        citation=case.policy.cite(rise),
+        offers=_offers(case, next_mg),
+    )
+
+
+def _since_the_gap(case: Case, back: Return, dose: float | None) -> Sentence:
+    """What was reached since the gap, beside what is ordered."""
+    reached = Dose(back.reached)
+    if dose is None:
+        return sentence("missed-dose-retitrate.reached-not-compared", reached=reached)
+    if back.by_order:
+        return sentence("missed-dose-retitrate.reached-by-order", reached=reached, dose=Dose(dose))
+    return sentence(
+        "missed-dose-retitrate.reached-drafted"
+        if case.clozapine_drafts
+        else "missed-dose-retitrate.reached-active",
+        reached=reached,
+        dose=Dose(dose),
+    )
+
+
 def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
     """The draft with another dose: more than is given at once is divided, into doses that tablets can make."""
     if len(case.clozapine_drafts) != 1 or not case.clozapine_drafts[0].ref:
@@ -319,4 +385,4 @@ def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
     return (ChangeDose(draft.ref, w.plain(draft.label), stepped(case, mg_per_day, per_day), per_day),)
 
 
-RULES = (missed_dose,)
+RULES = (missed_dose, rise_after_restart_order)

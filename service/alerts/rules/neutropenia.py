@@ -63,6 +63,9 @@ def _band_finding(case: Case, band: Band, deciding: Measurement) -> Found:
     agreed = case.agreed_deviation(judged_value(deciding)) if agreeable else None
     if agreed is not None and agreed.continue_at is not None:
         return _agreed_finding(case, band, deciding, agreed, agreed.continue_at, why, offers)
+    worst = None if stop else _recovering_from(case, deciding)
+    if worst is not None:
+        return _recovering_finding(case, band, deciding, worst, why, offers)
     unconfirmed_stop = stop and band.stop_when_confirmed and not is_confirmed(case, band, deciding)
     no_wbc = case.uses_wbc and case.results("wbc").newest is None
     return Found(
@@ -212,6 +215,64 @@ def _agreed_finding(
         decisive=(w.number(continue_at), agreed.at.isoformat()),
         citation=case.policy.cite(band),
         offers=offers,
+    )
+
+
+def _recovering_from(case: Case, deciding: Measurement) -> tuple[Measurement, Band] | None:
+    """The worst count of the present run of abnormal ones, with a band that stops clozapine; None when there is none."""
+    worst: tuple[Measurement, Band] | None = None
+    for m in case.series(deciding.kind):
+        if m.at is None or deciding.at is None or m.at >= deciding.at:
+            continue
+        band = case.band_of(m)
+        if (
+            band is None
+            or band.finding is None
+            or case.days_since(m.at) > case.policy.unknown_end.within_days.value
+        ):
+            break
+        if band.treatment != "continue" and (worst is None or judged_value(m) < judged_value(worst[0])):
+            worst = m, band
+    return worst
+
+
+def _recovering_finding(
+    case: Case,
+    band: Band,
+    deciding: Measurement,
+    worst: tuple[Measurement, Band],
+    why: tuple[Sentence, ...],
+    offers: tuple[Wish, ...],
+) -> Found:
+    """The count has risen from a band that stops clozapine, but is not normal yet: what that band asks for still holds."""
+    assert band.finding is not None
+    assert band.severity is not None
+    lowest, from_band = worst
+    forbidden = bool(from_band.rechallenge)
+    said: dict[str, Param] = {
+        "count": short_count(case, deciding),
+        "band": band_title(case.policy, from_band),
+        "lowest": Count(lowest.value),
+        "day": day_of(case, lowest.at),
+    }
+    return Found(
+        code=band.finding,
+        severity="critical" if forbidden else band.severity,
+        subject="anc",
+        summary=Sentence("count-band.recovering-stopped" if forbidden else "count-band.recovering", said),
+        why=(*why, sentence("count-band.lowest", line=count_in_band(case, lowest, from_band))),
+        policy_says=(band_says(case.policy, from_band), band_says(case.policy, band)),
+        suggested=(
+            sentence("count-band.stays-stopped") if forbidden else sentence("count-band.may-resume"),
+            *(
+                (sentence("count-band.sample", every=band_every(case.policy, band)),)
+                if band.every_label
+                else ()
+            ),
+        ),
+        evidence=count_evidence(case, deciding, lowest),
+        citation=case.policy.cite(from_band),
+        offers=(*(remove_drafts(case) if forbidden else ()), *offers),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.myocarditis import HEART_PROBLEMS, suspicion
+from service.alerts.case.restart import reached_tier
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.conditions import kinds_by_text
 from service.alerts.phrases.medication import medication_evidence
@@ -80,6 +81,42 @@ def duplicate_order(case: Case) -> Iterator[Found]:
         missing=() if any(m.ref for m in orders) else (sentence("duplicate-order.missing"),),
         citation=case.policy.cite(rule.daily_maximum if too_much else rule.duplicate_factor),
         offers=offers,
+    )
+
+
+@when("drafted", "taking")
+def restart_beside_order(case: Case) -> Iterator[Found]:
+    """A restart dose beside an older, larger order that nobody ended: both are said, for either may be taken."""
+    drafted = case.restarted_by_draft
+    restart = drafted or case.restarted
+    if restart is None or case.stopping or (case.is_order_hook and drafted is None):
+        return
+    beside, older = Dose(restart.mg), Dose(restart.older_mg)
+    yield Found(
+        code="duplicate-order",
+        # Without a gap on record it may be meant in addition.
+        severity="warning" if reached_tier(case) is not None or case.returning is not None else "info",
+        subject="restart-beside",
+        changes_order=True,
+        summary=sentence(
+            "duplicate-order.restart-drafted" if drafted else "duplicate-order.restart-active",
+            dose=beside,
+            older=older,
+        ),
+        why=(_order_line(restart.order, restart.mg), _order_line(restart.older, restart.older_mg)),
+        policy_says=(
+            sentence(
+                "duplicate-order.restart-policy",
+                dose=Dose(case.policy.dosing.restart_single.value),
+            ),
+        ),
+        suggested=(
+            sentence("duplicate-order.restart-meant", older=older),
+            sentence("duplicate-order.addition-meant"),
+        ),
+        evidence=medication_evidence(m for m in (restart.order, restart.older) if m.ref),
+        missing=() if restart.older.ref else (sentence("duplicate-order.missing"),),
+        citation=case.policy.cite(case.policy.dosing.restart_single),
     )
 
 
@@ -158,4 +195,4 @@ def _stop_line(stop: Medication) -> Sentence:
     return sentence("abrupt-stop.stopped-because", order=order, reason=Record(stop.stop_reason))
 
 
-RULES = (duplicate_order, abrupt_stop)
+RULES = (duplicate_order, restart_beside_order, abrupt_stop)

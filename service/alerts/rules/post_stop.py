@@ -25,7 +25,7 @@ from service.alerts.phrases.count import (
 )
 from service.alerts.phrases.result import day_of, moment_of
 from service.alerts.policy.parts.counts import Band
-from service.alerts.policy.words import band_every, band_says, band_steps, policy_says
+from service.alerts.policy.words import band_every, band_says, band_steps, policy_says, policy_word
 from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, offer_count, urgency
 from service.alerts.say.finding import ReferTo, Severity
@@ -129,13 +129,31 @@ def anc_post_stop(case: Case) -> Iterator[Found]:
         citation=case.policy.cite(band or rule.until_anc or rule.window_days),
         offers=(
             *offers,
-            *(
-                (Wish(ReferTo("hematology", "urgent"), sentence("anc-post-stop.reason-hematology")),)
-                if severe
-                else ()
-            ),
+            *((Wish(ReferTo("hematology", "urgent"), _reason_hematology(case, band)),) if severe else ()),
         ),
     )
+
+
+def _reason_hematology(case: Case, band: Band | None) -> Sentence:
+    title: Param = sentence("anc-post-stop.severe-neutropenia")
+    if band is not None:
+        title = policy_word(
+            case.policy, f"bands.{band.population}.{band.analyte}.{band.name}.title", band.title, first=True
+        )
+    return sentence("anc-post-stop.reason-hematology", band=title)
+
+
+def _not_yet_resolved(case: Case, low: Band | None) -> bool:
+    """Fewer counts in a row are normal than the band of the stop asks for."""
+    if low is None or low.until_normal < 2:
+        return False
+    in_a_row = 0
+    for m in case.series(low.analyte):
+        band = case.band_of(m)
+        if band is None or band.finding is not None:
+            break
+        in_a_row += 1
+    return 0 < in_a_row < low.until_normal
 
 
 def _missing(case: Case) -> _Missing | None:
@@ -173,9 +191,11 @@ def _missing(case: Case) -> _Missing | None:
     sampling = sampling_in(case, *decided) if decided is not None else None
     if sampling is None and reason is not None and reason.every_days is not None:
         sampling = reason.every_days, band_every(case.policy, reason)
+    low = _low_at_stop(case)
+    if low is not None and low[0].every_days is not None and _not_yet_resolved(case, low[0]):
+        sampling = low[0].every_days, band_every(case.policy, low[0])
     if sampling is not None and sampling[0] <= days:
         days, every = sampling
-    low = _low_at_stop(case)
     # A protocol with counts of its own after a stop begins them at the stop; else the earlier rhythm goes on. A stop on an unknown
     # day may lie before the last count.
     if newest is not None and (

@@ -178,5 +178,6 @@ def _dose(m: Medication) -> tuple[Any, ...] | None:
         steps,
         d.only_as_needed,
         d.bedtime,
+        d.times,
         written,
     )

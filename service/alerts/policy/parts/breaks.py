@@ -40,6 +40,9 @@ class ExtraMonitoring(Struct, frozen=True, forbid_unknown_fields=True):
     every_days: Annotated[Value, Quantity("d", 1, 60)]
     weeks: Annotated[Value, Quantity("wk", 1, 60)]
     says: str
+    #: A brand whose monitoring service counts from another gap on, and that gap.
+    brand: str = ""
+    brand_gap: Annotated[Limit, Quantity("h", 12, 2000)] | None = None
 
 
 class Interruption(Struct, frozen=True, forbid_unknown_fields=True):

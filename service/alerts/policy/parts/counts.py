@@ -59,6 +59,8 @@ class Band(Struct, frozen=True, forbid_unknown_fields=True):
     #: Days at most between samples while in the band; None in the normal band (the schedule applies).
     every_days: Annotated[int, Quantity("d", 0, 400)] | None = None
     every_label: str = ""
+    #: Counting as in the band goes on until so many counts in a row are normal.
+    until_normal: Annotated[int, Quantity("", 1, 10)] = 1
     #: Where ``every_days`` comes from, when not from the band's source.
     sampling: Basis | None = None
     confirm_within_hours: Annotated[int, Quantity("h", 1, 168)] | None = None

@@ -53,3 +53,17 @@ class Dosing(Struct, frozen=True, forbid_unknown_fields=True):
     #: From ``elderly_from_years``: at most so much on the first day, once, and so much more at each rise.
     elderly_first_day_maximum: Annotated[Value, Quantity("mg", 5, 100)] | None = None
     elderly_rise_maximum: Annotated[Value, Quantity("mg/d", 5, 200)] | None = None
+
+
+class DoseTimes(Struct, frozen=True, forbid_unknown_fields=True):
+    """At which hour of the day a dose is taken whose order names only a part of the day, and how late it may be given."""
+
+    morning: Annotated[Value, Quantity("h", 4, 11)]
+    noon: Annotated[Value, Quantity("h", 11, 14)]
+    afternoon: Annotated[Value, Quantity("h", 13, 18)]
+    evening: Annotated[Value, Quantity("h", 16, 21)]
+    bedtime: Annotated[Value, Quantity("h", 19, 23.5)]
+    #: A dose of a time that is named may be given so late; later the next one is the next planned.
+    late: Annotated[Value, Quantity("h", 0.5, 8)]
+    #: A time at which doses were charted is the usual one when they lie so close together from day to day.
+    usual_within: Annotated[Value, Quantity("h", 0.5, 6)]

@@ -31,6 +31,10 @@ class Overdue(Struct, frozen=True, forbid_unknown_fields=True):
     """When an overdue count becomes critical."""
 
     critical_intervals: Annotated[Value, Quantity("", 1, 10)]
+    #: That fewer counts will be enough is said so many days before, and earlier only on the day of a count.
+    less_often_days: Annotated[Value, Quantity("d", 1, 60)]
+    #: A standing order asks as often as the policy while the two differ by no more than this share of the policy's interval.
+    rhythm_percent: Annotated[Value, Quantity("%", 1, 50)]
 
 
 class UnlessStated(Struct, frozen=True, forbid_unknown_fields=True):
