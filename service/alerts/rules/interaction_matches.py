@@ -22,6 +22,8 @@ ADDS_UP = frozenset({"qt", "bowel", "sedation"})
 _STANDS: dict[Standing, Severity] = {
     "new": "critical",
     "level-needed": "warning",
+    "changed": "warning",
+    "takes-over": "warning",
     "reduced": "info",
     "first": "info",
     "settled": "info",

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.together import ROUNDED, clozapine_dose_before
+from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import InteractionClass, offset_days, onset_days
 from service.alerts.rules.interaction_matches import Match
+from service.alerts.rules.left_drugs import Left
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Citation
 from service.alerts.say.found import Fact
@@ -106,7 +107,11 @@ def doubts(case: Case, match: Match) -> list[Sentence]:
 
 def time_line(match: Match) -> Sentence:
     """When the effect on the level is full, and when it is gone."""
-    group, drug_id = match.group, match.drug_id
+    return time_line_of(match.drug_id, match.group)
+
+
+def time_line_of(drug_id: str, group: InteractionClass) -> Sentence:
+    """The same, of a drug and the class by which it moves the level."""
     return sentence(
         f"interaction.time-{group.effect}",
         drug=drug(drug_id, first=True),
@@ -140,6 +145,33 @@ def together(case: Case, medication: Medication, *, ordered: bool, perhaps: bool
     return sentence("interaction.together", other=other, clozapine=clozapine)
 
 
+def ended(case: Case, left: Left) -> tuple[Sentence, ...]:
+    """That a drug ended, when, and what it is."""
+    medication = left.medication
+    record, what = Record(medication.label), title(left.groups[left.longest])
+    if medication.role == "draft":
+        return (sentence("interaction-stopped.ended-with-this-order", drug=record, title=what),)
+    if medication.end is not None:
+        day = Day(case.snapshot.day(medication.end))
+        return (sentence("interaction-stopped.ended-on", drug=record, title=what, day=day),)
+    began = medication.start or medication.authored
+    return (
+        sentence("interaction-stopped.ended", drug=record, title=what),
+        sentence(
+            "interaction-stopped.no-day", day=Day(case.snapshot.day(began) if began is not None else None)
+        ),
+    )
+
+
+def doses_beside(case: Case, left: Left) -> tuple[Sentence, ...]:
+    """The dose of clozapine before a drug that ended, and today's."""
+    before = dose_before_stopped(case, left.longest, left.medication)
+    now = case.established_mg_per_day
+    if before is None or now is None:
+        return ()
+    return (sentence("interaction-stopped.doses", before=Dose(before), now=Dose(now)),)
+
+
 def level_high(case: Case) -> Quantity:
     """Above this level the dose is lowered."""
     return Quantity(case.policy.levels.high.value, "ng/mL")
@@ -163,9 +195,20 @@ class Third(Struct, frozen=True):
     tablet_mg: float | None
 
 
-def third_of(case: Case, drug_id: str) -> Third | None:
-    """One third of the dose before the inhibitor, rounded down to doses that can be given; None when that is no lower dose than today's."""
-    base = clozapine_dose_before(case, drug_id) or case.established_mg_per_day or case.drafted_mg_per_day
+def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | None:
+    """One third of the dose before the inhibitor, rounded down to doses that can be given; None when that is no lower dose than today's.
+
+    Args:
+        case: the question.
+        drug_id: the inhibitor.
+        before: the dose before the inhibitor, mg per day, where it is known from elsewhere.
+    """
+    base = (
+        before
+        or clozapine_dose_before(case, drug_id)
+        or case.established_mg_per_day
+        or case.drafted_mg_per_day
+    )
     now = case.current_mg_per_day or base
     if base is None or now is None:
         return None

@@ -36,7 +36,7 @@ from service.alerts.rules.interaction_words import (
     title,
     together,
 )
-from service.alerts.rules.joint_interactions import SMOKING, as_one, joint, joint_with
+from service.alerts.rules.joint_interactions import Joint, as_one, joint, joint_with
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity
 from service.alerts.say.found import Found, Wish
@@ -54,7 +54,7 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
     shared = joint_with(case, best)
     found = []
     for drug_ids, (medication, of_drug) in best.items():
-        if shared is not None and not shared.keys().isdisjoint(drug_ids):
+        if shared is not None and not shared.drugs.keys().isdisjoint(drug_ids):
             continue
         found.append(_finding(case, drug_ids, medication, of_drug))
     if shared is not None:
@@ -288,6 +288,17 @@ def _of_strong_inhibitor(
                 [sentence("interaction.no-cut"), sentence("interaction.level-each-change"), stops],
                 (),
             )
+        case "changed" | "takes-over":
+            return (
+                sentence(f"interaction.summary-{match.standing}", drug=named, days=onset),
+                [
+                    sentence("interaction.no-second-third"),
+                    level,
+                    sentence("interaction.by-level-both", low=level_low(case), high=level_high(case)),
+                    stops,
+                ],
+                (),
+            )
         case "level-needed":
             return (
                 sentence("interaction.summary-level-needed", drug=named),
@@ -346,8 +357,19 @@ def _level_steps(case: Case, match: Match) -> list[Sentence]:
 
 def told_with_smoking(case: Case) -> bool:
     """The stop of smoking is told on the card of an inhibitor."""
+    shared = _shared(case)
+    return shared is not None and shared.smoking is not None
+
+
+def left_told_together(case: Case) -> frozenset[str]:
+    """Drugs that have stopped and are told of on the card of another drug."""
+    shared = _shared(case)
+    return frozenset() if shared is None else frozenset(d for one in shared.left for d in one.groups)
+
+
+def _shared(case: Case) -> Joint | None:
     best = told_here(case)
-    return bool(best) and (shared := joint_with(case, best)) is not None and SMOKING in shared
+    return joint_with(case, best) if best else None
 
 
 RULES = (interacting_drugs,)
