@@ -9,8 +9,8 @@ from msgspec import Struct
 from service.alerts.case.case import Case
 from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.drugs import InteractionClass, offset_days, onset_days
-from service.alerts.rules.interaction_matches import Match
+from service.alerts.knowledge.drugs import InteractionClass, drugs, offset_days, onset_days
+from service.alerts.rules.interaction_matches import Match, in_first_weeks
 from service.alerts.rules.left_drugs import Left
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Citation
@@ -30,6 +30,8 @@ from service.alerts.say.sentence import (
 
 #: A tablet is broken into two.
 _HALVES = 2
+#: A drug that takes weeks for its full effect has begun to act by then, days.
+A_WEEK = 7
 #: So many other drugs are named on a card.
 _NAMED = 3
 
@@ -64,19 +66,42 @@ def title(group: InteractionClass) -> Term:
 
 def steps_of(case: Case, match: Match) -> list[Sentence]:
     """What a class advises, as its data says it."""
-    group = match.group
-    name, texts = ("titration_steps", group.titration_steps) if case.in_titration else ("steps", ())
-    if not texts:
-        name, texts = "steps", group.steps
+    group, drug_id = match.group, match.drug_id
+    name, texts = "steps", group.steps
+    if match.severity == "info" and group.info_steps:
+        name, texts = "info_steps", group.info_steps
+    elif group.cancer_steps and is_against_cancer(drug_id):
+        name, texts = "cancer_steps", group.cancer_steps
+    elif case.in_titration and group.titration_steps:
+        name, texts = "titration_steps", group.titration_steps
+    elif in_first_weeks(case) and group.first_weeks_steps:
+        name, texts = "first_weeks_steps", group.first_weeks_steps
     steps = [quoted("interaction", f"{group.id}.{name}.{n}", step) for n, step in enumerate(texts)]
+    if drug_id in group.parenteral_critical and match.pair is None:
+        own, text = (
+            ("injection_step", group.injection_step) if match.injected else ("mouth_step", group.mouth_step)
+        )
+        steps.insert(0 if match.injected else len(steps), quoted("interaction", f"{group.id}.{own}", text))
     if match.pair is not None:
         step = quoted("interaction", f"{group.id}.pairs.{match.pair.injected}.step", match.pair.step)
         steps.insert(0, step)
+    if group.id == "myelosuppressive" and match.severity != "info":
+        rule = case.policy.interactions
+        steps.append(
+            sentence(
+                "interaction.marrow-counts",
+                every=Counted(int(rule.marrow_count_days.value)),
+                after=Counted(int(rule.marrow_after_days.value)),
+            )
+        )
     return steps
 
 
-def says_of(case: Case, group: InteractionClass) -> Sentence:
+def says_of(case: Case, match: Match) -> Sentence:
     """What the documents say of a class, those of the policy's region."""
+    group = match.group
+    if case.policy.interactions.severity_region == "eu" and group.id in drugs()[match.drug_id].unraised:
+        return sentence("interaction.says-unraised", drug=drug(match.drug_id))
     if group.us is not None and case.policy.interactions.severity_region == "us":
         return quoted("interaction", f"{group.id}.us.says", group.us.says)
     return quoted("interaction", f"{group.id}.says", group.says)
@@ -180,6 +205,22 @@ def level_high(case: Case) -> Quantity:
 def level_low(case: Case) -> Quantity:
     """Below this level the dose is raised."""
     return Quantity(case.policy.levels.adequate.value, "ng/mL")
+
+
+def is_against_cancer(drug_id: str) -> bool:
+    """It is given against cancer (ATC L01): no other drug replaces it for the sake of clozapine."""
+    return any(code.startswith("L01") for code in drugs()[drug_id].atc)
+
+
+def level_after(onset: int) -> list[Sentence]:
+    """When to take a level: when the effect is full, and of a drug that takes weeks for it once before, as it has begun by then."""
+    first = min(onset, A_WEEK)
+    if onset <= 2 * A_WEEK:
+        return [sentence("interaction.level-after", days=Counted(onset))]
+    return [
+        sentence("interaction.level-after", days=Counted(first)),
+        sentence("interaction.level-again", days=Counted(onset)),
+    ]
 
 
 class Third(Struct, frozen=True):

@@ -16,6 +16,7 @@ from service.alerts.knowledge.drugs import alerting_classes_of, drugs, offset_da
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match, matches, moves_level
 from service.alerts.rules.interaction_words import (
+    A_WEEK,
     change_to,
     cite,
     doses_beside,
@@ -205,7 +206,7 @@ def joint(case: Case, shared: Joint) -> Found:
 
 
 def _says(case: Case, movers: list[Match]) -> tuple[Sentence, ...]:
-    return tuple(says_of(case, group) for group in {m.group.id: m.group for m in movers}.values())
+    return tuple(says_of(case, m) for m in {m.group.id: m for m in movers}.values())
 
 
 def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:
@@ -334,6 +335,8 @@ def _dose(
 def _days(movers: list[Match], left: tuple[Left, ...]) -> list[Counted]:
     """When to take a level: when the first of them has its full effect, and when the last one has."""
     days = {onset_days(m.drug_id, m.group.id) for m in movers} | {one.offset_days for one in left}
+    if min(days) > 2 * A_WEEK:
+        days.add(A_WEEK)
     return [Counted(d) for d in sorted({min(days), max(days)})]
 
 

@@ -62,7 +62,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
         subject=f"drug:{'+'.join(drug_ids)}",
         summary=summary,
         why=(*ended(case, left), *doses_beside(case, left), *doubts(case, Match(group, drug_id, "warning"))),
-        policy_says=(says_of(case, group),),
+        policy_says=(says_of(case, Match(group, drug_id, "warning")),),
         suggested=(
             sentence(f"interaction-stopped.watch-{change}"),
             sentence("interaction-stopped.level", days=offset),
