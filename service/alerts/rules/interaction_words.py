@@ -30,8 +30,8 @@ from service.alerts.say.sentence import (
 
 #: A tablet is broken into two.
 _HALVES = 2
-#: A drug that takes weeks for its full effect has begun to act by then, days.
-A_WEEK = 7
+#: So many times as long as a level takes to tell is long.
+_LONG = 2
 #: So many other drugs are named on a card.
 _NAMED = 3
 
@@ -212,10 +212,16 @@ def is_against_cancer(drug_id: str) -> bool:
     return any(code.startswith("L01") for code in drugs()[drug_id].atc)
 
 
-def level_after(onset: int) -> list[Sentence]:
-    """When to take a level: when the effect is full, and of a drug that takes weeks for it once before, as it has begun by then."""
-    first = min(onset, A_WEEK)
-    if onset <= 2 * A_WEEK:
+def first_level_days(case: Case, onset: int) -> int:
+    """When the first level is taken: when the effect is full; of a drug that takes weeks for it before, as it has begun by then."""
+    tells = int(case.policy.interactions.level_after_days.value)
+    return tells if onset > _LONG * tells else onset
+
+
+def level_after(case: Case, onset: int) -> list[Sentence]:
+    """When to take a level, and when again."""
+    first = first_level_days(case, onset)
+    if first == onset:
         return [sentence("interaction.level-after", days=Counted(onset))]
     return [
         sentence("interaction.level-after", days=Counted(first)),

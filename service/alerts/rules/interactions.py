@@ -208,7 +208,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
         for m in others:
             if moves_level(m.group):
                 why.append(time_line(m))
-                steps += level_after(onset_days(m.drug_id, m.group.id))
+                steps += level_after(case, onset_days(m.drug_id, m.group.id))
     if case.taken_now("laxative") and any(_bowel_kept_quiet(d, found) for d in drug_ids):
         steps.append(sentence("interaction.keep-laxative"))
     says = [says_of(case, leading), *(says_of(case, m) for m in others if m.of_region)]
@@ -327,7 +327,9 @@ def _of_strong_inhibitor(
             )
         case "changed" | "takes-over":
             return (
-                sentence(f"interaction.summary-{match.standing}", drug=named, days=onset),
+                sentence("interaction.summary-changed", drug=named, days=onset)
+                if match.standing == "changed"
+                else sentence("interaction.summary-takes-over", drug=named, days=onset),
                 [
                     sentence("interaction.no-second-third"),
                     level,
@@ -385,7 +387,7 @@ def _level_steps(case: Case, match: Match) -> list[Sentence]:
         *(
             [sentence(f"interaction.titrate-by-level-{group.effect}")]
             if there_already
-            else level_after(onset_days(drug_id, group.id))
+            else level_after(case, onset_days(drug_id, group.id))
         ),
         sentence("interaction.by-level", high=level_high(case))
         if falls

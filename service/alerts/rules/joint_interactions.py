@@ -16,7 +16,6 @@ from service.alerts.knowledge.drugs import alerting_classes_of, drugs, offset_da
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match, matches, moves_level
 from service.alerts.rules.interaction_words import (
-    A_WEEK,
     change_to,
     cite,
     doses_beside,
@@ -25,6 +24,7 @@ from service.alerts.rules.interaction_words import (
     drugs_first,
     drugs_within,
     ended,
+    first_level_days,
     headline,
     level_high,
     level_low,
@@ -229,7 +229,7 @@ def _dose(
     effects = {m.group.effect for m in movers} | {one.effect for one in left}
     strong = [m for m in movers if m.group.reduce_to_one_third]
     now = case.current_mg_per_day
-    days = _days(movers, left)
+    days = _days(case, movers, left)
     levels = [sentence("interaction.level-after", days=days[0])]
     if len(days) > 1:
         levels.append(sentence("interaction.level-again", days=days[-1]))
@@ -332,11 +332,10 @@ def _dose(
     return summary, steps, ()
 
 
-def _days(movers: list[Match], left: tuple[Left, ...]) -> list[Counted]:
+def _days(case: Case, movers: list[Match], left: tuple[Left, ...]) -> list[Counted]:
     """When to take a level: when the first of them has its full effect, and when the last one has."""
     days = {onset_days(m.drug_id, m.group.id) for m in movers} | {one.offset_days for one in left}
-    if min(days) > 2 * A_WEEK:
-        days.add(A_WEEK)
+    days.add(first_level_days(case, min(days)))
     return [Counted(d) for d in sorted({min(days), max(days)})]
 
 
