@@ -131,11 +131,18 @@ def _drug_rows() -> list[tuple[object, ...]]:
     return rows
 
 
+_BASES = {
+    "audit": "audit of interactions",
+    "reference": "grade of the reference",
+    "service": "**the service's own**: no source grades so",
+}
+
+
 def interactions_page() -> str:
     """Every drug with its classes, what is said more quietly and why, and how often the service speaks."""
     quieter = [
         (
-            ", ".join(d.drugs) or d.situation, d.class_id, d.old, d.new + (", at visits only" if d.visits_only else ""), d.reason, d.source, _confirmed(d.confirmed),
+            ", ".join(d.drugs) or d.situation, d.class_id, d.old, d.new + (", at visits only" if d.visits_only else ""), d.reason, d.source, _BASES[d.basis], _confirmed(d.confirmed),
         )
         for d in demotions()
     ]  # fmt: skip
@@ -164,7 +171,12 @@ def interactions_page() -> str:
                 table(),
                 "## What is said more quietly, and why",
                 "Drugs of a class, or situations, for which it is told more quietly than before. Each is a judgement to be reviewed by the site's pharmacist.",
-                _table(("drugs or situation", "class", "old", "new", "reason", "source", ""), quieter),
+                "It holds for a drug that stands alone in an ordinary patient. Beside another drug of the same effect, by injection (sedation, QT), with a QTc that is prolonged, a seizure on the "
+                "list, a dose or level of clozapine that is high, without a laxative (bowel), or beside another drug that depresses the marrow it is told as its class is – unless both have been "
+                "taken for longer than `interactions.long_standing_days`.",
+                _table(
+                    ("drugs or situation", "class", "old", "new", "reason", "source", "grounds", ""), quieter
+                ),
                 "Captopril and olanzapine by mouth: the clinical rules (clinical.md 2.4) list both among the drugs that policies of the EU, UK, Australia and New Zealand forbid beside "
                 "clozapine; the reference table grades both “monitor”. The service follows the reference table.",
                 "## What a site may leave to its EHR",

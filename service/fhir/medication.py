@@ -121,8 +121,12 @@ class Identified(Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def _dose_matters(drugs: tuple[str, ...]) -> bool:
-    """Doses are read of clozapine, and of the antipsychotics that count as trials."""
-    return CLOZAPINE in drugs or any(has_class(drug, "antipsychotic") for drug in drugs)
+    """Doses are read of clozapine, of the antipsychotics that count as trials, and of the inhibitors to whose dose that of clozapine is adjusted."""
+    return CLOZAPINE in drugs or any(
+        has_class(drug, class_id)
+        for drug in drugs
+        for class_id in ("antipsychotic", "cyp1a2-strong-inhibitor")
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -354,7 +358,7 @@ class MedicationReader:
         start, end = self._order_period(r, sig, ref, source)
         route = sig.route
         systemic, parenteral = route_facts(route, found)
-        # Only the doses of clozapine are ever asked for.
+        # Only some doses are ever asked for.
         asked = draft or not found.label or _dose_matters(found.drugs)
         dose = dose_of(r.dosageInstruction, found.strength, draft=draft) if asked else None
         supply = None

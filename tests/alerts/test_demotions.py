@@ -15,6 +15,8 @@ from tools.noise import noise, orders
 def test_a_demotion_is_true_of_the_data(demotion: Demotion) -> None:
     group = classes()[demotion.class_id]
     assert demotion.drugs or demotion.situation
+    # What no source grades so is never given out as confirmed.
+    assert demotion.basis != "service" or not demotion.confirmed
     for drug_id in demotion.drugs:
         assert base_severity(group, drug_id) == demotion.new
         if demotion.visits_only:

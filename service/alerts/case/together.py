@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from service.alerts.case.case import Case
@@ -85,23 +85,36 @@ def dose_before_stopped(case: Case, drug_id: str, record: Medication) -> float |
         drug_id: the drug.
         record: its record that ended, or the draft that ends it.
     """
-    since = taken_since(case, drug_id)
-    if since is None:
-        records = _records(case, drug_id)
-        begun = [at for m in (record, *records) if m.role != "draft" and (at := _begun(m)) is not None]
-        if not begun:
-            return None
-        since = max(begun)
-        for at, m in sorted(
-            ((at, m) for m in records if (at := _begun(m)) is not None), key=_first, reverse=True
-        ):
-            span = span_of(m, case.as_of)
-            if span is not None and span.end + _NEXT_DAY >= since:
-                since = min(since, at)
+    since = was_taken_since(case, drug_id, record)
     start = case.course.start
-    if start is not None and since <= start:
-        return None  # clozapine was titrated beside it
+    if since is None or (start is not None and since <= start):
+        return None  # in the latter case clozapine was titrated beside it
     return case.mg_per_day_before(since)
+
+
+def was_taken_since(case: Case, drug_id: str, record: Medication) -> datetime | None:
+    """Since when a drug was taken without a break that has been stopped since, or is stopped now; None when no record tells.
+
+    Args:
+        case: the question.
+        drug_id: the drug.
+        record: its record that ended, or the draft that ends it.
+    """
+    since = taken_since(case, drug_id)
+    if since is not None:
+        return since
+    records = _records(case, drug_id)
+    begun = [at for m in (record, *records) if m.role != "draft" and (at := _begun(m)) is not None]
+    if not begun:
+        return None
+    since = max(begun)
+    for at, m in sorted(
+        ((at, m) for m in records if (at := _begun(m)) is not None), key=_first, reverse=True
+    ):
+        span = span_of(m, case.as_of)
+        if span is not None and span.end + _NEXT_DAY >= since:
+            since = min(since, at)
+    return since
 
 
 def _first(dated: tuple[datetime, Medication]) -> datetime:
@@ -145,8 +158,34 @@ def _steps_taken(case: Case) -> list[tuple[datetime, float]]:
     ]
 
 
+def own_dose_changed(case: Case, drug_id: str) -> datetime | None:
+    """When the daily dose of another drug was changed last, by its orders or by a draft of this call; None when it never was, or no dose is read.
+
+    As of clozapine: the orders of one day together are the dose from that day on.
+    """
+    by_day: dict[date, list[Medication]] = {}
+    for m in _records(case, drug_id):
+        if m.role == "order" and (at := _begun(m)) is not None and was_given(m, case.as_of):
+            by_day.setdefault(case.snapshot.day(at), []).append(m)
+    changed: datetime | None = None
+    dose: float | None = None
+    for day in sorted(by_day):
+        new = _daily(by_day[day])
+        if dose is not None and new is not None and new != dose:
+            changed = min(at for m in by_day[day] if (at := _begun(m)) is not None)
+        dose = new if new is not None else dose
+    drafted = _daily([d for d in case.other_drafts if d.systemic and drug_id in d.drugs])
+    return case.as_of if None not in (drafted, dose) and drafted != dose else changed
+
+
+def _daily(records: list[Medication]) -> float | None:
+    """What orders of one drug give a day together, mg; None when one of them cannot be read, or there is none."""
+    doses = [m.dose.mg_per_day if m.dose is not None else None for m in records]
+    return sum(d for d in doses if d is not None) if doses and None not in doses else None
+
+
 #: How a strong inhibitor and the dose of clozapine stand to each other.
-Standing = Literal["new", "reduced", "first", "settled", "level-needed"]
+Standing = Literal["new", "reduced", "first", "settled", "level-needed", "changed", "takes-over"]
 
 
 def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standing:
@@ -154,7 +193,9 @@ def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standin
 
     ``reduced``: the dose is at most a third of the dose before it. ``first``: it was there before the first dose of clozapine, which was
     titrated beside it; of a start: the dose is that of a first day. ``settled``: both unchanged for long, and a level in range says that
-    they fit. ``level-needed``: the same without such a level. ``new``: anything else.
+    they fit. ``level-needed``: the same without such a level. ``changed``: the dose fitted the inhibitor, whose own dose was changed lately or is
+    changed now: the level moves again, and only a level tells how far. ``takes-over``: it follows another strong inhibitor that the dose fits.
+    ``new``: anything else.
 
     Args:
         case: the question.
@@ -168,13 +209,18 @@ def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standin
         small = first is not None and first <= case.policy.dosing.restart_single.value
         return "first" if taken and small else "new"
     if since is None:
-        return "new"
+        return (
+            "takes-over"
+            if any(is_adjusted_to(case, *left) for left in left_strong_inhibitors(case))
+            else "new"
+        )
+    own_change, rule = own_dose_changed(case, drug_id), case.policy.interactions
+    anew = own_change is not None and case.days_since(own_change) < rule.settled_days.value
     if dose_already_reduced(case, drug_id):
-        return "reduced"
+        return "changed" if anew else "reduced"
     start = case.course.start
     if start is not None and since < start:
-        return "first"
-    rule = case.policy.interactions
+        return "changed" if anew else "first"
     if start is None or case.days_since(since) < rule.settled_days.value:
         return "new"
     drafted, before = case.drafted_mg_per_day, case.established_mg_per_day
@@ -188,18 +234,65 @@ def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standin
     newest = fits[0] if fits else None
     if newest is not None and judged_value(newest) > case.policy.levels.high.value:
         return "new"
+    if anew:
+        # What fitted the dose before does not tell what fits the new one, but it speaks against a third.
+        return "changed" if newest is not None else "new"
     if changed is None or (raised and newest is None):
         return "new" if raised else "level-needed"
     if case.days_since(changed) < rule.settled_days.value:
         # A level that was in range beside the inhibitor speaks for a level after the change, not for a third of the dose.
         return "level-needed" if newest is not None else "new"
+    last = changed if own_change is None else max(changed, own_change)
     if (
         newest is not None
         and newest.at is not None
-        and (newest.at - changed).days >= rule.level_after_days.value
+        and (newest.at - last).days >= rule.level_after_days.value
     ):
         return "settled"
     return "level-needed"
+
+
+def left_strong_inhibitors(case: Case) -> list[tuple[str, Medication]]:
+    """(drug, its record or the draft that ends it) of strong inhibitors that have ended, or end now, and whose effect still goes on.
+
+    A drug that is ordered again counts with the record that ended: after a few days without it the dose still fits.
+    """
+    found = []
+    for m in (*case.snapshot.medications, *(d for d in case.drafts if d.stops)):
+        if not m.systemic or "clozapine" in m.drugs:
+            continue
+        for drug_id in m.drugs:
+            group = next((c for c in classes_of(drug_id) if c.reduce_to_one_third), None)
+            if group is None:
+                continue
+            if m.role == "draft":
+                ends = taken_since(case, drug_id) is not None
+            else:
+                over = m.end or case.over_undated(m)
+                ends = (
+                    over is not None
+                    and over <= case.as_of
+                    and case.days_since(over) <= offset_days(drug_id, group.id)
+                    and was_given(m, case.as_of)
+                    and not is_live(m, case.as_of)
+                )
+            if ends:
+                found.append((drug_id, m))
+    return found
+
+
+def is_adjusted_to(case: Case, drug_id: str, record: Medication) -> bool:
+    """The dose of clozapine fits a strong inhibitor that ends: cut to a third for it, titrated beside it, or long taken beside it."""
+    since, start, now = was_taken_since(case, drug_id, record), case.course.start, case.established_mg_per_day
+    if since is None or start is None or now is None:
+        return False
+    if since <= start:
+        return True
+    before = dose_before_stopped(case, drug_id, record)
+    if before and now <= before * case.policy.dosing.strong_inhibitor_factor.value * ROUNDED:
+        return True
+    changed, settled = clozapine_changed(case), case.policy.interactions.settled_days.value
+    return case.days_since(since) >= settled and (changed is None or case.days_since(changed) >= settled)
 
 
 def dose_already_reduced(case: Case, drug_id: str) -> bool:
@@ -210,9 +303,17 @@ def dose_already_reduced(case: Case, drug_id: str) -> bool:
     return now <= before * case.policy.dosing.strong_inhibitor_factor.value * ROUNDED
 
 
-def stop_window_days(case: Case, drug_id: str, class_id: str) -> float:
-    """For how long after the stop of an inhibitor or inducer its effect is still going."""
-    return max(case.policy.interactions.stopped_within_days.value, offset_days(drug_id, class_id))
+def stop_window_days(case: Case, drug_id: str, class_id: str, record: Medication) -> float:
+    """For how long after the stop of an inhibitor or inducer there is something to say.
+
+    As long as its effect goes on (days of the drug itself); at least the days of the policy where the dose of clozapine was changed for it and
+    is so still, as nobody has gone back yet, and where no record tells the day of the end.
+    """
+    gone = offset_days(drug_id, class_id)
+    before, now = dose_before_stopped(case, drug_id, record), case.established_mg_per_day
+    if record.end is not None and before is not None and before == now:
+        return gone
+    return max(case.policy.interactions.stopped_within_days.value, gone)
 
 
 def is_return_after_stop(case: Case, mg_per_day: float) -> bool:
@@ -225,7 +326,7 @@ def is_return_after_stop(case: Case, mg_per_day: float) -> bool:
                 continue
             over = m.end or case.over_undated(m)
             if m.role != "draft" and (
-                over is None or case.days_since(over) > stop_window_days(case, drug_id, group.id)
+                over is None or case.days_since(over) > stop_window_days(case, drug_id, group.id, m)
             ):
                 continue
             before = dose_before_stopped(case, drug_id, m)

@@ -72,6 +72,17 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     us: Told | None = None
     #: Steps instead of ``steps`` while clozapine is being titrated.
     titration_steps: tuple[str, ...] = ()
+    #: Steps instead of ``steps`` in the first weeks of clozapine, when myocarditis is to be feared.
+    first_weeks_steps: tuple[str, ...] = ()
+    #: Steps instead of ``steps`` for a drug against cancer (ATC L01), which no other drug replaces.
+    cancer_steps: tuple[str, ...] = ()
+    #: Steps instead of ``steps`` while it is information only.
+    info_steps: tuple[str, ...] = ()
+    #: First step for a drug that is critical by injection: when it is injected, and when it is not.
+    injection_step: str = ""
+    mouth_step: str = ""
+    #: What product information of the region ``eu`` says of the class, in a few words for the summary.
+    eu_briefly: str = ""
     #: Days until the effect on the clozapine level is full, and until it is gone after the last dose.
     onset_days: int = 0
     offset_days: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,8 @@ class Demotion(Struct, frozen=True, forbid_unknown_fields=True, rename={"class_i
     new: Severity
     reason: str
     source: str
+    #: Who asks for it: the audit of interactions, the grade of the reference table, or no source but the maintainers.
+    basis: Literal["audit", "reference", "service"]
     drugs: tuple[str, ...] = ()
     situation: str = ""
     #: As information it is not told at an order.

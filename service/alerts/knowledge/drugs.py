@@ -52,6 +52,8 @@ class Drug(Struct, frozen=True, forbid_unknown_fields=True):
     #: Days until its effect on the clozapine level is full, and until it is gone after the last dose, instead of the class's.
     onset_days: int | None = None
     offset_days: int | None = None
+    #: Words in a product's name beside which it is as quiet as ``severity`` says; alone it is as severe as its class.
+    quiet_beside: tuple[str, ...] = ()
     #: What is true of this drug alone, a sentence.
     note: str = ""
 

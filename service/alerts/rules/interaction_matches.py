@@ -11,10 +11,11 @@ from service.alerts.case.bowel import SLOW_BOWEL
 from service.alerts.case.case import Case
 from service.alerts.case.level import hours_after_dose
 from service.alerts.case.readings import exceeds, reaches
+from service.alerts.case.seizures import SEIZURES
 from service.alerts.case.together import Standing, standing, taken_since
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.knowledge.class_effects import InteractionClass, Pair
-from service.alerts.knowledge.classes import alerting_classes_of, has_class
+from service.alerts.knowledge.classes import alerting_classes_of, classes, has_class
 from service.alerts.knowledge.drugs import drugs
 from service.alerts.say.finding import SEVERITY_RANK, Severity
 
@@ -24,6 +25,8 @@ ADDS_UP = frozenset({"qt", "bowel", "sedation"})
 _STANDS: dict[Standing, Severity] = {
     "new": "critical",
     "level-needed": "warning",
+    "changed": "warning",
+    "takes-over": "warning",
     "reduced": "info",
     "first": "info",
     "settled": "info",
@@ -45,6 +48,10 @@ class Match(Struct, frozen=True):
     contraindicated: bool = False
     #: The dose or level of clozapine is so high, or the bowel so slow, that this class comes first.
     urgent: bool = False
+    #: It is given by injection.
+    injected: bool = False
+    #: It is as severe as the region of the policy makes it, for the sake of the whole class.
+    of_region: bool = False
 
     @property
     def rank(self) -> tuple[int, bool, int]:
@@ -93,7 +100,7 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         levels = [m for m in case.series("clozapine-level") if not _no_trough(case, m)]
         stands = standing(case, drug_id, levels)
         return Match(group, drug_id, _STANDS[stands], standing=stands)
-    base = base_severity(group, drug_id)
+    base = severity_of_product(group, drug_id, medication)
     if group.kept_for_emergency and is_kept_for_emergency(group, medication):
         base = "info"
     raised: list[Severity] = []
@@ -105,10 +112,12 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
             raised.append(own.severity_eu[group.id])
     if "titration" in group.severity and case.in_titration:
         raised.append(group.severity["titration"])
-    if "first_weeks" in group.severity and _in_first_weeks(case):
+    if "first_weeks" in group.severity and in_first_weeks(case):
         raised.append(group.severity["first_weeks"])
     if drug_id in group.parenteral_critical and medication.parenteral:
         raised.append("critical")
+    if _stands_out(case, group, drug_id, medication, base):
+        raised.append(group.severity["default"])
     high = "high_dose" in group.severity and _is_high_dose(case)
     if high:
         raised.append(group.severity["high_dose"])
@@ -139,6 +148,63 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         others=others,
         pair=pair[0] if pair is not None else None,
         urgent=high or bool(slow_bowel(case, group)),
+        injected=medication.parenteral,
+        of_region=eu and group.id not in own.unraised and group.severity.get("eu") == severity,
+    )
+
+
+def severity_of_product(group: InteractionClass, drug_id: str, medication: Medication) -> Severity:
+    """How severe a class is for a drug in this product, unless something of the patient raises it."""
+    quiet_beside = drugs()[drug_id].quiet_beside
+    if quiet_beside and not any(word in medication.label.lower() for word in quiet_beside):
+        return group.severity["default"]
+    return base_severity(group, drug_id)
+
+
+def _stands_out(
+    case: Case, group: InteractionClass, drug_id: str, medication: Medication, base: Severity
+) -> bool:
+    """A drug that is told more quietly than its class does not stand alone, or not in an ordinary patient: then it is told as its class is.
+
+    Not what has gone on for long: it shows by now.
+    """
+    if SEVERITY_RANK[base] >= SEVERITY_RANK[group.severity["default"]]:
+        return False
+    if group.effect == "qt" and _long_qtc(case):
+        return True
+    if group.effect == "seizure" and case.problems_of(*SEIZURES):
+        return True
+    if _is_long(case, both_since(case, drug_id)):
+        return False
+    match group.effect:
+        case "sedation":
+            # A second antipsychotic is told for its own sake.
+            others = (
+                (drug_id, *_others_of(case, group, drug_id))
+                if not has_class(drug_id, "antipsychotic")
+                else ()
+            )
+            return medication.parenteral or sum(not has_class(d, "antipsychotic") for d in others) > 1
+        case "qt":
+            others = _others_of(case, group, drug_id)
+            return medication.parenteral or any(group.id not in drugs()[d].visits_only for d in others)
+        case "bowel":
+            return not case.taken_now("laxative") or bool(_others_of(case, group, drug_id))
+        case "raises":
+            return _is_high_dose(case)
+        case "marrow":
+            return _beside_marrow(case, drug_id) or (group.long_acting_only and case.in_titration)
+        case _:
+            return False
+
+
+def _beside_marrow(case: Case, drug_id: str) -> bool:
+    """Another drug that can depress the marrow, and is warned of for it, is taken."""
+    group = classes()["myelosuppressive"]
+    return any(
+        d != drug_id and has_class(d, group.id) and base_severity(group, d) != "info"
+        for m in case.taken_now(group.id)
+        for d in m.drugs
     )
 
 
@@ -154,7 +220,8 @@ def _no_trough(case: Case, level: object) -> bool:
     return hours is not None and not low <= hours <= high
 
 
-def _in_first_weeks(case: Case) -> bool:
+def in_first_weeks(case: Case) -> bool:
+    """The weeks of clozapine in which myocarditis is to be feared."""
     day = case.course_day
     return case.starting or (day is not None and day < case.policy.myocarditis.window_days.value)
 
@@ -199,10 +266,16 @@ def _is_settled(case: Case, group: InteractionClass, drug_id: str) -> bool:
 def _ecg_since(case: Case, since: datetime) -> bool:
     """An ECG was taken since, and the newest QTc is not prolonged."""
     qtc, ecg = case.newest("qtc"), case.newest("ecg")
-    limit = case.policy.results.qtc_women if case.snapshot.sex == "female" else case.policy.results.qtc_men
-    if qtc is not None and exceeds(qtc, limit.value):
+    if _long_qtc(case):
         return False
     return any(m is not None and m.at is not None and m.at >= since for m in (qtc, ecg))
+
+
+def _long_qtc(case: Case) -> bool:
+    """The newest QTc is prolonged."""
+    qtc = case.newest("qtc")
+    limit = case.policy.results.qtc_women if case.snapshot.sex == "female" else case.policy.results.qtc_men
+    return qtc is not None and exceeds(qtc, limit.value)
 
 
 def _qt_critical(case: Case, drug_id: str) -> tuple[str, ...] | None:

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.together import ROUNDED, clozapine_dose_before
+from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import offset_days, onset_days
-from service.alerts.rules.interaction_matches import Match
+from service.alerts.knowledge.drugs import drugs
+from service.alerts.rules.interaction_matches import Match, in_first_weeks
+from service.alerts.rules.left_drugs import Left
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Citation
 from service.alerts.say.found import Fact
@@ -30,6 +32,8 @@ from service.alerts.say.sentence import (
 
 #: A tablet is broken into two.
 _HALVES = 2
+#: So many times as long as a level takes to tell is long.
+_LONG = 2
 #: So many other drugs are named on a card.
 _NAMED = 3
 
@@ -64,19 +68,42 @@ def title(group: InteractionClass) -> Term:
 
 def steps_of(case: Case, match: Match) -> list[Sentence]:
     """What a class advises, as its data says it."""
-    group = match.group
-    name, texts = ("titration_steps", group.titration_steps) if case.in_titration else ("steps", ())
-    if not texts:
-        name, texts = "steps", group.steps
+    group, drug_id = match.group, match.drug_id
+    name, texts = "steps", group.steps
+    if match.severity == "info" and group.info_steps:
+        name, texts = "info_steps", group.info_steps
+    elif group.cancer_steps and is_against_cancer(drug_id):
+        name, texts = "cancer_steps", group.cancer_steps
+    elif case.in_titration and group.titration_steps:
+        name, texts = "titration_steps", group.titration_steps
+    elif in_first_weeks(case) and group.first_weeks_steps:
+        name, texts = "first_weeks_steps", group.first_weeks_steps
     steps = [quoted("interaction", f"{group.id}.{name}.{n}", step) for n, step in enumerate(texts)]
+    if drug_id in group.parenteral_critical and match.pair is None:
+        own, text = (
+            ("injection_step", group.injection_step) if match.injected else ("mouth_step", group.mouth_step)
+        )
+        steps.insert(0 if match.injected else len(steps), quoted("interaction", f"{group.id}.{own}", text))
     if match.pair is not None:
         step = quoted("interaction", f"{group.id}.pairs.{match.pair.injected}.step", match.pair.step)
         steps.insert(0, step)
+    if group.id == "myelosuppressive" and match.severity != "info":
+        rule = case.policy.interactions
+        steps.append(
+            sentence(
+                "interaction.marrow-counts",
+                every=Counted(int(rule.marrow_count_days.value)),
+                after=Counted(int(rule.marrow_after_days.value)),
+            )
+        )
     return steps
 
 
-def says_of(case: Case, group: InteractionClass) -> Sentence:
+def says_of(case: Case, match: Match) -> Sentence:
     """What the documents say of a class, those of the policy's region."""
+    group = match.group
+    if case.policy.interactions.severity_region == "eu" and group.id in drugs()[match.drug_id].unraised:
+        return sentence("interaction.says-unraised", drug=drug(match.drug_id))
     if group.us is not None and case.policy.interactions.severity_region == "us":
         return quoted("interaction", f"{group.id}.us.says", group.us.says)
     return quoted("interaction", f"{group.id}.says", group.says)
@@ -107,7 +134,11 @@ def doubts(case: Case, match: Match) -> list[Sentence]:
 
 def time_line(match: Match) -> Sentence:
     """When the effect on the level is full, and when it is gone."""
-    group, drug_id = match.group, match.drug_id
+    return time_line_of(match.drug_id, match.group)
+
+
+def time_line_of(drug_id: str, group: InteractionClass) -> Sentence:
+    """The same, of a drug and the class by which it moves the level."""
     return sentence(
         f"interaction.time-{group.effect}",
         drug=drug(drug_id, first=True),
@@ -141,6 +172,33 @@ def together(case: Case, medication: Medication, *, ordered: bool, perhaps: bool
     return sentence("interaction.together", other=other, clozapine=clozapine)
 
 
+def ended(case: Case, left: Left) -> tuple[Sentence, ...]:
+    """That a drug ended, when, and what it is."""
+    medication = left.medication
+    record, what = Record(medication.label), title(left.groups[left.longest])
+    if medication.role == "draft":
+        return (sentence("interaction-stopped.ended-with-this-order", drug=record, title=what),)
+    if medication.end is not None:
+        day = Day(case.snapshot.day(medication.end))
+        return (sentence("interaction-stopped.ended-on", drug=record, title=what, day=day),)
+    began = medication.start or medication.authored
+    return (
+        sentence("interaction-stopped.ended", drug=record, title=what),
+        sentence(
+            "interaction-stopped.no-day", day=Day(case.snapshot.day(began) if began is not None else None)
+        ),
+    )
+
+
+def doses_beside(case: Case, left: Left) -> tuple[Sentence, ...]:
+    """The dose of clozapine before a drug that ended, and today's."""
+    before = dose_before_stopped(case, left.longest, left.medication)
+    now = case.established_mg_per_day
+    if before is None or now is None:
+        return ()
+    return (sentence("interaction-stopped.doses", before=Dose(before), now=Dose(now)),)
+
+
 def level_high(case: Case) -> Quantity:
     """Above this level the dose is lowered."""
     return Quantity(case.policy.levels.high.value, "ng/mL")
@@ -149,6 +207,28 @@ def level_high(case: Case) -> Quantity:
 def level_low(case: Case) -> Quantity:
     """Below this level the dose is raised."""
     return Quantity(case.policy.levels.adequate.value, "ng/mL")
+
+
+def is_against_cancer(drug_id: str) -> bool:
+    """It is given against cancer (ATC L01): no other drug replaces it for the sake of clozapine."""
+    return any(code.startswith("L01") for code in drugs()[drug_id].atc)
+
+
+def first_level_days(case: Case, onset: int) -> int:
+    """When the first level is taken: when the effect is full; of a drug that takes weeks for it before, as it has begun by then."""
+    tells = int(case.policy.interactions.level_after_days.value)
+    return tells if onset > _LONG * tells else onset
+
+
+def level_after(case: Case, onset: int) -> list[Sentence]:
+    """When to take a level, and when again."""
+    first = first_level_days(case, onset)
+    if first == onset:
+        return [sentence("interaction.level-after", days=Counted(onset))]
+    return [
+        sentence("interaction.level-after", days=Counted(first)),
+        sentence("interaction.level-again", days=Counted(onset)),
+    ]
 
 
 class Third(Struct, frozen=True):
@@ -164,9 +244,20 @@ class Third(Struct, frozen=True):
     tablet_mg: float | None
 
 
-def third_of(case: Case, drug_id: str) -> Third | None:
-    """One third of the dose before the inhibitor, rounded down to doses that can be given; None when that is no lower dose than today's."""
-    base = clozapine_dose_before(case, drug_id) or case.established_mg_per_day or case.drafted_mg_per_day
+def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | None:
+    """One third of the dose before the inhibitor, rounded down to doses that can be given; None when that is no lower dose than today's.
+
+    Args:
+        case: the question.
+        drug_id: the inhibitor.
+        before: the dose before the inhibitor, mg per day, where it is known from elsewhere.
+    """
+    base = (
+        before
+        or clozapine_dose_before(case, drug_id)
+        or case.established_mg_per_day
+        or case.drafted_mg_per_day
+    )
     now = case.current_mg_per_day or base
     if base is None or now is None:
         return None

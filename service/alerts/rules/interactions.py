@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
-from service.alerts.case.together import clozapine_dose_before
+from service.alerts.case.together import clozapine_dose_before, taken_since
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.classes import alerting_classes_of, offset_days, onset_days
 from service.alerts.knowledge.drugs import drugs
@@ -27,6 +28,7 @@ from service.alerts.rules.interaction_words import (
     drugs_first,
     drugs_within,
     headline,
+    level_after,
     level_high,
     level_low,
     says_of,
@@ -37,7 +39,7 @@ from service.alerts.rules.interaction_words import (
     title,
     together,
 )
-from service.alerts.rules.joint_interactions import SMOKING, as_one, joint, joint_with
+from service.alerts.rules.joint_interactions import Joint, as_one, joint, joint_with
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity
 from service.alerts.say.found import Found, Wish
@@ -55,7 +57,7 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
     shared = joint_with(case, best)
     found = []
     for drug_ids, (medication, of_drug) in best.items():
-        if shared is not None and not shared.keys().isdisjoint(drug_ids):
+        if shared is not None and not shared.drugs.keys().isdisjoint(drug_ids):
             continue
         found.append(_finding(case, drug_ids, medication, of_drug))
     if shared is not None:
@@ -202,7 +204,18 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
         if m.group.steps[:1] and m.group.steps[0] not in known
         for step in steps_of(case, m)[:1]
     ]
-    says = [says_of(case, lead)]
+    if not moves_level(lead):
+        # What moves the level beside what leads says when, too.
+        for m in others:
+            if moves_level(m.group):
+                why.append(time_line(m))
+                steps += level_after(case, onset_days(m.drug_id, m.group.id))
+    if case.taken_now("laxative") and any(_bowel_kept_quiet(d, found) for d in drug_ids):
+        steps.append(sentence("interaction.keep-laxative"))
+    says = [says_of(case, leading), *(says_of(case, m) for m in others if m.of_region)]
+    if leading.contraindicated:
+        says.insert(0, sentence("interaction.says-contraindicated", drug=drug(leading.drug_id)))
+        steps.insert(0, sentence("interaction.choose-another"))
     valproate = case.policy.interactions.valproate
     if valproate is not None and "valproate" in drug_ids:
         says.append(
@@ -236,6 +249,15 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
     )
 
 
+def _bowel_kept_quiet(drug_id: str, found: list[Match]) -> bool:
+    """The drug slows the bowel as much as an opioid, and a laxative is why nothing is said of it."""
+    told = {m.group.id for m in found}
+    return any(
+        c.unless_taking and c.id not in told and base_severity(c, drug_id) != "info"
+        for c in alerting_classes_of(drug_id)
+    )
+
+
 def _summary(drug_ids: tuple[str, ...], leading: Match, others: list[Match]) -> Sentence:
     """What happens, and with what else it adds up."""
     named, what = drugs_first(drug_ids), headline(leading)
@@ -250,6 +272,21 @@ def _summary(drug_ids: tuple[str, ...], leading: Match, others: list[Match]) -> 
             drug=named,
             headline=what,
             drug_again=drug(leading.drug_id),
+        )
+    regional = next(
+        (
+            m.group
+            for m in (leading, *others)
+            if m.of_region and m.group.eu_briefly and m.severity == leading.severity
+        ),
+        None,
+    )
+    if regional is not None:
+        return sentence(
+            "interaction.summary-region",
+            drug=named,
+            headline=what,
+            region=Term("interaction", f"{regional.id}.eu_briefly", regional.eu_briefly),
         )
     second = next((m for m in others if m.group.id in lead[1:] and m.severity == leading.severity), None)
     if second is not None:
@@ -287,6 +324,19 @@ def _of_strong_inhibitor(
             return (
                 sentence("interaction.summary-settled", drug=named),
                 [sentence("interaction.no-cut"), sentence("interaction.level-each-change"), stops],
+                (),
+            )
+        case "changed" | "takes-over":
+            return (
+                sentence("interaction.summary-changed", drug=named, days=onset)
+                if match.standing == "changed"
+                else sentence("interaction.summary-takes-over", drug=named, days=onset),
+                [
+                    sentence("interaction.no-second-third"),
+                    level,
+                    sentence("interaction.by-level-both", low=level_low(case), high=level_high(case)),
+                    stops,
+                ],
                 (),
             )
         case "level-needed":
@@ -333,8 +383,13 @@ def _level_steps(case: Case, match: Match) -> list[Sentence]:
     """When to measure, what to do with the dose by the level, and what happens when the drug stops."""
     group, drug_id = match.group, match.drug_id
     falls = group.effect == "raises"
+    there_already = case.starting and taken_since(case, drug_id) is not None
     return [
-        sentence("interaction.level-after", days=Counted(onset_days(drug_id, group.id))),
+        *(
+            [sentence(f"interaction.titrate-by-level-{group.effect}")]
+            if there_already
+            else level_after(case, onset_days(drug_id, group.id))
+        ),
         sentence("interaction.by-level", high=level_high(case))
         if falls
         else sentence("interaction.by-level-low", low=level_low(case)),
@@ -347,8 +402,19 @@ def _level_steps(case: Case, match: Match) -> list[Sentence]:
 
 def told_with_smoking(case: Case) -> bool:
     """The stop of smoking is told on the card of an inhibitor."""
+    shared = _shared(case)
+    return shared is not None and shared.smoking is not None
+
+
+def left_told_together(case: Case) -> frozenset[str]:
+    """Drugs that have stopped and are told of on the card of another drug."""
+    shared = _shared(case)
+    return frozenset() if shared is None else frozenset(d for one in shared.left for d in one.groups)
+
+
+def _shared(case: Case) -> Joint | None:
     best = told_here(case)
-    return bool(best) and (shared := joint_with(case, best)) is not None and SMOKING in shared
+    return joint_with(case, best) if best else None
 
 
 RULES = (interacting_drugs,)

@@ -10,18 +10,22 @@ from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
 from service.alerts.case.readings import reaches
 from service.alerts.case.smoking import SmokingChange, smoking_change
-from service.alerts.case.together import taken_since
+from service.alerts.case.together import dose_before_stopped, taken_since
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.classes import alerting_classes_of, onset_days
+from service.alerts.knowledge.classes import alerting_classes_of, offset_days, onset_days
 from service.alerts.knowledge.drugs import drugs
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match, matches, moves_level
 from service.alerts.rules.interaction_words import (
     change_to,
     cite,
+    doses_beside,
     doubts,
     drug,
     drugs_first,
+    drugs_within,
+    ended,
+    first_level_days,
     headline,
     level_high,
     level_low,
@@ -29,9 +33,11 @@ from service.alerts.rules.interaction_words import (
     started,
     third_of,
     time_line,
+    time_line_of,
     title,
     together,
 )
+from service.alerts.rules.left_drugs import Left, left_drugs, still_moves
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity, worst
 from service.alerts.say.found import Found, Wish
@@ -48,7 +54,6 @@ from service.alerts.say.sentence import (
     sentence,
 )
 
-SMOKING = "smoking"
 #: From so many on, what is known already is told on one card at a visit.
 _KNOWN_TOGETHER = 3
 _WARNING = SEVERITY_RANK["warning"]
@@ -65,8 +70,18 @@ class Joined(Struct, frozen=True):
     told: bool
 
 
-def joint_with(case: Case, best: Told) -> dict[str, Joined] | None:
-    """Drugs (and ``SMOKING``) that move the level together, where one of them is told in this call; None when there are no two."""
+class Joint(Struct, frozen=True):
+    """All that moves the level at the same time."""
+
+    drugs: dict[str, Joined]
+    #: Smoking was stopped lately.
+    smoking: SmokingChange | None = None
+    #: Inhibitors and inducers that have stopped, or stop with this call.
+    left: tuple[Left, ...] = ()
+
+
+def joint_with(case: Case, best: Told) -> Joint | None:
+    """What moves the level together, where one of the drugs is told in this call; None when nothing goes with it."""
     told = {
         m.drug_id: Joined(medication, tuple(found), True)
         for medication, found in best.values()
@@ -86,13 +101,13 @@ def joint_with(case: Case, best: Told) -> dict[str, Joined] | None:
             if any(map(_is_mover, found)):
                 joined[drug_id] = Joined(medication, tuple(found), False)
     raises = any(m.group.effect == "raises" for j in told.values() for m in j.matches if _is_mover(m))
-    stopped = raises and (change := _smoking(case)) is not None and change.stopped
+    change = _smoking(case) if raises else None
+    smoking = change if change is not None and change.stopped else None
+    left = tuple([one for one in left_drugs(case) if still_moves(case, one)]) if case.continuing else ()
     products = {j.medication.drugs for j in joined.values()}
-    if len(products) + stopped < 2:
+    if len(products) + len(left) + (smoking is not None) < 2:
         return None
-    if stopped:
-        joined[SMOKING] = next(iter(told.values()))
-    return joined
+    return Joint(joined, smoking, left)
 
 
 def _is_mover(match: Match) -> bool:
@@ -116,10 +131,9 @@ def smoking_is_severe(case: Case) -> bool:
     )
 
 
-def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
+def joint(case: Case, shared: Joint) -> Found:
     """The card of several drugs that move the level: one dose to give, one level to take."""
-    of_drugs = {drug_id: j for drug_id, j in joined.items() if drug_id != SMOKING}
-    change = _smoking(case) if SMOKING in joined else None
+    of_drugs, change = shared.drugs, shared.smoking
     movers = [next(m for m in j.matches if _is_mover(m)) for j in of_drugs.values()]
     told = sorted((m for j in of_drugs.values() if j.told for m in j.matches), key=_gravest_mover)
     lead = told[0].group
@@ -132,8 +146,7 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
     perhaps = case.perhaps_taken
     ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
     named = drugs_first(tuple(order))
-    days = Counted(min(onset_days(m.drug_id, m.group.id) for m in movers))
-    summary, steps, offers = _dose(case, named, movers, change, days)
+    summary, steps, offers = _dose(case, named, movers, shared)
     removable = next(
         (j.medication for j in of_drugs.values() if j.told and j.medication.role == "draft"), None
     )
@@ -146,6 +159,8 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
         if record.ref not in seen or not record.ref:
             why.append(together(case, record, ordered=bool(ordered), perhaps=perhaps and not ordered))
             seen.add(record.ref)
+    for left in shared.left:
+        why += [*ended(case, left), *doses_beside(case, left)]
     if change is not None:
         why.append(_smoking_line(change))
     why += [
@@ -153,6 +168,7 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
         for g, text in {m.group.id: m.group.mechanism for m in movers}.items()
     ]
     why += [time_line(m) for m in movers]
+    why += [time_line_of(left.longest, left.groups[left.longest]) for left in shared.left]
     why += [quoted("drug", f"{d}.note", drugs()[d].note) for d in order if drugs()[d].note]
     rest = {m.group.id: m for j in of_drugs.values() if j.told for m in j.matches if not _is_mover(m)}
     why += [
@@ -167,6 +183,7 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
             case, test_id, "routine", sentence("interaction.reason", drug=drugs_first(tuple(order)))
         )
     also = [m.group.finding for m in (*told, *movers) if m.group.finding != lead.finding]
+    also += [group.stopped for left in shared.left for group in left.groups.values()]
     if change is not None:
         also.append("smoking-stopped")
     return Found(
@@ -179,6 +196,7 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
         suggested=tuple(steps),
         evidence=(
             *(started(j.medication) for j in of_drugs.values()),
+            *(started(left.medication) for left in shared.left),
             *(started(m) for m in (ordered or case.current_clozapine)[:2]),
         ),
         citation=cite(case, told[0]),
@@ -189,7 +207,7 @@ def joint(case: Case, joined: Mapping[str, Joined]) -> Found:
 
 
 def _says(case: Case, movers: list[Match]) -> tuple[Sentence, ...]:
-    return tuple(says_of(case, group) for group in {m.group.id: m.group for m in movers}.values())
+    return tuple(says_of(case, m) for m in {m.group.id: m for m in movers}.values())
 
 
 def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:
@@ -205,66 +223,92 @@ def _smoking_line(change: SmokingChange) -> Sentence:
 
 
 def _dose(
-    case: Case, named: Param, movers: list[Match], change: SmokingChange | None, days: Counted
+    case: Case, named: Param, movers: list[Match], shared: Joint
 ) -> tuple[Sentence, list[Sentence], tuple[Offer, ...]]:
     """What to do with the dose: summary, steps, and the one offer."""
-    both_ways = len({m.group.effect for m in movers}) > 1
+    change, left = shared.smoking, shared.left
+    effects = {m.group.effect for m in movers} | {one.effect for one in left}
     strong = [m for m in movers if m.group.reduce_to_one_third]
     now = case.current_mg_per_day
-    level, watch = sentence("interaction.level-after", days=days), sentence("interaction.watch")
+    days = _days(case, movers, left)
+    levels = [sentence("interaction.level-after", days=days[0])]
+    if len(days) > 1:
+        levels.append(sentence("interaction.level-again", days=days[-1]))
+    watch, choose = sentence("interaction.watch"), sentence("interaction.choose-another")
+    by_level = sentence("interaction.by-level-both", low=level_low(case), high=level_high(case))
+    gone = drugs_within([d for one in left for d in one.drug_ids]) if left else None
     new = [m for m in strong if m.standing == "new"]
-    if strong and not both_ways and len(new) == len(strong):
+    takes_over = [m for m in strong if m.standing == "takes-over"]
+    lowers_only_by_leaving = not any(m.group.effect == "lowers" for m in movers)
+    if strong and lowers_only_by_leaving and len(new) == len(strong):
         first = min(strong, key=lambda m: taken_since(case, m.drug_id) or case.as_of)
-        third = third_of(case, first.drug_id)
+        third = third_of(case, first.drug_id, _before_left(case, left))
         if third is not None:
             base, target = Dose(third.base), Dose(third.target)
-            steps = [
-                sentence("interaction.choose-another"),
-                sentence("interaction.one-third", base=base, third=target),
-            ]
+            steps = [choose, sentence("interaction.one-third", base=base, third=target)]
             if not third.tablet_gives and third.tablet_mg is not None:
                 steps.append(sentence("interaction.other-tablet", tablet=Dose(third.tablet_mg), third=target))
-            summary = (
-                sentence("interaction.joint-third", drugs=named, base=base, third=target)
-                if change is None
-                else sentence(
+            if change is not None:
+                summary = sentence(
                     "interaction.joint-third-smoking",
                     drugs=named,
                     day=Day(change.day),
                     base=base,
                     third=target,
                 )
+            elif gone is not None:
+                summary = sentence(
+                    "interaction.joint-third-left", drugs=named, left=gone, base=base, third=target
+                )
+            else:
+                summary = sentence("interaction.joint-third", drugs=named, base=base, third=target)
+            back = (
+                # The dose before stood beside an inducer that is gone by then.
+                sentence("interaction.not-back-inducer-gone", dose=base)
+                if any(one.effect == "raises" for one in left)
+                else sentence("interaction.return-when-all-stop", dose=base)
             )
-            return (
-                summary,
-                [*steps, level, watch, sentence("interaction.return-when-all-stop", dose=base)],
-                change_to(case, third),
-            )
-    by_level = sentence("interaction.by-level-both", low=level_low(case), high=level_high(case))
-    choose = sentence("interaction.choose-another")
-    if both_ways:
+            return summary, [*steps, *levels, watch, back], change_to(case, third)
+    one_stops = sentence("interaction.level-when-one-stops")
+    if takes_over and gone is not None and len(effects) > 1:
         summary = (
-            sentence("interaction.joint-both-ways", drugs=named, dose=Dose(now), days=days)
+            sentence("interaction.joint-takes-over", drugs=named, left=gone, dose=Dose(now), days=days[0])
             if now
-            else sentence("interaction.joint-both-ways-no-dose", drugs=named, days=days)
+            else sentence("interaction.joint-both-ways-no-dose", drugs=named, days=days[0])
+        )
+        before, successor = _before_left(case, left), takes_over[0]
+        back = (
+            sentence("interaction.return-to", dose=Dose(before))
+            if before is not None
+            else sentence(
+                "interaction.when-it-stops-falls",
+                days=Counted(offset_days(successor.drug_id, successor.group.id)),
+            )
         )
         return (
             summary,
-            [
-                choose,
-                sentence("interaction.no-change-blind"),
-                level,
-                by_level,
-                sentence("interaction.level-when-one-stops"),
-            ],
+            [choose, sentence("interaction.no-second-third"), *levels, by_level, watch, back],
             (),
         )
-    if movers[0].group.effect == "lowers":
-        return (
-            sentence("interaction.joint-lower", drugs=named, days=days),
-            [choose, level, by_level, sentence("interaction.level-when-one-stops")],
-            (),
+    if len(effects) > 1:
+        steps = [choose, sentence("interaction.no-change-blind"), *levels, by_level, one_stops]
+        if not now:
+            return sentence("interaction.joint-both-ways-no-dose", drugs=named, days=days[0]), steps, ()
+        summary = (
+            sentence("interaction.joint-both-ways", drugs=named, dose=Dose(now), days=days[0])
+            if gone is None
+            else sentence(
+                "interaction.joint-both-ways-left", drugs=named, left=gone, dose=Dose(now), days=days[0]
+            )
         )
+        return summary, steps, ()
+    if effects == {"lowers"}:
+        summary = (
+            sentence("interaction.joint-lower", drugs=named, days=days[0])
+            if gone is None
+            else sentence("interaction.joint-lower-left", drugs=named, left=gone, days=days[0])
+        )
+        return summary, [choose, *levels, by_level, one_stops], ()
     steps = [choose]
     if strong and len(new) < len(strong):
         steps.append(sentence("interaction.no-second-third"))
@@ -272,15 +316,40 @@ def _dose(
         steps.append(
             sentence("smoking.share", share=Number(case.policy.dosing.smoking_stop_factor.value * 100))
         )
-    steps += [level, by_level, watch, sentence("interaction.level-when-one-stops")]
+    steps += [*levels, by_level, watch, one_stops]
     if change is not None:
-        return sentence("interaction.joint-smoking", drugs=named, day=Day(change.day), days=days), steps, ()
+        return (
+            sentence("interaction.joint-smoking", drugs=named, day=Day(change.day), days=days[0]),
+            steps,
+            (),
+        )
+    if gone is not None:
+        return sentence("interaction.joint-raise-left", drugs=named, left=gone, days=days[0]), steps, ()
     summary = (
-        sentence("interaction.joint-raise", drugs=named, dose=Dose(now), days=days)
+        sentence("interaction.joint-raise", drugs=named, dose=Dose(now), days=days[0])
         if now
-        else sentence("interaction.joint-raise-no-dose", drugs=named, days=days)
+        else sentence("interaction.joint-raise-no-dose", drugs=named, days=days[0])
     )
     return summary, steps, ()
+
+
+def _days(case: Case, movers: list[Match], left: tuple[Left, ...]) -> list[Counted]:
+    """When to take a level: when the first of them has its full effect, and when the last one has."""
+    days = {onset_days(m.drug_id, m.group.id) for m in movers} | {one.offset_days for one in left}
+    days.add(first_level_days(case, min(days)))
+    return [Counted(d) for d in sorted({min(days), max(days)})]
+
+
+def _before_left(case: Case, left: tuple[Left, ...]) -> float | None:
+    """The dose before a strong inhibitor that leaves: of it, not of a dose that was lowered for it, is a third meant."""
+    doses = [
+        before
+        for one in left
+        for drug_id, group in one.groups.items()
+        if group.reduce_to_one_third
+        and (before := dose_before_stopped(case, drug_id, one.medication)) is not None
+    ]
+    return max(doses, default=None)
 
 
 def as_one(case: Case, found: list[Found]) -> Iterator[Found]:

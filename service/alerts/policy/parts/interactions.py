@@ -26,6 +26,10 @@ class Interactions(Struct, frozen=True, forbid_unknown_fields=True):
     settled_days: Annotated[Value, Quantity("d", 7, 365)]
     #: ... taken so long after the last change.
     level_after_days: Annotated[Value, Quantity("d", 2, 90)]
+    #: Beside a drug that can depress the marrow and cannot be replaced: a blood count so often, ...
+    marrow_count_days: Annotated[Value, Quantity("d", 1, 31)]
+    #: ... and for so long after it.
+    marrow_after_days: Annotated[Value, Quantity("d", 7, 365)]
     #: Classes (ids of ``interactions.toml``) that the site leaves to the EHR's own interaction checker.
     left_to_ehr: tuple[str, ...] = ()
     #: What the protocol asks of the blood counts when valproate is given too.
