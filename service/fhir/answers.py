@@ -81,23 +81,24 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
 
 def _asked(coding: Coding) -> tuple[str, CodedKind] | None:
     """(id, kind) of the question that a code asks, or answers by itself."""
-    if coding.code is None:
+    code = (coding.code or "").strip()
+    if not code:
         return None
-    if is_loinc(coding.system) and (known := coded_by_loinc().get(coding.code)) is not None:
+    if is_loinc(coding.system) and (known := coded_by_loinc().get(code)) is not None:
         return known
-    if coding.code not in coded_by_snomed() or canonical(coding.system or "") != SNOMED:
+    if code not in coded_by_snomed() or canonical(coding.system or "") != SNOMED:
         return None
-    return coded_by_snomed()[coding.code]
+    return coded_by_snomed()[code]
 
 
 def _value(o: Observation, known: CodedKind, question: Coding) -> str:
     concept = o.valueCodeableConcept
     codings = (concept.coding or ()) if concept is not None else ()
-    if concept is None and not o.valueString and question.code in known.answers:
-        return known.answers[question.code]
+    if concept is None and not o.valueString and (answer := known.answers.get((question.code or "").strip())):
+        return answer
     sent = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
     said = [to_read(text, NAME) for text in sent if text]
-    return next((known.answers[c.code] for c in codings if c.code in known.answers), None) or next(
+    return next((a for c in codings if (a := known.answers.get((c.code or "").strip()))), None) or next(
         (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
         NOT_UNDERSTOOD if any(said) or codings else "unknown",
     )

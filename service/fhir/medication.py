@@ -14,7 +14,7 @@ from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
-from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
+from service.alerts.knowledge.code_systems import PRODUCT_SYSTEMS, canonical
 from service.alerts.knowledge.drugs import (
     drugs_by_name,
     has_class,
@@ -45,7 +45,7 @@ from service.fhir.subjects import subject_of
 from service.fhir.times import Moment, is_for_ever, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
-DRUG_SYSTEMS = frozenset({RXNORM, ATC, SNOMED, NDC, DMD, PZN})
+DRUG_SYSTEMS = frozenset(PRODUCT_SYSTEMS)
 _INPATIENT = {
     "inpatient": "inpatient",
     "outpatient": "outpatient",
@@ -169,6 +169,8 @@ def _identify(
     matched: MatchedBy = "code" if by_code else "name" if named else "none"
     words = " ".join(all_names)
     found = tuple(dict.fromkeys(drugs))
+    if not label:  # a code without words: people see the drug that it stands for, else the code
+        label = to_show(" + ".join(d.replace("-", " ") for d in found)) if found else _code_for_people(concepts)
     return Identified(
         found,
         label,
@@ -179,6 +181,15 @@ def _identify(
         is_long_acting(words),
         unread=bool(beginnings) and not by_code,
     )
+
+
+def _code_for_people(concepts: _Concepts) -> RecordText:
+    """The code of a product that nothing names, so that it can be named where it is not recognised; empty without one of a known system."""
+    for codings, _ in concepts:
+        for system, code, _ in codings:
+            if code.strip() and (known := PRODUCT_SYSTEMS.get(canonical(system))) is not None:
+                return to_show(f"{known} {code.strip()}")
+    return NOTHING
 
 
 def forget_identified() -> None:
@@ -336,7 +347,7 @@ class MedicationReader:
                 why = "its product is named by a number only"
         told = any(
             _text(c).strip()
-            or any(x.code and canonical(x.system or "") in DRUG_SYSTEMS for x in c.coding or ())
+            or any(x.code and x.code.strip() and canonical(x.system or "") in DRUG_SYSTEMS for x in c.coding or ())
             for c in concepts
         )
         if told:

@@ -337,6 +337,7 @@ class ObservationReader:
             value = coding.code
             if value is None:
                 continue
+            value = value.strip()  # a column of fixed width fills up with blanks
             if is_loinc(coding.system):
                 kind = self._by_loinc.get(value)
                 if kind is not None:

@@ -462,7 +462,7 @@ class _Builder:
             t
             for c in s.code.coding or ()
             if c.code and is_loinc(c.system)
-            for t in tests_by_code().get(c.code, ())
+            for t in tests_by_code().get(c.code.strip(), ())
         }
         label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
         if (named := tests_by_text().get(label.strip().lower())) is not None:

@@ -450,7 +450,9 @@ _TWIN = {DMD: SNOMED, SNOMED: DMD}
 
 def product_by_code(system: str, code: str) -> Product | None:
     """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
-    system = canonical(system)
+    system, code = canonical(system), code.strip()
+    if system == ATC:
+        code = code.upper()
     product = _products().get((system, code))
     if product is None and (twin := _TWIN.get(system)) is not None:
         product = _products().get((twin, code))
@@ -588,7 +590,8 @@ def _codes_without_card() -> frozenset[tuple[str, str]]:
 
 def is_code_without_card(system: str, code: str) -> bool:
     """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
-    return (canonical(system), code) in _codes_without_card()
+    known = canonical(system)
+    return (known, code.strip().upper() if known == ATC else code.strip()) in _codes_without_card()
 
 
 @cache
