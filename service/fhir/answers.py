@@ -67,13 +67,13 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
         if known is not None:
             concept = o.valueCodeableConcept
             value = _value(o, known[1], coding)
-            if concept is None and not o.valueString:
+            if concept is None and not _said(o):
                 concept = code  # the finding stands in the place of the question
-            return _result(o, known[0], value, text_of(concept) or o.valueString or value, moment_of(o))
+            return _result(o, known[0], value, text_of(concept) or _said(o) or value, moment_of(o))
     title = to_read(text_of(code), NAME)
     if title is None or not _names_duffy(title):
         return None
-    answer = to_read(o.valueString or text_of(o.valueCodeableConcept), NAME)
+    answer = to_read(_said(o) or text_of(o.valueCodeableConcept), NAME)
     if answer is None or not _says_duffy_null(title, answer):
         return None
     return _result(o, "duffy-null", "yes", f"{title}: {answer}", moment_of(o))
@@ -94,14 +94,19 @@ def _asked(coding: Coding) -> tuple[str, CodedKind] | None:
 def _value(o: Observation, known: CodedKind, question: Coding) -> str:
     concept = o.valueCodeableConcept
     codings = (concept.coding or ()) if concept is not None else ()
-    if concept is None and not o.valueString and (answer := known.answers.get((question.code or "").strip())):
+    if concept is None and not _said(o) and (answer := known.answers.get((question.code or "").strip())):
         return answer
-    sent = [*(c.display for c in codings), concept.text if concept is not None else None, o.valueString]
+    sent = [*(c.display for c in codings), concept.text if concept is not None else None, _said(o)]
     said = [to_read(text, NAME) for text in sent if text]
     return next((a for c in codings if (a := known.answers.get((c.code or "").strip()))), None) or next(
         (known.words[words] for text in said if text and (words := _folded(text)) in known.words),
         NOT_UNDERSTOOD if any(said) or codings else "unknown",
     )
+
+
+def _said(o: Observation) -> str:
+    """The answer in words; ``valueBoolean`` is yes or no."""
+    return o.valueString or {True: "yes", False: "no"}.get(o.valueBoolean, "")
 
 
 def _result(o: Observation, kind: str, value: str, raw: str, moment: Moment | None) -> CodedResult:

@@ -59,6 +59,13 @@ class Component(Struct, gc=False):
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
+    #: Rarer forms of a value (service.fhir.other_values), and why there is none.
+    valueInteger: Any = None
+    valueBoolean: Any = None
+    valueRange: Any = None
+    valueRatio: Any = None
+    valueSampledData: Any = None
+    dataAbsentReason: Raw = Raw(b"")
     referenceRange: Raw = Raw(b"")
     interpretation: Raw = Raw(b"")
 
@@ -84,6 +91,13 @@ class Observation(Resource, tag="Observation"):
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
+    #: Rarer forms of a value (service.fhir.other_values), and why there is none.
+    valueInteger: Any = None
+    valueBoolean: Any = None
+    valueRange: Any = None
+    valueRatio: Any = None
+    valueSampledData: Any = None
+    dataAbsentReason: Raw = Raw(b"")
     #: Read later, and only for the few kinds that are judged by their own range.
     referenceRange: Raw = Raw(b"")
     component: list[Component] | None = None
