@@ -12,6 +12,7 @@ from service.alerts.facts.record_text import NAME, to_read, to_show
 from service.alerts.knowledge.code_systems import SNOMED, canonical
 from service.alerts.knowledge.codes import CodedKind, coded_by_loinc, coded_by_snomed, coded_kinds
 from service.fhir.loinc import is_loinc
+from service.fhir.modifiers import is_modified
 from service.fhir.resources import CodeableConcept, Coding, Observation
 from service.fhir.times import Moment
 
@@ -92,6 +93,8 @@ def _asked(coding: Coding) -> tuple[str, CodedKind] | None:
 
 
 def _value(o: Observation, known: CodedKind, question: Coding) -> str:
+    if is_modified(o):
+        return NOT_UNDERSTOOD
     concept = o.valueCodeableConcept
     codings = (concept.coding or ()) if concept is not None else ()
     if concept is None and not _said(o) and (answer := known.answers.get((question.code or "").strip())):

@@ -25,6 +25,7 @@ from service.fhir.decode import left_out, read_one
 from service.fhir.flags import flag_of, is_positive
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
+from service.fhir.modifiers import MODIFIED, is_modified
 from service.fhir.named_tests import by_words
 from service.fhir.numbers import LARGEST
 from service.fhir.other_values import other_value, quantity_of, why_absent
@@ -150,6 +151,11 @@ class ObservationReader:
                 if resource.hasMember:
                     self._group(resource.hasMember, resource)
             elif type(resource) is DiagnosticReport:
+                if (resource.status or "").strip().lower() in _NO_RESULT:
+                    # What it contains is withdrawn with it; results of their own speak for themselves.
+                    why = f"its status is {resource.status}"
+                    self.books.irrelevant(source, ref_of(resource), "no-result", why)
+                    continue
                 self._group(resource.result or (), resource)
                 self.books.read(source, resource)
             elif type(resource) is Specimen:
@@ -291,6 +297,7 @@ class ObservationReader:
         status = _STATUS.get(o.status)
         if (
             plain is None
+            or len(o.modifierExtension)
             or status is None
             or quantity.comparator is not None
             or o.id is None
@@ -677,6 +684,8 @@ def _status(o: Observation) -> tuple[ResultStatus | None, str]:
     """The status of a result; without one that counts, why not, and nothing to say of one that is no result."""
     if o.status is None:
         return None, "it has no status"
+    if is_modified(o):
+        return None, MODIFIED
     word = o.status.strip().lower()
     found = _STATUS.get(word)
     return found, "" if found is not None or word in _NO_RESULT else "its status is not known"

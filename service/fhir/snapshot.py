@@ -39,6 +39,7 @@ from service.fhir.gather import Gathered
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
+from service.fhir.modifiers import MODIFIED, is_modified
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
@@ -226,6 +227,8 @@ class _Builder:
                 self.problems.append(ReadProblem(source, record.ref, UNKNOWN_STATUS, hints=hints))
                 self.spoilt.add(source)
                 self.books.element(source, ref_of(r), "status", "status", UNKNOWN_STATUS)
+            if is_modified(r):
+                self._modified(record, r, source)
         self._enter(record, r, source)
 
     def _enter(self, record: Medication | None, r: Resource, source: str) -> None:
@@ -279,6 +282,8 @@ class _Builder:
                     continue
                 self.drafts.append(draft)
                 self._enter(draft, r, DRAFTS)
+                if is_modified(r):
+                    self._modified(draft, r, DRAFTS)
                 if self.medication_reader.unread_names != unread:
                     self._unread(DRAFTS, draft.ref, UNREAD_NAME)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
@@ -338,6 +343,14 @@ class _Builder:
         self.problems.append(ReadProblem(source, ref, why))
         self.spoilt.add(source)
 
+    def _modified(self, record: Medication, r: Resource, source: str) -> None:
+        """Note that a record which a rule may ask for carries a modifierExtension."""
+        if not (record.unread or any(_speaks_up(drug) for drug in record.drugs)):
+            return
+        self.problems.append(ReadProblem(source, record.ref, MODIFIED, hints=CLOZAPINE in record.drugs))
+        self.spoilt.add(source)
+        self.books.element(source, ref_of(r), "modifierExtension", "modifier", MODIFIED)
+
     def _condition(self, c: Condition, source: str) -> None:
         if c.code is None:
             self.books.not_understood(source, ref_of(c), "problem", "it names no problem")
@@ -391,6 +404,9 @@ class _Builder:
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )
         self.books.read(source, c)
+        if is_modified(c):
+            self._unread(source, ref, MODIFIED)
+            self.books.element(source, ref_of(c), "modifierExtension", "modifier", MODIFIED)
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
         names, drugs, unread = _allergens(a.code, self.country)

@@ -108,7 +108,7 @@ def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...
 
 def _lost(case: Case) -> _Lost:
     """The patient is on clozapine, or it is ordered or stopped: whatever could not be read matters."""
-    problems = [p for p in case.snapshot.read_problems if p.matters]
+    problems = [p for p in case.snapshot.read_problems if p.matters and not p.if_not_known]
     unread = _unread_medications(case)
     if case.is_order_hook and not (case.clozapine_drafts or case.stop_drafts or _warned(case)):
         # Clozapine is taken as it is; what else is taken beside it is for its own orders and for visits.
@@ -331,7 +331,9 @@ def _causes(case: Case, lost: _Lost) -> list[Sentence]:
     """Why things could not be read, each cause once: ``Blood counts (Observation/7) – left out: …``; at most so many lines."""
     sources = {*lost.sources, *lost.helpful}
     told = [
-        p for p in case.snapshot.read_problems if case.relevant or p.source in sources or p in lost.problems
+        p
+        for p in case.snapshot.read_problems
+        if p in lost.problems or (not p.if_not_known and (case.relevant or p.source in sources))
     ]
     causes: dict[tuple[str, str], dict[str, None]] = {}
     # What may be clozapine itself comes first: orders of this call, then records whose drug nobody knows.
