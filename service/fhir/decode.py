@@ -77,6 +77,8 @@ class Decoded(Struct):
     #: How many entries there are by ``Bundle.total``, 0 where it does not say, and how many came.
     total: int = 0
     entries: int = 0
+    #: One resource stands where a Bundle might.
+    alone: bool = False
     #: What came and is not among the resources: outcomes, other types, what could not be read (for the ledger).
     aside: list[Entry] = []
 
@@ -162,7 +164,9 @@ def read_value(raw: Raw | bytes, source: str) -> Decoded:
 def sound(value: Value, source: str) -> Decoded:
     """As :func:`read_value`, of a value that was read already."""
     if not isinstance(value, Bundle):
-        return _failed_query(source) if isinstance(value, OperationOutcome) else Decoded([value], [])
+        return (
+            _failed_query(source) if isinstance(value, OperationOutcome) else Decoded([value], [], alone=True)
+        )
     entries = value.entry or ()
     if len(entries) > MAX_ENTRIES:
         return _too_many(source, msgspec.json.encode(entries) if source in _OF_DRUGS else b"")

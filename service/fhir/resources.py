@@ -173,6 +173,8 @@ class AllergyIntolerance(Resource, tag="AllergyIntolerance"):
     code: CodeableConcept | None = None
     clinicalStatus: CodeableConcept | None = None
     verificationStatus: CodeableConcept | None = None
+    #: In place of ``code``: DSTU2.
+    substance: Any = None
     #: Read only for its substances and signs.
     reaction: Any = None
 

@@ -360,7 +360,7 @@ class _Builder:
         by_code: dict[str, str] = {}
         for coding in c.code.coding or ():
             if coding.code is not None and len(coding.code) <= NAME:
-                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code), coding.code)
+                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code), coding.code.strip())
         names, unread = _names(c.code)
         for name in (*names[1:], *names[:1]) if c.code.text else names:
             by_text |= dict.fromkeys(kinds_by_text(name))
@@ -409,6 +409,8 @@ class _Builder:
             self.books.element(source, ref_of(c), "modifierExtension", "modifier", MODIFIED)
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
+        if a.code is None:
+            a.code = _concept(a.substance)
         names, drugs, unread = _allergens(a.code, self.country)
         reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
         for reaction in reactions:
