@@ -242,7 +242,7 @@ def _note_links(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
 
 def _is_bundle(raw: Raw) -> bool:
     try:
-        return _peek.decode(raw).resourceType == "Bundle"
+        return bool(_peek.decode(raw).resourceType == "Bundle")
     except _BAD_JSON:
         return False
 
