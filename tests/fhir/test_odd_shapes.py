@@ -105,6 +105,23 @@ def test_a_harmless_drug_by_its_code_alone_says_nothing() -> None:
     assert visit(medications=bundle(on_clozapine(), _coded("http://www.whocc.no/atc", "C10AA05"))) == {}
 
 
+@pytest.mark.parametrize(
+    "name", ["Nemea 100 mg comprimidos", "Clopin eco 25", "クロザリル錠25mg", "Clopine 200 mg", "LEPONEX®"]
+)
+def test_brands_of_clozapine_are_read_and_hint_at_it(name: str) -> None:
+    assert "anc-severe-neutropenia" in visit(
+        medications=bundle(order(name, id="x1", status="active")), counts=_LOW
+    )
+    # Also in a record that nobody can read.
+    broken = order(name, id="x1", status="active") | {"status": 7}
+    assert (
+        "it names clozapine"
+        in judge(call("patient-view", prefetch(medications=bundle(broken))), as_of=NOW)
+        .read_problems[0]
+        .reason
+    )
+
+
 def test_no_letter_is_a_code_system() -> None:
     assert canonical(PZN) == canonical("HTTP://fhir.de/CodeSystem/ifa/pzn") == PZN
     assert canonical("f") == "f"
