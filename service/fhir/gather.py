@@ -127,7 +127,7 @@ def _is_another_answer(data: SourceData, decoded: Decoded, source: str) -> bool:
     asked = re.split(r"[?/]", QUERIES.get(source, ""), maxsplit=1)[0]
     if not decoded.alone or not asked or (came := type(decoded.resources[0]).__name__) == asked:
         return False
-    data.problems.append(ReadProblem(source, "", f"a {came} was sent in place of each {asked}"))
+    data.problems.append(ReadProblem(source, "", f"the answer holds one {came} and no {asked}"))
     return True
 
 
@@ -140,7 +140,7 @@ def _is_cut_short(data: SourceData, decoded: Decoded, source: str) -> bool:
     page = int(asked.group(1)) if asked is not None else 0
     if decoded.next_link or not decoded.entries < min(decoded.total, page):
         return False
-    why = f"its Bundle says that there are {decoded.total} entries and holds {decoded.entries}"
+    why = f"only {decoded.entries} of {decoded.total} were sent"
     data.problems.append(ReadProblem(source, "", why))
     return True
 

@@ -471,7 +471,7 @@ class MedicationReader:
         if s.status in STATEMENT_LIVE:
             end = last_day(end)
         elif end is not None and end.until is not None and CLOZAPINE in found.drugs:
-            self._undated(source, ref, "its period ends in a month or a year, not on a day")
+            self._undated(source, ref, "no day on which it ended")
         systemic, parenteral = route_facts(sig_of(s.dosage).route, found)
         return Medication(
             ref=ref,
@@ -507,7 +507,7 @@ class MedicationReader:
         if start is not None and is_of_a_year(start):
             start = None
         if start is None and prepared is None and d.whenPrepared is None and CLOZAPINE in found.drugs:
-            self._undated(source, ref, "no day says when it was handed over")
+            self._undated(source, ref, "no day on which it was handed over")
         dose = (
             dose_of(d.dosageInstruction, found.strength)
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
@@ -544,7 +544,7 @@ class MedicationReader:
         if start is None or start.until is not None:
             start = None  # of a dose a month is no time
             if CLOZAPINE in found.drugs:
-                self._undated(source, ref, "no day says when the dose was given")
+                self._undated(source, ref, "no day on which the dose was given")
         systemic, parenteral = route_facts(sig_of(a.dosage).route, found)
         return Medication(
             ref=ref,
@@ -574,7 +574,7 @@ class MedicationReader:
 
     def _undated(self, source: str, ref: str, why: str) -> None:
         """Note that a record of clozapine tells of no day. It may be years old: by itself it is no hint that clozapine is taken."""
-        self.problems.append(ReadProblem(source, ref, f"{why}; it is of clozapine", if_not_known=True))
+        self.problems.append(ReadProblem(source, ref, f"it names clozapine, and {why}", if_not_known=True))
 
     def _order_period(
         self, r: MedicationRequest, sig: Sig, ref: str, source: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from service.fhir.resources import Resource
 
-MODIFIED = "it carries a modifierExtension, which this service does not know and which may change its meaning"
+MODIFIED = "a modifierExtension says that it means something else than it shows, and nobody knows what"
 #: Bytes of an empty list.
 EMPTY = 2
 
