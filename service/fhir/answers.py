@@ -16,6 +16,8 @@ from service.fhir.modifiers import is_modified
 from service.fhir.resources import CodeableConcept, Coding, Observation
 from service.fhir.times import Moment
 
+_FINAL = ("final", "amended", "corrected")
+
 
 @lru_cache(maxsize=4096)
 def _duffy_null(text: str) -> bool:
@@ -61,7 +63,7 @@ def text_of(concept: CodeableConcept | None) -> str:
 def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None]) -> CodedResult | None:
     """The answer of an Observation whose code is known, or that names the Duffy phenotype; None for any other, and for one that does not count."""
     code = o.code
-    if code is None or o.status not in ("final", "amended", "corrected"):
+    if code is None or o.status not in (*_FINAL, "unknown"):
         return None
     for coding in code.coding or ():
         known = _asked(coding)
@@ -72,7 +74,7 @@ def answer_of(o: Observation, moment_of: Callable[[Observation], Moment | None])
                 concept = code  # the finding stands in the place of the question
             return _result(o, known[0], value, text_of(concept) or _said(o) or value, moment_of(o))
     title = to_read(text_of(code), NAME)
-    if title is None or not _names_duffy(title):
+    if title is None or o.status not in _FINAL or is_modified(o) or not _names_duffy(title):
         return None
     answer = to_read(_said(o) or text_of(o.valueCodeableConcept), NAME)
     if answer is None or not _says_duffy_null(title, answer):
@@ -93,7 +95,7 @@ def _asked(coding: Coding) -> tuple[str, CodedKind] | None:
 
 
 def _value(o: Observation, known: CodedKind, question: Coding) -> str:
-    if is_modified(o):
+    if is_modified(o) or o.status not in _FINAL:
         return NOT_UNDERSTOOD
     concept = o.valueCodeableConcept
     codings = (concept.coding or ()) if concept is not None else ()
@@ -108,8 +110,15 @@ def _value(o: Observation, known: CodedKind, question: Coding) -> str:
 
 
 def _said(o: Observation) -> str:
-    """The answer in words; ``valueBoolean`` is yes or no."""
-    return o.valueString or {True: "yes", False: "no"}.get(o.valueBoolean, "")
+    """The answer in words; ``valueBoolean`` is yes or no, and a number (of cigarettes a day) stays one."""
+    if o.valueString:
+        return o.valueString
+    if isinstance(o.valueBoolean, bool):
+        return "yes" if o.valueBoolean else "no"
+    quantity = o.valueQuantity
+    number = quantity.value if quantity is not None else o.valueInteger
+    unit = (quantity.unit or quantity.code or "") if quantity is not None else ""
+    return f"{number} {unit}".strip() if number is not None else ""
 
 
 def _result(o: Observation, kind: str, value: str, raw: str, moment: Moment | None) -> CodedResult:

@@ -198,6 +198,25 @@ def test_equivalents_are_moles_of_charges(kind: str, unit: str, value: float, ri
     assert round(value * conversion.factor, 3) == right
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"valueInteger": 0}, "smoking-unclear"),
+        ({"valueQuantity": {"value": 0, "unit": "cigarettes/day"}}, "smoking-unclear"),
+        ({"valueBoolean": False}, "smoking-unclear"),
+        ({"valueCodeableConcept": {"coding": [{"code": "8517006"}]}, "status": "unknown"}, "smoking-unclear"),
+        ({"valueCodeableConcept": {"coding": [{"code": "8517006 "}]}}, "smoking-stopped"),
+        ({"dataAbsentReason": {"text": "declined"}}, ""),
+    ],
+)
+def test_an_answer_in_another_form_is_not_no_answer(answer: Json, said: str) -> None:
+    smoked = observation(
+        "72166-2", None, None, 200, id="s1", valueCodeableConcept={"coding": [{"code": "77176002"}]}
+    )
+    found = visit(smoking=bundle(smoked, observation("72166-2", None, None, 2, id="s2", **answer)))
+    assert [code for code in found if code.startswith("smoking")] == ([said] if said else [])
+
+
 # -- Bundles -------------------------------------------------------------------------------------------------------
 
 
