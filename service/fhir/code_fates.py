@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from service.alerts.knowledge.code_systems import canonical
+from service.alerts.knowledge.code_systems import canonical, icd10_edition
 from service.fhir.loinc import is_loinc
 from service.fhir.resources import CodeableConcept
 
-#: Terminologies whose codes name tests, problems, substances and products, whoever sends them. ICD has a system for each country.
+#: Terminologies whose codes name tests, problems, substances and products, whoever sends them. ICD-10 has a system for each country; of ICD-9 and ICD-11 no
+#: table holds a code, so that nobody can tell what one says.
 _TERMINOLOGIES = frozenset(
     {
         "http://www.whocc.no/atc",
@@ -24,7 +25,7 @@ _TERMINOLOGIES = frozenset(
 def _is_terminology(system: str) -> bool:
     if not system.strip():
         return False  # whose code it is nobody says
-    return canonical(system) in _TERMINOLOGIES or is_loinc(system) or "icd" in system.lower()
+    return canonical(system) in _TERMINOLOGIES or is_loinc(system) or bool(icd10_edition(system))
 
 
 def is_of_a_terminology(code: CodeableConcept | None) -> bool:

@@ -36,11 +36,18 @@ _WITHHELD = frozenset(
 )  # fmt: skip
 #: Entries of one Bundle that are read at most; more are not a patient's chart.
 MAX_ENTRIES = 10_000
+#: Bundles inside a Bundle that are looked into: the searchsets of a batch-response.
+_DEEPEST = 2
+#: Statuses of an entry by which there is no data (R4 bundle.html, Bundle.entry.response.status).
+_REFUSED = re.compile(r"[45]\d\d\b")
 #: Lists and objects that are looked through for the name of a drug.
 _PARTS_LOOKED_AT = 2000
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 #: Sources whose records say what somebody takes.
 _OF_DRUGS = frozenset({"medications", "statements", "dispenses", "administrations"})
+#: Records that say what is planned or given beside other things, and the statuses in which they hold.
+_LISTS = frozenset({"CarePlan", "List", "RequestGroup", "RequestOrchestration"})
+_IN_FORCE = frozenset({None, "active", "current", "draft", "on-hold", "unknown"})
 #: A record whose type begins so is of a drug, in this release of FHIR or in another; these types only describe products.
 _DRUG_RECORD = "Medication"
 _PRODUCTS = frozenset({"Medication", "MedicationKnowledge"})
@@ -69,6 +76,11 @@ class Decoded(Struct):
     server: str = ""
     #: (type, id, names of drugs seen in it) of entries whose type no rule reads.
     unknown: list[Unknown] = []
+    #: How many entries there are by ``Bundle.total``, 0 where it does not say, and how many came.
+    total: int = 0
+    entries: int = 0
+    #: One resource stands where a Bundle might.
+    alone: bool = False
     #: What came and is not among the resources: outcomes, other types, what could not be read (for the ledger).
     aside: list[Entry] = []
 
@@ -154,7 +166,9 @@ def read_value(raw: Raw | bytes, source: str) -> Decoded:
 def sound(value: Value, source: str) -> Decoded:
     """As :func:`read_value`, of a value that was read already."""
     if not isinstance(value, Bundle):
-        return _failed_query(source) if isinstance(value, OperationOutcome) else Decoded([value], [])
+        return (
+            _failed_query(source) if isinstance(value, OperationOutcome) else Decoded([value], [], alone=True)
+        )
     entries = value.entry or ()
     if len(entries) > MAX_ENTRIES:
         return _too_many(source, msgspec.json.encode(entries) if source in _OF_DRUGS else b"")
@@ -162,6 +176,8 @@ def sound(value: Value, source: str) -> Decoded:
     resources = decoded.resources
     for entry in entries:
         resource = entry.resource
+        if entry.response is not None:
+            _note_refusal(decoded, entry.response, source)
         if resource is None:
             continue
         if type(resource) is OperationOutcome:
@@ -172,6 +188,7 @@ def sound(value: Value, source: str) -> Decoded:
             resources.append(resource)
     if value.link:
         _note_links(decoded, value)
+    _note_total(decoded, value)
     return decoded
 
 
@@ -225,7 +242,40 @@ def _note_links(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
             decoded.server = base_of(link.url.partition("?")[0].rpartition("/")[0])
 
 
-def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False) -> Decoded:
+def _is_bundle(raw: Raw) -> bool:
+    try:
+        return bool(_peek.decode(raw).resourceType == "Bundle")
+    except _BAD_JSON:
+        return False
+
+
+def _merge(decoded: Decoded, inner: Decoded) -> None:
+    """Add what a Bundle inside a Bundle held: the answers to a batch of searches come so."""
+    decoded.resources += inner.resources
+    decoded.problems += inner.problems
+    decoded.unknown += inner.unknown
+    decoded.aside += inner.aside
+    if inner.failed or inner.partial or inner.next_link:
+        decoded.partial = True
+
+
+def _note_refusal(decoded: Decoded, response: object, source: str) -> None:
+    """Note an entry of a batch that the server did not answer with data."""
+    status = str(response.get("status") or "") if isinstance(response, dict) else ""
+    if _REFUSED.match(status):
+        decoded.partial = True
+        decoded.problems.append(
+            ReadProblem(source, "", f"a part of the query failed (the FHIR server answered {status[:3]})")
+        )
+
+
+def _note_total(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
+    decoded.entries = len(bundle.entry or ())
+    if isinstance(bundle.total, int):
+        decoded.total = bundle.total
+
+
+def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False, nesting: int = 0) -> Decoded:
     decoded = Decoded([], [])
     try:
         bundle = _raw_bundle.decode(raw)
@@ -236,6 +286,7 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
     if len(bundle.entry or ()) > MAX_ENTRIES:
         return _too_many(source, raw)
     _note_links(decoded, bundle)
+    _note_total(decoded, bundle)
     for raw_entry in bundle.entry or ():
         if bytes(raw_entry) == b"null":
             continue
@@ -246,7 +297,13 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
             decoded.partial = True
             decoded.aside.append(unreadable(source, "", "an entry is not a JSON object"))
             continue
+        if entry.response is not None:
+            _note_refusal(decoded, entry.response, source)
         if not len(entry.resource):
+            continue
+        if nesting < _DEEPEST and _is_bundle(entry.resource):
+            inner = _read_carefully(entry.resource, source, unknown_too=unknown_too, nesting=nesting + 1)
+            _merge(decoded, inner)
             continue
         resource, problem = read_one(entry.resource, source)
         if resource is not None and isinstance(entry.fullUrl, str):
@@ -277,9 +334,14 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False)
 
 
 def _of_another_release(raw: Raw | bytes, source: str) -> ReadProblem | None:
-    """A record of a type that R4 does not have, such as a MedicationOrder of DSTU2, of clozapine or of a drug that interacts with it."""
+    """A record of a type that R4 does not have, such as a MedicationOrder of DSTU2, of clozapine or of a drug that interacts with it; and
+    a plan or a list that names clozapine."""
     peek = _peek.decode(raw)
     names = names_clozapine(peek.resourceType, raw, source)
+    if peek.resourceType in _LISTS and peek.status in _IN_FORCE and hints_at_clozapine(bytes(raw)):
+        # No order of it, and no hint by itself; where a count is low, or an order warns beside it, it is where to look.
+        why = f"not read: a {peek.resourceType}; it names clozapine"
+        return ReadProblem(source, reference_of(peek.resourceType, peek.id), why, if_not_known=True)
     if not names and not _names_an_interacting_drug(peek.resourceType, raw):
         return None
     reference = reference_of(peek.resourceType, peek.id)

@@ -5,6 +5,7 @@ The daily dose is the most that is given on any one day; days without a dose are
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from itertools import combinations
 from typing import Any
@@ -193,6 +194,8 @@ def _read_line(
     """One instruction (several lines when its text names several doses), and what fields and text say where both speak. Raises Unreadable."""
     timing = _dict(line.get("timing"))
     text = str(line.get("text") or line.get("patientInstruction") or "")
+    if advice := _advice_on_dose(line):
+        text = f"{text}; {advice}" if text else advice
     dose = _dose_of(line, strength)
     often = how_often(timing)
     maximum = _daily_maximum(line, strength)
@@ -244,6 +247,27 @@ def _read_line(
         if said.fields != said.text and (said.text < said.fields) == lower:
             said.factor = said.text / said.fields
     return [read], said
+
+
+#: An amount, or a word by which the dose does not stay what it is; “with food” and “1 hour before milk” say nothing of it.
+_CHANGES = re.compile(
+    r"\d\s*(?:mg|tab|caps|drop)|\b(?:increas|titrat|taper|reduc|decreas|escalat|wean|steiger|erhöh|aufdos|reduz|ausschleich|augment|"
+    r"diminu|aument|opbouw|verhog|verlaag|afbouw)",
+    re.IGNORECASE,
+)
+
+
+def _advice_on_dose(line: dict[str, Any]) -> str:
+    """What ``additionalInstruction`` says of the dose; empty where it says nothing of it."""
+    advice = line.get("additionalInstruction")
+    said = []
+    for concept in advice if isinstance(advice, list) else [advice]:
+        codings = _dict(concept).get("coding")
+        shown = [_dict(c).get("display") for c in codings] if isinstance(codings, list) else []
+        text = next((t for t in (_dict(concept).get("text"), *shown) if isinstance(t, str) and t), "")
+        if _CHANGES.search(text):
+            said.append(text)
+    return "; ".join(said)
 
 
 def _from_text(text: str, written: Written, often: HowOften | None, common: dict[str, Any]) -> list[_Line]:

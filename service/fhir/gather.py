@@ -110,12 +110,39 @@ def from_prefetch(
             servers.add(decoded.server)
         if decoded.failed:
             data.state = "unavailable"
-        elif decoded.partial:
+        elif (
+            decoded.partial
+            or _is_cut_short(data, decoded, source)
+            or _is_another_answer(data, decoded, source)
+        ):
             data.state = "incomplete"
         if decoded.next_link:
             data.state = "incomplete"
             tasks.append(_Task(source, decoded.next_link))
     return Gathered(sources, servers), tasks
+
+
+def _is_another_answer(data: SourceData, decoded: Decoded, source: str) -> bool:
+    """Whether one resource of another type stands in the place of what was asked for, such as the Patient; then that is noted."""
+    asked = re.split(r"[?/]", QUERIES.get(source, ""), maxsplit=1)[0]
+    if not decoded.alone or not asked or (came := type(decoded.resources[0]).__name__) == asked:
+        return False
+    data.problems.append(ReadProblem(source, "", f"the answer holds one {came} and no {asked}"))
+    return True
+
+
+_ASKED = re.compile(r"&_count=(\d+)")
+
+
+def _is_cut_short(data: SourceData, decoded: Decoded, source: str) -> bool:
+    """Whether a Bundle holds less than it says there is, and less than a page, and no way to the rest; then that is noted."""
+    asked = _ASKED.search(QUERIES.get(source, ""))
+    page = int(asked.group(1)) if asked is not None else 0
+    if decoded.next_link or not decoded.entries < min(decoded.total, page):
+        return False
+    why = f"only {decoded.entries} of {decoded.total} were sent"
+    data.problems.append(ReadProblem(source, "", why))
+    return True
 
 
 def only_sent(prefetch: Mapping[str, Value | Raw | None], own_server: str = "") -> Gathered:
@@ -312,7 +339,10 @@ async def _fetch(server: FhirServer, task: _Task, gathered: Gathered, products: 
             data.state = "unavailable" if before == "unavailable" else "incomplete"
             return
         if not decoded.next_link:
-            data.state = "incomplete" if decoded.partial else "complete"
+            short = query == task.query and (
+                _is_cut_short(data, decoded, task.source) or _is_another_answer(data, decoded, task.source)
+            )
+            data.state = "incomplete" if decoded.partial or short else "complete"
             return
         data.state = "incomplete"
         query = decoded.next_link

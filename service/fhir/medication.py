@@ -15,7 +15,7 @@ from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
 from service.alerts.knowledge.classes import has_class
-from service.alerts.knowledge.code_systems import ATC, DMD, NDC, PZN, RXNORM, SNOMED, canonical
+from service.alerts.knowledge.code_systems import PRODUCT_SYSTEMS, canonical
 from service.alerts.knowledge.drug_names import drugs_by_name, is_long_acting
 from service.alerts.knowledge.no_card import is_code_without_card, is_known_without_card
 from service.alerts.knowledge.products import product_by_code
@@ -38,10 +38,10 @@ from service.fhir.routes import is_parenteral, product_reaches, route_reaches
 from service.fhir.sig import Sig, dose_of, sig_of
 from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
 from service.fhir.subjects import subject_of
-from service.fhir.times import Moment, is_for_ever, read_moment
+from service.fhir.times import Moment, is_for_ever, is_of_a_year, last_day, read_moment
 
 #: Code systems whose codes identify a product, even one this service has no rule for.
-DRUG_SYSTEMS = frozenset({RXNORM, ATC, SNOMED, NDC, DMD, PZN})
+DRUG_SYSTEMS = frozenset(PRODUCT_SYSTEMS)
 _INPATIENT = {
     "inpatient": "inpatient",
     "outpatient": "outpatient",
@@ -169,6 +169,10 @@ def _identify(
     matched: MatchedBy = "code" if by_code else "name" if named else "none"
     words = " ".join(all_names)
     found = tuple(dict.fromkeys(drugs))
+    if not label:  # a code without words: people see the drug that it stands for, else the code
+        label = (
+            to_show(" + ".join(d.replace("-", " ") for d in found)) if found else _code_for_people(concepts)
+        )
     return Identified(
         found,
         label,
@@ -179,6 +183,15 @@ def _identify(
         is_long_acting(words),
         unread=bool(beginnings) and not by_code,
     )
+
+
+def _code_for_people(concepts: _Concepts) -> RecordText:
+    """The code of a product that nothing names, so that it can be named where it is not recognised; empty without one of a known system."""
+    for codings, _ in concepts:
+        for system, code, _ in codings:
+            if code.strip() and (known := PRODUCT_SYSTEMS.get(canonical(system))) is not None:
+                return to_show(f"{known} {code.strip()}")
+    return NOTHING
 
 
 def forget_identified() -> None:
@@ -336,7 +349,10 @@ class MedicationReader:
                 why = "its product is named by a number only"
         told = any(
             _text(c).strip()
-            or any(x.code and canonical(x.system or "") in DRUG_SYSTEMS for x in c.coding or ())
+            or any(
+                x.code and x.code.strip() and canonical(x.system or "") in DRUG_SYSTEMS
+                for x in c.coding or ()
+            )
             for c in concepts
         )
         if told:
@@ -452,6 +468,10 @@ class MedicationReader:
         asserted = read_moment(s.dateAsserted, self.zone)
         last = period.end if period and not is_for_ever(period.end) else None
         end = self._read(last, ref, "effectivePeriod.end", source)
+        if s.status in STATEMENT_LIVE:
+            end = last_day(end)
+        elif end is not None and end.until is not None and CLOZAPINE in found.drugs:
+            self._undated(source, ref, "no day on which it ended")
         systemic, parenteral = route_facts(sig_of(s.dosage).route, found)
         return Medication(
             ref=ref,
@@ -484,6 +504,10 @@ class MedicationReader:
         # What is only prepared lies at the pharmacy as long as the dispense is not completed.
         prepared = d.whenPrepared if d.status not in _AT_THE_PHARMACY else None
         start = self._read(d.whenHandedOver or prepared, ref, "whenHandedOver", source)
+        if start is not None and is_of_a_year(start):
+            start = None
+        if start is None and prepared is None and d.whenPrepared is None and CLOZAPINE in found.drugs:
+            self._undated(source, ref, "no day on which it was handed over")
         dose = (
             dose_of(d.dosageInstruction, found.strength)
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
@@ -514,10 +538,13 @@ class MedicationReader:
         named = (a.medicationCodeableConcept, a.medicationReference, a.contained, a)
         found = self.identify(*named)
         ref = f"MedicationAdministration/{a.id}" if a.id else ""
-        text = a.effectiveDateTime or (
-            a.effectivePeriod.end or a.effectivePeriod.start if a.effectivePeriod else None
-        )
+        period = a.effectivePeriod or a.occurencePeriod
+        text = a.effectiveDateTime or a.occurenceDateTime or (period.end or period.start if period else None)
         start = self._read(text, ref, "effective", source)
+        if start is None or start.until is not None:
+            start = None  # of a dose a month is no time
+            if CLOZAPINE in found.drugs:
+                self._undated(source, ref, "no day on which the dose was given")
         systemic, parenteral = route_facts(sig_of(a.dosage).route, found)
         return Medication(
             ref=ref,
@@ -545,6 +572,10 @@ class MedicationReader:
             self.problems.append(ReadProblem(source, ref, f"{element} is not a date that exists"))
         return moment
 
+    def _undated(self, source: str, ref: str, why: str) -> None:
+        """Note that a record of clozapine tells of no day. It may be years old: by itself it is no hint that clozapine is taken."""
+        self.problems.append(ReadProblem(source, ref, f"it names clozapine, and {why}", if_not_known=True))
+
     def _order_period(
         self, r: MedicationRequest, sig: Sig, ref: str, source: str
     ) -> tuple[Moment | None, Moment | None]:
@@ -553,7 +584,7 @@ class MedicationReader:
         if not sig.is_bounded:
             return authored, None
         starts = [m for bound in sig.bounds if bound and (m := read_moment(bound[0], self.zone)) is not None]
-        ends = [read_moment(bound[1], self.zone) if bound else None for bound in sig.bounds]
+        ends = [last_day(read_moment(bound[1], self.zone)) if bound else None for bound in sig.bounds]
         known_ends = [e for e in ends if e is not None]
         # One open-ended instruction keeps the order open.
         end = max(known_ends) if len(known_ends) == len(ends) else None

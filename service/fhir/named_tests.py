@@ -8,6 +8,7 @@ from service.alerts.facts.record_text import NAME, VALUE, to_read, to_show
 from service.alerts.knowledge.codes import kinds
 from service.alerts.knowledge.test_words import kind_by_words
 from service.fhir.answers import text_of
+from service.fhir.other_values import other_value, quantity_of
 from service.fhir.resources import CodeableConcept, Component, Observation
 from service.fhir.units import agreed_conversion
 
@@ -40,16 +41,17 @@ def by_words(code: CodeableConcept | None, o: Observation | Component) -> Named 
 
 
 def _has_value(o: Observation | Component) -> bool:
-    if o.valueQuantity is not None and o.valueQuantity.value is not None:
+    quantity = quantity_of(o)
+    if quantity is not None and quantity.value is not None:
         return True
-    return bool((o.valueString or "").strip() or text_of(o.valueCodeableConcept).strip())
+    return bool((o.valueString or "").strip() or text_of(o.valueCodeableConcept).strip() or other_value(o))
 
 
 def _may_be(kind: str, o: Observation | Component) -> bool:
     """False where the value is none of the kind: white cells of no count, a level that is no concentration."""
     if kind not in _BY_UNIT:
         return True
-    quantity = o.valueQuantity
+    quantity = quantity_of(o)
     if quantity is None or quantity.value is None:
         return bool(o.valueString and any(c.isdigit() for c in o.valueString))
     sent = to_read(quantity.code or "", VALUE), to_read(quantity.unit or "", VALUE)

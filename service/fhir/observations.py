@@ -25,8 +25,10 @@ from service.fhir.decode import left_out, read_one
 from service.fhir.flags import flag_of, is_positive
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
+from service.fhir.modifiers import MODIFIED, is_modified
 from service.fhir.named_tests import by_words
 from service.fhir.numbers import LARGEST
+from service.fhir.other_values import other_value, quantity_of, why_absent
 from service.fhir.posture import posture_of
 from service.fhir.ranges import upper_limit
 from service.fhir.references import Home
@@ -50,8 +52,9 @@ _STATUS: dict[str | None, ResultStatus] = {
     "corrected": "corrected",
     "preliminary": "preliminary",
 }
-#: Never a result (clinical.md 3.1); any other word is none of FHIR's, and the result is shown.
-_NO_RESULT = frozenset({"registered", "cancelled", "entered-in-error", "unknown"})
+#: No result, or none any more (R4 observation-status). Of ``unknown``, and of words that are none of FHIR's, nobody knows whether the
+#: result holds: it is never used (clinical.md 3.1), and shown.
+_NO_RESULT = frozenset({"registered", "cancelled", "entered-in-error"})
 _COMPARATORS: dict[str, Literal["<", ">"]] = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
 #: Kinds whose own reference range is asked for.
 _RANGED = frozenset({"troponin", "crp", "alt", "ast", "bilirubin"})
@@ -148,6 +151,11 @@ class ObservationReader:
                 if resource.hasMember:
                     self._group(resource.hasMember, resource)
             elif type(resource) is DiagnosticReport:
+                if (resource.status or "").strip().lower() in _NO_RESULT:
+                    # What it contains is withdrawn with it; results of their own speak for themselves.
+                    why = f"its status is {resource.status}"
+                    self.books.irrelevant(source, ref_of(resource), "no-result", why)
+                    continue
                 self._group(resource.result or (), resource)
                 self.books.read(source, resource)
             elif type(resource) is Specimen:
@@ -289,6 +297,7 @@ class ObservationReader:
         status = _STATUS.get(o.status)
         if (
             plain is None
+            or len(o.modifierExtension)
             or status is None
             or quantity.comparator is not None
             or o.id is None
@@ -337,6 +346,7 @@ class ObservationReader:
             value = coding.code
             if value is None:
                 continue
+            value = value.strip()  # a column of fixed width fills up with blanks
             if is_loinc(coding.system):
                 kind = self._by_loinc.get(value)
                 if kind is not None:
@@ -370,7 +380,7 @@ class ObservationReader:
         group = self._groups.get(reference) if self._groups else None
         specimen = group or _specimen(o)
         posture = posture_of(o, o.code) if kind.id in _POSTURED else ""
-        self._add(kind, o, o.valueQuantity, o.valueString, unit, status, moment, reference, specimen, posture)
+        self._add(kind, o, quantity_of(o), o.valueString, unit, status, moment, reference, specimen, posture)
         if o.component:
             self._read_components(o, source)
 
@@ -393,7 +403,7 @@ class ObservationReader:
                 self._add(
                     kind,
                     component,
-                    component.valueQuantity,
+                    quantity_of(component),
                     component.valueString,
                     unit,
                     status,
@@ -490,6 +500,20 @@ class ObservationReader:
             )
         )
 
+    def _refuse_without_number(
+        self, kind: Kind, o: Observation | Component, moment: Moment | None, ref: str
+    ) -> None:
+        """Keep a result that has no number: what it has in its place, how it is flagged, or why there is nothing."""
+        if word := text_of(o.valueCodeableConcept) if kind.dimension == "count" else "":
+            self._refuse(kind, o, "its value is a word, not a number", moment, raw=word, ref=ref)
+        elif other := other_value(o):
+            self._refuse(kind, o, "its value is not one number", moment, raw=other, ref=ref)
+        else:
+            absent = why_absent(o.dataAbsentReason)
+            why = f"it has no value ({absent})" if absent else "it has no value"
+            flag = flag_of(o.interpretation)
+            self._refuse(kind, o, why, moment, raw="flagged" if flag else _NO_VALUE, ref=ref)
+
     def _add(
         self,
         kind: Kind,
@@ -509,15 +533,10 @@ class ObservationReader:
                 done = Measurement(kind.id, 1.0, moment.at, reference, _ECG, moment.date_only, "", status)
                 self.measurements.setdefault(kind.id, []).append(done)
             return
-        if (
-            kind.id == "troponin"
-            and (quantity is None or quantity.value is None)
-            and moment is not None
-            and is_positive(o.valueCodeableConcept, o.valueString)
-        ):
-            sent = to_show(text_of(o.valueCodeableConcept) or o.valueString or "positive")
+        if kind.id == "troponin" and moment is not None and (flag := _positive_flag(o)):
+            sent = to_show(text_of(o.valueCodeableConcept) or o.valueString or _WITHOUT_NUMBER[flag])
             positive = Measurement(kind.id, 1.0, moment.at, reference, sent, moment.date_only, "", status)
-            positive = msgspec.structs.replace(positive, specimen=specimen, until=moment.until, flag="POS")
+            positive = msgspec.structs.replace(positive, specimen=specimen, until=moment.until, flag=flag)
             self.measurements.setdefault(kind.id, []).append(positive)
             return
         unit, code = "", ""
@@ -562,9 +581,7 @@ class ObservationReader:
             raw = text
         else:
             if not (isinstance(o, Observation) and o.component):
-                word = text_of(o.valueCodeableConcept) if kind.dimension == "count" else ""
-                reason = "its value is a word, not a number" if word else "it has no value"
-                self._refuse(kind, o, reason, moment, raw=word or _NO_VALUE, ref=reference)
+                self._refuse_without_number(kind, o, moment, reference)
             return
         if kind.dimension == "own-range":
             converted = float(value)
@@ -635,6 +652,21 @@ _NO_VALUE = "no value"
 _raw_list = msgspec.json.Decoder(list[Raw])
 
 
+#: How a result is shown that its laboratory flags and sends no number of.
+_WITHOUT_NUMBER = {"POS": "positive", "H": "flagged H", "HH": "flagged HH"}
+
+
+def _positive_flag(o: Observation | Component) -> str:
+    """The flag of a troponin that has no number: by its words, else as the laboratory flags it; empty where it is not raised."""
+    quantity = quantity_of(o)
+    if quantity is not None and quantity.value is not None:
+        return ""
+    if is_positive(o.valueCodeableConcept, o.valueString):
+        return "POS"
+    flag = "" if o.valueString or o.valueCodeableConcept else flag_of(o.interpretation)
+    return flag if flag in _WITHOUT_NUMBER else ""
+
+
 def _specimen_inside(o: Observation, identifier: str) -> Specimen | None:
     """A specimen contained in its result."""
     try:
@@ -652,6 +684,8 @@ def _status(o: Observation) -> tuple[ResultStatus | None, str]:
     """The status of a result; without one that counts, why not, and nothing to say of one that is no result."""
     if o.status is None:
         return None, "it has no status"
+    if is_modified(o):
+        return None, MODIFIED
     word = o.status.strip().lower()
     found = _STATUS.get(word)
     return found, "" if found is not None or word in _NO_RESULT else "its status is not known"
@@ -664,7 +698,7 @@ def _reference(o: Observation) -> str:
 
 
 def _as_sent(o: Observation | Component) -> str:
-    quantity = o.valueQuantity
+    quantity = quantity_of(o)
     if quantity is not None and quantity.value is not None:
         return f"{quantity.comparator or ''}{quantity.value} {quantity.unit or quantity.code or ''}".strip()
-    return o.valueString or _NO_VALUE
+    return o.valueString or other_value(o) or _NO_VALUE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import Raw, Struct, field
 
 
@@ -59,6 +60,13 @@ class Component(Struct, gc=False):
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
+    #: Rarer forms of a value (service.fhir.other_values), and why there is none.
+    valueInteger: Any = None
+    valueBoolean: Any = None
+    valueRange: Any = None
+    valueRatio: Any = None
+    valueSampledData: Any = None
+    dataAbsentReason: Raw = Raw(b"")
     referenceRange: Raw = Raw(b"")
     interpretation: Raw = Raw(b"")
 
@@ -69,6 +77,8 @@ class Resource(Struct, tag_field="resourceType", gc=False):
     id: str | None = None
     #: ``Bundle.entry.fullUrl``, put in by the decoder: no FHIR element has such a name.
     full_url: str | None = field(default=None, name="(fullUrl)")
+    #: Says that the resource may mean something else than its elements say (R4 extensibility); none is known here.
+    modifierExtension: Raw = Raw(b"")
 
 
 class Observation(Resource, tag="Observation"):
@@ -84,6 +94,13 @@ class Observation(Resource, tag="Observation"):
     valueQuantity: Quantity | None = None
     valueString: str | None = None
     valueCodeableConcept: CodeableConcept | None = None
+    #: Rarer forms of a value (service.fhir.other_values), and why there is none.
+    valueInteger: Any = None
+    valueBoolean: Any = None
+    valueRange: Any = None
+    valueRatio: Any = None
+    valueSampledData: Any = None
+    dataAbsentReason: Raw = Raw(b"")
     #: Read later, and only for the few kinds that are judged by their own range.
     referenceRange: Raw = Raw(b"")
     component: list[Component] | None = None
@@ -100,6 +117,7 @@ class Observation(Resource, tag="Observation"):
 class DiagnosticReport(Resource, tag="DiagnosticReport"):
     """A report: says which results belong together, and may hold some that exist nowhere else."""
 
+    status: str | None = None
     subject: Reference | None = None
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
@@ -132,6 +150,8 @@ class Condition(Resource, tag="Condition"):
     """A problem."""
 
     subject: Reference | None = None
+    #: In place of ``subject``: DSTU2.
+    patient: Reference | None = None
     code: CodeableConcept | None = None
     clinicalStatus: CodeableConcept | None = None
     verificationStatus: CodeableConcept | None = None
@@ -153,6 +173,8 @@ class AllergyIntolerance(Resource, tag="AllergyIntolerance"):
     code: CodeableConcept | None = None
     clinicalStatus: CodeableConcept | None = None
     verificationStatus: CodeableConcept | None = None
+    #: In place of ``code``: DSTU2.
+    substance: Any = None
     #: Read only for its substances and signs.
     reaction: Any = None
 
@@ -182,14 +204,40 @@ class Medication(Resource, tag="Medication"):
     ingredient: list[MedicationIngredient] | None = None
 
 
-class MedicationRequest(Resource, tag="MedicationRequest"):
+class _DrugRecord(Resource, gc=False):
+    """What the records of drugs have in common: how they name the drug."""
+
+    medicationCodeableConcept: CodeableConcept | None = None
+    medicationReference: Reference | None = None
+    #: R5: a CodeableReference in place of both.
+    medication: Any = None
+
+    def __post_init__(self) -> None:
+        # A failing conversion makes the record one that cannot be read, which is said.
+        named = self.medication
+        if (
+            named is None
+            or self.medicationCodeableConcept is not None
+            or self.medicationReference is not None
+        ):
+            return
+        sent = msgspec.convert(named, _CodeableReference)
+        self.medicationCodeableConcept, self.medicationReference = sent.concept, sent.reference
+
+
+class _CodeableReference(Struct, gc=False):
+    """FHIR R5 CodeableReference."""
+
+    concept: CodeableConcept | None = None
+    reference: Reference | None = None
+
+
+class MedicationRequest(_DrugRecord, tag="MedicationRequest"):
     """An order for a drug."""
 
     status: str | None = None
     intent: str | None = None
     subject: Reference | None = None
-    medicationCodeableConcept: CodeableConcept | None = None
-    medicationReference: Reference | None = None
     contained: list[Any] | None = None
     authoredOn: str | None = None
     statusReason: CodeableConcept | None = None
@@ -208,13 +256,13 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     meta: Raw = Raw(b"")
 
 
-class MedicationStatement(Resource, tag="MedicationStatement"):
+class MedicationStatement(_DrugRecord, tag="MedicationStatement"):
     """What the patient is said to take."""
 
     status: str | None = None
     subject: Reference | None = None
-    medicationCodeableConcept: CodeableConcept | None = None
-    medicationReference: Reference | None = None
+    #: In place of ``subject``: DSTU2.
+    patient: Reference | None = None
     contained: list[Any] | None = None
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
@@ -225,13 +273,13 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     meta: Raw = Raw(b"")
 
 
-class MedicationDispense(Resource, tag="MedicationDispense"):
+class MedicationDispense(_DrugRecord, tag="MedicationDispense"):
     """A drug handed over."""
 
     status: str | None = None
     subject: Reference | None = None
-    medicationCodeableConcept: CodeableConcept | None = None
-    medicationReference: Reference | None = None
+    #: In place of ``subject``: DSTU2.
+    patient: Reference | None = None
     contained: list[Any] | None = None
     whenHandedOver: str | None = None
     whenPrepared: str | None = None
@@ -242,16 +290,19 @@ class MedicationDispense(Resource, tag="MedicationDispense"):
     dosageInstruction: Raw = Raw(b"")
 
 
-class MedicationAdministration(Resource, tag="MedicationAdministration"):
+class MedicationAdministration(_DrugRecord, tag="MedicationAdministration"):
     """A dose given, or not given."""
 
     status: str | None = None
     subject: Reference | None = None
-    medicationCodeableConcept: CodeableConcept | None = None
-    medicationReference: Reference | None = None
+    #: In place of ``subject``: DSTU2.
+    patient: Reference | None = None
     contained: list[Any] | None = None
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
+    #: R5 (its spelling): when the dose was given.
+    occurenceDateTime: str | None = None
+    occurencePeriod: Period | None = None
     dosage: Raw = Raw(b"")
     statusReason: Raw = Raw(b"")
 
@@ -291,6 +342,8 @@ class Entry(Struct, gc=False):
 
     resource: AnyResource | None = None
     fullUrl: str | None = None
+    #: Of a batch: how the server answered this one.
+    response: Any = None
 
 
 class Bundle(Struct, tag_field="resourceType", tag="Bundle", gc=False):
@@ -298,6 +351,7 @@ class Bundle(Struct, tag_field="resourceType", tag="Bundle", gc=False):
 
     entry: list[Entry] | None = None
     link: list[Link] | None = None
+    total: Any = None
 
 
 class RawEntry(Struct):
@@ -305,6 +359,7 @@ class RawEntry(Struct):
 
     resource: Raw = Raw(b"")
     fullUrl: Any = None
+    response: Any = None
 
 
 class RawBundle(Struct, tag_field="resourceType", tag="Bundle"):
@@ -313,6 +368,7 @@ class RawBundle(Struct, tag_field="resourceType", tag="Bundle"):
     #: Each a RawEntry, if it is one.
     entry: list[Raw] | None = None
     link: list[Link] | None = None
+    total: Any = None
 
 
 class Peek(Struct):
@@ -320,5 +376,6 @@ class Peek(Struct):
 
     resourceType: Any = None
     id: Any = None
+    status: Any = None
     subject: Any = None
     patient: Any = None

@@ -41,6 +41,7 @@ from service.fhir.gather import Gathered
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
+from service.fhir.modifiers import MODIFIED, is_modified
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
@@ -229,6 +230,8 @@ class _Builder:
                 self.problems.append(ReadProblem(source, record.ref, UNKNOWN_STATUS, hints=hints))
                 self.spoilt.add(source)
                 self.books.element(source, ref_of(r), "status", "status", UNKNOWN_STATUS)
+            if is_modified(r):
+                self._modified(record, r, source)
         self._enter(record, r, source)
 
     def _enter(self, record: Medication | None, r: Resource, source: str) -> None:
@@ -282,6 +285,8 @@ class _Builder:
                     continue
                 self.drafts.append(draft)
                 self._enter(draft, r, DRAFTS)
+                if is_modified(r):
+                    self._modified(draft, r, DRAFTS)
                 if self.medication_reader.unread_names != unread:
                     self._unread(DRAFTS, draft.ref, UNREAD_NAME)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
@@ -341,6 +346,14 @@ class _Builder:
         self.problems.append(ReadProblem(source, ref, why))
         self.spoilt.add(source)
 
+    def _modified(self, record: Medication, r: Resource, source: str) -> None:
+        """Note that a record which a rule may ask for carries a modifierExtension."""
+        if not (record.unread or any(_speaks_up(drug) for drug in record.drugs)):
+            return
+        self.problems.append(ReadProblem(source, record.ref, MODIFIED, hints=CLOZAPINE in record.drugs))
+        self.spoilt.add(source)
+        self.books.element(source, ref_of(r), "modifierExtension", "modifier", MODIFIED)
+
     def _condition(self, c: Condition, source: str) -> None:
         if c.code is None:
             self.books.not_understood(source, ref_of(c), "problem", "it names no problem")
@@ -350,7 +363,7 @@ class _Builder:
         by_code: dict[str, str] = {}
         for coding in c.code.coding or ():
             if coding.code is not None and len(coding.code) <= NAME:
-                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code), coding.code)
+                by_code |= dict.fromkeys(kinds_by_code(coding.system or "", coding.code), coding.code.strip())
         names, unread = _names(c.code)
         for name in (*names[1:], *names[:1]) if c.code.text else names:
             by_text |= dict.fromkeys(kinds_by_text(name))
@@ -394,8 +407,13 @@ class _Builder:
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
         )
         self.books.read(source, c)
+        if is_modified(c):
+            self._unread(source, ref, MODIFIED)
+            self.books.element(source, ref_of(c), "modifierExtension", "modifier", MODIFIED)
 
     def _allergy(self, a: AllergyIntolerance, source: str) -> None:
+        if a.code is None:
+            a.code = _concept(a.substance)
         names, drugs, unread = _allergens(a.code, self.country)
         reactions = [r for r in a.reaction if isinstance(r, dict)] if isinstance(a.reaction, list) else []
         for reaction in reactions:
@@ -465,7 +483,7 @@ class _Builder:
             t
             for c in s.code.coding or ()
             if c.code and is_loinc(c.system)
-            for t in tests_by_code().get(c.code, ())
+            for t in tests_by_code().get(c.code.strip(), ())
         }
         label = to_show(s.code.text or next((c.display for c in s.code.coding or () if c.display), "") or "")
         if (named := tests_by_text().get(label.strip().lower())) is not None:

@@ -68,6 +68,18 @@ def _day(text: str, zone: tzinfo) -> Moment | None:
     return None
 
 
+def is_of_a_year(moment: Moment) -> bool:
+    """Whether a date names a year alone."""
+    return moment.until is not None and moment.until - moment.at > timedelta(days=31)
+
+
+def last_day(end: Moment | None) -> Moment | None:
+    """The end of a period: one that names only a month or a year is the last day of it, the latest that the record allows."""
+    if end is None or end.until is None:
+        return end
+    return Moment(end.until - timedelta(days=1), True)
+
+
 def read_stretch(start: object, end: object, zone: tzinfo) -> Moment | None:
     """A Period as the time of a result: its end where it is shorter than a day, else a stretch of time in which the result lies."""
     first, last = read_moment(start, zone), read_moment(end, zone)

@@ -93,7 +93,7 @@ def test_a_preliminary_result_may_warn_but_never_calms(
     assert _worst(judge([final, early]), prefixes) >= _worst(judge([final]), prefixes)
 
 
-@given(_KINDS, _SHARES, _DAYS, st.sampled_from(["cancelled", "entered-in-error", "registered", "unknown"]))
+@given(_KINDS, _SHARES, _DAYS, st.sampled_from(["cancelled", "entered-in-error", "registered"]))
 def test_a_result_that_is_none_changes_nothing(kind: str, share: float, days: int, status: str) -> None:
     withdrawn = _result(kind, share * _HIGH[kind][2], days, "w", status=status)
     assert _said(judge([withdrawn])) == _said(judge([]))

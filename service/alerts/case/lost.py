@@ -79,7 +79,7 @@ def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...
 
 def _beside_clozapine(case: Case) -> Lost:
     """The patient is on clozapine, or it is ordered or stopped: whatever could not be read matters."""
-    problems = [p for p in case.snapshot.read_problems if p.matters]
+    problems = [p for p in case.snapshot.read_problems if p.matters and not p.if_not_known]
     unread = _unread_medications(case)
     if case.is_order_hook and not (case.clozapine_drafts or case.stop_drafts or warned(case)):
         # Clozapine is taken as it is; what else is taken beside it is for its own orders and for visits.

@@ -268,6 +268,8 @@ class ReadProblem(Struct, frozen=True, gc=False):
     hints: bool = False
     #: It is of interest only where clozapine is in question anyway: an order of a type this service does not read.
     in_question_only: bool = False
+    #: It is of interest only where nothing else says that clozapine is taken: a dispense of it without a date.
+    if_not_known: bool = False
 
 
 class ClinicianFlag(Struct, frozen=True, gc=False):

@@ -21,6 +21,9 @@ ICD10 = {
     "am": "http://hl7.org/fhir/sid/icd-10-am",
 }
 
+#: What people call the systems whose codes name a product.
+PRODUCT_SYSTEMS = {RXNORM: "RxNorm", ATC: "ATC", SNOMED: "SNOMED CT", NDC: "NDC", DMD: "dm+d", PZN: "PZN"}
+
 #: Spellings in lower case, without a slash at the end, without http or https, www, a version and ``urn:oid:``. Sources: HL7 terminology (NamingSystem, OID
 #: registry), the German base profiles (fhir.de), HL7 Australia, RIVO-Noord (icd-10-nl), the WHO's own address; 6.135 (ICD-10-AM): ids 45269036604 and
 #: 20402762502 of the text index; nehta.gov.au: 6744491778, 54192319693.
@@ -34,7 +37,7 @@ _KNOWN = {
     SNOMED: ("snomed.info/sct", "2.16.840.1.113883.6.96", "snomed.info", "snomed-ct", "nehta.gov.au/amt/v2", "nehta.gov.au/amt/v3", "nehta.gov.au/amt"),
     NDC: ("hl7.org/fhir/sid/ndc", "2.16.840.1.113883.6.69"),
     DMD: ("dmd.nhs.uk", "read.info/dmd"),
-    PZN: ("fhir.de/codesystem/ifa/pzn"),
+    PZN: ("fhir.de/codesystem/ifa/pzn", "1.2.276.0.76.4.6", "pzn"),
     LOINC: ("loinc.org", "2.16.840.1.113883.6.1", "loinc", "ln"),
     ICD10["who"]: ("hl7.org/fhir/sid/icd-10", "2.16.840.1.113883.6.3", "terminology.hl7.org/codesystem/icd10", "2.16.840.1.113883.6.3.2"),
     ICD10["cm"]: ("hl7.org/fhir/sid/icd-10-cm", "2.16.840.1.113883.6.90"),

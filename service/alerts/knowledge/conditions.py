@@ -120,6 +120,7 @@ def _longest(code: str, prefixes: tuple[str, ...]) -> int:
 @lru_cache(maxsize=4096)
 def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     """Kinds a coded problem belongs to."""
+    code = code.strip()
     if canonical(system) == SNOMED:
         return snomed_codes().get(code, ())
     edition = icd10_edition(system)

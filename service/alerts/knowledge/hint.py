@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from service.alerts.knowledge import ndc
+from service.alerts.knowledge import brands, ndc
 from service.alerts.knowledge.drugs import names_of
 from service.alerts.knowledge.products import codes_with
 
@@ -26,7 +26,9 @@ _NDC_LENGTHS = frozenset({10, 11, 12, 13})
 def _names() -> tuple[bytes, ...]:
     """The names in lower case, without those that hold another; letters beyond ASCII also as they begin or fill a word in capitals."""
     shortest: list[str] = []
-    for name in sorted({name.lower() for name in names_of(_CLOZAPINE)}, key=len):
+    own = {name.lower() for name in names_of(_CLOZAPINE)}
+    abroad = {name for name, meanings in brands.by_name().items() if (_CLOZAPINE,) in meanings.values()}
+    for name in sorted(own | abroad, key=lambda name: (len(name), name)):
         if not any(known in name for known in shortest):
             shortest.append(name)
     forms: dict[bytes, None] = {}

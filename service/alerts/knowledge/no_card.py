@@ -57,4 +57,5 @@ def _codes_without_card() -> frozenset[tuple[str, str]]:
 
 def is_code_without_card(system: str, code: str) -> bool:
     """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
-    return (canonical(system), code) in _codes_without_card()
+    known = canonical(system)
+    return (known, code.strip().upper() if known == ATC else code.strip()) in _codes_without_card()

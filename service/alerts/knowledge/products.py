@@ -149,7 +149,9 @@ _TWIN = {DMD: SNOMED, SNOMED: DMD}
 
 def product_by_code(system: str, code: str) -> Product | None:
     """What a code of a medication stands for; None when the code is not known. What ships wins over what was imported."""
-    system = canonical(system)
+    system, code = canonical(system), code.strip()
+    if system == ATC:
+        code = code.upper()
     product = _products().get((system, code))
     if product is None and (twin := _TWIN.get(system)) is not None:
         product = _products().get((twin, code))

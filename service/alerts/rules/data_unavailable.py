@@ -156,7 +156,9 @@ def _causes(case: Case, unread: Lost) -> list[Sentence]:
     """Why things could not be read, each cause once: ``Blood counts (Observation/7) – left out: …``; at most so many lines."""
     sources = {*unread.sources, *unread.helpful}
     told = [
-        p for p in case.snapshot.read_problems if case.relevant or p.source in sources or p in unread.problems
+        p
+        for p in case.snapshot.read_problems
+        if p in unread.problems or (not p.if_not_known and (case.relevant or p.source in sources))
     ]
     causes: dict[tuple[str, str], dict[str, None]] = {}
     # What may be clozapine itself comes first: orders of this call, then records whose drug nobody knows.
