@@ -1,86 +1,19 @@
-"""The rules, one module per section of the clinical specification; each exports ``RULES``.
+"""The rules, one module per section of the clinical specification; each exports ``RULES``, and is found by being here.
 
 A rule is a pure function ``(Case) -> Iterable[Finding]``. Its name is what a ``data-unavailable`` card shows when it fails;
 ``@when`` says in which cases it is asked at all.
 """
 
-from service.alerts.rules import (
-    bowel,
-    concerns,
-    count_trends,
-    data_unavailable,
-    dose,
-    dose_risk,
-    dose_written,
-    due_counts,
-    eosinophils,
-    heart,
-    infection,
-    interactions,
-    interruptions,
-    levels,
-    metabolic,
-    minors,
-    missed_doses,
-    monitoring,
-    myocarditis,
-    neutropenia,
-    neutropenia_free,
-    orders,
-    pathway,
-    pathway_trials,
-    post_stop,
-    problems,
-    rechallenge,
-    rhythm,
-    seizures,
-    smoking,
-    stopped_drugs,
-    supply,
-    titration,
-    undated,
-    unjudged,
-    unrecognized,
-    unusable_counts,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from service.alerts.rules.asked import Rule
 
-RULES: tuple[Rule, ...] = (
-    *data_unavailable.RULES,
-    *unrecognized.RULES,
-    *due_counts.RULES,
-    *rhythm.RULES,
-    *neutropenia.RULES,
-    *count_trends.RULES,
-    *unusable_counts.RULES,
-    *post_stop.RULES,
-    *rechallenge.RULES,
-    *neutropenia_free.RULES,
-    *infection.RULES,
-    *eosinophils.RULES,
-    *missed_doses.RULES,
-    *interruptions.RULES,
-    *undated.RULES,
-    *supply.RULES,
-    *dose.RULES,
-    *dose_written.RULES,
-    *titration.RULES,
-    *dose_risk.RULES,
-    *orders.RULES,
-    *interactions.RULES,
-    *stopped_drugs.RULES,
-    *smoking.RULES,
-    *monitoring.RULES,
-    *bowel.RULES,
-    *myocarditis.RULES,
-    *heart.RULES,
-    *levels.RULES,
-    *metabolic.RULES,
-    *unjudged.RULES,
-    *problems.RULES,
-    *minors.RULES,
-    *concerns.RULES,
-    *seizures.RULES,
-    *pathway_trials.RULES,
-    *pathway.RULES,
-)
+
+def _all() -> tuple[Rule, ...]:
+    """The rules of every module, by the name of the module, in the order in which it lists them."""
+    modules = (import_module(f"{__name__}.{name}") for name in sorted(m.name for m in iter_modules(__path__)))
+    return tuple(rule for module in modules for rule in getattr(module, "RULES", ()))
+
+
+RULES: tuple[Rule, ...] = _all()
