@@ -172,12 +172,20 @@ OPTIONS: dict[str, tuple[Json, Any]] = {
         },
         ["smoking"],
     ),
+    "clozapine_brand": (
+        next(request_of(row) for _, _, row in rows() if row.get("clozapine_brand")),
+        "Clozaril",
+    ),
     "counts_elsewhere": (call("order-sign", prefetch(), clozapine()), "the clozapine clinic"),
     "card_limit": (call("order-sign", prefetch(vitals=_FEVER), clozapine(1000)), 1),
     "profile": (call("order-sign", prefetch(), clozapine()), "epic"),
     "base_url": (call("order-sign", prefetch(), clozapine()), "https://cds.hospital.example"),
     "finding_system": (call("order-sign", prefetch(), clozapine()), "https://cds.hospital.example/findings"),
 }
+
+
+#: The policy under which an option bears on the answer, where that is not the default one.
+_UNDER = {"clozapine_brand": "uk-smpc"}
 
 
 def test_every_option_is_tried() -> None:
@@ -187,10 +195,11 @@ def test_every_option_is_tried() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_changes_the_answer_and_only_for_who_gives_it(name: str) -> None:
     question, value = OPTIONS[name]
-    plain = judge(question, as_of=NOW)
-    with_it = judge(question, as_of=NOW, site={name: value})  # type: ignore[misc]
+    policy = _UNDER.get(name)
+    plain = judge(question, policy=policy, as_of=NOW)
+    with_it = judge(question, policy=policy, as_of=NOW, site={name: value})  # type: ignore[misc]
     assert (cards(plain), plain.findings) != (cards(with_it), with_it.findings)
-    assert cards(judge(question, as_of=NOW)) == cards(plain)
+    assert cards(judge(question, policy=policy, as_of=NOW)) == cards(plain)
 
 
 @pytest.mark.parametrize(

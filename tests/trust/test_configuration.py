@@ -222,7 +222,7 @@ def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch, name: str, va
 _INHERITED: dict[str, tuple[Any, Any]] = {
     "policy": ("uk-smpc", "ca-2020"), "time_zone": ("Europe/London", "America/Toronto"), "fhir_deadline_ms": (700, 900), "profile": ("epic", "oracle"),
     "errors": ("status", "card"), "card_limit": (5, 6), "shadow": (True, False), "shadow_codes": (("weight-gain",), ()), "smoke_free_wards": (True, False),
-    "enrol": (False, True), "snooze_days": (0, 3), "pathway": (True, False), "not_sent": (("statements",), ()), "counts_elsewhere": ("the clozapine clinic", ""), "country": ("GB", "CH"), "calls_per_second": (7.0, 8.0),
+    "enrol": (False, True), "snooze_days": (0, 3), "pathway": (True, False), "not_sent": (("statements",), ()), "counts_elsewhere": ("the clozapine clinic", ""), "clozapine_brand": ("Clozaril", ""), "country": ("GB", "CH"), "calls_per_second": (7.0, 8.0),
     "hooks": (("order-sign",), ("patient-view", "order-sign")), "codes": ({"urn:x|1": "anc"}, {}), "units": ({"urn:x|1": "10*3/uL"}, {}),
 }  # fmt: skip
 

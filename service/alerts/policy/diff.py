@@ -138,6 +138,8 @@ def _treatment(band: Band | None) -> str:
         words.append(f"count {band.every_label}")
     if band.consult_hematology:
         words.append("hematology")
+    if band.until_normal != 1:
+        words.append(f"until {band.until_normal} counts in a row are normal")
     recovery = band.recovery
     if recovery is not None and recovery.kind == "extra-counts":
         words.append(f"after recovery {recovery.counts} counts every {w.days(recovery.every_days)}")

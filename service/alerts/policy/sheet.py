@@ -109,8 +109,9 @@ def _treatment(b: Band) -> str:
 
 
 def _sampling(b: Band) -> str:
+    until = [f"until {b.until_normal} counts in a row are normal"] if b.until_normal != 1 else []
     if b.every_days is None:
-        return b.every_label or "by the schedule"
+        return "; ".join([b.every_label or "by the schedule", *until])
     words = [f"{b.every_label} (every {b.every_days} d{_basis(b.sampling)})"]
     if b.confirm_within_hours is not None:
         words.append(f"confirm within {b.confirm_within_hours} h")
@@ -118,7 +119,7 @@ def _sampling(b: Band) -> str:
         words.append(f"once confirmed {b.confirmed_every_label} (every {b.confirmed_every_days} d)")
     if b.recovery is not None:
         words.append(f"after recovery {_recovery(b.recovery)}")
-    return "; ".join(words)
+    return "; ".join([*words, *until])
 
 
 def _basis(own: Basis | None) -> str:

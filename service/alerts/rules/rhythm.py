@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from service.alerts.case.case import Case
 from service.alerts.case.interval import had_neutropenia, next_phase
@@ -15,7 +16,7 @@ from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Counted, Day, Param, Record, Sentence, sentence
 
 _TEST = "cbc-with-differential"
-_WEEK = 7
+_WEEK = timedelta(weeks=1).days
 
 
 @when("visit")
