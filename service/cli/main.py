@@ -12,7 +12,7 @@ import msgspec
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from typer.exceptions import TyperException
 
 from service.alerts.policy.check import problems, unconfirmed
@@ -172,7 +172,14 @@ def _find(policy: str) -> Policy:
 @policy_app.command("list", epilog="Example: `clozapine-cds policy list`")
 def policy_list() -> None:
     """List the shipped policies."""
-    table = Table("id", "title", "valid from", "to", "unconfirmed values", "reference only for")
+    table = Table(
+        Column("id", no_wrap=True),
+        "title",
+        "valid from",
+        Column("to", no_wrap=True),
+        "open",
+        "reference only for",
+    )
     for policy in map(policy_by_id, policy_ids()):
         table.add_row(
             policy.id,

@@ -106,7 +106,7 @@ def test_a_question_of_today_is_judged_by_what_is_shared_today(files: Path) -> N
 def test_a_site_s_own_file_knows_the_versions_and_its_own_number_wins(files: Path, tmp_path: Path) -> None:
     (files / "common-2026-03-01.toml").write_text(_LATER)
     ours = tmp_path / "ours.toml"
-    ours.write_text('id = "ours"\ntitle = "Ours"\ninherits = "uk-smpc"\n')
+    ours.write_text('id = "ours"\ntitle = "Ours"\ninherits = "ca-2020"\n')
     limits = [
         load_policy(ours).on(day(d)).dosing.first_day_maximum.value for d in ("2026-02-28", "2026-03-01")
     ]
@@ -122,9 +122,7 @@ def test_versions_are_no_difference_between_two_policies(files: Path) -> None:
     as_it_was = load_policy(files / f"{LABEL}.toml")
     (files / "common-2026-03-01.toml").write_text(_LATER)
     found = policy_diff(as_it_was, load_policy(files / f"{LABEL}.toml"))
-    assert [(c.situation, c.before, c.after) for c in found] == [
-        ("dosing.first_day_maximum", "25 mg", "50 mg")
-    ]
+    assert [(c.situation, c.before, c.after) for c in found] == [("day 1", "at most 25 mg", "at most 50 mg")]
 
 
 @pytest.mark.parametrize(
