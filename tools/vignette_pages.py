@@ -82,9 +82,12 @@ def _steps(text: str) -> str:
 def _ordered(text: str) -> str:
     """An order: a dose of clozapine is one of each day unless the row says otherwise."""
     text = re.sub(r"\bsince ([\d.]+) d\b", lambda m: f"ordered {_number(m[1], 'day')} ago", text)
-    return plain(
-        _steps(re.sub(r"(clozapine [\d.]+ mg)(?! x\d| every| at bedtime| written)", r"\1 a day", text))
+    text = re.sub(
+        r" first in (\d+) ([hd])$",
+        lambda m: f", first in {_number(m[1], 'hour' if m[2] == 'h' else 'day')}",
+        text,
     )
+    return plain(_steps(re.sub(r"(clozapine [\d.]+ mg)(?! x\d| every| at \w| written)", r"\1 a day", text)))
 
 
 def _stated(text: str) -> str:
@@ -126,10 +129,18 @@ def _coded(kind: str) -> Callable[[str], str]:
     return said
 
 
+def _test(text: str) -> str:
+    """An order of a test, once or again and again."""
+    test, _, often = text.partition(" every ")
+    days = _number(often.removesuffix(" d"), "day") if often else ""
+    return (f"LOINC {test}" if test[0].isdigit() else test) + (f" every {days}" if days else "")
+
+
 _EMPTY = "nothing is on record but the patient"
 _PARTS: tuple[tuple[str, str, Callable[[str], str]], ...] = (
     ("draft", "Ordered", _ordered),
-    ("ordered", "Tests ordered", lambda t: f"LOINC {t}" if t[0].isdigit() else t),
+    ("ordered", "Tests ordered", _test),
+    ("standing", "Standing orders of tests", _test),
     ("on", "On record", _ordered),
     ("given", "Chart", _given),
     ("dispensed", "Dispensed", plain),
@@ -159,6 +170,8 @@ def patient(row: Row) -> str:
     ]
     if row.get("smoke_free_wards"):
         said.append("the wards are smoke-free")
+    if row.get("clozapine_brand"):
+        said.append(f"the site's patients take {row['clozapine_brand']}")
     return (
         ". ".join(part[0].upper() + part[1:] if part[0] != "*" else part for part in said) + "."
         if said

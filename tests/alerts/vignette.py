@@ -48,7 +48,7 @@ _SORTS: dict[str, dict[str, Any]] = {
 #: Symptom scales have no LOINC code that says which version was used: a site maps its own.
 _SCALES = {"PANSS": "panss", "BPRS": "bprs", "CGI": "cgi", "GAF": "gaf", "SOFAS": "sofas"}
 _WARD = "urn:ward:scales"
-_PARTS = {"bedtime": "HS", "morning": "MORN", "noon": "NOON", "evening": "EVE"}
+_PARTS = {"bedtime": "HS", "morning": "MORN", "noon": "NOON", "afternoon": "AFT", "evening": "EVE"}
 _POSTURE = {"standing": "8460-8 8454-1", "lying": "8461-6 8455-8", "sitting": "8459-0 8453-3"}
 
 
@@ -207,7 +207,7 @@ def _order(text: str, index: int, *, draft: bool) -> dict[str, Any]:
         made["dosageInstruction"][0]["timing"]["repeat"]["boundsPeriod"] = {"start": begins}
         return made
     match = re.fullmatch(
-        r"(.+?)(?: (at )?([\d.]+) mg)?(?: x(\d))?(?: every (\d+) d)?( at (?:bedtime|morning|noon|evening|\d\d:\d\d))?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
+        r"(.+?)(?: (at )?([\d.]+) mg)?(?: x(\d))?(?: every (\d+) d)?( at (?:bedtime|morning|noon|afternoon|evening|\d\d:\d\d))?(?: for (\d+) d)?(?: since (\d+) d| from (\d+) d to (\d+) d)?",
         text,
     )
     assert match, f"not an order: {text}"

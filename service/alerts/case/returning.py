@@ -13,8 +13,6 @@ from service.alerts.facts.patient import Medication
 from service.alerts.policy.judge import tier_for
 from service.alerts.policy.parts.breaks import MissedDoseTier
 
-_A_DAY = timedelta(days=1)
-
 
 class Return(Struct, frozen=True, gc=False):
     """Clozapine is taken again after a gap, but the dose before it has not been reached."""
@@ -131,7 +129,11 @@ def return_of(
     longest, tier = max(late, key=_length)
     if reached is None:
         # The order of the restart may be written on the day on which the gap ends, of which no hour is known.
-        if since or restarted is None or restarted.since < last.end - _A_DAY:
+        if (
+            since
+            or restarted is None
+            or restarted.since.date() < last.end.astimezone(restarted.since.tzinfo).date()
+        ):
             return None
         return Return(
             longest, tier, restarted.mg, restarted.older_mg, restarted.since, restarted.order.ref, True
