@@ -58,6 +58,7 @@ NO_PATIENT_SHOWS: dict[str, str] = {
     "rules.asked._REMEMBERED": "the size of a cache",
     "case.together.ROUNDED": "takes up the digits of 0.3333 alone; a dose is written in whole milligrams",
     "case.together._A_MOMENT": "just after a change, however little",
+    "case.series._NEXT": "just after the newest result of a month, however little",
 }
 
 #: Constants of rules that say how much of a list, or of a text of the record, a card shows: no clinical numbers.

@@ -5,9 +5,19 @@ from __future__ import annotations
 import pytest
 
 from service.alerts.policy.policy import policy_ids
-from tools.mutations import CODE, NO_PATIENT_SHOWS, STEPS, Mutation, Patients, is_noticed, mutations, of_file
+from tools.mutations import (
+    CODE,
+    KNOWLEDGE,
+    NO_PATIENT_SHOWS,
+    STEPS,
+    Mutation,
+    Patients,
+    is_noticed,
+    mutations,
+    of_file,
+)
 
-_ALL = mutations(["common", *policy_ids(), CODE])
+_ALL = mutations(["common", *policy_ids(), CODE, KNOWLEDGE])
 #: Every so many changes, from all over.
 _EACH = 45
 

@@ -249,15 +249,15 @@ _ABSENT = {"on-leave": "Patient on leave", "without-leave": "Absent without leav
 
 
 def _given(text: str, index: int) -> dict[str, Any]:
-    match = re.fullmatch(r"([\d.]+) (h|d by day)(?: ([\d.]+) (mg|tablets?))?(?: (\S+))?", text)
+    match = re.fullmatch(r"([\d.]+) (h|d by day)(?: ([\d.]+) (mg|tablets?))?(?: of (.+)|(?: (\S+))?)", text)
     assert match, f"not a dose given: {text}"
-    since, since_unit, amount, unit, status = match.groups()
+    since, since_unit, amount, unit, drug, status = match.groups()
     made: dict[str, Any] = {
         "resourceType": "MedicationAdministration",
         "id": f"given-{index}",
         "status": status or "completed",
         "medicationCodeableConcept": {
-            "text": "clozapine 25 mg tablet" if unit != "mg" and amount else "clozapine"
+            "text": drug or ("clozapine 25 mg tablet" if unit != "mg" and amount else "clozapine")
         },
         "subject": {"reference": "Patient/clz-p1"},
         "effectiveDateTime": ago(0, float(since)) if since_unit == "h" else day_ago(int(since)),
