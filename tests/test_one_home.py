@@ -45,7 +45,7 @@ def test_a_sites_four_changes_are_four_differences(tmp_path: Path) -> None:
         '[[monitoring]]\nid = "ecg"\ntitle = "ECG"\nkinds = ["ecg"]\nsource = "SERVICE"\n',
     )
     _, said = _said("diff", "us-label-2025", str(path))
-    for before, after in (("900 mg/d", "600 mg/d"), ("1000 ng/mL", "800 ng/mL"), ("500 ms", "480 ms")):
+    for before, after in (("900 mg", "600 mg"), ("1000 ng/mL", "800 ng/mL"), ("500 ms", "480 ms")):
         assert before in said
         assert after in said
     for test in (t.id for t in find_policy("us-label-2025").monitoring):

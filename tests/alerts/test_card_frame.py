@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.alerts.facts.patient import FromRegistry
 from service.alerts.say import cards
 from service.alerts.say.finding import Citation, Evidence, Finding
 from service.alerts.say.language import Language, english
@@ -48,7 +49,7 @@ def _unmarked(text: str) -> list[str]:
     "more", [{"evidence": (Evidence("8", "9"),)}, {"missing": ("8",)}, {"citation": Citation("6", "5.1")}, {"citation": Citation("6")}]
 )  # fmt: skip
 def test_the_frame_of_a_card(marked: None, more: dict[str, object]) -> None:
-    assert _unmarked(cards.detail_of(_finding(**more), ["9"])) == []
+    assert _unmarked(cards.detail_of(_finding(**more), [FromRegistry(("counts",))])) == []
 
 
 def test_what_does_not_fit_is_named_in_words_of_the_catalogue(marked: None) -> None:

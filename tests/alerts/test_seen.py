@@ -191,12 +191,12 @@ def test_a_gap_that_reaches_the_next_tier_is_new() -> None:
             hook="order-sign",
         )
 
-    first, later, long_after = (_shown(gap(60), code, days) for days in (0, 2, 4))
+    first, later, long_after = (_shown(gap(40), code, days) for days in (0, 2, 4))
     assert first.finding.decisive[0] != later.finding.decisive[0]
     assert first.seen != later.seen
     assert later.finding.decisive == long_after.finding.decisive, "the last tier has no next one"
     assert later.seen == long_after.seen
-    assert _shown(gap(61), code).seen != first.seen, "another last dose"
+    assert _shown(gap(41), code).seen != first.seen, "another last dose"
 
 
 def test_an_agreement_is_seen() -> None:

@@ -23,13 +23,13 @@ import asyncio, json, os, sys
 from datetime import datetime
 import httpx, orjson
 from service.alerts import evaluate
+from msgspec.structs import replace
 from service.alerts.case import remembered
 from service.alerts.rules.asked import RuleBook
 from service.judge import judge
 from service.judge.inquiry import read_inquiry
 from service.options.weighed import Weighed
 from service.hooks.site_facts import site_facts
-from service.registry.sweep import _case
 from service.site.settings import Settings
 from service.web.app import create_app
 
@@ -70,7 +70,7 @@ print(json.dumps({
     "Python, a site": said(lambda: judge(body, as_of=now, site=inherits)),
     "Python, an option": said(lambda: judge(body, as_of=now, site={"night_rounds": True})),
     "facts read already": said(lambda: Weighed(facts, inherits, now).findings),
-    "the sweep": said(lambda: evaluate.evaluate_case(_case(remembered.dump(facts), (), inherits, now))),
+    "the sweep": said(lambda: Weighed(replace(remembered.load(remembered.dump(facts)), hook="sweep"), inherits, now).findings),
 }), flush=True)
 os._exit(0)
 """

@@ -13,7 +13,12 @@ from service.alerts.policy.parts.doses import DoseTimes
 
 #: What names the time of the next dose: a draft, an order that runs on, the times of the chart; ``now``: nothing does.
 PlannedBy = Literal["draft", "order", "chart", "now"]
+#: After so long the same time of the day comes again.
 _A_DAY = timedelta(days=1)
+#: No two times of the day lie further apart; a dose that comes later than this belongs to the next day.
+_HALF_A_DAY = timedelta(hours=12)
+#: Doses charted so long before tell a usual time: the same day of last week and the days since. The service's own.
+_LAST_WEEK = timedelta(days=8)
 #: Parts of the day of FHIR's EventTiming, without what follows the dot.
 _PARTS = {
     "MORN": "morning", "WAKE": "morning", "ACM": "morning", "CM": "morning", "PCM": "morning", "NOON": "noon", "ACD": "noon", "CD": "noon",
@@ -73,7 +78,7 @@ def _next(
     usual = _usual(given, last, timedelta(hours=hours.usual_within.value))
     if usual:
         # A dose of a time that only the chart tells may be given until the next one is nearer.
-        return Planned(_first(usual, begins, _A_DAY / len(usual) / 2), "chart")
+        return Planned(_first(usual, begins, _HALF_A_DAY / len(usual)), "chart")
     return Planned(begins, "draft" if begins > as_of else "now")
 
 
@@ -131,10 +136,10 @@ def _usual(given: Sequence[Medication], last: datetime, within: timedelta) -> li
     clocks = [_since_midnight(at.astimezone(last.tzinfo)) for at in first_half]
     for at, clock in zip(first_half, clocks, strict=True):
         if not any(
-            abs(at - other) > _A_DAY / 2
+            abs(at - other) > _HALF_A_DAY
             and _apart(_since_midnight(other.astimezone(last.tzinfo)), clock) <= within
             for other in charted
-            if at - other < 8 * _A_DAY
+            if at - other < _LAST_WEEK
         ):
             return []
     return clocks
