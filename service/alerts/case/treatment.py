@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
+from msgspec.structs import replace
+
 from service.alerts.case.charted import chart_of
 from service.alerts.case.charted_dose import largest, most_in_a_day
 from service.alerts.case.course import Course, course_of
@@ -104,7 +106,18 @@ class Treatment:
         if not self._stored.untaken:
             return self._all_clozapine
         untaken = {id(m) for m in self._stored.untaken}
-        return tuple(m for m in self._all_clozapine if id(m) not in untaken)
+        return tuple(self._before_question(m) for m in self._all_clozapine if id(m) not in untaken)
+
+    def _before_question(self, m: Medication) -> Medication:
+        """An order that was ended when the order in question took its place: without that one it runs on, for nobody stopped the drug."""
+        if m.role != "order" or m.status not in _OVER or m.stop_reason:
+            return m
+        for copy in self._stored.untaken:
+            if m.ref not in copy.replaces or copy.start is None:
+                continue
+            if m.end is None or abs((self.snapshot.day(m.end) - self.snapshot.day(copy.start)).days) <= 1:
+                return replace(m, status="active", stops=False, end=None, end_date_only=False)
+        return m
 
     @lazy
     def _all_clozapine(self) -> tuple[Medication, ...]:

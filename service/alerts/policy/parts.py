@@ -337,6 +337,15 @@ class RecordReading(Struct, frozen=True, forbid_unknown_fields=True):
     counts_apart_percent: Annotated[Value, Quantity("%", 10, 100)]
 
 
+class Quiet(Struct, frozen=True, forbid_unknown_fields=True):
+    """When what is known already is said again, and when a reminder is not needed: decided from the record alone (``standing``, ``kept``)."""
+
+    #: A condition that lasts is told for so long after it began or changed; later only where a count is due.
+    standing_days: Annotated[Value, Quantity("d", 1, 90)]
+    #: Whoever kept so many counts (or supplies) in a row in time needs no reminder of the next one.
+    kept_times: Annotated[Value, Quantity("", 1, 20)]
+
+
 class UnknownEnd(Struct, frozen=True, forbid_unknown_fields=True):
     """How far other facts are believed of an order or statement that is over and says not since when (``ending``)."""
 

@@ -45,6 +45,7 @@ from service.alerts.policy.parts import (
     Population,
     PostStop,
     PregnancyTest,
+    Quiet,
     RecordReading,
     Results,
     SchedulePhase,
@@ -88,6 +89,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     platelets: Platelets
     overdue: Overdue
     unknown_end: UnknownEnd
+    quiet: Quiet
     record: RecordReading
     unless_stated: UnlessStated
     #: Days at most between counts while nobody knows since when clozapine is taken.

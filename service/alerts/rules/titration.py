@@ -9,7 +9,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.ordered_dose import dated_doses
+from service.alerts.case.ordered_dose import dated_doses, steps_from_today
 from service.alerts.case.together import is_return_after_stop
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.policy.parts import Value
@@ -47,7 +47,7 @@ def _plan(case: Case) -> list[tuple[int, float]] | None:
         dose = draft.dose
         if dose is None or dose.mg_per_day is None:
             return None
-        steps = [(s.first_day, s.mg_per_day) for s in dose.steps] or [(0, dose.mg_per_day)]
+        steps = steps_from_today(case, draft) or [(0, dose.mg_per_day)]
         drafts.append(sorted(steps))
         days.update(day for day, _ in steps)
     plan: list[tuple[int, float]] = []
@@ -77,13 +77,16 @@ def rises(case: Case, plan: list[tuple[int, float]]) -> list[Rise]:
 
 
 def _lately_raised(case: Case) -> list[int]:
-    """Days from today (negative) on which orders of the last week, or their steps, raised the dose."""
+    """Days from today (negative) on which orders of the last week, or their steps, raised the dose, after the first two weeks of the course."""
     week_ago = case.as_of - timedelta(weeks=1)
-    return [
+    raised = [
         -case.days_since(at)
         for (_, before), (at, after) in pairwise(dated_doses(case))
         if after > before and week_ago < at
     ]
+    # The small steps of the first weeks have a limit of their own.
+    today, early = case.course_day, case.policy.dosing.early_days.value
+    return [day for day in raised if today is None or today + day >= early]
 
 
 def _too_much_before_day_14(case: Case, plan: list[tuple[int, float]]) -> tuple[int, float] | None:
