@@ -8,6 +8,9 @@ from service.alerts.case.exposure import was_given
 from service.alerts.case.treatment import Treatment
 from service.alerts.facts.patient import Medication
 
+#: Hooks at which an order may have begun long ago.
+_LATER = frozenset({"medication-verify", "medication-refill"})
+
 
 def drafted_first_day(case: Treatment) -> float | None:
     """mg on the first day of all drafts together: a titration counts with its first step; None when a draft cannot be read."""
@@ -23,7 +26,7 @@ def drafted_first_day(case: Treatment) -> float | None:
 def steps_from_today(case: Treatment, draft: Medication) -> list[tuple[int, float]]:
     """(days from today, mg per day) of the steps of an order; one that runs already, verified late or filled again, is in the step of today."""
     steps = sorted((s.first_day, s.mg_per_day) for s in draft.dose.steps) if draft.dose is not None else []
-    begun = case.days_since(draft.start) if draft.start is not None and draft.status != "draft" else 0
+    begun = case.days_since(draft.start) if draft.start is not None and case.hook in _LATER else 0
     if begun <= 0 or not steps:
         return steps
     over = [mg for day, mg in steps if day <= begun]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import drafted_first_day
+from service.alerts.case.tablet import other_tablet
 from service.alerts.facts.patient import Medication
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.rules.asked import when
@@ -29,8 +30,9 @@ def dose_start_too_high(case: Case) -> Iterator[Found]:
     start = case.policy.dosing.restart_single.value
     drafts = case.clozapine_drafts
     offers: tuple[Offer, ...] = ()
+    tablet = other_tablet(case, drafts[0], start) if len(drafts) == 1 else None
     if len(drafts) == 1 and drafts[0].ref:
-        offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), start),)
+        offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), start, tablet_mg=tablet),)
     yield Found(
         code="dose-start-too-high",
         severity="critical",
@@ -46,6 +48,7 @@ def dose_start_too_high(case: Case) -> Iterator[Found]:
         policy_says=(sentence("dose-start-too-high.policy", start=Dose(start), limit=Dose(limit.value)),),
         suggested=(
             sentence("dose-start-too-high.start-at", start=Dose(start)),
+            *((sentence("dose.other-tablet", tablet=Dose(tablet), dose=Dose(start)),) if tablet else ()),
             sentence("dose-start-too-high.record"),
         ),
         evidence=_evidence(drafts),

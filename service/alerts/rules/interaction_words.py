@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from service.alerts.case.case import Case
+from service.alerts.case.tablet import HALVES
 from service.alerts.case.together import ROUNDED, clozapine_dose_before
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.drugs import InteractionClass, offset_days, onset_days
@@ -27,8 +28,6 @@ from service.alerts.say.sentence import (
     sentence,
 )
 
-#: A tablet is broken into two.
-_HALVES = 2
 #: So many other drugs are named on a card.
 _NAMED = 3
 
@@ -177,7 +176,7 @@ def third_of(case: Case, drug_id: str) -> Third | None:
     if target < times * step:
         times, target = 1, max(step, third // step * step)
     tablet = draft.strength_mg if draft is not None else None
-    gives = tablet is None or (target / times) % (tablet / _HALVES) == 0
+    gives = tablet is None or (target / times) % (tablet / HALVES) == 0
     return Third(base, target, times, gives, tablet) if target < now else None
 
 
@@ -210,7 +209,7 @@ def change_to(case: Case, third: Third) -> tuple[ChangeDose, ...]:
     if third.times == 1 and third.target > at_once and not bedtime and _is_once_daily(draft):
         # More than is given at once by day: the doses are new, and so are their times.
         return (ChangeDose(draft.ref, label, third.target, 2),)
-    step = third.tablet_mg / _HALVES if third.tablet_mg else case.policy.dosing.dose_step.value
+    step = third.tablet_mg / HALVES if third.tablet_mg else case.policy.dosing.dose_step.value
     return (ChangeDose(draft.ref, label, third.target, third.times, step_mg=step),)
 
 
