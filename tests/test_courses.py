@@ -12,9 +12,7 @@ from tools.courses.table import tally
 
 _COURSES = {course.id: course for course in told().course}
 #: Each under another policy, so that every schedule is walked once.
-_SAMPLE = list(
-    zip(("man-clinic", "pregnant", "one-order"), policy_ids(), strict=False)
-)
+_SAMPLE = list(zip(("man-clinic", "pregnant", "one-order"), policy_ids(), strict=False))
 
 
 def test_there_are_twenty_courses_for_every_policy() -> None:
