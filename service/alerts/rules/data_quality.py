@@ -17,7 +17,17 @@ from service.alerts.phrases.medication import drug_fact
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Listed, Number, Param, Record, Sentence, Term, recorded, sentence
+from service.alerts.say.sentence import (
+    Listed,
+    Number,
+    Param,
+    Record,
+    Sentence,
+    Term,
+    quoting,
+    recorded,
+    sentence,
+)
 
 _THIS_SERVICE = Citation("This service", "what could not be checked")
 #: Sources a clozapine answer rests on; what is not checked without them stands in ``[source]`` of the catalogue.
@@ -251,7 +261,11 @@ def _found(case: Case, lost: _Lost) -> Found:
         evidence=(
             *(count_evidence(case, low) if low is not None else ()),
             *(drug_fact(d) for d in orders if d.ref),
-            *(Fact(p.ref, recorded(p.reason)) for p in lost.problems[:8] if p.ref),
+            *(
+                Fact(p.ref, Sentence("quoted.text", {"text": quoting(p.reason)}))
+                for p in lost.problems[:8]
+                if p.ref
+            ),
         ),
         missing=named or (sentence("data-unavailable.missing-records"),),
         citation=_THIS_SERVICE,
@@ -349,12 +363,12 @@ def _causes(case: Case, lost: _Lost) -> list[Sentence]:
 
 def _cause(source: str, reason: str, refs: list[str]) -> Sentence:
     said: dict[str, Param] = {
-        "source": Sentence(_WHERE[source][0]) if source in _WHERE else Record(source),
-        "reason": Record(reason),
+        "source": Sentence(_WHERE[source][0]) if source in _WHERE else quoting(source),
+        "reason": quoting(reason),
     }
     if not refs:
         return Sentence("data-unavailable.cause", said)
-    said["refs"] = Listed(tuple(Record(ref) for ref in refs[:_MOST_REFS]), last="")
+    said["refs"] = Listed(tuple(quoting(ref) for ref in refs[:_MOST_REFS]), last="")
     if len(refs) <= _MOST_REFS:
         return Sentence("data-unavailable.cause-of", said)
     said["n"] = Number(len(refs) - _MOST_REFS, 0)
@@ -413,7 +427,7 @@ def medication_unrecognized(case: Case) -> Iterator[Found]:
                 else ()
             ),
             *(
-                sentence("medication-unrecognized.drug", drug=Record(m.label), ref=Record(m.ref))
+                sentence("medication-unrecognized.drug", drug=Record(m.label), ref=quoting(m.ref))
                 for m in shown[:10]
             ),
         ),

@@ -12,7 +12,7 @@ from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Number, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Dose, Number, Param, Record, Sentence, quoting, sentence
 
 
 def _evidence(drafts: tuple[Medication, ...]) -> tuple[Fact, ...]:
@@ -104,12 +104,12 @@ def dose_written_two_ways(case: Case) -> Iterator[Found]:
         code="dose-unreadable",
         severity="warning",
         subject="dose-two-ways",
-        summary=sentence("dose-unreadable.two-ways", ways=Record(first.two_ways, short=80)),
+        summary=sentence("dose-unreadable.two-ways", ways=quoting(first.two_ways, short=80)),
         why=tuple(
             sentence(
                 "dose-unreadable.order-written",
                 order=Record(d.label),
-                reason=Record(d.dose.two_ways),
+                reason=quoting(d.dose.two_ways),
                 dose=Record(d.dose.text),
             )
             for d in drafts
@@ -137,7 +137,7 @@ def dose_unreadable(case: Case) -> Iterator[Found]:
         return
     first = unreadable[0]
     reason: Param = (
-        Record(first.dose.unreadable, short=70)
+        quoting(first.dose.unreadable, short=70)
         if first.dose is not None and first.dose.unreadable
         else sentence("dose-unreadable.gives-no-dose")
     )
@@ -161,7 +161,7 @@ def _why_unreadable(draft: Medication) -> Sentence:
         return sentence(
             "dose-unreadable.order", order=order, reason=sentence("dose-unreadable.no-instruction")
         )
-    reason = Record(dose.unreadable)
+    reason = quoting(dose.unreadable)
     if not dose.text:
         return sentence("dose-unreadable.order", order=order, reason=reason)
     return sentence("dose-unreadable.order-written", order=order, reason=reason, dose=Record(dose.text))

@@ -8,7 +8,7 @@ from service.alerts.case.case import Case
 from service.alerts.phrases.medication import medication_evidence
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Record, sentence
+from service.alerts.say.sentence import Record, quoting, sentence
 
 #: Characters of the contradiction in a summary.
 _SHORT = 80
@@ -26,9 +26,9 @@ def product_contradicts_itself(case: Case) -> Iterator[Found]:
         code="dose-unreadable",
         severity="warning",
         subject="dose-product",
-        summary=sentence("dose-product.summary", strengths=Record(first.strengths, short=_SHORT)),
+        summary=sentence("dose-product.summary", strengths=quoting(first.strengths, short=_SHORT)),
         why=tuple(
-            sentence("dose-product.order", order=Record(d.label), strengths=Record(d.dose.strengths))
+            sentence("dose-product.order", order=Record(d.label), strengths=quoting(d.dose.strengths))
             for d in drafts
             if d.dose is not None
         ),
