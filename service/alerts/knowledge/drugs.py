@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.alerts.knowledge import brands, ndc
+from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.spelling import folded
 from service.alerts.say.finding import Severity
@@ -512,8 +513,7 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
     for name, parts in _product_data().combinations.items():
         index[name.lower()] = parts
     index |= dict.fromkeys(_of_one_country(), ())
-    longest_first = sorted(index, key=len, reverse=True)
-    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    pattern = branches(index, r"\s+")
     # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg"),
     # and Japanese puts no blank after a name. An N-oxide is a metabolite, not the drug.
     return (
@@ -574,8 +574,7 @@ def without_card() -> tuple[NoCard, ...]:
 
 @cache
 def _without_card() -> re.Pattern[str]:
-    longest_first = sorted((n for group in without_card() for n in group.names), key=len, reverse=True)
-    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    pattern = branches((n.lower() for group in without_card() for n in group.names), r"\s+")
     return re.compile(rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))", re.IGNORECASE)
 
 
