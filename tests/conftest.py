@@ -28,9 +28,12 @@ hypothesis_settings.load_profile("fuzz" if os.environ.get("FUZZ") else "same")
 StartService = Callable[..., httpx.Client]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
-    """Starts services with any settings; gives a client bound to the base URL. The application is ``client.app``."""
+    """Starts services with any settings; gives a client bound to the base URL. The application is ``client.app``.
+
+    They end with the module: hundreds of idle servers in one process cost more time than the tests.
+    """
     with ExitStack() as stack:
 
         def start(**settings: Any) -> httpx.Client:
@@ -47,7 +50,7 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSer
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(start_service: StartService) -> httpx.Client:
     """The service as ``make run`` starts it."""
     return start_service()
