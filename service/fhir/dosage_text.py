@@ -13,7 +13,8 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from service.fhir.dosage_items import TIMES, Amount, Item, NotRead, Reader, same
+from service.fhir.dosage_amounts import Amount, NotRead, same
+from service.fhir.dosage_items import TIMES, Item, Reader
 from service.fhir.dosage_words import LONGEST, words_of
 from service.fhir.strength import Strength
 

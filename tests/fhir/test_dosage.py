@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from service.fhir.build import changed_dose
 from service.fhir.dosage import read_dose
-from service.fhir.dosage_items import NotRead, Reader
+from service.fhir.dosage_amounts import NotRead
+from service.fhir.dosage_items import Reader
 from service.fhir.dosage_words import words_of
 from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
 from tests.data import clozapine
