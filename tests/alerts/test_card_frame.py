@@ -23,7 +23,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     }
     foreign = Language("xx", templates, english().forms)
     monkeypatch.setattr(cards, "english", lambda: foreign)
-    remembered = (cards.heading, cards.citation_text, cards.source_text)
+    remembered = (cards.heading, cards.source_text)
     for function in remembered:
         function.cache_clear()
     yield

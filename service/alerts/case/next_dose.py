@@ -52,44 +52,30 @@ def next_dose_of(
         as_of: the moment of the question, in the site's time zone.
         hours: at which hour of the day parts of the day are, and how late a dose may be given.
     """
-    return min(
-        (_next(draft, orders, given, last, as_of, hours) for draft in drafts or (None,)),
-        key=_at,
-    )
-
-
-def _next(
-    draft: Medication | None,
-    orders: Sequence[Medication],
-    given: Sequence[Medication],
-    last: datetime,
-    as_of: datetime,
-    hours: DoseTimes,
-) -> Planned:
-    begins = first_day(draft, as_of) if draft is not None else as_of
-    if orders and begins > as_of:
-        draft, begins = None, as_of  # until then the order that runs on is taken
     late = timedelta(hours=hours.late.value)
-    if draft is not None and (at := _named(draft, last, begins, late, hours)) is not None:
-        return Planned(at, "draft")
-    named = [at for o in orders if (at := _named(o, last, begins, late, hours)) is not None]
-    if named and len(named) == len(orders):
-        return Planned(min(named), "order")
-    usual = _usual(given, last, timedelta(hours=hours.usual_within.value))
-    if usual:
-        # A dose of a time that only the chart tells may be given until the next one is nearer.
-        return Planned(_first(usual, begins, _HALF_A_DAY / len(usual)), "chart")
-    return Planned(begins, "draft" if begins > as_of else "now")
+
+    def after(draft: Medication | None) -> Planned:
+        begins = first_day(draft, as_of) if draft is not None else as_of
+        if orders and begins > as_of:
+            draft, begins = None, as_of  # until then the order that runs on is taken
+        if draft is not None and (at := _named(draft, last, begins, late, hours)) is not None:
+            return Planned(at, "draft")
+        named = [at for o in orders if (at := _named(o, last, begins, late, hours)) is not None]
+        if named and len(named) == len(orders):
+            return Planned(min(named), "order")
+        usual = _usual(given, last, timedelta(hours=hours.usual_within.value))
+        if usual:
+            # A dose of a time that only the chart tells may be given until the next one is nearer.
+            return Planned(_first(usual, begins, _HALF_A_DAY / len(usual)), "chart")
+        return Planned(begins, "draft" if begins > as_of else "now")
+
+    return min(map(after, drafts or (None,)), key=lambda planned: planned.at)
 
 
 def first_day(draft: Medication, as_of: datetime) -> datetime:
     """When a draft begins: now, or on a day or at a time to come."""
     start = draft.start
     return as_of if start is None else max(start.astimezone(as_of.tzinfo), as_of)
-
-
-def _at(planned: Planned) -> datetime:
-    return planned.at
 
 
 def _named(

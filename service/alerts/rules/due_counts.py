@@ -1,17 +1,16 @@
-"""Blood counts (clinical.md 2.1): missing, overdue, due soon, too low to start."""
+"""Blood counts (clinical.md 2.1): missing, overdue, due soon."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
+from service.alerts.case.baseline import minima, was_begun_on_old_baseline
 from service.alerts.case.case import Case
-from service.alerts.case.judged_counts import counts_readable, judged_kinds, preliminary_anc, stalest
-from service.alerts.case.series import judged_value
+from service.alerts.case.judged_counts import counts_readable, preliminary_anc, stalest
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.count import (
     count_evidence,
-    count_fact,
     count_line,
     count_name,
     judged_names,
@@ -22,22 +21,18 @@ from service.alerts.phrases.count import (
     offer_cbc,
     pending_lines,
     population_lines,
-    short_count,
     start_line,
 )
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.result import day_of, refusal
+from service.alerts.phrases.start import start_only, start_says
 from service.alerts.policy.parts.counts import Analyte
-from service.alerts.policy.parts.values import Minimum
-from service.alerts.policy.words import policy_says
 from service.alerts.rules.asked import when
-from service.alerts.rules.missing_counts import held_lines, holder, offer_count, urgency
-from service.alerts.say.finding import Citation, NotifyTeam, ReferTo, Severity
+from service.alerts.rules.missing_counts import SUPPLY_HOOKS, held_lines, holder, offer_count, urgency
+from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Count, Counted, Day, Number, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Count, Counted, Day, Param, Record, Sentence, sentence
 
-#: Hooks at which a policy that requires a current count for dispensing makes an overdue count critical (clinical.md 2.1).
-_SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
 _DUE_SOON_HOOKS = frozenset({"patient-view", "encounter-discharge"})
 
 
@@ -47,37 +42,12 @@ def _supply_forbidden(case: Case) -> bool:
     That it requires one is not enough where nobody has read so: national rules decide then, and the card says it.
     """
     required = case.policy.dispensing.requires_current_count
-    return required.value and required.confirmed and case.hook in _SUPPLY_HOOKS
+    return required.value and required.confirmed and case.hook in SUPPLY_HOOKS
 
 
 def _national_rules(case: Case) -> tuple[Sentence, ...]:
     required = case.policy.dispensing.requires_current_count
     return (sentence("anc-overdue.national-rules"),) if required.value and not required.confirmed else ()
-
-
-def _minima(case: Case) -> list[tuple[Analyte, Minimum]]:
-    """What must be reached before the first dose, the ANC first."""
-    found = [(kind, case.policy.start.minimum(case.population, kind)) for kind in judged_kinds(case)]
-    return [(kind, minimum) for kind, minimum in found if minimum is not None]
-
-
-def _below_minimum(case: Case) -> list[tuple[Measurement, Minimum]]:
-    """Newest counts that do not reach what the policy asks for before the first dose."""
-    return [
-        (newest, minimum)
-        for kind, minimum in _minima(case)
-        if (newest := case.worst_new(kind)) is not None and not minimum.reached(judged_value(newest))
-    ]
-
-
-def _start_only(kind: Analyte, minimum: Minimum) -> Sentence:
-    """What a count must reach before the first dose, as a step."""
-    side = "at-least" if minimum.comparator == ">=" else "more-than"
-    return sentence(f"anc-missing.start-only-{kind}-{side}", count=Count(minimum.value))
-
-
-def _start_says(case: Case) -> Sentence:
-    return policy_says(case.policy, "start.says", case.policy.start.says)
 
 
 def _cited(case: Case) -> Citation:
@@ -112,7 +82,7 @@ def anc_missing(case: Case) -> Iterator[Found]:
         case, "urgent" if severity == "critical" else "routine", sentence("anc-missing.reason-anc")
     )
     found = [m for m in (preliminary_anc(case),) if m is not None]
-    minima = _minima(case)
+    wanted = minima(case)
     yield Found(
         code="anc-missing",
         severity=urgency(case, severity),
@@ -128,15 +98,15 @@ def anc_missing(case: Case) -> Iterator[Found]:
             ),
         ),
         policy_says=(
-            _start_says(case)
+            start_says(case)
             if case.starting
             else sentence("anc-missing.policy", counts=judged_names(case), every=case.interval.label),
         ),
-        suggested=(*steps, *(_start_only(kind, m) for kind, m in minima)) if case.starting else steps,
+        suggested=(*steps, *(start_only(kind, m) for kind, m in wanted)) if case.starting else steps,
         unchecked=not_all_read(case),
         evidence=count_evidence(case, *found),
         missing=(sentence("anc-missing.a-usable-anc"),),
-        citation=case.policy.cite(minima[0][1]),
+        citation=case.policy.cite(wanted[0][1]),
         offers=(*offers, *(remove_drafts(case) if case.starting else ())),
     )
 
@@ -156,7 +126,7 @@ def wbc_missing(case: Case) -> Iterator[Found]:
     )
     minimum = case.policy.start.minimum(case.population, "wbc")
     if case.starting and minimum is not None:
-        steps = (*steps, _start_only("wbc", minimum))
+        steps = (*steps, start_only("wbc", minimum))
     yield Found(
         code="anc-missing",
         severity=urgency(case, "critical" if case.starting or required else "warning"),
@@ -168,7 +138,7 @@ def wbc_missing(case: Case) -> Iterator[Found]:
             start_line(case),
         ),
         policy_says=(
-            _start_says(case)
+            start_says(case)
             if case.starting
             else sentence("anc-missing.policy-both", counts=judged_names(case), every=case.interval.label),
         ),
@@ -180,121 +150,6 @@ def wbc_missing(case: Case) -> Iterator[Found]:
     )
 
 
-@when("starting")
-def baseline_missing(case: Case) -> Iterator[Found]:
-    """Starting on the lower minimum of benign ethnic neutropenia with fewer baseline counts than the policy asks for."""
-    wanted = case.policy.start.ben_baseline_counts
-    newest = case.anc.newest
-    if wanted is None or newest is None or not case.starting or case.population != "ben":
-        return  # without any ANC, anc-missing says it
-    counts = case.series("anc")
-    if len(counts) >= wanted.value or _below_minimum(case):
-        return
-    offers, steps = offer_count(case, "urgent", sentence("anc-missing.reason-baseline"))
-    yield Found(
-        code="anc-missing",
-        severity="warning",
-        subject="anc-baseline",
-        summary=sentence(
-            "anc-missing.baseline", found=Number(len(counts), 0), wanted=Number(wanted.value, 0)
-        ),
-        why=(*held_lines(case), *(count_fact(case, m) for m in counts), *population_lines(case)),
-        policy_says=(_start_says(case),),
-        suggested=steps,
-        unchecked=not_all_read(case),
-        evidence=count_evidence(case, *counts),
-        missing=(sentence("anc-missing.a-baseline-anc"),),
-        citation=case.policy.cite(wanted),
-        offers=offers,
-    )
-
-
-@when("starting")
-def baseline_count_too_old(case: Case) -> Iterator[Found]:
-    """The newest usable ANC (or WBC, where the policy judges it) was taken too long before the first dose."""
-    newest, (window, cited) = stalest(case), case.policy.baseline_window
-    if newest is None or not case.starting:
-        return
-    age = case.age_days(newest)
-    if age <= window:
-        return
-    reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age))
-    offers, steps = offer_count(case, "urgent", reason)
-    yield Found(
-        code="baseline-count-too-old",
-        severity=urgency(case, "critical"),
-        subject="anc",
-        summary=sentence(
-            "baseline-count-too-old.summary",
-            count=short_count(case, newest),
-            age=Counted(age),
-            window=Counted(window),
-        ),
-        why=(
-            *held_lines(case),
-            last_usable_with_age(case, newest),
-            *pending_lines(case),
-            start_line(case),
-            *population_lines(case),
-        ),
-        policy_says=(
-            sentence("baseline-count-too-old.policy", window=Counted(window)),
-            _start_says(case),
-        ),
-        suggested=(sentence("baseline-count-too-old.wait"), *steps),
-        unchecked=newer_may_exist(case),
-        evidence=count_evidence(case, newest),
-        citation=case.policy.cite(cited),
-        offers=(*offers, *remove_drafts(case)),
-    )
-
-
-def _begun_on_old_baseline(case: Case, newest: Measurement) -> bool:
-    """The first weekly count is not due yet, but clozapine was begun on a count that was too old for it."""
-    day = case.course_day
-    if (
-        day is None
-        or case.starting
-        or case.interval.band is not None
-        or case.course.restarted_after is not None
-    ):
-        return False
-    return day <= case.interval.days and case.age_days(newest) - day > case.policy.baseline_window[0]
-
-
-@when("continuing")
-def begun_on_old_baseline(case: Case) -> Iterator[Found]:
-    """Clozapine was begun some days ago, and the count before it was too old: nothing is overdue yet, but a count is missing."""
-    newest, (window, cited) = stalest(case), case.policy.baseline_window
-    if newest is None or not case.continuing or not _begun_on_old_baseline(case, newest):
-        return
-    age = case.age_days(newest) - (case.course_day or 0)
-    required = case.policy.dispensing.requires_current_count.value and case.hook in _SUPPLY_HOOKS
-    offers, steps = offer_count(
-        case,
-        "urgent",
-        sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age)),
-    )
-    yield Found(
-        code="baseline-count-too-old",
-        severity=urgency(case, "critical" if required else "warning"),
-        subject="anc",
-        summary=sentence(
-            "baseline-count-too-old.begun",
-            count=short_count(case, newest),
-            age=Counted(age),
-            window=Counted(window),
-        ),
-        why=(*held_lines(case), last_usable_with_age(case, newest), *pending_lines(case), start_line(case)),
-        policy_says=(sentence("baseline-count-too-old.policy", window=Counted(window)), _start_says(case)),
-        suggested=steps,
-        unchecked=newer_may_exist(case),
-        evidence=count_evidence(case, newest),
-        citation=case.policy.cite(cited),
-        offers=offers,
-    )
-
-
 @when("continuing")
 def anc_overdue(case: Case) -> Iterator[Found]:
     """The newest usable ANC (or WBC, where the policy judges it) is older than the interval that applies today."""
@@ -303,7 +158,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
         return
     interval = case.interval
     age = case.answered_days(newest)
-    if age <= interval.days or _begun_on_old_baseline(case, newest):
+    if age <= interval.days or was_begun_on_old_baseline(case, newest):
         return
     late = age - interval.days
     due = Day(case.today - timedelta(days=late))
@@ -393,107 +248,4 @@ def anc_due_soon(case: Case) -> Iterator[Found]:
     )
 
 
-@when("starting")
-def anc_below_initiation(case: Case) -> Iterator[Found]:
-    """Starting with a count below the policy's minimum."""
-    if not case.starting:
-        return
-    below = _below_minimum(case)
-    if not below:
-        return
-    newest, minimum = below[0]
-    counts = [m for m, _ in below]
-    bands = [band for m in counts if (band := case.band_of(m)) is not None]
-    folded = tuple(dict.fromkeys(b.finding for b in bands if b.finding and b.treatment == "continue"))
-    offers, steps = offer_cbc(
-        case, "urgent", sentence("anc-below-initiation.reason", name=count_name(newest.kind))
-    )
-    yield Found(
-        code="anc-below-initiation",
-        severity="critical",
-        subject="anc",
-        summary=_too_low(case, minimum, counts),
-        why=(*(count_fact(case, m) for m in counts), start_line(case), *population_lines(case)),
-        policy_says=(_start_says(case),),
-        suggested=(
-            sentence("anc-below-initiation.do-not-start"),
-            *steps,
-            sentence("anc-below-initiation.other-cause"),
-        ),
-        evidence=count_evidence(case, *counts),
-        citation=case.policy.cite(minimum),
-        offers=(*remove_drafts(case), *offers),
-        also=folded,
-    )
-
-
-@when("starting")
-def start_by_open_threshold(case: Case) -> Iterator[Found]:
-    """A start that only an unconfirmed minimum for benign ethnic neutropenia allows."""
-    if not case.starting or case.population != "ben" or _below_minimum(case):
-        return
-    relaxed = [
-        (newest, minimum, general)
-        for kind, minimum in _minima(case)
-        if not minimum.confirmed
-        and (general := case.policy.start.minimum("general", kind)) is not None
-        and (newest := case.worst_new(kind)) is not None
-        and not general.reached(judged_value(newest))
-    ]
-    if not relaxed:
-        return
-    newest, minimum, general = relaxed[0]
-    offers, steps = offer_cbc(
-        case, "urgent", sentence("anc-below-initiation.reason", name=count_name(newest.kind))
-    )
-    yield Found(
-        code="anc-below-initiation",
-        severity="warning",
-        subject="ben-minimum",
-        summary=sentence(
-            "anc-below-initiation.only-by-open",
-            count=short_count(case, newest),
-            limit=Count(general.value),
-            ben=Count(minimum.value),
-        ),
-        why=(*(count_fact(case, m) for m, _, _ in relaxed), start_line(case), *population_lines(case)),
-        policy_says=(_start_says(case),),
-        suggested=(sentence("anc-below-initiation.ask-hematology"), *steps),
-        evidence=count_evidence(case, *(m for m, _, _ in relaxed)),
-        citation=case.policy.cite(minimum),
-        offers=(
-            Wish(ReferTo("hematology", "urgent"), sentence("anc-below-initiation.reason-hematology")),
-            *offers,
-        ),
-    )
-
-
-def _too_low(case: Case, minimum: Minimum, counts: list[Measurement]) -> Sentence:
-    """The count that is too low to start, and that the other one is too low as well. Counts as the policy judges them, the ANC first."""
-    count, limit = short_count(case, counts[0]), Count(minimum.value)
-    belongs = minimum.comparator == ">="
-    if len(counts) == 1:
-        return sentence(
-            "anc-below-initiation.below" if belongs else "anc-below-initiation.not-above",
-            count=count,
-            limit=limit,
-        )
-    return sentence(
-        "anc-below-initiation.both-below" if belongs else "anc-below-initiation.both-not-above",
-        count=count,
-        limit=limit,
-        wbc=Count(counts[1].value),
-    )
-
-
-RULES = (
-    anc_missing,
-    wbc_missing,
-    baseline_missing,
-    baseline_count_too_old,
-    begun_on_old_baseline,
-    anc_overdue,
-    anc_due_soon,
-    anc_below_initiation,
-    start_by_open_threshold,
-)
+RULES = (anc_missing, wbc_missing, anc_overdue, anc_due_soon)

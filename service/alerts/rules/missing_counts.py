@@ -9,6 +9,9 @@ from service.alerts.say.finding import SEVERITY_RANK, Severity
 from service.alerts.say.found import Wish
 from service.alerts.say.sentence import Record, Sentence, sentence
 
+#: Hooks at which a policy that requires a current count for dispensing makes an overdue count critical (clinical.md 2.1).
+SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
+
 
 def urgency(case: Case, severity: Severity) -> Severity:
     """The severity of a finding that a count is missing or overdue.

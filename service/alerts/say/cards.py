@@ -117,12 +117,6 @@ def _point(line: str) -> str:
 
 
 @lru_cache(maxsize=512)
-def citation_text(citation: Citation) -> str:
-    """A citation in words, with a warning when the number was not confirmed against the primary text."""
-    return english().plain(cited(citation))
-
-
-@lru_cache(maxsize=512)
 def source_text(citation: Citation) -> str:
     """The line of a card that names its source."""
     return english().plain(sentence("card.source", citation=cited(citation)))

@@ -7,26 +7,19 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
 from functools import lru_cache
 
 from service.alerts.facts import record_text
-from service.alerts.facts.patient import Measurement, PatientSnapshot
 
 SUMMARY_LIMIT = 139  # CDS Hooks: fewer than 140 characters
 
 _MARKUP = re.compile(r"([\\`*_\[\]|~#@!])")
 
 
-def one_line(text: str, limit: int = 200) -> str:
-    """Collapse white space and control characters (also bidirectional overrides) and cut to ``limit`` characters."""
-    return record_text.to_show(text, limit)
-
-
 @lru_cache(maxsize=4096)
 def safe(text: str, limit: int = 200) -> str:
     """Record text for GitHub-flavoured Markdown: no markup, no HTML, no automatic link survives."""
-    text = one_line(text, limit)
+    text = record_text.to_show(text, limit)
     text = _MARKUP.sub(r"\\\1", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # GFM turns bare addresses into links; a card carries no link that the record wrote.
@@ -36,21 +29,11 @@ def safe(text: str, limit: int = 200) -> str:
 @lru_cache(maxsize=4096)
 def plain(text: str, limit: int = 60) -> str:
     """Record text for a summary (plain text): one line, no angle brackets, short."""
-    return one_line(text, limit).replace("<", "‹").replace(">", "›")
+    return record_text.to_show(text, limit).replace("<", "‹").replace(">", "›")
 
 
 #: Characters of a reason: it may quote a unit as written and as coded, or the values it was found by.
 REASON_LIMIT = 400
-
-
-def reason(text: str) -> str:
-    """Why something was not used, for Markdown: our words, which may quote the record."""
-    return safe(text, REASON_LIMIT)
-
-
-def plain_reason(text: str) -> str:
-    """The same for a summary."""
-    return plain(text, REASON_LIMIT)
 
 
 def summary(text: str) -> str:
@@ -80,32 +63,6 @@ def count(value: float) -> str:
 def mg(value: float) -> str:
     """A dose in mg, halves of a 12.5 mg step kept."""
     return f"{number(value, 1)} mg"
-
-
-def day(snapshot: PatientSnapshot, at: datetime | None) -> str:
-    """The calendar day in the site's time zone, ISO 8601; ``unknown date`` when there is none."""
-    return snapshot.day(at).isoformat() if at is not None else "unknown date"
-
-
-def moment(snapshot: PatientSnapshot, at: datetime | None, date_only: bool = False) -> str:
-    """Day and clock time in the site's time zone; the day alone when only that is known."""
-    if at is None or date_only:
-        return day(snapshot, at)
-    return at.astimezone(snapshot.zone).strftime("%Y-%m-%d %H:%M")
-
-
-def bound_word(measurement: Measurement) -> str:
-    """``below `` / ``above `` for results with a comparator."""
-    return {"<": "below ", ">": "above "}.get(measurement.bound, "")
-
-
-def hours(value: float) -> str:
-    """A gap in hours, or in days and hours once it is longer than two days."""
-    whole = round(value)
-    if whole < 48:
-        return f"{whole} h"
-    days, rest = divmod(whole, 24)
-    return f"{days} days" if rest == 0 else f"{days} days {rest} h"
 
 
 def days(value: int) -> str:
