@@ -28,8 +28,8 @@ test: setup ## the whole test suite
 	@tools/ensure-chromium
 	@$(BIN)/python -m pytest -n 2
 
-fuzz: setup ## the property tests with new examples, 2000 of each: not part of make test, whose examples are always the same
-	@FUZZ=1 $(BIN)/python -m pytest -n 2 -q $$(grep -rlE "^from hypothesis|^import hypothesis" tests --include='test_*.py')
+fuzz: setup ## the property tests with new examples, 2000 of each, and whatever make test tries in part: there the examples are always the same
+	@FUZZ=1 $(BIN)/python -m pytest -n 2 -q $$(grep -rlE "^from hypothesis|^import hypothesis|FUZZ" tests --include='test_*.py')
 
 test-hapi: setup ## the hook flow against a real HAPI FHIR server (Java 17, Maven); skipped where they are missing
 	@$(BIN)/python -m tests.hapi

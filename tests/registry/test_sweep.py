@@ -245,7 +245,7 @@ def test_a_worker_that_dies_mid_sweep_loses_nothing_and_repeats_nothing(
     upgrade(postgres_url)
     engine = engine_for(postgres_url)
     site = f"site-{uuid4()}"
-    count = 5000
+    count = 2000
     register(engine, site, [facts(f"p{n}", anc(3200, 31 if n % 2 else 3)) for n in range(count)])
     environment = os.environ | {
         "CLOZAPINE_CDS_DATABASE_URL": postgres_url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from typing import Any
 
@@ -136,7 +137,9 @@ def test_hostile_text_in_any_element_is_no_more_than_a_word_nobody_knows(client:
 def test_each_kind_of_hostile_text_in_a_record_is_no_more_than_a_word(
     client: httpx.Client, kind: str
 ) -> None:
-    for where, body, place in _TEXTS:
+    # Every second text, the others with the next kind; `make fuzz` tries all.
+    texts = _TEXTS if "FUZZ" in os.environ else _TEXTS[list(_HOSTILE).index(kind) % 2 :: 2]
+    for where, body, place in texts:
         _answered_as_for_a_word(client, where, body, place, _HOSTILE[kind])
 
 
