@@ -372,6 +372,16 @@ class MedicationReader:
         ref = f"MedicationRequest/{r.id}" if r.id else ""
         sig = sig_of(r.dosageInstruction)
         start, end = self._order_period(r, sig, ref, source)
+        end_at = end.at if end else None
+        if (
+            end is None
+            and start is not None
+            and sig.length is not None
+            and not draft
+            and CLOZAPINE not in found.drugs
+        ):
+            # A course of another drug is over when its days are, unless it may be dispensed again.
+            end_at = start.at + sig.length if not _repeats(r.dispenseRequest) else None
         route = sig.route
         systemic, parenteral = route_facts(route, found)
         # Only some doses are ever asked for.
@@ -398,7 +408,7 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
-            end=end.at if end else None,
+            end=end_at,
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
             dose=dose,

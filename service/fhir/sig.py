@@ -5,6 +5,7 @@ An order is sent again with every hook of its session and at every renewal, byte
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -16,12 +17,15 @@ from service.alerts.facts.patient import Dose
 from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read, too_long
 from service.fhir.dosage import read_dose
 from service.fhir.strength import Strength
+from service.fhir.timing import length_of
 
 _REMEMBERED = 4096
 #: Instructions of one record, and the size of them all as sent (bytes): the longest titrations come to a tenth of it.
 _MOST_LINES = 100
 _MOST_BYTES = 200_000
 _any = msgspec.json.Decoder()
+#: What is longer is no course.
+_LONGEST_DAYS = 3_652
 
 
 class Sig(Struct, frozen=True):
@@ -33,6 +37,8 @@ class Sig(Struct, frozen=True):
     bounds: tuple[tuple[Any, Any] | None, ...] = ()
     #: Any line has a boundsPeriod.
     is_bounded: bool = False
+    #: Length of the course when every line has one (boundsDuration, the longer end of boundsRange); None otherwise.
+    length: timedelta | None = None
     #: Why no dose is read from it; empty when it can be looked at.
     unreadable: str = ""
     #: A text of it is too long to be read.
@@ -114,7 +120,26 @@ def _sig(content: bytes) -> Sig:
         else None
         for line in lines
     )
-    return Sig(lines, _route(lines), bounds, any(bounds), unread=tidied.unread)
+    return Sig(lines, _route(lines), bounds, any(bounds), _length(lines), unread=tidied.unread)
+
+
+def _length(lines: tuple[Any, ...]) -> timedelta | None:
+    """How long the course is: lines that follow each other one after the other, else the longest."""
+    lengths = [_length_of(_get(_get(line, "timing"), "repeat")) for line in lines]
+    known = [length for length in lengths if length is not None]
+    if not known or len(known) < len(lengths):
+        return None
+    places = [_get(line, "sequence") for line in lines]
+    follow = None not in places and len(set(map(str, places))) == len(places)
+    return sum(known, timedelta()) if follow else max(known)
+
+
+def _length_of(repeat: Any) -> timedelta | None:
+    if not isinstance(repeat, dict):
+        return None
+    longest = _get(repeat.get("boundsRange"), "high")
+    days = length_of({"repeat": repeat if longest is None else {"boundsDuration": longest}}, None).days
+    return timedelta(days=days) if days is not None and 0 < days <= _LONGEST_DAYS else None
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -18,6 +18,7 @@ from service.alerts.policy.policy import Policy
 
 #: Orders and statements that are over, with or without a date.
 _OVER = frozenset({"completed", "stopped", "ended"})
+ON_HOLD = "on-hold"
 
 
 class OtherDrugs(Doses):
@@ -69,10 +70,17 @@ class OtherDrugs(Doses):
 
     def over_undated(self, m: Medication) -> datetime | None:
         """The latest end of another drug's order or statement that is over without a date, as far as evidence bounds it; else its beginning."""
-        if m.role not in ("order", "statement") or m.status not in _OVER:
+        if m.role not in ("order", "statement") or m.status not in (*_OVER, ON_HOLD):
             return None
+        known = self.over_at_latest(m)
+        return known if known is not None or m.status == ON_HOLD else m.start or m.authored
+
+    def over_at_latest(self, m: Medication) -> datetime | None:
+        """Until when another drug's record that is over, or on hold, was followed at the latest; None when nothing bounds it."""
+        if m.end is not None or m.status == ON_HOLD:
+            return m.end or m.updated
         ending = self._other_endings.get(id(m))
-        return ending.latest if ending is not None and ending.latest_by else m.start or m.authored
+        return ending.latest if ending is not None and ending.latest_by else None
 
     @lazy
     def _other_endings(self) -> dict[int, Ending]:

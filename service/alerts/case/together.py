@@ -185,13 +185,13 @@ def _daily(records: list[Medication]) -> float | None:
 
 
 #: How a strong inhibitor and the dose of clozapine stand to each other.
-Standing = Literal["new", "reduced", "first", "settled", "level-needed", "changed", "takes-over"]
+Standing = Literal["new", "smallest", "reduced", "first", "settled", "level-needed", "changed", "takes-over"]
 
 
 def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standing:
     """How a strong inhibitor that is taken, or ordered, and the dose of clozapine stand to each other (clinical.md 2.4).
 
-    ``reduced``: the dose is at most a third of the dose before it. ``first``: it was there before the first dose of clozapine, which was
+    ``smallest``: no lower dose can be given. ``reduced``: the dose is at most a third of the dose before it. ``first``: it was there before the first dose of clozapine, which was
     titrated beside it; of a start: the dose is that of a first day. ``settled``: both unchanged for long, and a level in range says that
     they fit. ``level-needed``: the same without such a level. ``changed``: the dose fitted the inhibitor, whose own dose was changed lately or is
     changed now: the level moves again, and only a level tells how far. ``takes-over``: it follows another strong inhibitor that the dose fits.
@@ -204,10 +204,13 @@ def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standin
     """
     since = taken_since(case, drug_id)
     if case.starting:
-        first = case.drafted_mg_per_day
         taken = since is not None or any(drug_id in m.drugs for m in case.other_medications)
-        small = first is not None and first <= case.policy.dosing.restart_single.value
-        return "first" if taken and small else "new"
+        return "first" if taken and _starts_small(case) else "new"
+    now = case.current_mg_per_day
+    if now is not None and now <= case.policy.dosing.restart_single.value:
+        return "smallest"
+    if since is None and dose_already_reduced(case, drug_id):
+        return "reduced"
     if since is None:
         return (
             "takes-over"
@@ -250,6 +253,19 @@ def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standin
     ):
         return "settled"
     return "level-needed"
+
+
+def _starts_small(case: Case) -> bool:
+    """The drafts begin with the dose of a first day, and a titration in steps ends at about a third of what is usual."""
+    rule, most = case.policy.dosing, case.drafted_mg_per_day
+    firsts = [
+        m.dose.first_mg_per_day or m.dose.mg_per_day for m in case.clozapine_drafts if m.dose is not None
+    ]
+    if most is None or not firsts or None in firsts:
+        return False
+    first = sum(mg for mg in firsts if mg is not None)
+    usual = rule.day_14_maximum.value * rule.strong_inhibitor_factor.value * ROUNDED
+    return first <= rule.restart_single.value and most <= max(usual, rule.restart_single.value)
 
 
 def left_strong_inhibitors(case: Case) -> list[tuple[str, Medication]]:
@@ -307,11 +323,11 @@ def stop_window_days(case: Case, drug_id: str, class_id: str, record: Medication
     """For how long after the stop of an inhibitor or inducer there is something to say.
 
     As long as its effect goes on (days of the drug itself); at least the days of the policy where the dose of clozapine was changed for it and
-    is so still, as nobody has gone back yet, and where no record tells the day of the end.
+    is so still, as nobody has gone back yet, and where nothing bounds the day of the end.
     """
     gone = offset_days(drug_id, class_id)
     before, now = dose_before_stopped(case, drug_id, record), case.established_mg_per_day
-    if record.end is not None and before is not None and before == now:
+    if case.over_at_latest(record) is not None and before is not None and before == now:
         return gone
     return max(case.policy.interactions.stopped_within_days.value, gone)
 

@@ -27,6 +27,7 @@ _STANDS: dict[Standing, Severity] = {
     "level-needed": "warning",
     "changed": "warning",
     "takes-over": "warning",
+    "smallest": "info",
     "reduced": "info",
     "first": "info",
     "settled": "info",

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
+from service.alerts.case.other_drugs import ON_HOLD
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import offset_days, onset_days
@@ -181,6 +182,8 @@ def ended(case: Case, left: Left) -> tuple[Sentence, ...]:
     if medication.end is not None:
         day = Day(case.snapshot.day(medication.end))
         return (sentence("interaction-stopped.ended-on", drug=record, title=what, day=day),)
+    if medication.status == ON_HOLD:
+        return (sentence("interaction-stopped.on-hold", drug=record, title=what),)
     began = medication.start or medication.authored
     return (
         sentence("interaction-stopped.ended", drug=record, title=what),
@@ -252,6 +255,8 @@ def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | N
         drug_id: the inhibitor.
         before: the dose before the inhibitor, mg per day, where it is known from elsewhere.
     """
+    if case.starting:
+        return None  # there is no dose of which it were a third
     base = (
         before
         or clozapine_dose_before(case, drug_id)
@@ -287,6 +292,23 @@ def _times(case: Case, draft: Medication | None) -> int:
     times = round(dose.doses_per_day)
     equal = round(times * dose.largest_single_mg) == round(dose.mg_per_day)
     return times if equal and times > 1 else 1
+
+
+def start_small(case: Case) -> tuple[list[Sentence], tuple[ChangeDose, ...]]:
+    """Beside a strong inhibitor clozapine starts with the smallest dose: steps, and the offer where the draft is one dose."""
+    first = case.policy.dosing.restart_single.value
+    steps = [
+        sentence("interaction.start-with", dose=Dose(first)),
+        sentence("interaction.titrate-to-third"),
+        sentence("interaction.level-each-change"),
+    ]
+    drafts = case.clozapine_drafts
+    if len(drafts) != 1 or not drafts[0].ref or drafts[0].dose is None or drafts[0].dose.steps:
+        return steps, ()
+    tablet = drafts[0].strength_mg
+    if (tablet is not None and first % (tablet / _HALVES)) or case.drafted_mg_per_day in (None, first):
+        return steps, ()
+    return steps, (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), first, 1, step_mg=first),)
 
 
 def change_to(case: Case, third: Third) -> tuple[ChangeDose, ...]:

@@ -14,6 +14,7 @@ from service.alerts.phrases.count import ending_lines
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import (
     Match,
+    both_since,
     is_kept_for_emergency,
     matches,
     moves_level,
@@ -32,6 +33,7 @@ from service.alerts.rules.interaction_words import (
     level_high,
     level_low,
     says_of,
+    start_small,
     started,
     steps_of,
     third_of,
@@ -72,6 +74,8 @@ def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]
         return {}
     # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
     pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
+    if case.stopping:
+        return {}  # clozapine ends with this call
     best: dict[tuple[str, ...], tuple[Medication, list[Match]]] = {}
     # A drug has many records, its history is one; beside which others a product holds it can matter.
     judged: dict[tuple[str, bool, bool, tuple[str, ...], bool], list[Match]] = {}
@@ -204,10 +208,17 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
         if m.group.steps[:1] and m.group.steps[0] not in known
         for step in steps_of(case, m)[:1]
     ]
+    for m in others:
+        if m.standing is not None:
+            # A strong inhibitor that does not lead here says what it asks of the dose all the same.
+            said, asked, changes = _of_strong_inhibitor(case, m, drugs_first((m.drug_id,)), [])
+            why.append(said)
+            steps += [step for step in asked if step not in steps]
+            offers += changes
     if not moves_level(lead):
         # What moves the level beside what leads says when, too.
         for m in others:
-            if moves_level(m.group):
+            if moves_level(m.group) and m.standing is None:
                 why.append(time_line(m))
                 steps += level_after(case, onset_days(m.drug_id, m.group.id))
     if case.taken_now("laxative") and any(_bowel_kept_quiet(d, found) for d in drug_ids):
@@ -302,6 +313,12 @@ def _of_strong_inhibitor(
     level = sentence("interaction.level-after", days=onset)
     stops = time_of_stop(case, match)
     match match.standing:
+        case "smallest":
+            return (
+                sentence("interaction.summary-smallest", drug=named, dose=_smallest(case)),
+                [sentence("interaction.titrate-to-third"), sentence("interaction.level-each-change"), stops],
+                (),
+            )
         case "reduced":
             return (
                 sentence("interaction.summary-reduced", drug=named),
@@ -349,6 +366,13 @@ def _of_strong_inhibitor(
                 ],
                 (),
             )
+    if case.starting:
+        asked, change = start_small(case)
+        return (
+            sentence("interaction.summary-start", drug=named, dose=_smallest(case)),
+            [*steps, *asked, stops],
+            change,
+        )
     third = third_of(case, match.drug_id)
     watch = sentence("interaction.watch")
     if third is None:
@@ -369,6 +393,10 @@ def _of_strong_inhibitor(
     )
 
 
+def _smallest(case: Case) -> Dose:
+    return Dose(case.policy.dosing.restart_single.value)
+
+
 def time_of_stop(case: Case, match: Match) -> Sentence:
     """What to do when an inhibitor stops."""
     offset = Counted(offset_days(match.drug_id, match.group.id))
@@ -383,13 +411,8 @@ def _level_steps(case: Case, match: Match) -> list[Sentence]:
     """When to measure, what to do with the dose by the level, and what happens when the drug stops."""
     group, drug_id = match.group, match.drug_id
     falls = group.effect == "raises"
-    there_already = case.starting and taken_since(case, drug_id) is not None
     return [
-        *(
-            [sentence(f"interaction.titrate-by-level-{group.effect}")]
-            if there_already
-            else level_after(case, onset_days(drug_id, group.id))
-        ),
+        *_when_to_measure(case, match),
         sentence("interaction.by-level", high=level_high(case))
         if falls
         else sentence("interaction.by-level-low", low=level_low(case)),
@@ -398,6 +421,25 @@ def _level_steps(case: Case, match: Match) -> list[Sentence]:
             days=Counted(offset_days(drug_id, group.id)),
         ),
     ]
+
+
+def _when_to_measure(case: Case, match: Match) -> list[Sentence]:
+    """A level when the effect is full; where it is so already, none by the day."""
+    group, drug_id = match.group, match.drug_id
+    onset = onset_days(drug_id, group.id)
+    if case.starting and taken_since(case, drug_id) is not None:
+        return [
+            sentence("interaction.titrate-by-level-raises")
+            if group.effect == "raises"
+            else sentence("interaction.titrate-by-level-lowers")
+        ]
+    since = both_since(case, drug_id)
+    if since is None or case.days_since(since) <= onset:
+        return level_after(case, onset)
+    level = case.newest("clozapine-level")
+    if level is not None and level.at is not None and (level.at - since).days >= onset:
+        return [sentence("interaction.level-each-change")]
+    return [sentence("interaction.level-now")]
 
 
 def told_with_smoking(case: Case) -> bool:

@@ -10,7 +10,7 @@ from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
 from service.alerts.case.readings import reaches
 from service.alerts.case.smoking import SmokingChange, smoking_change
-from service.alerts.case.together import dose_before_stopped, taken_since
+from service.alerts.case.together import ROUNDED, dose_before_stopped, taken_since
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.classes import alerting_classes_of, offset_days, onset_days
 from service.alerts.knowledge.drugs import drugs
@@ -30,6 +30,7 @@ from service.alerts.rules.interaction_words import (
     level_high,
     level_low,
     says_of,
+    start_small,
     started,
     third_of,
     time_line,
@@ -128,6 +129,29 @@ def smoking_is_severe(case: Case) -> bool:
     rule, dose, level = case.policy.interactions, case.current_mg_per_day, case.newest("clozapine-level")
     return (dose is not None and dose >= rule.smoking_critical_dose.value) or (
         level is not None and reaches(level, rule.smoking_critical_level.value)
+    )
+
+
+def is_lowered_for_smoking(case: Case, change: SmokingChange) -> bool:
+    """The dose is lowered for a stop of smoking already: to the share of the policy, by orders since the last answer of a smoker, or by the draft."""
+    at = change.before.at if not change.admission else None
+    before = case.mg_per_day_before(at) if at is not None else case.established_mg_per_day
+    now, factor = case.current_mg_per_day, case.policy.dosing.smoking_stop_factor.value
+    return before is not None and now is not None and now <= before * factor * ROUNDED
+
+
+def share_of_dose(case: Case) -> Sentence:
+    """The share of the dose to consider after a stop of smoking, in mg where the dose is known."""
+    factor, dose, step = (
+        case.policy.dosing.smoking_stop_factor.value,
+        case.established_mg_per_day or case.current_mg_per_day,
+        case.policy.dosing.dose_step.value,
+    )
+    share = Number(factor * 100)
+    if not dose or dose * factor < step:
+        return sentence("smoking.share", share=share)
+    return sentence(
+        "smoking.share-of", share=share, base=Dose(dose), target=Dose(dose * factor // step * step)
     )
 
 
@@ -239,6 +263,12 @@ def _dose(
     gone = drugs_within([d for one in left for d in one.drug_ids]) if left else None
     new = [m for m in strong if m.standing == "new"]
     takes_over = [m for m in strong if m.standing == "takes-over"]
+    if strong and case.starting:
+        asked, changes = start_small(case)
+        summary = sentence(
+            "interaction.joint-start", drugs=named, dose=Dose(case.policy.dosing.restart_single.value)
+        )
+        return summary, [choose, *asked, watch, sentence("interaction.level-when-one-stops")], changes
     lowers_only_by_leaving = not any(m.group.effect == "lowers" for m in movers)
     if strong and lowers_only_by_leaving and len(new) == len(strong):
         first = min(strong, key=lambda m: taken_since(case, m.drug_id) or case.as_of)
@@ -266,6 +296,8 @@ def _dose(
                 # The dose before stood beside an inducer that is gone by then.
                 sentence("interaction.not-back-inducer-gone", dose=base)
                 if any(one.effect == "raises" for one in left)
+                else sentence("interaction.not-back-smoking", dose=base)
+                if change is not None
                 else sentence("interaction.return-when-all-stop", dose=base)
             )
             return summary, [*steps, *levels, watch, back], change_to(case, third)
@@ -291,7 +323,11 @@ def _dose(
             (),
         )
     if len(effects) > 1:
-        steps = [choose, sentence("interaction.no-change-blind"), *levels, by_level, one_stops]
+        steps = [choose, sentence("interaction.no-change-blind"), *levels, by_level]
+        before = _before_left(case, left)
+        if before is not None and now is not None and before > now:
+            steps.append(sentence("interaction.towards", dose=Dose(before)))
+        steps.append(one_stops)
         if not now:
             return sentence("interaction.joint-both-ways-no-dose", drugs=named, days=days[0]), steps, ()
         summary = (
@@ -314,7 +350,7 @@ def _dose(
         steps.append(sentence("interaction.no-second-third"))
     elif change is not None:
         steps.append(
-            sentence("smoking.share", share=Number(case.policy.dosing.smoking_stop_factor.value * 100))
+            sentence("smoking.no-second-cut") if is_lowered_for_smoking(case, change) else share_of_dose(case)
         )
     steps += [*levels, by_level, watch, one_stops]
     if change is not None:
@@ -337,6 +373,8 @@ def _days(case: Case, movers: list[Match], left: tuple[Left, ...]) -> list[Count
     """When to take a level: when the first of them has its full effect, and when the last one has."""
     days = {onset_days(m.drug_id, m.group.id) for m in movers} | {one.offset_days for one in left}
     days.add(first_level_days(case, min(days)))
+    if left:
+        days.add(min(*days, int(case.policy.interactions.level_after_days.value)))
     return [Counted(d) for d in sorted({min(days), max(days)})]
 
 

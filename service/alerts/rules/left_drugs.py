@@ -12,6 +12,9 @@ from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import classes_of, longest_offset_days, offset_days
 from service.alerts.say.finding import SEVERITY_RANK
 
+#: Statuses of drafts that stop nothing by themselves: taken back, or an order not to give the drug.
+_NO_STOP = frozenset({"cancelled", "draft", "active", ""})
+
 
 class Left(Struct, frozen=True):
     """A product that has been stopped, or is stopped by a draft."""
@@ -44,7 +47,7 @@ class Left(Struct, frozen=True):
 def left_drugs(case: Case) -> list[Left]:
     """Every product that has stopped, or stops, and of which there is something to say; each drug once."""
     ended = list(case.stopped_medications(longest_offset_days()))
-    ended += [d for d in case.drafts if d.stops and "clozapine" not in d.drugs and not _withdrawn(case, d)]
+    ended += [d for d in case.drafts if d.stops and "clozapine" not in d.drugs and not _never_given(case, d)]
     seen: set[str] = set()
     found = []
     for medication in ended:
@@ -84,9 +87,9 @@ def _is_over(case: Case, medication: Medication, drug_id: str, group: Interactio
     return over is None or case.days_since(over) > stop_window_days(case, drug_id, group.id, medication)
 
 
-def _withdrawn(case: Case, draft: Medication) -> bool:
-    """A draft taken back before it was signed: cancelled, and the record, where it could be read, knows nothing of the drug."""
-    if draft.status != "cancelled" or case.snapshot.state("medications") != "complete":
+def _never_given(case: Case, draft: Medication) -> bool:
+    """A draft taken back before it was signed, or an order not to give a drug: and the record, where it could be read, knows nothing of the drug."""
+    if draft.status not in _NO_STOP or case.snapshot.state("medications") != "complete":
         return False
     return not any(set(m.drugs) & set(draft.drugs) for m in case.snapshot.medications)
 

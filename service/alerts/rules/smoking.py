@@ -10,10 +10,10 @@ from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.phrases.result import offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.interactions import told_with_smoking
-from service.alerts.rules.joint_interactions import smoking_is_severe
+from service.alerts.rules.joint_interactions import is_lowered_for_smoking, share_of_dose, smoking_is_severe
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Dose, Number, Quantity, Record, Term, sentence
+from service.alerts.say.sentence import Day, Dose, Quantity, Record, Term, sentence
 
 
 @when_it_bears
@@ -35,7 +35,8 @@ def _finding(case: Case, change: SmokingChange) -> Found:
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
     severe = smoking_is_severe(case)
-    severity: Severity = "critical" if stopped and severe else "warning"
+    lowered = stopped and is_lowered_for_smoking(case, change)
+    severity: Severity = "info" if lowered else "critical" if stopped and severe else "warning"
     answer = Record(changed.raw)
     why = [
         sentence("smoking.admission", day=day, answer=answer)
@@ -47,12 +48,13 @@ def _finding(case: Case, change: SmokingChange) -> Found:
     if level is not None:
         why.append(sentence("smoking.level", level=Quantity(level.value, "ng/mL"), day=on_day(case, level)))
     says = Term("policy", "dosing.smoking_stop_says", case.policy.dosing.smoking_stop_says)
-    share = Number(case.policy.dosing.smoking_stop_factor.value * 100)
     return Found(
         code="smoking-stopped" if stopped else "smoking-started",
         severity=severity,
         subject="smoking",
-        summary=sentence("smoking.stopped", day=day, says=says)
+        summary=sentence("smoking.lowered", day=day)
+        if lowered
+        else sentence("smoking.stopped", day=day, says=says)
         if stopped
         else sentence("smoking.started", day=day),
         why=tuple(why),
@@ -60,7 +62,7 @@ def _finding(case: Case, change: SmokingChange) -> Found:
         suggested=(
             (
                 sentence("smoking.level-after-a-week"),
-                sentence("smoking.share", share=share),
+                sentence("smoking.no-second-cut") if lowered else share_of_dose(case),
                 sentence("smoking.watch-toxicity"),
             )
             if stopped

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.together import dose_before_stopped
+from service.alerts.case.other_drugs import ON_HOLD
 from service.alerts.facts.patient import Medication
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match
@@ -54,6 +55,8 @@ def _stopped_finding(case: Case, left: Left) -> Found:
         summary = sentence(f"interaction-stopped.with-this-order-{change}", drug=named, days=offset)
     elif day is not None:
         summary = sentence(f"interaction-stopped.on-{change}", drug=named, day=day, days=offset)
+    elif medication.status == ON_HOLD:
+        summary = sentence(f"interaction-stopped.on-hold-{change}", drug=named, days=offset)
     else:
         summary = sentence(f"interaction-stopped.day-unknown-{change}", drug=named, days=offset)
     return Found(
