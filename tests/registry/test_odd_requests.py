@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import socket
+import time
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from service.registry.sweep import start_run, sweep
+from service.store.database import engine_for
 from tests.data import NOW, anc, bundle, call, on_clozapine, prefetch
 from tests.registry.test_calls import StartService
 
@@ -26,8 +28,12 @@ def service(start_service: StartService, url: str, site: str) -> httpx.Client:
     chart = prefetch(medications=bundle(on_clozapine(20)), counts=bundle(anc(1.2, 1)))
     assert started.post("/cds-services/clozapine-patient-view", json=call("patient-view", chart)).is_success
     state = started.app.state  # type: ignore[attr-defined]
-    assert state.recorder.flush()
-    asyncio.run(state.schedulers.make(state.directory.by_name[site]).run(NOW + timedelta(minutes=1)))
+    while not started.get(_PATIENT).is_success:  # a call is recorded just after its answer
+        time.sleep(0.01)
+        assert state.recorder.flush()
+    engine, at = engine_for(url), NOW + timedelta(minutes=1)
+    sweep(engine, state.directory.by_name[site], start_run(engine, site, at, at))
+    engine.dispose()
     return started
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.case.other_drugs import ON_HOLD
+from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import offset_days, onset_days

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.together import dose_before_stopped
 from service.alerts.case.other_drugs import ON_HOLD
+from service.alerts.case.together import dose_before_stopped
 from service.alerts.facts.patient import Medication
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match
