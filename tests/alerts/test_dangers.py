@@ -380,3 +380,16 @@ def _coded(text: str, code: str) -> Json:
 def test_a_text_that_denies_is_not_overruled_by_its_code(text: str, known: bool) -> None:
     row = {"hook": "patient-view", "on": [_ON], "resources": {"conditions": [_coded(text, "59282003")]}}
     assert ("thromboembolism" in {f.code for f in findings(row)}) is known
+
+
+def test_low_pressure_that_persists_is_a_reason_to_stop() -> None:
+    card = _one(
+        "orthostatic-hypotension", hook="patient-view", on=[_ON], counts=["systolic 88 mm[Hg] 1 d ago"]
+    )
+    assert card.severity == "warning"
+    assert any("persists" in step and "stopped" in step for step in card.suggested)
+
+
+def test_diabetes_that_stays_uncontrolled_is_weighed_again() -> None:
+    card = _one("hyperglycemia", hook="patient-view", on=[_ON], counts=["HbA1c 9 % 1 d ago"])
+    assert any("in spite of treatment" in step for step in card.suggested)
