@@ -393,3 +393,23 @@ def test_low_pressure_that_persists_is_a_reason_to_stop() -> None:
 def test_diabetes_that_stays_uncontrolled_is_weighed_again() -> None:
     card = _one("hyperglycemia", hook="patient-view", on=[_ON], counts=["HbA1c 9 % 1 d ago"])
     assert any("in spite of treatment" in step for step in card.suggested)
+
+
+def test_a_baseline_too_old_says_do_not_start_and_offers_to_remove_the_draft() -> None:
+    card = _one("baseline-count-too-old", draft=["clozapine 12.5 mg"], counts=["ANC 4.0 10*3/uL 8 d ago"])
+    assert card.severity == "critical"
+    assert "8 days" in card.summary
+    assert "overdue" not in _text(card)
+    assert {type(offer).__name__ for offer in card.offers} >= {"RemoveDraft", "OrderTest"}
+
+
+def test_a_course_begun_on_an_old_baseline_says_where_national_rules_decide() -> None:
+    row: Json = {
+        "hook": "medication-refill",
+        "draft": ["clozapine 50 mg"],
+        "on": ["clozapine 50 mg since 3 d"],
+        "counts": ["ANC 4.0 10*3/uL 14 d ago", "WBC 7.0 10*3/uL 14 d ago"],
+    }
+    for policy, decides in (("eu-smpc-2025", True), ("jp-2023", True), ("uk-smpc", False)):
+        card = _one("baseline-count-too-old", policy=policy, **row)
+        assert any("national rules decide" in line for line in card.policy_says) == decides
