@@ -229,7 +229,7 @@ def _brand_coverage() -> tuple[str, ...]:
 def _code_coverage(wanted: set[str]) -> str:
     """Of how many of these drugs products are known by code alone, by code system."""
     rows: list[tuple[object, ...]] = []
-    for title, system in (("RxNorm", RXNORM), ("SNOMED CT and dm+d", SNOMED)):
+    for name, system in (("RxNorm", RXNORM), ("SNOMED CT and dm+d", SNOMED)):
         known = {code: meaning.drugs for (of, code), meaning in coded().items() if of == system}
         known |= {
             c: row.drugs
@@ -239,7 +239,7 @@ def _code_coverage(wanted: set[str]) -> str:
             if c
         }
         found = {drug for drugs in known.values() for drug in drugs} & wanted
-        rows.append((title, f"{len(found)} of {len(wanted)}", len(known)))
+        rows.append((name, f"{len(found)} of {len(wanted)}", len(known)))
     rows.append(
         (
             "ATC",

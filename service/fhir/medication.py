@@ -117,6 +117,8 @@ class Identified(Struct, frozen=True):
     long_acting: bool
     #: A name is too long to be read, and no code says what it is.
     unread: bool = False
+    #: Drugs that its codes and words name instead of each other; empty where they agree.
+    instead: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -127,6 +129,51 @@ def _dose_matters(drugs: tuple[str, ...]) -> bool:
         for drug in drugs
         for class_id in ("antipsychotic", "cyp1a2-strong-inhibitor")
     )
+
+
+#: Stands for a whole group of drugs: beside one of them it is no other drug.
+_OF_A_GROUP = frozenset({"cytotoxic"})
+#: A drug that is known and draws no card, where it is named in the place of one that does.
+_ANOTHER = "another drug"
+
+
+def _named_by(system: str, code: str, words: Iterable[_Name], country: str) -> frozenset[str]:
+    """What a code and the words beside it name: drugs, or that it is one without a card."""
+    known = product_by_code(system, code) if code else None
+    texts = [tidy for word in words if isinstance(word, str) and (tidy := to_read(word, NAME))]
+    drugs = {*(known.drugs if known is not None else ()), *(d for t in texts for d in drugs_by_name(t, country))}
+    if drugs:
+        return frozenset(drugs - _OF_A_GROUP)
+    harmless = any(map(is_known_without_card, texts)) or (bool(code) and is_code_without_card(system, code))
+    return frozenset({_ANOTHER}) if harmless else frozenset()
+
+
+def _instead(concepts: _Concepts, names: tuple[_Name, ...], country: str) -> tuple[str, ...]:
+    """Drugs that one code or text of a medication names where another names others: codes and text of one concept, and the name in a reference.
+
+    Ingredients stand beside each other; a look-alike (clonazepam by code, clozapine in words) in the place of each other.
+    """
+    said: list[frozenset[str]] = []
+    for codings, text in concepts:
+        own = [_named_by(system, code, (display,), country) for system, code, display in codings]
+        own.append(_named_by("", "", (text,), country))
+        if (odd := _apart(own)) is not None:
+            return odd
+        said.append(frozenset[str]().union(*own))
+    everything = frozenset[str]().union(*said)
+    called = [_named_by("", "", (name,), country) for name in names[:1]]
+    return (_apart([everything, *called]) if everything and called else None) or ()
+
+
+def _apart(said: Iterable[frozenset[str]]) -> tuple[str, ...] | None:
+    """The drugs of two voices that have none in common; a harmless one is another drug only where clozapine is named."""
+    voices = [voice for voice in said if voice]
+    for index, one in enumerate(voices):
+        for other in voices[index + 1 :]:
+            both = one | other
+            if one.isdisjoint(other) and (_ANOTHER not in both or CLOZAPINE in both):
+                return tuple(sorted(both, key=lambda drug: (drug == _ANOTHER, drug)))
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -182,6 +229,7 @@ def _identify(
         is_parenteral(words),
         is_long_acting(words),
         unread=bool(beginnings) and not by_code,
+        instead=_instead(concepts, names, country) if found else (),
     )
 
 
@@ -239,6 +287,8 @@ class MedicationReader:
         self.unresolved: dict[str, str] = {}
         #: Records of which a name was too long to be read.
         self.unread_names = 0
+        #: Drugs that the codes and words of the last record name instead of each other.
+        self.instead: tuple[str, ...] = ()
 
     # -- which drug ---------------------------------------------------------------------------------------------
 
@@ -277,6 +327,7 @@ class MedicationReader:
 
     def _identified(self, concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
         found = _identify(concepts, names, strength, self.country)
+        self.instead = found.instead
         if not self.local_codes:
             self.unread_names += found.unread
             return found

@@ -230,6 +230,7 @@ class _Builder:
                 self.problems.append(ReadProblem(source, record.ref, UNKNOWN_STATUS, hints=hints))
                 self.spoilt.add(source)
                 self.books.element(source, ref_of(r), "status", "status", UNKNOWN_STATUS)
+            self._say_instead(record, source)
             if is_modified(r):
                 self._modified(record, r, source)
         self._enter(record, r, source)
@@ -285,6 +286,7 @@ class _Builder:
                     continue
                 self.drafts.append(draft)
                 self._enter(draft, r, DRAFTS)
+                self._say_instead(draft, DRAFTS)
                 if is_modified(r):
                     self._modified(draft, r, DRAFTS)
                 if self.medication_reader.unread_names != unread:
@@ -345,6 +347,15 @@ class _Builder:
         """Note that a text was too long to be read."""
         self.problems.append(ReadProblem(source, ref, why))
         self.spoilt.add(source)
+
+    def _say_instead(self, record: Medication, source: str) -> None:
+        """Note that codes and words of a record name different drugs: it counts as one of all of them, and which is right nobody knows."""
+        drugs = self.medication_reader.instead
+        if not any(_speaks_up(drug) for drug in drugs):
+            return
+        why = f"its codes and words name different drugs: {' and '.join(d.replace('-', ' ') for d in drugs)}"
+        self.problems.append(ReadProblem(source, record.ref, why, hints=CLOZAPINE in drugs))
+        self.books.element(source, record.ref, "medication", "product", why)
 
     def _modified(self, record: Medication, r: Resource, source: str) -> None:
         """Note that a record which a rule may ask for carries a modifierExtension."""

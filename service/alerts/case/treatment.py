@@ -80,6 +80,21 @@ class Treatment:
         )
 
     @lazy
+    def orders_to_go_home_with(self) -> tuple[Medication, ...]:
+        """At a discharge: the new orders of clozapine for home, which can still be cut."""
+        if self.hook != "encounter-discharge":
+            return ()
+        new = self.policy.dosing.renewal_after_days.value
+        return tuple(
+            m
+            for m in self.clozapine_records
+            if m.setting == "discharge"
+            and m.start is not None
+            and is_live(m, self.as_of)
+            and self.days_since(m.start) <= new
+        )
+
+    @lazy
     def stop_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that stop clozapine."""
         return tuple([d for d in self.drafts if CLOZAPINE in d.drugs and d.stops])
