@@ -51,6 +51,8 @@ _INPATIENT = {
 CLOZAPINE = "clozapine"
 _AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
+#: It was taken, and is over.
+_OVER = frozenset({"completed", "stopped", "ended"})
 #: Intents by which nobody has ordered anything yet.
 #: More repeats than any prescription has: a number nobody meant as one.
 _MOST_REPEATS = 99
@@ -444,6 +446,11 @@ class MedicationReader:
         if supply is None and draft and dose is not None and r.dispenseRequest is not None:
             supply = lasts(amount_mg(_get(r.dispenseRequest, "quantity"), found.strength), dose)
         clozapine = CLOZAPINE in found.drugs
+        updated = (
+            self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None
+        )
+        if not draft and _is_of_no_day(clozapine, r.status, (start, end_at, updated)):
+            self._undated(source, ref, "no day on which it was taken")
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -477,9 +484,7 @@ class MedicationReader:
             identifiers=_identifiers(r.identifier) if clozapine and len(r.identifier) else (),
             strength_mg=found.strength.mg_per_unit if draft and clozapine else None,
             valid_until=self._valid_until(r.dispenseRequest) if r.dispenseRequest is not None else None,
-            updated=self._updated(r.meta)
-            if len(r.meta) and not draft and r.status not in ORDER_LIVE
-            else None,
+            updated=updated,
         )
 
     def _updated(self, meta: Raw) -> datetime | None:
@@ -533,6 +538,9 @@ class MedicationReader:
             end = last_day(end)
         elif end is not None and end.until is not None and CLOZAPINE in found.drugs:
             self._undated(source, ref, "no day on which it ended")
+        updated = self._updated(s.meta) if s.status not in STATEMENT_LIVE and len(s.meta) else None
+        if _is_of_no_day(CLOZAPINE in found.drugs, s.status, (start, end, asserted, updated)):
+            self._undated(source, ref, "no day on which it was taken")
         systemic, parenteral = route_facts(sig_of(s.dosage).route, found)
         return Medication(
             ref=ref,
@@ -554,7 +562,7 @@ class MedicationReader:
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
             of_a_moment=s.status == "not-taken" and (period is None or period.start is None),
-            updated=self._updated(s.meta) if s.status not in STATEMENT_LIVE and len(s.meta) else None,
+            updated=updated,
         )
 
     def dispense(self, d: MedicationDispense, source: str) -> Medication:
@@ -650,6 +658,11 @@ class MedicationReader:
         # One open-ended instruction keeps the order open.
         end = max(known_ends) if len(known_ends) == len(ends) else None
         return (min(starts) if starts else authored), end
+
+
+def _is_of_no_day(clozapine: bool, status: str | None, days: Iterable[object]) -> bool:
+    """A record of clozapine that is over and names no day at all: nobody knows when that was."""
+    return clozapine and status in _OVER and all(day is None for day in days)
 
 
 def _contained(identifier: str, contained: list[Any] | None) -> MedicationResource | None:

@@ -298,6 +298,7 @@ class ObservationReader:
         if (
             plain is None
             or len(o.modifierExtension)
+            or o.implicitRules
             or status is None
             or quantity.comparator is not None
             or o.id is None
