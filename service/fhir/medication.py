@@ -143,7 +143,10 @@ def _named_by(system: str, code: str, words: Iterable[_Name], country: str) -> f
     """What a code and the words beside it name: drugs, or that it is one without a card."""
     known = product_by_code(system, code) if code else None
     texts = [tidy for word in words if isinstance(word, str) and (tidy := to_read(word, NAME))]
-    drugs = {*(known.drugs if known is not None else ()), *(d for t in texts for d in drugs_by_name(t, country))}
+    drugs = {
+        *(known.drugs if known is not None else ()),
+        *(d for t in texts for d in drugs_by_name(t, country)),
+    }
     if drugs:
         return frozenset(drugs - _OF_A_GROUP)
     harmless = any(map(is_known_without_card, texts)) or (bool(code) and is_code_without_card(system, code))
@@ -446,9 +449,7 @@ class MedicationReader:
         if supply is None and draft and dose is not None and r.dispenseRequest is not None:
             supply = lasts(amount_mg(_get(r.dispenseRequest, "quantity"), found.strength), dose)
         clozapine = CLOZAPINE in found.drugs
-        updated = (
-            self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None
-        )
+        updated = self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None
         if not draft and _is_of_no_day(clozapine, r.status, (start, end_at, updated)):
             self._undated(source, ref, "no day on which it was taken")
         return Medication(

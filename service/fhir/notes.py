@@ -16,7 +16,7 @@ _LOOKED_AT = 4000
 _anything = msgspec.json.Decoder()
 #: Words of a stop; what stops something else, or is to be done only if something happens, is no stop of today.
 _STOPS = re.compile(
-    r"\b(?:stop(?:ped|pen|pez|pt)?|(?:with)?hold|held|on hold|discontinu\w*|cease[ds]?|omit(?:ted)?|paus(?:e|ed|iert|ieren)|suspend\w*|"
+    r"\b(?:stop(?:ped|pen|pez|pt)?|(?:with)?h(?:old|eld)|on hold|discontinu\w*|cease[ds]?|omit(?:ted)?|paus(?:e|ed|iert|ieren)|suspend\w*|"
     r"do not (?:give|take|administer|use)|don'?t (?:give|take)|not to be (?:given|taken)|abgesetzt|absetzen|nicht (?:geben|nehmen|einnehmen)|"
     r"arr[êe]t(?:er|é|ée)?|ne pas (?:donner|prendre)|niet (?:geven|innemen)|gestopt|suspender|no dar|no tomar|sospendere|sospeso)\b"
     r"(?!\s+(?:smoking|date|rauchen|fumer|roken))(?![^.;\n]{0,60}\b(?:if|when|unless|in case|wenn|falls|bei|si|indien|als|bij|se)\b)",
@@ -52,7 +52,11 @@ def advice_of(lines: Iterable[Any]) -> list[str]:
         for concept in advice if isinstance(advice, list) else [advice]:
             if isinstance(concept, dict):
                 codings = concept.get("coding")
-                shown = [c.get("display") for c in codings if isinstance(c, dict)] if isinstance(codings, list) else []
+                shown = (
+                    [c.get("display") for c in codings if isinstance(c, dict)]
+                    if isinstance(codings, list)
+                    else []
+                )
                 found += [t for t in (concept.get("text"), *shown) if isinstance(t, str)]
     return found
 

@@ -36,7 +36,7 @@ from service.alerts.knowledge.conditions import (
 )
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import product_by_code
-from service.fhir.code_fates import is_of_a_terminology
+from service.fhir.code_fates import is_of_a_terminology, is_open
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
 from service.fhir.ledger import Books, ref_of
@@ -379,7 +379,9 @@ class _Builder:
             return
         lines = sig_of(r.dosageInstruction).lines
         beside = [*texts_of(r.note), *advice_of(lines)]
-        written = [line["text"] for line in lines if isinstance(line, dict) and isinstance(line.get("text"), str)]
+        written = [
+            line["text"] for line in lines if isinstance(line, dict) and isinstance(line.get("text"), str)
+        ]
         if record.role == "draft" and (record.dose is None or record.dose.unreadable):
             return  # the dose was not read, and a card says so
         known = _amounts_of(record) | amounts_of(lines)
@@ -418,12 +420,16 @@ class _Builder:
         if not kinds:
             if unread:
                 self.books.not_understood(source, ref_of(c), "name", _UNREAD_NAME)
-            elif is_of_a_terminology(c.code) or names:
+            elif names or (is_of_a_terminology(c.code) and not is_open(c.code)):
                 self.books.irrelevant(source, ref_of(c), "another-problem", "no rule asks for this problem")
             else:
                 self.books.not_understood(source, ref_of(c), "problem", _NO_WORDS)
+                over = _code(c.clinicalStatus).lower() in _OVER
                 if _has_any_code(c.code) and _code(c.verificationStatus).lower() not in _NEVER_TRUE:
-                    self.problems.append(ReadProblem(source, ref, _NO_WORDS))
+                    if not is_open(c.code):
+                        self.problems.append(ReadProblem(source, ref, _NO_WORDS))
+                    elif not over:
+                        self.problems.append(ReadProblem(source, ref, _NO_WORDS, at_orders=True))
             return
         if not label:  # a code without words is named by what it was read as
             kind = next(iter(kinds))
@@ -504,14 +510,14 @@ class _Builder:
             self.books.read(source, a)
         elif unread:
             self.books.not_understood(source, ref_of(a), "name", _UNREAD_NAME)
-        elif names or is_of_a_terminology(a.code):
+        elif names or (is_of_a_terminology(a.code) and not is_open(a.code)):
             self.books.irrelevant(
                 source, ref_of(a), "another-allergy", "it names none of the drugs that rules ask for"
             )
         elif _has_any_code(a.code):
             self.books.not_understood(source, ref_of(a), "allergy", _NO_WORDS)
             if _code(a.verificationStatus).lower() not in _NEVER_TRUE:
-                self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS))
+                self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS, at_orders=is_open(a.code)))
         else:
             self.books.not_understood(source, ref_of(a), "allergy", "nothing says to what")
 
@@ -555,6 +561,8 @@ class _Builder:
 _NO_WORDS = "no code of a known terminology and no words say what it is"
 #: What was never true matters to nobody (R4 condition-ver-status, allergyintolerance-verification).
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
+#: A problem that is over (R4 condition-clinical).
+_OVER = frozenset({"resolved", "inactive", "remission"})
 #: Characters of a status that are repeated.
 _WORD = 40
 #: Why a problem or an allergy may not be known in full.
@@ -630,7 +638,12 @@ def _amounts_of(record: Medication) -> frozenset[float]:
     dose, strength = record.dose, strength_in_name(record.label).mg_per_unit
     found = {record.strength_mg, strength}
     if dose is not None:
-        found |= {dose.mg_per_day, dose.first_mg_per_day, dose.largest_single_mg, *(s.mg_per_day for s in dose.steps)}
+        found |= {
+            dose.mg_per_day,
+            dose.first_mg_per_day,
+            dose.largest_single_mg,
+            *(s.mg_per_day for s in dose.steps),
+        }
     return frozenset(mg for mg in found if mg is not None)
 
 
@@ -717,6 +730,7 @@ def build(
             builder.problems.append(source_left_out(source, error))
             builder.spoilt.add(source)
             books.balance(source, builder.problems[-1].reason)
+    builder.observations.close()
     try:
         builder.take_drafts(decoded_orders, selections)
     except Exception as error:

@@ -270,6 +270,12 @@ class ReadProblem(Struct, frozen=True, gc=False):
     in_question_only: bool = False
     #: It is of interest only where nothing else says that clozapine is taken: a dispense of it without a date.
     if_not_known: bool = False
+    #: It is of interest only where clozapine is ordered: a problem in a code that no table holds.
+    at_orders: bool = False
+    #: A blood count of that time was done, and its values did not come: of interest while no usable count is as new ...
+    counted: datetime | None = None
+    #: ... and, unless this is False, one is due.
+    if_due: bool = True
 
 
 class ClinicianFlag(Struct, frozen=True, gc=False):

@@ -95,7 +95,10 @@ def _words(case: Case) -> list[str]:
         ("stopped", course.stopped_at is not None),
         ("last-dose-known", course.last_dose is not None),
         ("interrupted", _is_interrupted(course)),
-        ("supply-ordered", any(d.days_supply for d in (*case.clozapine_drafts, *case.orders_to_go_home_with))),
+        (
+            "supply-ordered",
+            any(d.days_supply for d in (*case.clozapine_drafts, *case.orders_to_go_home_with)),
+        ),
         ("no-anc", case.anc.newest is None),
         ("abnormal-count", case.any_abnormal_count),
         ("unusable-count", unusable),
