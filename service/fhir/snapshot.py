@@ -451,6 +451,7 @@ class _Builder:
             verification=verification,
             onset=onset.at if onset else None,
             onset_date_only=onset.date_only if onset else False,
+            onset_until=onset.until if onset else None,
             named=tuple(by_text),
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),

@@ -406,3 +406,61 @@ def test_an_allergy_in_an_unknown_code_is_said_where_clozapine_is_ordered() -> N
     assert "hypersensitivity" in _ordered(allergies=bundle(known))
     harmless = allergy | {"code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "Z88.0"}]}}
     assert "data-unavailable" not in _ordered(allergies=bundle(harmless))
+
+
+# -- beginnings that name no day -----------------------------------------------------------------------------------
+
+
+def _since(began: str) -> list[Json]:
+    live = {k: v for k, v in on_clozapine().items() if k != "authoredOn"} | {"authoredOn": began}
+    told = {
+        "resourceType": "MedicationStatement",
+        "id": "s",
+        "status": "active",
+        "subject": _SUBJECT,
+        "medicationCodeableConcept": {"text": "Leponex"},
+    }
+    return [live, told | {"effectivePeriod": {"start": began}}]
+
+
+@pytest.mark.parametrize(
+    ("began", "due"), [("2026", True), ("2026-11", True), ("2026-05", True), ("2025", False), ("2026-04", False), ("2026-01-05", False)]
+)  # fmt: skip
+def test_a_course_that_began_in_a_month_or_a_year_may_have_begun_at_its_end(began: str, due: bool) -> None:
+    """Weekly counts for 26 weeks, to 21 May: the last one was 10 days ago."""
+    for record in _since(began):
+        source = "medications" if record["resourceType"] == "MedicationRequest" else "statements"
+        found = visit(**{"medications": bundle(), source: bundle(record), "counts": bundle(anc(3, 10))})
+        assert ("anc-overdue" in found) == due, record
+    # Another record that is exact bounds it.
+    exact = on_clozapine(300)
+    assert "anc-overdue" not in visit(
+        medications=bundle(exact, _since(began)[0] | {"id": "v"}), counts=bundle(anc(3, 10))
+    )
+
+
+@pytest.mark.parametrize(
+    ("began", "exact", "alike"),
+    [("2026-09", "2026-09-30", True), ("2026-03", "2026-03-31", True), ("2026-11", "2026-11-19", True), ("2026-10", "2026-10-01", False), ("2026", "2026-01-01", False)],
+)  # fmt: skip
+def test_an_inhibitor_since_some_month_is_not_taken_for_one_of_long_standing(
+    began: str, exact: str, alike: bool
+) -> None:
+    def said(day: str) -> tuple[str, str]:
+        taken = order("fluvoxamine 50 mg", id="f", status="active", authoredOn=day)
+        return visit(medications=bundle(on_clozapine(), taken))["interaction-cyp1a2-strong-inhibitor"]
+
+    # It may be new or settled: then neither is said.
+    assert (said(began) == said(exact)) == alike
+
+
+@pytest.mark.parametrize(
+    ("onset", "last"), [("2026", "2026-11-20"), ("2026-11", "2026-11-20"), ("2026-10", "2026-10-31"), ("2025", "2025-12-31")]
+)  # fmt: skip
+def test_a_problem_of_some_month_may_have_begun_on_its_last_day(onset: str, last: str) -> None:
+    seizure = {"resourceType": "Condition", "id": "c", "subject": _SUBJECT, "code": {"text": "Seizure"}}
+    found = [
+        visit(conditions=bundle(seizure | {"onsetDateTime": at})).get("seizure", ("", ""))[0]
+        for at in (onset, last)
+    ]
+    assert found[0] == found[1]

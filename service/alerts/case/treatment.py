@@ -287,6 +287,19 @@ class Treatment:
         return self.days_since(self.course.start) if self.course.start is not None else None
 
     @lazy
+    def least_course_day(self) -> int | None:
+        """Day of the course if it began as late as its records allow: one that names a month or a year may have begun on its last day."""
+        start, day = self.course.start, self.course_day
+        if start is None or day is None or self.starting:
+            return day
+        latest = [
+            min(m.start_until - timedelta(days=1), self.as_of) if m.start_until is not None else m.start
+            for m in self.clozapine_records
+            if m.start is not None and start <= m.start <= self.as_of
+        ]
+        return min(day, self.days_since(min(latest))) if latest else day
+
+    @lazy
     def in_titration(self) -> bool:
         """The first weeks of the course (policy ``interactions.titration_days``), or a start."""
         day = self.course_day
