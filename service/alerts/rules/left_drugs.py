@@ -10,7 +10,7 @@ from service.alerts.case.together import stop_window_days
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import classes_of, longest_offset_days, offset_days
-from service.alerts.say.finding import SEVERITY_RANK
+from service.alerts.say.finding import SEVERITY_RANK, Severity
 
 #: Statuses of drafts that stop nothing by themselves: taken back, or an order not to give the drug.
 _NO_STOP = frozenset({"cancelled", "draft", "active", ""})
@@ -75,10 +75,16 @@ def still_moves(case: Case, left: Left) -> bool:
     over = left.medication.end or case.over_undated(left.medication)
     if left.medication.role != "draft" and (over is None or case.days_since(over) > left.offset_days):
         return False
-    return any(
+    return severity_of_stop(left) == "warning"
+
+
+def severity_of_stop(left: Left) -> Severity:
+    """A warning after what is warned of when it is new; information after what is information then."""
+    loud = any(
         SEVERITY_RANK[base_severity(group, drug_id)] >= SEVERITY_RANK["warning"]
         for drug_id, group in left.groups.items()
     )
+    return "warning" if loud else "info"
 
 
 def _is_over(case: Case, medication: Medication, drug_id: str, group: InteractionClass) -> bool:

@@ -21,7 +21,7 @@ from service.alerts.rules.interaction_words import (
     says_of,
 )
 from service.alerts.rules.interactions import left_told_together
-from service.alerts.rules.left_drugs import Left, left_drugs
+from service.alerts.rules.left_drugs import Left, left_drugs, severity_of_stop
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Counted, Day, Dose, Record, Sentence, sentence
 
@@ -37,6 +37,9 @@ def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Found]:
     for left in left_drugs(case):
         # An ended record is for a visit, or for an order of clozapine.
         if left.medication.role != "draft" and case.is_order_hook and not case.clozapine_drafts:
+            continue
+        # The end of what is told at visits only, or as information, is for a visit, too, unless it is ordered here.
+        if left.medication.role != "draft" and case.is_order_hook and severity_of_stop(left) == "info":
             continue
         if told_there is None:
             told_there = left_told_together(case)
@@ -61,7 +64,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
         summary = sentence(f"interaction-stopped.day-unknown-{change}", drug=named, days=offset)
     return Found(
         code=group.stopped,
-        severity="warning",
+        severity=severity_of_stop(left),
         subject=f"drug:{'+'.join(drug_ids)}",
         summary=summary,
         why=(*ended(case, left), *doses_beside(case, left), *doubts(case, Match(group, drug_id, "warning"))),
