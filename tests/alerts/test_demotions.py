@@ -21,6 +21,9 @@ def test_a_demotion_is_true_of_the_data(demotion: Demotion) -> None:
         assert base_severity(group, drug_id) == demotion.new
         if demotion.visits_only:
             assert demotion.class_id in drugs()[drug_id].visits_only
+    if demotion.stop:
+        assert group.stopped
+        return
     if not demotion.drugs and demotion.visits_only:
         assert group.visits_only
     if not demotion.drugs and not demotion.visits_only:

@@ -39,7 +39,7 @@ def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Found]:
         if left.medication.role != "draft" and case.is_order_hook and not case.clozapine_drafts:
             continue
         # The end of what is told at visits only, or as information, is for a visit, too, unless it is ordered here.
-        if left.medication.role != "draft" and case.is_order_hook and severity_of_stop(left) == "info":
+        if left.medication.role != "draft" and case.is_order_hook and severity_of_stop(case, left) == "info":
             continue
         if told_there is None:
             told_there = left_told_together(case)
@@ -64,7 +64,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
         summary = sentence(f"interaction-stopped.day-unknown-{change}", drug=named, days=offset)
     return Found(
         code=group.stopped,
-        severity=severity_of_stop(left),
+        severity=severity_of_stop(case, left),
         subject=f"drug:{'+'.join(drug_ids)}",
         summary=summary,
         why=(*ended(case, left), *doses_beside(case, left), *doubts(case, Match(group, drug_id, "warning"))),
