@@ -156,7 +156,9 @@ def _length(lines: tuple[Any, ...], words: tuple[CourseText, ...]) -> timedelta 
 
 
 def _said(course: CourseText) -> timedelta | None:
-    return timedelta(days=course.days) if course.days is not None and 0 < course.days <= _LONGEST_DAYS else None
+    return (
+        timedelta(days=course.days) if course.days is not None and 0 < course.days <= _LONGEST_DAYS else None
+    )
 
 
 def _length_of(repeat: Any) -> timedelta | None:

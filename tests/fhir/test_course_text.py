@@ -73,13 +73,17 @@ def test_until_it_is_finished(text: str) -> None:
         ("500 mg bd", 7, False),
     ],
 )
-def test_a_course_of_an_inhibitor_is_over_when_its_words_say_so(text: str, supplied: int | None, over: bool) -> None:
+def test_a_course_of_an_inhibitor_is_over_when_its_words_say_so(
+    text: str, supplied: int | None, over: bool
+) -> None:
     course = order("ciprofloxacin", id="mr-2", status="active", authoredOn=day_ago(9))
     course["dosageInstruction"] = [{"text": text}]
     if supplied is not None:
         course["dispenseRequest"] = {"expectedSupplyDuration": {"value": supplied, "code": "d"}}
     on = bundle(clozapine(300, id="mr-1", status="active", authoredOn=day_ago(500)), course)
-    found = judge(call("patient-view", prefetch(medications=on, counts=bundle(anc(3.4, 3)))), as_of=NOW).findings
+    found = judge(
+        call("patient-view", prefetch(medications=on, counts=bundle(anc(3.4, 3)))), as_of=NOW
+    ).findings
     codes = {f.code for f in found}
     assert ("interaction-inhibitor-stopped" in codes) is over
     assert ("interaction-cyp1a2-strong-inhibitor" in codes) is not over

@@ -59,7 +59,7 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
     if not best:
         return
     shared = joint_with(case, best)
-    alone = [
+    alone: list[_Product] = [
         ((medication,), of_drug)
         for drug_ids, (medication, of_drug) in best.items()
         if shared is None or shared.drugs.keys().isdisjoint(drug_ids)
@@ -222,9 +222,7 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
     elif moves_level(lead):
         steps += _level_steps(case, leading)
     if severity != "info" and case.hook in ("order-select", "order-sign"):
-        offers += [
-            RemoveDraft(m.ref, w.plain(m.label)) for m in medications if m.role == "draft" and m.ref
-        ]
+        offers += [RemoveDraft(m.ref, w.plain(m.label)) for m in medications if m.role == "draft" and m.ref]
     for test_id in dict.fromkeys(t for m in found for t in m.group.orders):
         offers += offer_test(case, test_id, "routine", sentence("interaction.reason", drug=named))
     known = set(lead.steps)
