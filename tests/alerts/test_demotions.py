@@ -75,7 +75,9 @@ def test_the_aims_of_quiet_are_kept() -> None:
 def test_a_usual_ward_patient_is_left_in_peace(drugs_of_ward: str) -> None:
     on = ["clozapine 300 mg since 500 d", *(f"{drug} since 400 d" for drug in drugs_of_ward.split())]
     row = {"on": on, "counts": ["ANC 3.2 10*3/uL every 28 d from 400 d to 12 d", "QTc 420 ms 50 d ago"]}
-    renewal = [f for f in findings({**row, "draft": ["clozapine 300 mg"]}) if f.code.startswith("interaction")]
+    renewal = [
+        f for f in findings({**row, "draft": ["clozapine 300 mg"]}) if f.code.startswith("interaction")
+    ]
     visit = [f for f in findings({**row, "hook": "patient-view"}) if f.code.startswith("interaction")]
     assert len([f for f in renewal if f.severity != "info"]) <= 1
     assert 1 <= len(visit) <= 3
