@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -429,15 +429,14 @@ class MedicationReader:
         sig = sig_of(r.dosageInstruction)
         start, end = self._order_period(r, sig, ref, source)
         end_at = end.at if end else None
-        if (
-            end is None
-            and start is not None
-            and sig.length is not None
-            and not draft
-            and CLOZAPINE not in found.drugs
-        ):
+        if end is None and start is not None and not draft and CLOZAPINE not in found.drugs:
+            length = sig.length
+            if length is None and sig.until_finished and r.dispenseRequest is not None:
+                supplied = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
+                length = timedelta(days=supplied) if supplied else None
             # A course of another drug is over when its days are, unless it may be dispensed again.
-            end_at = start.at + sig.length if not _repeats(r.dispenseRequest) else None
+            if length is not None and not _repeats(r.dispenseRequest):
+                end_at = start.at + length
         route = sig.route
         systemic, parenteral = route_facts(route, found)
         # Only some doses are ever asked for.
