@@ -3,9 +3,10 @@ Extensions"). None is known here: a result that carries one is shown and not jud
 
 from __future__ import annotations
 
+from service.alerts.facts.reason import because
 from service.fhir.resources import Resource
 
-MODIFIED = "a modifierExtension says that it means something else than it shows, and nobody knows what"
+MODIFIED = because("unread.modified")
 #: Bytes of an empty list.
 EMPTY = 2
 
