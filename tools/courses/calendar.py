@@ -6,7 +6,7 @@ from itertools import takewhile
 
 from msgspec import Struct
 
-from service.alerts.policy.parts import MonitoringTest
+from service.alerts.policy.parts.schedule import MonitoringTest
 from service.alerts.policy.policy import Policy
 from tools.courses.story import Course, doses
 

@@ -16,7 +16,7 @@ from service.synthetic.chart import Writer
 from service.synthetic.coding import UCUM, Json, coding
 from service.synthetic.stories import Count, Story, Treatment
 from tools.courses.calendar import BASELINE, Calendar, dose_on
-from tools.courses.story import Course, doses, told
+from tools.courses.story import Course, Listed, doses, told
 
 #: When things happen on a day: the chart is opened before blood is taken, and orders are written once the results are back.
 OPENED, SAMPLED, RESULTED, ORDERED, HANDED_OVER = (timedelta(hours=h) for h in (9, 9.5, 13, 14, 15))
@@ -384,13 +384,7 @@ class CourseWriter(Writer):
                     self.result(what, value, day)
 
 
-class _Always(Struct, frozen=True):
-    text: str
-    since: int
-    until: None = None
-
-
-_ALWAYS = (_Always("Schizophrenia", -2000),)
+_ALWAYS = (Listed("Schizophrenia"),)
 #: Organ test of the policies -> what is measured.
 _TESTED = {
     "troponin-crp": ("troponin", "crp"),

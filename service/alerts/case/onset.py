@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Problem
 
@@ -17,3 +20,14 @@ def in_course(case: Case, p: Problem) -> bool:
     if case.starting or not case.continuing:
         return False
     return start is None or p.onset is None or case.snapshot.day(p.onset) >= case.snapshot.day(start)
+
+
+def latest_known(problems: Iterable[Problem]) -> datetime | None:
+    """Since when the record knows the last of them: it may have begun long before it was put on record. None: one has no date at all."""
+    latest: datetime | None = None
+    for p in problems:
+        dates = [at for at in (p.onset, p.recorded) if at is not None]
+        if not dates:
+            return None
+        latest = max(*dates, *([latest] if latest is not None else dates))
+    return latest

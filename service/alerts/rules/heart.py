@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import takewhile
 
 from service.alerts.case.case import Case
 from service.alerts.case.readings import exceeds, falls_below, is_recent, reaches, recent
+from service.alerts.case.standing import is_new, is_told, worse_since
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.result import (
     course_line,
@@ -27,7 +29,7 @@ _LYING = frozenset({"lying", "sitting"})
 @when("qtc")
 @when(*RELEVANT)
 def qt_prolonged(case: Case) -> Iterator[Found]:
-    """A QTc above the limit for the sex; the lower limit while the sex is not known."""
+    """A QTc above the limit for the sex, the lower one while the sex is not known; one that is known and no worse is information."""
     qtc = recent(case, "qtc") if case.relevant else None
     if qtc is None:
         return
@@ -36,7 +38,12 @@ def qt_prolonged(case: Case) -> Iterator[Found]:
     critical = reaches(qtc, rule.qtc_critical.value)
     if not critical and not exceeds(qtc, limit.value):
         return
-    severity: Severity = "critical" if critical else "warning"
+    since = worse_since(takewhile(lambda m: exceeds(m, limit.value), case.series("qtc")))
+    if not critical and not case.starting and not is_told(case, since):
+        return
+    severity: Severity = (
+        "critical" if critical else "warning" if case.starting or is_new(case, since) else "info"
+    )
     others = case.taken_now("qt")
     known_sex = case.snapshot.sex in ("female", "male")
     yield Found(

@@ -8,8 +8,10 @@ from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.bowel import BLOCKED_BOWEL
 from service.alerts.case.case import Case
 from service.alerts.case.myocarditis import HEART_PROBLEMS, myocarditis_now
+from service.alerts.case.onset import latest_known
 from service.alerts.case.pregnancy import Pregnancy, pregnancy_now
 from service.alerts.case.seizures import UNCONTROLLED
+from service.alerts.case.standing import is_new, is_told
 from service.alerts.facts.patient import CodedResult, Problem
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.phrases.allergy import allergy_evidence, allergy_told
@@ -192,7 +194,7 @@ def pregnancy(case: Case) -> Iterator[Found]:
     """Pregnancy on the problem list, or a positive test: a warning at the start, else information."""
     # The recorded gender is administrative: it rules out no pregnancy.
     found = pregnancy_now(case) if case.relevant else None
-    if found is None:
+    if found is None or not (case.starting or is_told(case, found.since)):
         return
     yield Found(
         code="pregnancy",
@@ -207,7 +209,7 @@ def pregnancy(case: Case) -> Iterator[Found]:
             *((_test_evidence(found.positive),) if found.positive is not None else ()),
         ),
         citation=Citation(_SUMMARY_2026, "Pregnancy"),
-        changes_order=bool(case.clozapine_drafts),
+        changes_order=bool(case.clozapine_drafts) and (case.starting or is_new(case, found.since)),
     )
 
 
@@ -215,13 +217,17 @@ def pregnancy(case: Case) -> Iterator[Found]:
 @when("problems")
 @when(*RELEVANT)
 def breastfeeding(case: Case) -> Iterator[Found]:
-    """Breast-feeding under clozapine."""
+    """Breast-feeding under clozapine: a warning at the start and while it is new, then information."""
     found = case.problems_of("breastfeeding") if case.relevant else ()
     if not found:
         return
+    since = latest_known(found)
+    new = case.starting or is_new(case, since)
+    if not new and not is_told(case, since):
+        return
     yield Found(
         code="breastfeeding",
-        severity="warning",
+        severity="warning" if new else "info",
         subject="breastfeeding",
         summary=sentence("breastfeeding.summary"),
         why=tuple(problem_line(case, p) for p in found),

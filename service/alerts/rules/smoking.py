@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.smoking import SmokingChange, smokes, smoking_change
+from service.alerts.case.standing import is_new, is_told
 from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.phrases.result import offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
@@ -27,16 +28,20 @@ def smoking_changed(case: Case) -> Iterator[Found]:
     # A stop beside an inhibitor is told on the card of the inhibitor: one change of the level, one suggestion.
     if change is None or (change.stopped and told_with_smoking(case)):
         return
-    yield _finding(case, change)
+    lowered = change.stopped and is_lowered_for_smoking(case, change)
+    severe = change.stopped and smoking_is_severe(case)
+    severity: Severity = "info" if lowered else "critical" if severe else "warning"
+    if severity != "critical" and not change.admission and not is_new(case, change.changed.at):
+        if not is_told(case, change.changed.at):
+            return
+        severity = "info"
+    yield _finding(case, change, severity, lowered=lowered)
 
 
-def _finding(case: Case, change: SmokingChange) -> Found:
+def _finding(case: Case, change: SmokingChange, severity: Severity, *, lowered: bool) -> Found:
     changed, before, stopped, day = change.changed, change.before, change.stopped, Day(change.day)
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
-    severe = smoking_is_severe(case)
-    lowered = stopped and is_lowered_for_smoking(case, change)
-    severity: Severity = "info" if lowered else "critical" if stopped and severe else "warning"
     answer = Record(changed.raw)
     why = [
         sentence("smoking.admission", day=day, answer=answer)
