@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+import cds_hooks
 from service.alerts.policy.policy import Policy, policy_by_id
 from service.judge import judge
 from service.synthetic.coding import Json
@@ -46,6 +47,8 @@ class Card(Struct, frozen=True):
     code: str
     severity: str
     summary: str = ""
+    #: Tests that its suggestions order.
+    tests: tuple[str, ...] = ()
 
 
 class Answer(Struct, frozen=True):
@@ -151,11 +154,14 @@ def answer(p: Played, call: Call, entries: Sequence[Entry] | None = None) -> Ans
     resources = list(shown_at(list(p.entries if entries is None else entries), call.at))
     body = request(call, resources, p.writer.patient_id)
     said = judge(body, policy=p.policy, as_of=call.at)
-    cards = tuple(
-        Card(card.source.topic.code if card.source.topic else "", card.indicator, card.summary)
-        for card in said.cards
-    )
-    return Answer(call, cards)
+    return Answer(call, tuple(map(_in_short, said.cards)))
+
+
+def _in_short(card: cds_hooks.Card) -> Card:
+    code = card.source.topic.code if card.source.topic else ""
+    ordered = [a.resource for s in card.suggestions for a in s.actions if a.type == "create" and a.resource]
+    tests = tuple(str(r["code"]) for r in ordered if r["resourceType"] == "ServiceRequest" and "code" in r)
+    return Card(code, card.indicator, card.summary, tests)
 
 
 def play(course: Course, policy_id: str) -> list[Answer]:

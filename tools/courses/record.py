@@ -213,7 +213,7 @@ class CourseWriter(Writer):
         running = ""
         for day, following in zip(order_days, (*order_days[1:], None), strict=True):
             mg = doses(self.course)[-1][1] if self.course.seen_from else dose_on(self.course, day)
-            supply = None if self.course.on_ward(day) else self._supply_on(day)
+            supply = None if self.course.seen_from or self.course.on_ward(day) else self._supply_on(day)
             draft = self.clozapine(mg, day, supply=supply, replaces=running)
             if self.course.ordered == "steps" and day == order_days[0]:
                 draft = draft | {"dosageInstruction": self._steps()}

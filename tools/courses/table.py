@@ -31,11 +31,14 @@ class Tally(Struct):
     cards: Counter[str] = {}  # type: ignore[assignment]
     #: Where the interruptive ones were, for whoever looks for the reason.
     places: list[str] = []
+    #: Calls of which two cards ask for the same test.
+    asked_twice: list[str] = []
 
     def __post_init__(self) -> None:
         """Counters of its own."""
         self.interruptive, self.information = Counter(), Counter()
-        self.visits, self.cards, self.places = Counter(), Counter(), []
+        self.visits, self.cards = Counter(), Counter()
+        self.places, self.asked_twice = [], []
 
     def add(self, course: Course, answers: Iterable[Answer]) -> None:
         """The answers of one course."""
@@ -52,6 +55,9 @@ class Tally(Struct):
             if call.hook in VISIT_HOOKS and call.day not in seen:
                 seen.add(call.day)
                 self.visits[part] += 1
+            tests = [test for card in answer.cards for test in card.tests]
+            if len(set(tests)) < len(tests):
+                self.asked_twice.append(f"{self.policy} {course.id} day {call.day} {call.hook}")
             for card in answer.cards:
                 if card.severity == "info":
                     self.cards[part] += 1
@@ -69,7 +75,11 @@ class Tally(Struct):
     @property
     def meets_the_aims(self) -> bool:
         """No interruption without need, and little to read."""
-        return not self.interruptive and all(self.per_visit(part) <= most for part, most in AIMS.items())
+        return (
+            not self.interruptive
+            and not self.asked_twice
+            and all(self.per_visit(part) <= most for part, most in AIMS.items())
+        )
 
 
 def tally(policy_id: str, courses: Sequence[Course] | None = None) -> Tally:

@@ -9,6 +9,9 @@ from service.alerts.case.exposure import was_given
 from service.alerts.case.record import Record
 from service.alerts.facts.patient import Medication
 
+#: Hooks at which an order may have begun long ago.
+_LATER = frozenset({"medication-verify", "medication-refill"})
+
 
 def is_elderly(case: Record) -> bool:
     """True from the age at which the policy asks for smaller doses; an unknown age is none."""
@@ -30,7 +33,7 @@ def drafted_first_day(case: Doses) -> float | None:
 def steps_from_today(case: Doses, draft: Medication) -> list[tuple[int, float]]:
     """(days from today, mg per day) of the steps of an order; one that runs already, verified late or filled again, is in the step of today."""
     steps = sorted((s.first_day, s.mg_per_day) for s in draft.dose.steps) if draft.dose is not None else []
-    begun = case.days_since(draft.start) if draft.start is not None and draft.status != "draft" else 0
+    begun = case.days_since(draft.start) if draft.start is not None and case.hook in _LATER else 0
     if begun <= 0 or not steps:
         return steps
     over = [mg for day, mg in steps if day <= begun]
