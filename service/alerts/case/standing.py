@@ -16,8 +16,28 @@ def is_new(case: Case, since: datetime | None) -> bool:
 
 
 def is_told(case: Case, since: datetime | None) -> bool:
-    """A condition since then is told here: it is news, or this is a visit on which a blood count is due."""
+    """A condition since then is told here: it is news, or this is a visit on which a blood count is due.
+
+    An order that makes the condition matter (``raises_dose``, another drug of the same effect) is for the rule to ask about: it is never
+    answered by silence because the condition is old.
+    """
     return is_new(case, since) or (not case.is_order_hook and is_count_due(case))
+
+
+def raises_dose(case: Case) -> bool:
+    """More clozapine is ordered than is taken now; a dose that nobody can read, before or after, may be more."""
+    return case.continuing and bool(case.clozapine_drafts) and _more_than_now(case)
+
+
+def changes_dose(case: Case) -> bool:
+    """Another dose of clozapine is ordered than is taken now, as far as both can be read."""
+    drafted, now = case.drafted_mg_per_day, case.established_mg_per_day
+    return case.continuing and bool(case.clozapine_drafts) and (drafted is None or drafted != now)
+
+
+def _more_than_now(case: Case) -> bool:
+    drafted, now = case.drafted_mg_per_day, case.established_mg_per_day
+    return drafted is None or now is None or drafted > now
 
 
 def is_count_due(case: Case) -> bool:

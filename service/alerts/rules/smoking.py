@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.smoking import SmokingChange, smokes, smoking_change
-from service.alerts.case.standing import is_new, is_told
+from service.alerts.case.standing import changes_dose, is_new, is_told
 from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.phrases.result import offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
@@ -31,7 +31,8 @@ def smoking_changed(case: Case) -> Iterator[Found]:
     lowered = change.stopped and is_lowered_for_smoking(case, change)
     severe = change.stopped and smoking_is_severe(case)
     severity: Severity = "info" if lowered else "critical" if severe else "warning"
-    if severity != "critical" and not change.admission and not is_new(case, change.changed.at):
+    matters = change.admission or is_new(case, change.changed.at) or changes_dose(case)
+    if severity != "critical" and not matters:
         if not is_told(case, change.changed.at):
             return
         severity = "info"
