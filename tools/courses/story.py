@@ -85,6 +85,8 @@ class Course(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pregnancy_tests: tuple[tuple[int, str], ...] = ()
     #: Stretches in which something happens that may well be said; the rest is uneventful.
     eventful: tuple[Span, ...] = ()
+    #: The same under one policy alone.
+    eventful_under: dict[str, tuple[Span, ...]] = {}
     #: Policies under which the course is not uneventful, and why it is not played under them.
     not_under: dict[str, str] = {}
     #: Played only under policies with thresholds for benign ethnic neutropenia.
@@ -95,9 +97,10 @@ class Course(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The first day after the course."""
         return self.seen_from + told().days
 
-    def is_eventful(self, day: int) -> bool:
+    def is_eventful(self, day: int, policy_id: str) -> bool:
         """Something of the story is new on that day."""
-        return any(first <= day <= last for first, last in self.eventful)
+        spans = (*self.eventful, *self.eventful_under.get(policy_id, ()))
+        return any(first <= day <= last for first, last in spans)
 
     def on_ward(self, day: int) -> bool:
         """The patient is on a ward at noon of that day."""

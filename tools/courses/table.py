@@ -49,7 +49,7 @@ class Tally(Struct):
             part = week(call.day - course.seen_from if course.seen_from else call.day)
             if course.seen_from:
                 part = "later"
-            quiet = not course.is_eventful(call.day)
+            quiet = not course.is_eventful(call.day, self.policy)
             self.calls += 1
             self.quiet_calls += quiet
             if call.hook in VISIT_HOOKS and call.day not in seen:

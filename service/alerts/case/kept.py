@@ -11,7 +11,13 @@ from service.alerts.policy.judge import phase_for
 
 
 def counts_kept(case: Case) -> bool:
-    """The last counts each followed the one before within the interval of the schedule; False where the start is not known."""
+    """The last counts each followed the one before within the interval of the schedule.
+
+    False where the start is not known, and while a band, a recovery, a break or falling counts ask for more than the schedule: those counts
+    are new to the patient, and being in time for the schedule tells nothing of them.
+    """
+    if case.interval.cited is not case.interval.phase:
+        return False
     started, times = case.course.start, int(case.policy.quiet.kept_times.value)
     taken = [m.at for m in case.series("anc")[: times + 1] if m.at is not None]
     if started is None or len(taken) <= times:
