@@ -435,6 +435,7 @@ class _Builder:
             kind = next(iter(kinds))
             label = to_show(f"{kind.replace('-', ' ')} (code {by_code[kind]})")
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
+        recorded = read_moment(c.recordedDate, self.zone)
         status = _code(c.clinicalStatus).lower()
         verification = _code(c.verificationStatus).lower()
         if verification in ("", "confirmed") and is_suspected(label):
@@ -455,6 +456,7 @@ class _Builder:
             named=tuple(by_text),
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
+            recorded=recorded.at if recorded else None,
         )
         self.books.read(source, c)
         if is_modified(c):

@@ -248,6 +248,8 @@ class Problem(Struct, frozen=True, gc=False):
     abated: datetime | None = None
     #: The diagnosis of one encounter, not an entry of the problem list.
     of_encounter: bool = False
+    #: When it was put on record: it may have begun long before.
+    recorded: datetime | None = None
 
 
 class Allergy(Struct, frozen=True, gc=False):

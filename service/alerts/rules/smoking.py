@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.smoking import SmokingChange, smokes
+from service.alerts.case.standing import changes_dose, is_new, is_told
 from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.phrases.result import offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
@@ -17,6 +18,7 @@ from service.alerts.rules.joint_interactions import (
     smoking_severity,
 )
 from service.alerts.rules.stopped_drugs import smoking_told_with_stop
+from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Day, Dose, Quantity, Record, Term, sentence
 
@@ -30,14 +32,20 @@ def smoking_changed(case: Case) -> Iterator[Found]:
     # Beside a drug that moves the level, or has just left, it is told on the card of that drug: one level, one suggestion.
     if change is None or told_with_smoking(case) or smoking_told_with_stop(case):
         return
-    yield _finding(case, change)
+    lowered = change.stopped and is_lowered_for_smoking(case, change)
+    severity = smoking_severity(case, change)
+    matters = change.admission or is_new(case, change.changed.at) or changes_dose(case)
+    if severity != "critical" and not matters:
+        if not is_told(case, change.changed.at):
+            return
+        severity = "info"
+    yield _finding(case, change, severity, lowered=lowered)
 
 
-def _finding(case: Case, change: SmokingChange) -> Found:
+def _finding(case: Case, change: SmokingChange, severity: Severity, *, lowered: bool) -> Found:
     changed, before, stopped, day = change.changed, change.before, change.stopped, Day(change.day)
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
-    lowered = stopped and is_lowered_for_smoking(case, change)
     answer = Record(changed.raw)
     why = [
         sentence("smoking.admission", day=day, answer=answer)
@@ -51,7 +59,7 @@ def _finding(case: Case, change: SmokingChange) -> Found:
     says = Term("policy", "dosing.smoking_stop_says", case.policy.dosing.smoking_stop_says)
     return Found(
         code="smoking-stopped" if stopped else "smoking-started",
-        severity=smoking_severity(case, change),
+        severity=severity,
         subject="smoking",
         summary=sentence("smoking.lowered", day=day)
         if lowered
