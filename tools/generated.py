@@ -187,6 +187,9 @@ def interactions_page() -> str:
                 _BEFORE.read_text(encoding="utf-8").strip(),
                 "Now:",
                 table(),
+                "Where a policy follows EU or UK product information 7 of the 216 most prescribed drugs are critical (3.2 of 100; 1.1 weighted). They stay so: co-trimoxazole, methotrexate, azathioprine and "
+                "mycophenolate depress the marrow, and the product information contraindicates such drugs with clozapine; carbamazepine does so and induces strongly; a depot (paliperidone) cannot be "
+                "withdrawn when neutropenia occurs; ciprofloxacin asks for a third of the dose under every policy.",
                 "## What is said more quietly, and why",
                 "Drugs of a class, or situations, for which it is told more quietly than before. Each is a judgement to be reviewed by the site's pharmacist.",
                 "It holds for a drug that stands alone in an ordinary patient. Beside another drug of the same effect, by injection (sedation, QT), with a QTc that is prolonged, a seizure on the "

@@ -96,7 +96,7 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
             return label, Action(
                 type="update",
                 description=description,
-                resource=scaled or build.changed_dose(draft, offer.mg_per_day, per_day),
+                resource=scaled or build.changed_dose(draft, offer.mg_per_day, per_day, offer.tablet_mg),
             )
 
 
