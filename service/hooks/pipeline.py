@@ -25,7 +25,8 @@ from service.hooks.site_facts import site_facts
 from service.ops.metrics import Metrics
 from service.options.site import Site
 from service.options.weighed import Weighed
-from service.trail.recorder import Call, Recorder
+from service.trail.call import Call
+from service.trail.recorder import Recorder
 
 Clock = Callable[[], datetime]
 

@@ -26,7 +26,8 @@ from service.hooks.causes import cause_of, said_of
 from service.hooks.render import render_all
 from service.ops.metrics import Metrics
 from service.options.site import Site
-from service.trail.recorder import Call, Recorder
+from service.trail.call import Call
+from service.trail.recorder import Recorder
 
 CODE = "data-unavailable"
 _SUBJECT = "call"

@@ -23,7 +23,8 @@ from service.operation.question import Question, read_question
 from service.ops.metrics import Metrics
 from service.options.site import Site
 from service.options.weighed import Weighed
-from service.trail.recorder import Call, Recorder
+from service.trail.call import Call
+from service.trail.recorder import Recorder
 
 PATH = "/fhir/$clozapine-check"
 NAME = "clozapine-check"

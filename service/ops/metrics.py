@@ -69,8 +69,13 @@ class Metrics:
             "Calls whose token could not be compared with those of other replicas.",
             registry=self.registry,
         )
-        self.queued = Gauge(
+        self._queued = Gauge(
             "clozapine_cds_record_queue", "Calls waiting to be recorded.", registry=self.registry
+        )
+        self._oldest = Gauge(
+            "clozapine_cds_record_oldest_seconds",
+            "For how long the oldest call that waits has waited to be recorded.",
+            registry=self.registry,
         )
         self.dropped = Counter(
             "clozapine_cds_records_dropped", "Calls that could not be recorded.", registry=self.registry
@@ -107,6 +112,11 @@ class Metrics:
         self._outbox = Counter(
             "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
         )
+
+    def watch_trail(self, waiting: Callable[[], tuple[int, float]]) -> None:
+        """Show how many calls wait to be recorded, and how long the oldest has, whenever the metrics are read."""
+        self._queued.set_function(lambda: waiting()[0])
+        self._oldest.set_function(lambda: waiting()[1])
 
     def watch_requests(self, under_way: Callable[[], Mapping[str, int]]) -> None:
         """Show how many outgoing requests are under way, by line, whenever the metrics are read."""

@@ -77,6 +77,11 @@ class Settings(SiteOptions, Links, BaseSettings):
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     #: Days for which calls, cards and feedback are kept; 0 = for good.
     retention_days: int = Field(default=0, ge=0, le=36_500)
+    #: Whether a replica whose database is away is taken out of service, although it would go on answering hooks.
+    ready_needs_database: bool = False
+    #: Folder in which calls are kept until the database has them. Default: beside the embedded database, else var/spool. "none": a stop or a kill loses what waits.
+    spool: str = ""
+    spool_megabytes: int = Field(default=256, ge=1, le=100_000)
     #: FHIR terminology server asked about medication codes that nothing recognises, and how long a call waits for it.
     terminology_server: str = ""
     terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
@@ -208,6 +213,17 @@ class Settings(SiteOptions, Links, BaseSettings):
                 check_units(ehr.units)
             except ValueError as error:
                 raise SettingsError(f"ehr {ehr.name}: codes or units: {error}") from None
+
+    def spool_folder(self) -> Path | None:
+        """Where calls are kept until the database has them; None for nowhere."""
+        if self.spool == "none":
+            return None
+        if self.spool:
+            return Path(self.spool)
+        address = make_url(self.database_url)
+        if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
+            return Path(str(address.database)).parent / "spool"
+        return Path("var/spool")
 
     def load_policy(self) -> Policy:
         """The configured policy. Raises SettingsError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 from alembic import command
@@ -13,11 +14,20 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.store.patience import STATEMENT_SECONDS, Impatient, connect
+
+#: So long somebody waits for a connection while all are in use.
+_PLACE_SECONDS = 5
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def engine_for(url: str) -> Engine:
-    """An engine; SQLite in write-ahead mode, so that readers never wait for the writer."""
+def engine_for(url: str, patience: float | None = STATEMENT_SECONDS) -> Engine:
+    """An engine; SQLite in write-ahead mode, so that readers never wait for the writer.
+
+    Args:
+        url: of the database.
+        patience: seconds that PostgreSQL may take for a statement; None = as long as it likes, for a migration.
+    """
     address = make_url(url)
     if address.get_backend_name() == "postgresql" and address.drivername == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
@@ -26,11 +36,18 @@ def engine_for(url: str) -> Engine:
     engine = create_engine(
         address,
         pool_pre_ping=address.get_backend_name() != "sqlite",
+        **({} if address.get_backend_name() == "sqlite" else {"pool_timeout": _PLACE_SECONDS}),
         # The text of a database error would else quote what was to be written.
         hide_parameters=True,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
+    if address.get_backend_name() == "postgresql" and patience is not None:
+
+        @event.listens_for(engine, "do_connect")
+        def _connect(_: object, __: object, args: list[Any], params: dict[str, Any]) -> Impatient:
+            return connect(patience, *args, **params)
+
     if address.get_backend_name() == "sqlite":
 
         @event.listens_for(engine, "connect")

@@ -108,3 +108,11 @@ class EhrSite(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=100)
     added_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class WrittenBatch(SQLModel, table=True):
+    """A batch of calls that came from the spool; forgotten when its file is gone."""
+
+    __tablename__ = "written_batch"
+
+    name: str = Field(primary_key=True, max_length=60)

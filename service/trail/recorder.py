@@ -1,23 +1,25 @@
-"""Keeping the audit trail without ever delaying or failing a call: a bounded queue and one writing thread."""
+"""Keeping the audit trail without ever delaying or failing a call: calls on disk and in memory, and one writing thread."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
-from itertools import islice
 
-from msgspec import Struct
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from service.alerts.facts.patient import PatientSnapshot
-from service.store.rows import RowInsert
-from service.store.tables import CardShown, HookCall
+from service.trail.batch import Batch, Patients, line_of, read_again
+from service.trail.call import Call, insert
+from service.trail.spool import Spool
+from service.trail.written import is_written, note_written
 
 log = logging.getLogger("service.registry")
 
@@ -30,35 +32,6 @@ _PAUSE_SECONDS = 0.5
 #: The database is away, busy or not yet upgraded: what waits is written later. Anything else lies in a record.
 _AWAY = (OperationalError, InterfaceError, ProgrammingError, NoConnection)
 
-
-class Call(Struct, frozen=True):
-    """What is kept of one hook call."""
-
-    at: datetime
-    site: str
-    service: str
-    hook: str
-    hook_instance: str
-    user: str
-    policy: str
-    seconds: float
-    resources: dict[str, int]
-    #: (code, severity, subject)
-    findings: list[tuple[str, str, str]]
-    #: (uuid, code, severity, suggestion uuids, subject)
-    cards: list[tuple[str, str, str, list[str], str]]
-    #: The patient as a keyed hash.
-    patient_key: str = ""
-    #: What the call counts as, whatever was sent.
-    status: int = 200
-    #: The sums of the ledger: what was given, read, irrelevant, not understood.
-    ledger: dict[str, int] = {}
-    #: What the cards showed (``service.alerts.say.seen``), by uuid.
-    seen: dict[str, str] = {}
-
-
-#: (site, patient id) -> when the facts were known, and they.
-_Patients = dict[tuple[str, str], tuple[datetime, PatientSnapshot]]
 #: (connection, site, facts, when they were known).
 Remember = Callable[[Connection, str, PatientSnapshot, datetime], None]
 
@@ -69,8 +42,8 @@ class Recorder:
     Args:
         engine: where to.
         remember: brings the roster up to date with the newest facts of a patient of a site; None = nobody is enrolled.
-        on_drop: told how many records were lost because the queue was full.
-        on_queue: told how many are waiting.
+        spool: has calls on disk until the database has them; None = they are in memory only.
+        on_drop: told how many records were lost: too many waited, or a record cannot be written at all.
     """
 
     def __init__(
@@ -78,94 +51,182 @@ class Recorder:
         engine: Engine,
         *,
         remember: Remember | None = None,
+        spool: Spool | None = None,
         on_drop: Callable[[int], None] = lambda n: None,
-        on_queue: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._engine = engine
         self._remember = remember
+        self._spool = spool
         self._on_drop = on_drop
-        self._on_queue = on_queue
-        self._queue: deque[Call] = deque()
-        self._patients: _Patients = {}
-        self._patients_lock = threading.Lock()
+        #: The oldest first; only the last takes calls. Changed under ``_changed``, like all that follows.
+        self._batches: deque[Batch] = deque()
+        self._changed = threading.Condition()
+        self._count = 0
+        self._bytes = 0
+        #: Calls that left, ever: into the database, or lost.
+        self._left = 0
+        self._trouble = ""
+        self._away = False
+        #: Files that are gone, of which the database need not know any more.
+        self._removed: list[str] = []
         self._closing = threading.Event()
         self._wake = threading.Event()
-        #: Calls that have left the queue, ever; changed and waited for under ``_written``.
-        self._left = 0
-        self._written = threading.Condition()
+        if spool is not None:
+            self._take_over(spool)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """Calls that the database does not have yet, and for how many seconds the oldest of them has waited."""
+        with self._changed:
+            return self._count, time.monotonic() - self._batches[0].begun if self._batches else 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Why calls are in memory only; empty when they are on disk, or need not be."""
+        return self._trouble
+
     def record(self, call: Call, facts: PatientSnapshot | None = None) -> None:
-        """Queue one call, and what is to be remembered of its patient; never waits for the database, never raises."""
-        if len(self._queue) >= _CAPACITY:
-            self._on_drop(1)
-            return
-        if facts is not None and self._remember is not None:
-            # Of several calls on one patient the last one knows most; the others' facts need not be kept until then.
-            with self._patients_lock:
-                self._patients[call.site, facts.patient_id] = call.at, facts
-        self._queue.append(call)
+        """Keep one call, and what is to be remembered of its patient; never waits for the database, never raises.
+
+        With a spool the call outlives this process from then on.
+        """
+        if self._remember is None:
+            facts = None
+        line = line_of(call, facts) if self._spool is not None else b""
+        with self._changed:
+            if self._count >= _CAPACITY:
+                self._on_drop(1)
+                return
+            batch = self._open()
+            self._write_to_disk(batch, line)
+            batch.add(call, facts)
+            self._count += 1
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until everything queued so far is written; False when it takes longer than ``timeout`` seconds."""
-        with self._written:
-            until = self._left + len(self._queue)
+        """Wait until everything recorded so far is written; False when it takes longer than ``timeout`` seconds."""
+        with self._changed:
+            until = self._left + self._count
             self._wake.set()
-            return self._written.wait_for(lambda: self._left >= until, timeout)
+            return self._changed.wait_for(lambda: self._left >= until, timeout)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Write what is queued and stop."""
+        """Write what is queued and stop; what the database does not take is on disk for the next start."""
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
+        count, _ = self.waiting
+        if count and self._spool is not None and not self._trouble:
+            log.warning("%d records wait on disk for the next start: the database did not take them", count)
+        elif count:
+            log.error("the database is away at shutdown: %d records are lost", count)
+            self._on_drop(count)
+
+    # -- on disk -------------------------------------------------------------------------------------------
+
+    def _take_over(self, spool: Spool) -> None:
+        """What processes left behind that ended before the database had it."""
+        for file in spool.left_behind():
+            try:
+                batch = read_again(file, time.monotonic())
+            except OSError as error:
+                log.error("a file of the spool cannot be read: %s", type(error).__name__)
+                continue
+            self._batches.append(batch)
+            self._count += len(batch.calls)
+            self._bytes += file.size
+        if self._count:
+            log.warning("%d records of an earlier run are written now", self._count)
+
+    def _open(self) -> Batch:
+        """The batch that takes the next call."""
+        if self._batches and not self._batches[-1].full and len(self._batches[-1].calls) < _BATCH:
+            return self._batches[-1]
+        file = None
+        if self._spool is not None:
+            try:
+                file = self._spool.new()
+            except OSError as error:
+                self._in_memory_only(error)
+        self._batches.append(Batch(time.monotonic(), file))
+        return self._batches[-1]
+
+    def _write_to_disk(self, batch: Batch, line: bytes) -> None:
+        if batch.file is None or self._spool is None:
+            return
+        try:
+            if self._bytes + len(line) > self._spool.limit:
+                raise OSError("the limit of the spool is reached")
+            batch.file.append(line)
+        except OSError as error:
+            self._in_memory_only(error)
+            return
+        self._bytes += len(line) + 1
+        self._trouble = ""
+
+    def _in_memory_only(self, error: OSError) -> None:
+        if not self._trouble:
+            log.error("calls cannot be kept on disk: %s", error.strerror or error)
+        self._trouble = f"calls are kept in memory only: {error.strerror or error}"
+
+    # -- to the database -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
             self._wake.wait(_PAUSE_SECONDS)
             self._wake.clear()
             closing = self._closing.is_set()
-            while self._queue or self._patients:
+            while self._batches:
                 written = self._write()
                 if closing and not written:
-                    log.error("the database is away at shutdown: %d records are lost", len(self._queue))
                     return
-                if not closing and (not written or max(len(self._queue), len(self._patients)) < _BATCH):
+                if not closing and (not written or self._count < _BATCH):
                     break  # what came in meanwhile waits for the next time
             if closing:
                 return
 
     def _write(self) -> bool:
-        """Write one batch; the queue keeps it until the database has it."""
-        batch = list(self._queue)[:_BATCH]
-        size = len(batch)
-        # After the calls: what the batch's own calls tell is among them.
-        with self._patients_lock:
-            patients = dict(islice(self._patients.items(), _BATCH))
+        """Write the oldest batch; it is kept until the database has it."""
+        with self._changed:
+            batch = self._batches[0]
+            batch.full = True
+        if batch.file is not None:
+            with suppress(OSError):  # it is about to be in the database, which has a better disk
+                batch.file.sync()
         try:
             with self._engine.begin() as connection:
-                _insert(connection, batch)
-                self._bring_up_to_date(connection, patients)
+                if not (batch.again and self._is_written(connection, batch)):
+                    insert(connection, batch.calls)
+                    self._bring_up_to_date(connection, batch.patients)
+                    self._note_written(connection, batch)
         except _AWAY as error:
+            batch.again = True  # it may have been taken, and only the answer was lost
             return self._later(error)
         except Exception as error:
             # One record must not keep the others, and all that follow, from being written.
             log.error("calls could not be recorded together, trying each: %s", type(error).__name__)
-            return self._write_each(size, patients)
-        self._done(size, patients)
+            return self._write_each(batch)
+        self._done(batch)
         return True
 
-    def _write_each(self, size: int, patients: _Patients) -> bool:
+    def _write_each(self, batch: Batch) -> bool:
         try:
-            for key, known in patients.items():
-                self._tried(partial(self._bring_up_to_date, patients={key: known}), "a patient")
-                self._done(0, {key: known})
-            for _ in range(size):
-                if not self._tried(partial(_insert, calls=[self._queue[0]]), "a call"):
+            while batch.patients:
+                key = next(iter(batch.patients))
+                self._tried(partial(self._bring_up_to_date, patients={key: batch.patients[key]}), "a patient")
+                del batch.patients[key]
+            while batch.calls:
+                if not self._tried(partial(insert, calls=batch.calls[:1]), "a call"):
                     self._on_drop(1)
-                self._done(1, {})
+                with self._changed:
+                    del batch.calls[0]
+                    self._count -= 1
+                    self._left += 1
+            self._tried(partial(self._note_written, batch=batch), "a batch")
         except _AWAY as error:
             return self._later(error)
+        self._done(batch)
         return True
 
     def _tried(self, write: Callable[[Connection], None], what: str) -> bool:
@@ -180,71 +241,36 @@ class Recorder:
             return False
         return True
 
-    def _bring_up_to_date(self, connection: Connection, patients: _Patients) -> None:
+    def _bring_up_to_date(self, connection: Connection, patients: Patients) -> None:
         if self._remember is not None:
             for (site, _), (at, facts) in patients.items():
                 self._remember(connection, site, facts, at)
 
+    def _is_written(self, connection: Connection, batch: Batch) -> bool:
+        return batch.file is not None and is_written(connection, batch.file.name)
+
+    def _note_written(self, connection: Connection, batch: Batch) -> None:
+        if batch.file is not None:
+            note_written(connection, batch.file.name, self._removed)
+
     def _later(self, error: SQLAlchemyError) -> bool:
-        log.error("calls could not be recorded, trying again: %s", type(error).__name__)
-        self._on_queue(len(self._queue))
+        if not self._away:
+            log.error("calls could not be recorded, trying again: %s", type(error).__name__)
+        self._away = True
         self._closing.wait(1.0)
         return False
 
-    def _done(self, size: int, patients: _Patients) -> None:
-        with self._written:
-            for _ in range(size):
-                self._queue.popleft()
-            self._left += size
-            with self._patients_lock:
-                for key, known in patients.items():
-                    if self._patients.get(key) is known:  # no later call has told more since
-                        del self._patients[key]
-            self._written.notify_all()
-        self._on_queue(len(self._queue))
-
-
-_CALLS = RowInsert(
-    HookCall,
-    (
-        "at", "site", "service", "hook", "hook_instance", "user_reference", "policy", "milliseconds", "resources", "findings", "status", "ledger",
-    ),
-)  # fmt: skip
-_CARDS = RowInsert(
-    CardShown,
-    (
-        "uuid", "hook_instance", "at", "site", "code", "severity", "suggestions", "hook", "policy", "user_type", "subject", "patient_key", "seen",
-    ),
-)  # fmt: skip
-
-
-def _insert(connection: Connection, calls: list[Call]) -> None:
-    _CALLS.into(connection, [_call_row(c) for c in calls])
-    _CARDS.into(connection, [row for c in calls for row in _card_rows(c)])
-
-
-def _call_row(c: Call) -> tuple[object, ...]:
-    return (
-        c.at.astimezone(UTC),
-        c.site,
-        c.service,
-        c.hook,
-        c.hook_instance[:200],
-        c.user[:200],
-        c.policy,
-        round(c.seconds * 1000, 3),
-        c.resources,
-        [[code, severity] for code, severity, _ in c.findings],
-        c.status,
-        c.ledger or None,
-    )
-
-
-def _card_rows(c: Call) -> list[tuple[object, ...]]:
-    at, instance, user_type = c.at.astimezone(UTC), c.hook_instance[:200], c.user.split("/")[0][:60]
-    return [
-        (
-            uuid, instance, at, c.site, code, severity, suggestions, c.hook, c.policy, user_type, subject[:300], c.patient_key, c.seen.get(uuid, ""),
-        )
-        for uuid, code, severity, suggestions, subject in c.cards
-    ]  # fmt: skip
+    def _done(self, batch: Batch) -> None:
+        if self._away:
+            log.warning("calls are recorded again")
+        self._away = False
+        self._removed = []
+        if batch.file is not None:
+            batch.file.remove()
+            self._removed = [batch.file.name]
+        with self._changed:
+            self._batches.popleft()
+            self._bytes -= batch.file.size if batch.file is not None else 0
+            self._count -= len(batch.calls)
+            self._left += len(batch.calls)
+            self._changed.notify_all()

@@ -52,6 +52,7 @@ from service.store.database import engine_for, not_ready
 from service.terminology import terminology
 from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
+from service.trail.spool import Spool
 from service.trail.used_tokens import DatabaseReplays
 from service.web import openapi, pages
 from service.web.schedulers import Schedulers
@@ -65,6 +66,8 @@ _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
 }
+#: The trail is written every half second.
+_LATE_SECONDS = 10.0
 _OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -121,6 +124,28 @@ def _counts_elsewhere(sites: Sequence[Site]) -> str:
     )
 
 
+def _spool(settings: Settings, clock: Clock) -> Spool | None:
+    """Where calls are kept until the database has them; the service runs without one, and says so."""
+    folder = settings.spool_folder()
+    if folder is None:
+        return None
+    try:
+        return Spool(folder, settings.spool_megabytes * 1_000_000, clock)
+    except OSError as error:
+        log.error("calls cannot be kept on disk", folder=str(folder), why=error.strerror)
+        return None
+
+
+def _waiting(recorder: Recorder) -> str:
+    """What of the trail has waited for longer than a database that is well needs."""
+    waiting, seconds = recorder.waiting
+    return (
+        f"{waiting} records wait for the database, the oldest for {seconds:.0f} s"
+        if seconds > _LATE_SECONDS
+        else ""
+    )
+
+
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """Build the application.
 
@@ -138,8 +163,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         engine,
         remember=rememberer(directory.policy),
         on_drop=metrics.dropped.inc,
-        on_queue=metrics.queued.set,
+        spool=_spool(settings, clock),
     )
+    metrics.watch_trail(lambda: recorder.waiting)
     replays = DatabaseReplays(engine, on_fault=metrics.replay_faults.inc)
     only_site = settings.site() if open_mode else None
     pipeline = Pipeline(
@@ -160,7 +186,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
-        Check("database", lambda: not_ready(engine)),
+        # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
+        Check("database", lambda: not_ready(engine), required=settings.ready_needs_database, outside=True),
+        Check("trail", lambda: recorder.trouble or _waiting(recorder), required=False),
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
@@ -199,6 +227,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         schedulers.close()
         await directory.lines.aclose()
         replays.close()
+        health.close()
         await asyncio.to_thread(recorder.close)
         await asyncio.to_thread(known_registry.close)
         engine.dispose()
@@ -365,7 +394,7 @@ def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
         return Response(body, media_type="application/health+json", headers={"Cache-Control": "no-store"})
 
     async def ready(_: Request) -> Response:
-        status, document = await asyncio.to_thread(health.report)
+        status, document = await health.report()
         return Response(
             orjson.dumps(document),
             status_code=503 if status == "fail" else 200,

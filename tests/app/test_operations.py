@@ -46,12 +46,13 @@ def test_live_and_ready(client: httpx.Client) -> None:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("application/health+json")
         assert set(response.json()["checks"]) == {
-            "database", "policies", "terminology", "sweep", "connections",
+            "database", "trail", "policies", "terminology", "sweep", "connections",
         }  # fmt: skip
 
 
 def test_not_ready_says_why_and_hooks_still_answer(tmp_path: Path) -> None:
-    app = create_app(Settings(database_url=f"sqlite:///{tmp_path}/never-upgraded.db"), clock=lambda: NOW)
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/never-upgraded.db", ready_needs_database=True)
+    app = create_app(settings, clock=lambda: NOW)
     with serving(app) as base_url, httpx.Client(base_url=base_url, trust_env=False) as broken:
         ready = broken.get("/health/ready")
         assert ready.status_code == 503

@@ -18,8 +18,9 @@ from service.alerts.facts.patient import PatientSnapshot
 from service.store import database
 from service.store.database import engine_for, head, not_ready, upgrade
 from service.store.tables import CardShown, HookCall
+from service.trail.call import Call
 from service.trail.feedback import FeedbackItem, latest, store
-from service.trail.recorder import Call, Recorder
+from service.trail.recorder import Recorder
 from tests.data import NOW
 
 

@@ -17,8 +17,9 @@ from service.registry import people, roster
 from service.registry.latest_facts import LatestFacts
 from service.store.roster_tables import Alert, OutboxItem, Silence
 from service.store.tables import CardFeedback, CardShown
+from service.trail.call import Call
 from service.trail.feedback import FeedbackItem, store
-from service.trail.recorder import Call, Recorder
+from service.trail.recorder import Recorder
 from tests.data import NOW
 from tests.registry.roster import ZONE, anc, facts, register
 from tests.registry.test_sweep import _alerts, _history, _sweep, _watch

@@ -29,7 +29,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-engine = engine_for(context.config.attributes["url"])
+engine = engine_for(context.config.attributes["url"], patience=None)
 embedded = engine.dialect.name == "sqlite"
 if embedded:
     event.listen(engine, "connect", _leave_transactions_to_us)
