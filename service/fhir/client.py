@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 from msgspec import Struct
 
-#: A page larger than this is not read.
-_MAX_PAGE_BYTES = 5_000_000
+from service.fhir.bounded import ACCEPTED, BodyRefused, body
+
 #: Servers and what stands before them refuse longer addresses; links to the next page are far shorter.
 _MAX_ADDRESS = 8_000
 
@@ -59,7 +58,7 @@ class FhirServer(Struct, frozen=True):
         """The body of one read or one page of a search. Raises FetchFailed; :class:`Refused` for a query the server would not run."""
         headers = {
             "Accept": "application/fhir+json",
-            "Accept-Encoding": "gzip",
+            **ACCEPTED,
             # HAPI FHIR, and caches on the way, answer the same search again from memory for a minute: a count that has just come
             # in would not be seen.
             "Cache-Control": "no-cache",
@@ -71,7 +70,9 @@ class FhirServer(Struct, frozen=True):
                 if response.status_code != 200:
                     refused = Refused if response.status_code in _REFUSALS else FetchFailed
                     raise refused(f"the FHIR server answered {response.status_code}")
-                return await _bounded(response)
+                return await body(response)
+        except BodyRefused as why:
+            raise FetchFailed(f"the FHIR server's answer {why}") from None
         except httpx.InvalidURL:
             raise FetchFailed("the link is not an address") from None
         except httpx.HTTPError as error:
@@ -84,27 +85,3 @@ def allowed_server(url: str, allow_list: tuple[str, ...]) -> str | None:
     """The allow-listed base URL that ``url`` names, or None: nothing is ever sent to another."""
     wanted = url.rstrip("/")
     return next((known for known in allow_list if known.rstrip("/") == wanted), None)
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    """The body of an answer, unpacked step by step so that a small answer cannot become a large one. Raises FetchFailed."""
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip"):
-        raise FetchFailed("the FHIR server's answer is compressed in a way that was not asked for")
-    unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_raw():
-        if unpack is not None:
-            try:
-                # One byte more than fits is enough to know.
-                part = unpack.decompress(part, _MAX_PAGE_BYTES + 1 - size)
-            except zlib.error:
-                raise FetchFailed("the FHIR server's answer cannot be unpacked") from None
-        size += len(part)
-        if size > _MAX_PAGE_BYTES:
-            raise FetchFailed("the FHIR server's answer is too large")
-        parts.append(part)
-    if unpack is not None and not unpack.eof:
-        raise FetchFailed("the FHIR server's answer is cut short")
-    return b"".join(parts)
