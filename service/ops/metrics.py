@@ -100,6 +100,12 @@ class Metrics:
             ["line"],
             registry=self.registry,
         )
+        self._connections = Counter(
+            "clozapine_cds_connections_refused",
+            "Connections that were ended before there was a request, by status, or to make room for another.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._alerts = Counter(
             "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
         )
@@ -126,6 +132,10 @@ class Metrics:
     def renewed(self, line: str) -> None:
         """Count a line whose connections were stuck and were renewed."""
         self._renewed.labels(line).inc()
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that was ended before there was a request."""
+        self._connections.labels(reason).inc()
 
     def request(self, service: str, status: int, seconds: float) -> None:
         """Count one call."""

@@ -73,6 +73,8 @@ class Settings(SiteOptions, Links, BaseSettings):
     ca_file: Path | None = None
     #: Calls answered at once by one process; one more gets 503.
     max_concurrent_calls: int = Field(default=200, ge=1, le=10_000)
+    #: Connections of one process; one more takes the place of one that sends nothing.
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
     call_seconds: float = Field(default=10.0, gt=0, le=60)
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     #: Days for which calls, cards and feedback are kept; 0 = for good.

@@ -179,7 +179,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     health = Health(version("clozapine-cds"), checks)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await asyncio.to_thread(_load_terminology, engine)
         await asyncio.to_thread(warm)
         # Only then: what was read stays out of every later collection.
@@ -191,7 +191,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
-        yield
+        yield {"connection_refused": metrics.connection_refused}
         if current is not None:
             current.cancel()
             with suppress(asyncio.CancelledError):
