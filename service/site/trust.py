@@ -137,6 +137,11 @@ class Directory:
         return sorted((ehr.site for ehr in self._ehrs.values()), key=lambda site: site.name)
 
     @property
+    def many(self) -> int:
+        """How many sites there are, at least one."""
+        return len(self._ehrs) or 1
+
+    @property
     def by_name(self) -> dict[str, Site]:
         """Every site by its name; without authentication the only one."""
         if self._only is not None:

@@ -271,6 +271,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     limits = Limits(
         places=settings.max_concurrent_calls,
         seconds=settings.call_seconds,
+        body_rate=settings.body_bytes_per_second,
+        who=lambda principal: principal.name if isinstance(principal, Site) else "",
+        sharers=lambda: directory.many,
         rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
     )
     routes = cds_routes(
