@@ -17,6 +17,10 @@ class FetchFailed(Exception):
     """A query that could not be answered; the message says why without any content of the answer."""
 
 
+class LeftAlone(httpx.TransportError):
+    """The server was not asked: it let call after call wait in vain and is left alone for a moment."""
+
+
 class Refused(FetchFailed):
     """The server understood who asks and would not run the query as it is written: a parameter that it does not have."""
 
@@ -73,6 +77,10 @@ class FhirServer(Struct, frozen=True):
                 return await body(response)
         except BodyRefused as why:
             raise FetchFailed(f"the FHIR server's answer {why}") from None
+        except LeftAlone:
+            raise FetchFailed(
+                "the FHIR server has kept call after call waiting and was not asked; it will be again within seconds"
+            ) from None
         except httpx.InvalidURL:
             raise FetchFailed("the link is not an address") from None
         except httpx.HTTPError as error:

@@ -114,8 +114,18 @@ class Metrics:
             "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
         )
 
-    def watch_requests(self, under_way: Callable[[], Mapping[str, int]]) -> None:
-        """Show how many outgoing requests are under way, by line, whenever the metrics are read."""
+    def watch_requests(
+        self, under_way: Callable[[], Mapping[str, int]], left_alone: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """Show how many outgoing requests are under way, and which servers are left alone, by line, whenever the metrics are read."""
+        self.registry.register(
+            Reading(
+                "clozapine_cds_servers_left_alone",
+                "FHIR servers that kept call after call waiting and are left alone for a moment, by line.",
+                "line",
+                left_alone,
+            )
+        )
         self.registry.register(
             Reading(
                 "clozapine_cds_outgoing_requests",

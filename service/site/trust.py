@@ -119,7 +119,9 @@ class Directory:
 
     def fhir_client(self, site: str, base_url: str) -> httpx.AsyncClient:
         """The client of one FHIR server of a site; it reaches nothing else, and no other site or server shares its connections."""
-        return self.lines.client(f"fhir {site}", base_url, lambda: frozenset({address_of(base_url)}))
+        return self.lines.client(
+            f"fhir {site}", base_url, lambda: frozenset({address_of(base_url)}), breaks=True
+        )
 
     @property
     def key_client(self) -> httpx.AsyncClient:
@@ -129,7 +131,7 @@ class Directory:
     @property
     def terminology_client(self) -> httpx.AsyncClient:
         """The client of the terminology server."""
-        return self.lines.client("terminology", "", lambda: self._shared)
+        return self.lines.client("terminology", "", lambda: self._shared, breaks=True)
 
     @property
     def sites(self) -> list[Site]:

@@ -132,7 +132,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     metrics = Metrics()
     engine = engine_for(settings.database_url)
     directory = Directory(settings, engine, on_renewed=metrics.renewed)
-    metrics.watch_requests(directory.lines.under_way)
+    metrics.watch_requests(directory.lines.under_way, directory.lines.left_alone)
     known_registry = LatestFacts(engine, clock)
     recorder = Recorder(
         engine,
