@@ -16,6 +16,7 @@ from service.ops.logging import configure
 from service.site.settings import Settings
 from service.store.database import upgrade
 from service.web.app import create_app
+from service.web.serving import PROTOCOL
 
 _CARD = {
     "cards": [
@@ -55,9 +56,9 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {0})  # one core; the load comes from the other
     app = service() if kind == "service" else baseline()
-    config = uvicorn.Config(
-        app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False
-    )
+    # The service with the limits that it is served with, the baseline with none.
+    http = PROTOCOL if kind == "service" else "httptools"
+    config = uvicorn.Config(app, port=port, loop="uvloop", http=http, log_level="warning", access_log=False)
     uvicorn.Server(config).run()
 
 

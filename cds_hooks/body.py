@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from functools import lru_cache
 
 from starlette.types import Receive, Scope
@@ -10,6 +13,8 @@ from cds_hooks.errors import ProtocolError
 
 _JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+#: A body may come as it likes for so long.
+_GRACE_SECONDS = 2.0
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -21,6 +26,18 @@ class TooLarge(ProtocolError):
             413,
             f"The body is larger than {limit} bytes. Send fewer resources in prefetch; the service asks for what it needs.",
             code="too-long",
+        )
+
+
+class TooSlow(ProtocolError):
+    """503: the body came in crumbs."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(
+            503,
+            f"The body came with less than {rate:g} bytes per second and was given up; nothing was checked.",
+            code="timeout",
+            headers={"Retry-After": "1"},
         )
 
 
@@ -51,8 +68,17 @@ def check_media(scope: Scope) -> None:
             )
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request body; a byte order mark, as .NET clients send it, is left out. Raises ProtocolError for other media types, encodings and sizes."""
+async def read_body(
+    scope: Scope,
+    receive: Receive,
+    limit: int,
+    rate: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> bytes:
+    """The request body; a byte order mark, as .NET clients send it, is left out.
+
+    Raises ProtocolError for other media types, encodings and sizes, and for a body that comes with less than ``rate`` bytes per second.
+    """
     check_media(scope)
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
@@ -64,8 +90,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise TooLarge(limit)
         return body.removeprefix(_BYTE_ORDER_MARK)
     parts, size = [body], len(body)
+    began = clock() + _GRACE_SECONDS
     while message.get("more_body", False):
-        message = await receive()
+        try:
+            # A part that does not come at all is too slow, too.
+            async with asyncio.timeout(began + size / rate - clock() if rate else None):
+                message = await receive()
+        except TimeoutError:
+            raise TooSlow(rate) from None
         if message["type"] == "http.disconnect":
             raise ProtocolError(
                 400, "The client closed the connection before the body was complete.", code="incomplete"
@@ -74,4 +106,6 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         size += len(parts[-1])
         if size > limit:
             raise TooLarge(limit)
+        if size < (clock() - began) * rate:
+            raise TooSlow(rate)
     return b"".join(parts).removeprefix(_BYTE_ORDER_MARK)

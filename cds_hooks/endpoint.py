@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from cds_hooks.body import read_body
 from cds_hooks.errors import ProtocolError
 from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest
@@ -138,12 +139,16 @@ class Endpoint:
     ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
         """The answer, within the limits."""
         self.limits.admit(principal)
-        with self.limits.gate:
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    return await self.answer(scope, receive, principal)
-            except TimeoutError:
-                raise TookTooLong(self.limits.seconds) from None
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await self.answer(scope, receive, principal)
+        except TimeoutError:
+            raise TookTooLong(self.limits.seconds) from None
+
+    async def body(self, scope: Scope, receive: Receive, limit: int, principal: Any) -> bytes:
+        """The body of a call: all of it is there before the call takes one of the places. Raises ProtocolError."""
+        with self.limits.reading(principal):
+            return await read_body(scope, receive, limit, self.limits.body_rate)
 
     def _fault(self, error: Exception) -> Fault:
         """A fault, told to the log and named."""

@@ -65,6 +65,12 @@ class _Body(Struct):
 
 #: Outcomes in one call; each is stored by itself.
 MAX_ITEMS = 500
+#: Suggestions of one card that were accepted, and characters of an id: this service's own are UUIDs.
+MAX_SUGGESTIONS = 50
+MAX_ID = 200
+#: Characters of a comment, and of the parts of a coded reason, that are kept; what a user wrote is cut, never refused.
+MAX_COMMENT = 2000
+_MAX_CODED = 300
 _body = msgspec.json.Decoder(_Body)
 _item = msgspec.json.Decoder(_Item)
 
@@ -106,8 +112,15 @@ def _reason(found: _Reason | None) -> OverrideReason | None:
         return None
     coding: Any = found.reason or found
     return OverrideReason(
-        coding.system or "", coding.code or "", coding.display or "", found.userComment or ""
+        _cut(coding.system, _MAX_CODED),
+        _cut(coding.code, _MAX_CODED),
+        _cut(coding.display, _MAX_CODED),
+        _cut(found.userComment, MAX_COMMENT),
     )
+
+
+def _cut(text: str | None, limit: int) -> str:
+    return text if text and len(text) <= limit else f"{text[: limit - 1]}…" if text else ""
 
 
 def read_feedback(body: bytes) -> list[Feedback]:
@@ -135,9 +148,16 @@ def read_feedback(body: bytes) -> list[Feedback]:
             raise _malformed(name, str(error)) from None
         if not item.card:
             raise BadRequest(f"{name}.card must be the uuid of a card.", f"{name}.card", "required")
+        if len(item.card) > MAX_ID:
+            raise BadRequest(f"{name}.card is longer than {MAX_ID} characters.", f"{name}.card", "too-long")
         if item.outcome not in ("accepted", "overridden"):
             raise BadRequest(f'{name}.outcome must be "accepted" or "overridden".', f"{name}.outcome")
         accepted = tuple(s.id for s in item.acceptedSuggestions or ())
+        if len(accepted) > MAX_SUGGESTIONS or any(len(s) > MAX_ID for s in accepted):
+            where = f"{name}.acceptedSuggestions"
+            raise BadRequest(
+                f"{where} may hold {MAX_SUGGESTIONS} ids of at most {MAX_ID} characters.", where, "too-long"
+            )
         if item.outcome == "accepted" and not accepted:
             where = f"{name}.acceptedSuggestions"
             raise BadRequest(

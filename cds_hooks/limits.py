@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from cds_hooks.errors import ProtocolError
 
@@ -82,13 +83,52 @@ class Gate:
         self.taken -= 1
 
 
+class Shares:
+    """Places of one kind among several clients: half of them are kept, in equal parts, for each; the other half is for who comes.
+
+    So no client can take all of them, and one that is alone has nearly all.
+
+    Args:
+        places: of all together.
+        sharers: how many clients there are now.
+    """
+
+    def __init__(self, places: int, sharers: Callable[[], int] = lambda: 1) -> None:
+        self.places = places
+        self._sharers = sharers
+        self._taken: dict[Hashable, int] = {}
+
+    @contextmanager
+    def of(self, who: Hashable) -> Iterator[None]:
+        """A place for the time of a call. Raises Overloaded."""
+        taken = self._taken.get(who, 0)
+        sharers = max(1, self._sharers())
+        kept = max(1, self.places // (2 * sharers))
+        if taken >= kept:
+            common = sum(n - kept for n in self._taken.values() if n > kept)
+            if common >= self.places - kept * sharers:
+                raise Overloaded
+        self._taken[who] = taken + 1
+        try:
+            yield
+        finally:
+            left = self._taken[who] - 1
+            if left:
+                self._taken[who] = left
+            else:
+                del self._taken[who]
+
+
 class Limits:
     """The limits of one application.
 
     Args:
-        places: calls answered at once.
+        places: calls answered at once, and as many whose bodies are still coming.
         seconds: for one call, reading its body included.
+        body_rate: bytes per second that a body must come with, after its first seconds.
         rate: who a principal is counted as, and calls per second; None where nothing is counted.
+        who: whose share of the places a principal takes.
+        sharers: how many there are who share.
     """
 
     def __init__(
@@ -96,12 +136,19 @@ class Limits:
         *,
         places: int = 200,
         seconds: float = 10.0,
+        body_rate: float = 0.0,
         rate: Callable[[object], tuple[Hashable, float] | None] = lambda principal: None,
+        who: Callable[[object], Hashable] = lambda principal: None,
+        sharers: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.gate = Gate(places)
+        self.places = places
         self.seconds = seconds
+        self.body_rate = body_rate
+        self._calls = Shares(places, sharers)
+        self._bodies = Shares(places, sharers)
         self._rate = rate
+        self._who = who
         self._buckets = TokenBuckets(clock=clock)
 
     def admit(self, principal: object) -> None:
@@ -109,6 +156,14 @@ class Limits:
         counted = self._rate(principal)
         if counted is not None:
             self._buckets.take(*counted)
+
+    def place(self, principal: object) -> AbstractContextManager[None]:
+        """A place to answer a call whose body is there. Raises Overloaded."""
+        return self._calls.of(self._who(principal))
+
+    def reading(self, principal: object) -> AbstractContextManager[None]:
+        """Leave to receive a body. Raises Overloaded."""
+        return self._bodies.of(self._who(principal))
 
 
 #: Nesting of a context; FHIR orders stay below 20.

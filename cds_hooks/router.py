@@ -13,7 +13,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
-from cds_hooks.body import check_media, read_body
+from cds_hooks.body import check_media
 from cds_hooks.card import encode
 from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.endpoint import Authenticate, Endpoint, Fault, Observer, Offered, log
@@ -23,6 +23,8 @@ from cds_hooks.limits import Limits
 from cds_hooks.request import HookRequest, envelope_reader, read_request
 from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, Listening, SaidByCard, concerns
 
+#: Outcomes of some cards, and a sentence on each.
+FEEDBACK_BYTES = 1_000_000
 OnFeedback = Callable[[str, list[Feedback], Any], Awaitable[None]]
 
 
@@ -128,12 +130,15 @@ class ServiceCall(Endpoint):
         self, scope: Scope, receive: Receive, principal: Any
     ) -> tuple[int, bytes, HookRequest, Callable[[], None] | None]:
         self._check_offered(principal)
-        body = await read_body(scope, receive, self.limit)
-        request = read_request(body, self.service.id, self.service.definition, principal, self.read_envelope)
-        if isinstance(receive, Hearing):
-            receive.parts, receive.request = [body], request
-        response = await self.service.handler(request)
-        return 200, encode(response), request, response.after
+        body = await self.body(scope, receive, self.limit, principal)
+        with self.limits.place(principal):
+            request = read_request(
+                body, self.service.id, self.service.definition, principal, self.read_envelope
+            )
+            if isinstance(receive, Hearing):
+                receive.parts, receive.request = [body], request
+            response = await self.service.handler(request)
+            return 200, encode(response), request, response.after
 
 
 class FeedbackCall(Endpoint):
@@ -148,8 +153,9 @@ class FeedbackCall(Endpoint):
         self.limit = max_body_bytes
 
     async def answer(self, scope: Scope, receive: Receive, principal: Any) -> tuple[int, bytes, None, None]:
-        items = read_feedback(await read_body(scope, receive, self.limit))
-        await self.on_feedback(self.service.id, items, principal)
+        items = read_feedback(await self.body(scope, receive, self.limit, principal))
+        with self.limits.place(principal):
+            await self.on_feedback(self.service.id, items, principal)
         return 204, b"", None, None
 
 
@@ -204,13 +210,16 @@ def cds_routes(
         "limits": limits,
         "offered": offered,
     }
-    listening = Listening(limits.gate.places)
+    listening = Listening(limits.places)
     routes: list[BaseRoute] = [_route("/cds-services", Discovery(services, **options))]
     for service in services:
         path = f"/cds-services/{service.id}"
         routes.append(_route(path, ServiceCall(service, max_body_bytes, fallback, listening, **options)))
         routes.append(
-            _route(f"{path}/feedback", FeedbackCall(service, on_feedback, max_body_bytes, **options))
+            _route(
+                f"{path}/feedback",
+                FeedbackCall(service, on_feedback, min(max_body_bytes, FEEDBACK_BYTES), **options),
+            )
         )
     routes.append(_route("/cds-services/{rest:path}", Unknown([s.id for s in services], **options)))
     return routes

@@ -10,10 +10,12 @@ from typing import Any
 
 import uvicorn
 
+from service.web.serving import PROTOCOL
+
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an ASGI application on a free loopback port; gives its base URL."""
+def serving(app: Any, **options: Any) -> Iterator[str]:
+    """Serve an ASGI application on a free loopback port, as ``clozapine-cds serve`` does; gives its base URL."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -24,6 +26,7 @@ def serving(app: Any) -> Iterator[str]:
             # A busy machine may be slow between two requests: a connection that is closed meanwhile would be reset under the next one.
             timeout_keep_alive=600,
             timeout_graceful_shutdown=2,
+            **{"http": PROTOCOL, "ws": "none"} | options,
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)

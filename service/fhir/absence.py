@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from service.alerts.facts.record_text import NAME, to_read
+from service.alerts.facts.remembered_texts import remembering
 
 #: Agreed leave; of a patient who left without it nobody may suppose that tablets went along.
 _LEAVE = re.compile(
@@ -24,7 +24,7 @@ _WITHOUT_LEAVE = re.compile(
 _any = msgspec.json.Decoder()
 
 
-@lru_cache(maxsize=1024)
+@remembering(1024, 1000)
 def _is_leave(reason: bytes) -> bool:
     try:
         decoded = _any.decode(reason)

@@ -11,14 +11,18 @@ from uuid import uuid4
 
 import httpx
 import jwt
+import orjson
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
+from service.fhir.bounded import BodyRefused, ask
 from service.fhir.client import FetchFailed
 
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 #: SMART Backend Services: the assertion lives five minutes at most.
 _ASSERTION_LIFE = timedelta(minutes=4)
+#: A token and what is told of it.
+_ANSWER_BYTES = 100_000
 #: A token is renewed so long before it ends.
 _MARGIN = timedelta(seconds=60)
 
@@ -109,16 +113,23 @@ class BackendToken:
             "client_assertion": assertion,
         }
         try:
-            response = await self._client.post(
-                self._of.token_url, data=form, headers={"Accept": "application/json"}
+            response = await ask(
+                self._client,
+                "POST",
+                self._of.token_url,
+                headers={"Accept": "application/json"},
+                form=form,
+                limit=_ANSWER_BYTES,
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise FetchFailed(f"the token server could not be reached ({type(error).__name__})") from None
-        if response.status_code != 200:
-            raise FetchFailed(f"the token server answered {response.status_code}")
+        except BodyRefused as why:
+            raise FetchFailed(f"the token server's answer {why}") from None
+        if response.status != 200:
+            raise FetchFailed(f"the token server answered {response.status}")
         try:
-            answer = response.json()
-        except ValueError:
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict) or not answer.get("access_token"):
             raise FetchFailed("the token server's answer holds no access token")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
@@ -10,9 +9,8 @@ from msgspec import Struct
 
 from service.alerts.facts.reason import Reason, because
 from service.alerts.say.language import english
+from service.fhir.bounded import ACCEPTED, BodyRefused, body
 
-#: A page larger than this is not read.
-_MAX_PAGE_BYTES = 5_000_000
 #: Servers and what stands before them refuse longer addresses; links to the next page are far shorter.
 _MAX_ADDRESS = 8_000
 
@@ -31,6 +29,10 @@ class FetchFailed(Exception):
     def __str__(self) -> str:
         why = self.args[0]
         return english().reason(why) if isinstance(why, Reason) else str(why)
+
+
+class LeftAlone(httpx.TransportError):
+    """The server was not asked: it let call after call wait in vain and is left alone for a moment."""
 
 
 class Refused(FetchFailed):
@@ -74,7 +76,7 @@ class FhirServer(Struct, frozen=True):
         """The body of one read or one page of a search. Raises FetchFailed; :class:`Refused` for a query the server would not run."""
         headers = {
             "Accept": "application/fhir+json",
-            "Accept-Encoding": "gzip",
+            **ACCEPTED,
             # HAPI FHIR, and caches on the way, answer the same search again from memory for a minute: a count that has just come
             # in would not be seen.
             "Cache-Control": "no-cache",
@@ -86,7 +88,11 @@ class FhirServer(Struct, frozen=True):
                 if response.status_code != 200:
                     refused = Refused if response.status_code in _REFUSALS else FetchFailed
                     raise refused(because("server.answered", status=response.status_code))
-                return await _bounded(response)
+                return await body(response)
+        except BodyRefused as why:
+            raise FetchFailed(why.reason) from None
+        except LeftAlone:
+            raise FetchFailed(because("server.left-alone")) from None
         except httpx.InvalidURL:
             raise FetchFailed(because("server.no-address")) from None
         except httpx.HTTPError as error:
@@ -99,27 +105,3 @@ def allowed_server(url: str, allow_list: tuple[str, ...]) -> str | None:
     """The allow-listed base URL that ``url`` names, or None: nothing is ever sent to another."""
     wanted = url.rstrip("/")
     return next((known for known in allow_list if known.rstrip("/") == wanted), None)
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    """The body of an answer, unpacked step by step so that a small answer cannot become a large one. Raises FetchFailed."""
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip"):
-        raise FetchFailed(because("server.compressed"))
-    unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_raw():
-        if unpack is not None:
-            try:
-                # One byte more than fits is enough to know.
-                part = unpack.decompress(part, _MAX_PAGE_BYTES + 1 - size)
-            except zlib.error:
-                raise FetchFailed(because("server.not-unpacked")) from None
-        size += len(part)
-        if size > _MAX_PAGE_BYTES:
-            raise FetchFailed(because("server.too-large"))
-        parts.append(part)
-    if unpack is not None and not unpack.eof:
-        raise FetchFailed(because("server.cut-short"))
-    return b"".join(parts)

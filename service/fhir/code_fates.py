@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
+from service.alerts.facts.remembered_texts import remembering
 from service.alerts.knowledge.code_systems import SNOMED, canonical, icd10_edition
 from service.fhir.loinc import is_loinc
 from service.fhir.resources import CodeableConcept
@@ -21,7 +20,7 @@ _TERMINOLOGIES = frozenset(
 )
 
 
-@lru_cache(maxsize=1024)
+@remembering(1024, 200)
 def _is_terminology(system: str) -> bool:
     if not system.strip():
         return False  # whose code it is nobody says

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+
+from service.alerts.facts.remembered_texts import remembering
 
 Form = Literal["relative", "absolute", "urn", "contained", ""]
 T = TypeVar("T")
@@ -87,12 +88,14 @@ def _absolute(plain: str) -> Target:
     return Target("absolute", text=plain)
 
 
-@lru_cache(maxsize=512)
+@remembering(512, 500)
 def base_of(url: str) -> str:
     """A server's base URL as it is compared: host and path. Empty when it is no URL of a server.
 
     The scheme is left out: behind a proxy that ends TLS a server calls itself ``http`` and is the same.
     """
+    if len(url) > _LONGEST:
+        return ""
     try:
         parts = urlsplit(url.strip())
     except ValueError:

@@ -6,7 +6,6 @@ An order is sent again with every hook of its session and at every renewal, byte
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,12 +15,14 @@ from msgspec.structs import replace
 from service.alerts.facts.patient import Dose
 from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read
+from service.alerts.facts.remembered_texts import remembering
 from service.fhir.course_text import CourseText, read_course
 from service.fhir.dosage import read_dose
 from service.fhir.strength import Strength
 from service.fhir.timing import length_of
 
-_REMEMBERED = 4096
+#: Dosages that are remembered, and the longest of them (bytes as sent): a few lines with a text each.
+_REMEMBERED, _LONGEST_REMEMBERED = 2048, 3000
 #: Instructions of one record, and the size of them all as sent (bytes): the longest titrations come to a tenth of it.
 _MOST_LINES = 100
 _MOST_BYTES = 200_000
@@ -108,7 +109,7 @@ def _route(lines: tuple[Any, ...]) -> RecordText:
     return NOTHING
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@remembering(_REMEMBERED, _LONGEST_REMEMBERED)
 def _sig(content: bytes) -> Sig:
     tidied = _Tidied()
     try:
@@ -175,7 +176,7 @@ def _length_of(repeat: Any) -> timedelta | None:
     return timedelta(days=days) if days is not None and 0 < days <= _LONGEST_DAYS else None
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@remembering(_REMEMBERED, _LONGEST_REMEMBERED)
 def _dose(content: bytes, strength: Strength, lower: bool) -> Dose:
     sig = _sig(content)
     if sig.unreadable:

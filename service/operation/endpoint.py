@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
-from cds_hooks.body import read_body
 from cds_hooks.endpoint import Endpoint
 from cds_hooks.errors import ProtocolError
 from service.alerts.facts.ledger import Ledger
@@ -68,21 +67,22 @@ class ClozapineCheck(Endpoint):
     ) -> tuple[int, bytes, None, Callable[[], None]]:
         """The Bundle of DetectedIssues. Raises ProtocolError."""
         started = perf_counter()
-        body = await self._body(scope, receive)
+        body = await self._body(scope, receive, principal)
         # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
         site = principal if isinstance(principal, Site) else self.site
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
-        question, findings, built, ledger = await asyncio.to_thread(self._check, site, body, now)
+        with self.limits.place(principal):
+            question, findings, built, ledger = await asyncio.to_thread(self._check, site, body, now)
 
         def after() -> None:
             self._record(site, question, findings, built, ledger, now, perf_counter() - started)
 
         return 200, built.body, None, after
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive, principal: Any) -> bytes:
         try:
-            return await read_body(scope, receive, self.limit)
+            return await self.body(scope, receive, self.limit, principal)
         except ProtocolError as error:
             if error.status == 415:
                 text = "Send the body as application/fhir+json, uncompressed, in UTF-8."

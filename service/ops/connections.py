@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx
 
+from service.fhir.client import LeftAlone
+from service.ops.breaker import Breaker
 from service.ops.outbound import Address, Guard, GuardedTransport, IPNetwork, tls_context
 
 log = logging.getLogger("service.outbound")
@@ -75,6 +77,7 @@ class Line(httpx.AsyncBaseTransport):
         places: requests under way at once.
         on_renewed: told when the pool was replaced.
         clock: seconds, monotonic.
+        breaks: a server that keeps call after call waiting is left alone for a moment.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class Line(httpx.AsyncBaseTransport):
         places: int = PLACES,
         on_renewed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        breaks: bool = False,
     ) -> None:
         self.name = name
+        self._breaker = Breaker(clock, self._broke) if breaks else None
         self.places = places
         self._open = open_transport
         self._on_renewed = on_renewed
@@ -106,9 +111,16 @@ class Line(httpx.AsyncBaseTransport):
         return self._pool.under_way
 
     @property
+    def left_alone(self) -> bool:
+        """Whether the server is left alone."""
+        return self._breaker is not None and self._breaker.rests
+
+    @property
     def problem(self) -> str:
         """What is wrong with the line now, in a sentence; empty when nothing is."""
         now = self._clock()
+        if self.left_alone:
+            return f"{self.name}: the server kept call after call waiting; it is asked again every few seconds, and calls go unread until it answers"
         if self._full_since is not None and now - self._full_since >= _FULL_SECONDS:
             return f"{self.name}: all {self.places} requests at once have been under way for {now - self._full_since:.0f} s; the server is slow"
         if self._renewed_at is not None and now - self._renewed_at < _SPOKEN_OF_SECONDS:
@@ -116,12 +128,36 @@ class Line(httpx.AsyncBaseTransport):
         return ""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx. Raises PoolTimeout when no place becomes free in time."""
+        """See httpx. Raises PoolTimeout when no place becomes free in time, LeftAlone when the server is left alone."""
+        breaker = self._breaker
+        if breaker is None:
+            return await self._tried(request)
+        if not breaker.admits():
+            raise LeftAlone("the server is left alone")
+        began = self._clock()
+        try:
+            response = await self._tried(request)
+        except BaseException:
+            breaker.failed(began)  # the end of a call's deadline comes as a cancellation
+            raise
+        assert isinstance(response.stream, _Counted)
+        response.stream.heard = lambda whole: breaker.answered() if whole else breaker.failed(began)
+        return response
+
+    async def _tried(self, request: httpx.Request) -> httpx.Response:
         try:
             return await self._sent(request)
         except _Stuck as stuck:
             self._renew(stuck.pool, "a request that had a place got no connection")
         return await self._sent(request)
+
+    def _broke(self, left_alone: bool) -> None:
+        if left_alone:
+            log.warning(
+                "the server of %s keeps call after call waiting and is left alone for a moment", self.name
+            )
+        else:
+            log.warning("the server of %s answers again", self.name)
 
     async def _sent(self, request: httpx.Request) -> httpx.Response:
         pool = await self._entered()
@@ -231,14 +267,28 @@ class _Counted(httpx.AsyncByteStream):
         assert isinstance(stream, httpx.AsyncByteStream)
         self._stream = stream
         self._ended: Callable[[], None] | None = ended
+        #: Told once whether the server answered: False when the body was waited for in vain.
+        self.heard: Callable[[bool], None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
-            yield part
+        try:
+            async for part in self._stream:
+                yield part
+        except GeneratorExit:  # its reader has had enough
+            raise
+        except BaseException:
+            self._tell(False)
+            raise
+
+    def _tell(self, whole: bool) -> None:
+        heard, self.heard = self.heard, None
+        if heard is not None:
+            heard(whole)
 
     async def aclose(self) -> None:
         """See httpx."""
         ended, self._ended = self._ended, None
+        self._tell(True)
         try:
             await self._stream.aclose()
         finally:
@@ -268,13 +318,16 @@ class Lines:
         self._on_renewed = on_renewed
         self._lines: dict[tuple[str, str], tuple[Line, httpx.AsyncClient]] = {}
 
-    def client(self, name: str, to: str, listed: Callable[[], Collection[Address]]) -> httpx.AsyncClient:
+    def client(
+        self, name: str, to: str, listed: Callable[[], Collection[Address]], *, breaks: bool = False
+    ) -> httpx.AsyncClient:
         """The client of a line: no redirects, no proxies or credentials from the environment.
 
         Args:
             name: of the line.
             to: tells lines of one name apart, such as a base URL; it is never shown.
             listed: hosts and ports it may call.
+            breaks: a server that keeps call after call waiting is left alone for a moment.
         """
         known = self._lines.get((name, to))
         if known is None:
@@ -283,6 +336,7 @@ class Lines:
                 name,
                 lambda: GuardedTransport(guard, self._context, PLACES + _SPARE),
                 on_renewed=lambda: self._on_renewed(name),
+                breaks=breaks,
             )
             known = self._lines[name, to] = line, client_of(line)
         return known[1]
@@ -292,6 +346,13 @@ class Lines:
         found: dict[str, int] = {}
         for (name, _), (line, _) in list(self._lines.items()):
             found[name] = found.get(name, 0) + line.under_way
+        return found
+
+    def left_alone(self) -> dict[str, int]:
+        """Servers that are left alone, by name of the line."""
+        found: dict[str, int] = {}
+        for (name, _), (line, _) in list(self._lines.items()):
+            found[name] = found.get(name, 0) + line.left_alone
         return found
 
     @property

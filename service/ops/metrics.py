@@ -105,6 +105,12 @@ class Metrics:
             ["line"],
             registry=self.registry,
         )
+        self._connections = Counter(
+            "clozapine_cds_connections_refused",
+            "Connections that were ended before there was a request, by status, or to make room for another.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._alerts = Counter(
             "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
         )
@@ -118,8 +124,18 @@ class Metrics:
         self._queued.set_function(lambda: waiting()[0])
         self._oldest.set_function(lambda: waiting()[1])
 
-    def watch_requests(self, under_way: Callable[[], Mapping[str, int]]) -> None:
-        """Show how many outgoing requests are under way, by line, whenever the metrics are read."""
+    def watch_requests(
+        self, under_way: Callable[[], Mapping[str, int]], left_alone: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """Show how many outgoing requests are under way, and which servers are left alone, by line, whenever the metrics are read."""
+        self.registry.register(
+            Reading(
+                "clozapine_cds_servers_left_alone",
+                "FHIR servers that kept call after call waiting and are left alone for a moment, by line.",
+                "line",
+                left_alone,
+            )
+        )
         self.registry.register(
             Reading(
                 "clozapine_cds_outgoing_requests",
@@ -136,6 +152,10 @@ class Metrics:
     def renewed(self, line: str) -> None:
         """Count a line whose connections were stuck and were renewed."""
         self._renewed.labels(line).inc()
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that was ended before there was a request."""
+        self._connections.labels(reason).inc()
 
     def request(self, service: str, status: int, seconds: float) -> None:
         """Count one call."""

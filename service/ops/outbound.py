@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
+from service.fhir.bounded import BodyRefused, body
+
 log = logging.getLogger("service.outbound")
 
 Address = tuple[str, int]
@@ -203,14 +205,9 @@ async def fetch_key_set(client: httpx.AsyncClient, url: str) -> bytes:
                 raise OutboundError(f"the key server answered {response.status_code}")
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise OutboundError("the key server compresses its answer although it was asked not to")
-            parts: list[bytes] = []
-            size = 0
-            async for part in response.aiter_raw():
-                size += len(part)
-                if size > _MAX_KEY_SET_BYTES:
-                    raise OutboundError(f"the key set is larger than {_MAX_KEY_SET_BYTES} bytes")
-                parts.append(part)
-            return b"".join(parts)
+            return await body(response, _MAX_KEY_SET_BYTES)
+    except BodyRefused:
+        raise OutboundError(f"the key set is larger than {_MAX_KEY_SET_BYTES} bytes") from None
     except TimeoutError:
         raise OutboundError(f"the key server did not answer within {_KEY_SET_SECONDS:g} s") from None
     except httpx.HTTPError as error:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 from zlib import crc32
 
 import httpx
@@ -22,6 +22,7 @@ from msgspec import Struct
 from sqlalchemy import Engine, select, update
 
 from service.alerts.facts.patient import SourceState
+from service.fhir.bounded import ACCEPTED, Answer, BodyRefused, ask, lines
 from service.fhir.client import FetchFailed, FhirServer
 from service.fhir.decode import lost_something, read_one, read_value
 from service.fhir.gather import Gathered, SourceData
@@ -58,6 +59,8 @@ _LATER = frozenset({429, 502, 503, 504})
 _MOST_FAILURES = 5
 _PARTITIONS = 64
 _LONGEST_LINE = 5_000_000
+#: One file, unpacked. It is read line by line and never held; the bound is on time and disk.
+_LARGEST_FILE = 8_000_000_000
 _PRODUCTS = "products"
 #: A site that was read so recently (by another replica) is not read again.
 _FRESH = timedelta(hours=12)
@@ -162,11 +165,13 @@ async def export(
     place, manifest = begun
     with tempfile.TemporaryDirectory(prefix="clozapine-export-") as name:
         folder = Path(name)
-        found = await _download(client, manifest, token, folder, known, base_of(base))
-        with suppress(
-            httpx.HTTPError, httpx.InvalidURL, FetchFailed
-        ):  # the server may clear its disk; it will in time anyway
-            await client.delete(place, headers=await _authorization(token))
+        try:
+            async with asyncio.timeout(deadline.total_seconds()):
+                found = await _download(client, manifest, token, folder, known, base)
+        except TimeoutError:
+            raise FetchFailed("the export took too long") from None
+        with suppress(FetchFailed):  # the server may clear its disk; it will in time anyway
+            await _ask(client, place, token, method="DELETE")
         server = FhirServer(site.fhir_server, client, await token())
         products = await _products(server, folder, found.named)
         return await asyncio.to_thread(
@@ -185,12 +190,35 @@ async def _authorization(token: Callable[[], Awaitable[str]]) -> dict[str, str]:
 
 
 async def _ask(
-    client: httpx.AsyncClient, url: str, token: Callable[[], Awaitable[str]], **headers: str
-) -> httpx.Response:
+    client: httpx.AsyncClient,
+    url: str,
+    token: Callable[[], Awaitable[str]],
+    *,
+    method: str = "GET",
+    **headers: str,
+) -> Answer:
+    """A request to the EHR's own server, with the token. Raises FetchFailed."""
     try:
-        return await client.get(url, headers={**await _authorization(token), **headers})
+        return await ask(client, method, url, headers={**await _authorization(token), **headers})
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise FetchFailed(f"the export could not be reached ({type(error).__name__})") from None
+    except BodyRefused as why:
+        raise FetchFailed(f"an answer about the export {why}") from None
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: who a token was made for. Raises ValueError."""
+    parts = urlsplit(url)
+    ports = {"https": 443, "http": 80}
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or ports.get(parts.scheme)
+
+
+def _is_at(base: str, url: str) -> bool:
+    """Whether an address is on the server itself: the token is shown to nobody else, and nothing is asked of anybody else to be deleted."""
+    try:
+        return _origin(base) == _origin(url)
+    except ValueError:
+        return False
 
 
 async def _manifest(
@@ -202,23 +230,24 @@ async def _manifest(
 ) -> tuple[str, _Manifest] | None:
     """Where the export is, and its files, once it is ready."""
 
-    async def pause(answer: httpx.Response | None) -> None:
+    async def pause(answer: Answer | None) -> None:
         told = answer.headers.get("retry-after", "") if answer is not None else ""
         await asyncio.sleep(min(float(told), 120.0) if told.isdecimal() else pause_seconds)
 
     try:
         async with asyncio.timeout(deadline.total_seconds()):
             kick_off = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
-            while (answer := await _ask(client, url, token, **kick_off)).status_code in _LATER:
+            while (answer := await _ask(client, url, token, **kick_off)).status in _LATER:
                 await pause(answer)
-            if answer.status_code in _NOT_HERE:
+            if answer.status in _NOT_HERE:
                 return None
-            place = answer.headers.get("content-location", "")
-            if answer.status_code != 202 or not place:
-                raise FetchFailed(f"the export was not begun: the server answered {answer.status_code}")
+            told = answer.headers.get("content-location", "")
+            if answer.status != 202 or not told:
+                raise FetchFailed(f"the export was not begun: the server answered {answer.status}")
+            place = _place(url, told)
             failures = 0
             while True:
-                looked: httpx.Response | None = None
+                looked: Answer | None = None
                 try:
                     looked = await _ask(client, place, token, Accept="application/json")
                 except FetchFailed:
@@ -227,32 +256,46 @@ async def _manifest(
                         raise
                 else:
                     failures = 0
-                    if looked.status_code != 202 and looked.status_code not in _LATER:
+                    if looked.status != 202 and looked.status not in _LATER:
                         break
                 await pause(looked)
     except TimeoutError:
         raise FetchFailed("the export took too long") from None
-    if looked.status_code != 200:
-        raise FetchFailed(f"the export failed: the server answered {looked.status_code}")
+    if looked.status != 200:
+        raise FetchFailed(f"the export failed: the server answered {looked.status}")
     try:
         return place, msgspec.json.decode(looked.content, type=_Manifest)
     except (msgspec.DecodeError, RecursionError):
         raise FetchFailed("the export's manifest cannot be read") from None
 
 
+def _place(kick_off: str, told: str) -> str:
+    """Where the state of the export is. Raises FetchFailed for another server: it would be shown the token."""
+    try:
+        place = urljoin(kick_off, told)
+    except ValueError:
+        place = ""
+    if not _is_at(kick_off, place):
+        raise FetchFailed("the export is said to be on another server")
+    return place
+
+
 async def _lines(
     client: httpx.AsyncClient, url: str, token: Callable[[], Awaitable[str]] | None
-) -> AsyncIterator[bytes]:
-    """The lines of one file. Raises FetchFailed."""
-    headers = {"Accept": "application/fhir+ndjson"}
+) -> AsyncGenerator[bytes | None]:
+    """The lines of one file, None for one that is too long. Raises FetchFailed."""
+    headers = ACCEPTED | {"Accept": "application/fhir+ndjson"}
     if token is not None:
         headers |= await _authorization(token)
-    async with client.stream("GET", url, headers=headers) as response:
-        if response.status_code != 200:
-            raise FetchFailed(f"a file of the export was answered with {response.status_code}")
-        async for line in response.aiter_lines():
-            if line and len(line) <= _LONGEST_LINE:
-                yield line.encode()
+    try:
+        async with client.stream("GET", url, headers=headers) as response:
+            if response.status_code != 200:
+                raise FetchFailed(f"a file of the export was answered with {response.status_code}")
+            async with aclosing(lines(response, _LONGEST_LINE, _LARGEST_FILE)) as found:
+                async for line in found:
+                    yield line
+    except BodyRefused as why:
+        raise FetchFailed(f"a file of the export {why}") from None
 
 
 def _is_address(url: str) -> bool:
@@ -270,22 +313,32 @@ async def _download(
     token: Callable[[], Awaitable[str]],
     folder: Path,
     known: dict[str, Any],
-    own_base: str,
+    base: str,
 ) -> _Found:
     """Stream every file and keep the lines of registered patients, by partition, and of products. Raises FetchFailed."""
     found = _Found()
-    # A file elsewhere that asks for no token must not be shown ours.
-    allowed = token if manifest.requires_access_token else None
+    own_base = base_of(base)
     files = [(folder / str(n)).open("wb") for n in range(_PARTITIONS)]
     products = (folder / _PRODUCTS).open("wb")
-    try:
-        for output in manifest.output:
-            if output.type not in _TYPES:
-                continue
+
+    async def each(outputs: list[_File]) -> AsyncGenerator[bytes]:
+        """The lines of files; a file or a line that cannot be read makes the export one in part."""
+        for output in outputs:
             if not _is_address(output.url):
                 found.partial = True
                 continue
-            async for line in _lines(client, output.url, allowed):
+            # A file elsewhere must not be shown the token, whatever the manifest says.
+            shown = token if manifest.requires_access_token and _is_at(base, output.url) else None
+            async with aclosing(_lines(client, output.url, shown)) as lines_of_it:
+                async for line in lines_of_it:
+                    if line is None:
+                        found.partial = True
+                    else:
+                        yield line
+
+    try:
+        async with aclosing(each([o for o in manifest.output if o.type in _TYPES])) as resources:
+            async for line in resources:
                 resource, _ = read_one(line, "export")
                 if type(resource) is Medication:
                     products.write(line + b"\n")
@@ -296,17 +349,11 @@ async def _download(
                 if resource is not None and patient in known:
                     found.named |= _named_by(resource, own_base)
                     files[crc32(patient.encode()) % _PARTITIONS].write(line + b"\n")
-        for output in manifest.deleted:
-            if not _is_address(output.url):
-                found.partial = True
-                continue
-            async for line in _lines(client, output.url, allowed):
+        async with aclosing(each(manifest.deleted)) as deletions:
+            async for line in deletions:
                 found.deleted |= _deleted_by(line)
-        for output in manifest.error:
-            if not _is_address(output.url):
-                found.partial = True
-                continue
-            async for line in _lines(client, output.url, allowed):
+        async with aclosing(each(manifest.error)) as outcomes:
+            async for line in outcomes:
                 found.partial = found.partial or _is_error(line)
     except httpx.HTTPError as error:
         raise FetchFailed(f"the export broke off ({type(error).__name__})") from None

@@ -19,7 +19,9 @@ from sqlalchemy import Connection, Engine, Select, and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir import notices
+from service.fhir.bounded import Answer, BodyRefused, ask
 from service.fhir.client import FetchFailed
+from service.fhir.references import is_id
 from service.options.site import Site
 from service.registry.outbox import IDENTIFIER_SYSTEM, raised
 from service.store.roster_tables import Alert, OutboxItem
@@ -254,10 +256,10 @@ def _is_it(found: dict[str, Any], payload: dict[str, Any]) -> bool:
         if isinstance(identifiers, list)
         else set()
     )
-    return isinstance(found.get("id"), str) and not own.isdisjoint(has)
+    return isinstance(found.get("id"), str) and is_id(found["id"]) and not own.isdisjoint(has)
 
 
-def _entries(answer: httpx.Response) -> list[dict[str, Any]]:
+def _entries(answer: Answer) -> list[dict[str, Any]]:
     try:
         content = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
@@ -301,7 +303,7 @@ async def _change(
     return True, str(raised.location)
 
 
-def _same(found: httpx.Response, known: dict[str, Any]) -> dict[str, Any]:
+def _same(found: Answer, known: dict[str, Any]) -> dict[str, Any]:
     """The resource as the EHR holds it now; as it was told when the answer is something else."""
     try:
         content = orjson.loads(found.content)
@@ -311,32 +313,33 @@ def _same(found: httpx.Response, known: dict[str, Any]) -> dict[str, Any]:
     return content if same else known
 
 
-def _location(answer: httpx.Response, channel: str) -> str:
+def _location(answer: Answer, channel: str) -> str:
     """``Type/id`` of what was created (or was there already)."""
     header = answer.headers.get("location", "")
     parts = header.split("/")
-    if channel in parts and len(parts) > parts.index(channel) + 1:
-        return f"{channel}/{parts[parts.index(channel) + 1]}"
+    if channel in parts[:-1] and is_id(found := parts[parts.index(channel) + 1]):
+        return f"{channel}/{found}"
     try:
         identifier = orjson.loads(answer.content).get("id", "")
     except (orjson.JSONDecodeError, AttributeError):
         identifier = ""
-    return f"{channel}/{identifier}" if identifier else ""
+    return f"{channel}/{identifier}" if isinstance(identifier, str) and is_id(identifier) else ""
 
 
 async def _ask(
     client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str], body: bytes | None = None
-) -> httpx.Response:
+) -> Answer:
     try:
-        answer = await client.request(method, url, headers=headers, content=body)
+        answer = await ask(client, method, url, headers=headers, content=body, done_anyhow=method != "GET")
     except httpx.HTTPError as error:
         raise _Refused(f"could not be reached ({type(error).__name__})", away=True) from None
+    except BodyRefused as why:
+        raise _Refused(f"its answer {why}") from None
     if answer.is_success:
         return answer
     # A server that understood and refused will refuse again; overload and faults pass.
     raise _Refused(
-        f"answered {answer.status_code}",
-        status=answer.status_code,
-        for_good=400 <= answer.status_code < 500
-        and answer.status_code not in (401, 403, 408, 409, 412, 423, 425, 429),
+        f"answered {answer.status}",
+        status=answer.status,
+        for_good=400 <= answer.status < 500 and answer.status not in (401, 403, 408, 409, 412, 423, 425, 429),
     )

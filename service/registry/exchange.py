@@ -212,6 +212,9 @@ def _import_ndjson(
             patient = patient_of(resource) if resource is not None else ""
             if resource is None or not patient:
                 continue
+            if not is_id(patient):
+                done.problem(number, "the patient's id is no FHIR id")
+                continue
             source = SOURCES.get(type(resource), "counts")
             people.setdefault(patient, {}).setdefault(source, []).append(resource)
     for patient, sources in people.items():

@@ -130,8 +130,6 @@ async def _read_all(
             whole = whole_is_due(row, now)
             since = None if whole else aware(row.refreshed_at)
             try:
-                if not is_id(row.patient_id):
-                    raise ValueError("the patient's id is no FHIR id")
                 server = await new_server()  # a token may end while a batch is read
                 gathered = await gather({}, _queries(row.patient_id, since), server, _DEADLINE_SECONDS)
                 if not whole and _unread(gathered):  # a server that does not know _lastUpdated, for one
@@ -261,7 +259,12 @@ def read_at(now: datetime, *, whole: bool) -> dict[str, datetime]:
 
 
 def _queries(patient_id: str, since: datetime | None) -> dict[str, str | None]:
-    """The searches of the hook calls for one patient; after the first time only for what changed."""
+    """The searches of the hook calls for one patient; after the first time only for what changed.
+
+    Raises ValueError for an id that is none: it would become part of a query that is put with this service's own token.
+    """
+    if not is_id(patient_id):
+        raise ValueError("the patient's id is no FHIR id")
     filled = {key: query.replace("{{context.patientId}}", patient_id) for key, query in QUERIES.items()}
     if since is None:
         return dict(filled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +27,7 @@ from service.store.roster_tables import Alert, AlertEvent, PatientFlag, Register
 from service.store.tables import CardFeedback, CardShown, ServiceSecret
 from service.store.times import aware
 
+log = logging.getLogger("service.registry")
 #: The worklist ``due`` looks so far ahead.
 _SOON = timedelta(days=7)
 Status = Literal["overdue", "due", "on", "stopped", "unenrolled", "all"]
@@ -92,8 +94,12 @@ def enrol(
     """Remember what a call or a refresh knows of a patient on clozapine; returns the row id. ``reread``: see ``remembered.update``.
 
     A patient who is not on clozapine is not enrolled (None), but one who is registered is kept up to date, also when
-    clozapine has stopped. Patients who were taken off the roster by a person stay off.
+    clozapine has stopped. Patients who were taken off the roster by a person stay off; so do ids that are no FHIR ids, from
+    which addresses would be made.
     """
+    if not is_id(snapshot.patient_id):
+        log.warning("a patient whose id is no FHIR id was not enrolled (site %s, by %s)", site, by[:20])
+        return None
     kept = remembered.facts_to_keep(snapshot)
     row = _held(connection, site, snapshot.patient_id)
     if row is not None:

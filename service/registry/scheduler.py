@@ -42,7 +42,7 @@ class Scheduler:
         engine: database.
         site: the site.
         clock: the moment.
-        new_client: makes an HTTP client that reaches listed addresses only.
+        new_client: makes an HTTP client that reaches the addresses of the site only.
         tokens: gives bearer tokens for the EHR; None = the EHR is not read anew.
         on_sweep: told of every sweep that ended.
         on_delivery: told what was delivered.

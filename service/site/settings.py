@@ -71,9 +71,13 @@ class Settings(SiteOptions, Links, BaseSettings):
     private_networks: tuple[IPNetwork, ...] = ()
     #: Certificates (PEM) trusted besides the public ones.
     ca_file: Path | None = None
-    #: Calls answered at once by one process; one more gets 503.
+    #: Calls answered at once by one process, whose bodies are there; one more gets 503. Half of the places are kept for each EHR in equal parts.
     max_concurrent_calls: int = Field(default=200, ge=1, le=10_000)
+    #: Connections of one process; one more takes the place of one that sends nothing.
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
     call_seconds: float = Field(default=10.0, gt=0, le=60)
+    #: A body that comes more slowly is given up after its first two seconds; 0 = never.
+    body_bytes_per_second: int = Field(default=5000, ge=0, le=1_000_000)
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     #: Days for which calls, cards and feedback are kept; 0 = for good.
     retention_days: int = Field(default=0, ge=0, le=36_500)

@@ -96,9 +96,7 @@ class Directory:
         self._only = settings.site() if settings.auth == "off" else None
         settings.check_watched()
         self._shared = frozenset(map(address_of, filter(None, (settings.terminology_server,))))
-        self._addresses = self._shared
-        if settings.auth == "off":
-            self._addresses = self._shared.union(_addresses(settings), *map(_addresses, settings.all_ehrs))
+        self._own = _addresses(settings).union(*map(_addresses, settings.all_ehrs))
         self._key_addresses: frozenset[Address] = frozenset()
         #: The connections of the event loop that answers calls.
         self.lines = Lines(settings.private_networks, settings.ca_file, on_renewed=on_renewed)
@@ -106,14 +104,24 @@ class Directory:
             settings.check_ehrs()
             self.reload()
 
-    def new_client(self) -> httpx.AsyncClient:
-        """A client of its own for work beside the calls, such as a sweep; it reaches listed addresses only."""
-        guard = Guard(lambda: self._addresses, self._settings.private_networks)
+    def new_client(self, site: str) -> httpx.AsyncClient:
+        """A client of its own for work beside the calls of a site, such as its sweep; it reaches the addresses of that site only."""
+        guard = Guard(lambda: self._addresses_of(site), self._settings.private_networks)
         return guarded_client(guard, self._settings.ca_file)
+
+    def _addresses_of(self, site: str) -> frozenset[Address]:
+        """Hosts and ports that work for a site may call: no other site's."""
+        if self._only is not None:
+            return self._own if site == self._only.name else frozenset()
+        return frozenset().union(
+            *(_addresses(e.settings) for e in self._ehrs.values() if e.site.name == site)
+        )
 
     def fhir_client(self, site: str, base_url: str) -> httpx.AsyncClient:
         """The client of one FHIR server of a site; it reaches nothing else, and no other site or server shares its connections."""
-        return self.lines.client(f"fhir {site}", base_url, lambda: frozenset({address_of(base_url)}))
+        return self.lines.client(
+            f"fhir {site}", base_url, lambda: frozenset({address_of(base_url)}), breaks=True
+        )
 
     @property
     def key_client(self) -> httpx.AsyncClient:
@@ -123,12 +131,17 @@ class Directory:
     @property
     def terminology_client(self) -> httpx.AsyncClient:
         """The client of the terminology server."""
-        return self.lines.client("terminology", "", lambda: self._shared)
+        return self.lines.client("terminology", "", lambda: self._shared, breaks=True)
 
     @property
     def sites(self) -> list[Site]:
         """The sites, by name."""
         return sorted((ehr.site for ehr in self._ehrs.values()), key=lambda site: site.name)
+
+    @property
+    def many(self) -> int:
+        """How many sites there are, at least one."""
+        return len(self._ehrs) or 1
 
     @property
     def by_name(self) -> dict[str, Site]:
@@ -167,7 +180,6 @@ class Directory:
             before = known.get(settings.name)
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))
-        self._addresses = self._shared.union(*(_addresses(e.settings) for e in ehrs))
         self._key_addresses = frozenset().union(*(_key_addresses(e.settings) for e in ehrs))
         self._ehrs = {(e.settings.issuer, e.settings.tenant): e for e in ehrs}
 

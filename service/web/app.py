@@ -157,7 +157,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     metrics = Metrics()
     engine = engine_for(settings.database_url)
     directory = Directory(settings, engine, on_renewed=metrics.renewed)
-    metrics.watch_requests(directory.lines.under_way)
+    metrics.watch_requests(directory.lines.under_way, directory.lines.left_alone)
     known_registry = LatestFacts(engine, clock)
     recorder = Recorder(
         engine,
@@ -207,7 +207,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     health = Health(version("clozapine-cds"), checks)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await asyncio.to_thread(_load_terminology, engine)
         await asyncio.to_thread(warm)
         # Only then: what was read stays out of every later collection.
@@ -219,7 +219,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
-        yield
+        yield {"connection_refused": metrics.connection_refused}
         if current is not None:
             current.cancel()
             with suppress(asyncio.CancelledError):
@@ -300,6 +300,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     limits = Limits(
         places=settings.max_concurrent_calls,
         seconds=settings.call_seconds,
+        body_rate=settings.body_bytes_per_second,
+        who=lambda principal: principal.name if isinstance(principal, Site) else "",
+        sharers=lambda: directory.many,
         rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
     )
     routes = cds_routes(

@@ -28,7 +28,7 @@ class Schedulers:
     Args:
         engine: database.
         clock: the moment.
-        new_client: makes an HTTP client that reaches listed addresses only.
+        new_client: makes an HTTP client that reaches the addresses of a site (name) only.
         metrics: counts.
     """
 
@@ -36,7 +36,7 @@ class Schedulers:
         self,
         engine: Engine,
         clock: Callable[[], datetime],
-        new_client: Callable[[], httpx.AsyncClient],
+        new_client: Callable[[str], httpx.AsyncClient],
         metrics: Metrics,
     ) -> None:
         self._engine = engine
@@ -71,7 +71,7 @@ class Schedulers:
             self._engine,
             site,
             self._clock,
-            self._new_client,
+            lambda: self._new_client(site.name),
             tokens=tokens_of(site, self._clock),
             on_sweep=lambda summary: self._metrics.swept(summary.patients, summary.changes),
             on_delivery=self._metrics.delivered,

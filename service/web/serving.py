@@ -14,6 +14,8 @@ from service.site.load import load_settings
 from service.site.settings import Settings
 from service.web.app import create_app
 
+#: With its limits, for uvicorn.
+PROTOCOL = "service.web.protocol:LimitedProtocol"
 _EXAMPLE = Path("examples/01-start-without-anc/request.json")
 
 
@@ -27,7 +29,16 @@ def application() -> FastAPI:
 def run(settings: Settings, host: str, port: int, workers: int) -> None:
     """Serve until stopped."""
     print(greeting(settings, host, port), flush=True)  # noqa: T201 - for the person who started it
-    options = {"host": host, "port": port, "log_config": None, "access_log": False, "server_header": False}
+    options = {
+        "host": host,
+        "port": port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "http": PROTOCOL,
+        "ws": "none",
+        "limit_concurrency": settings.max_connections,
+    }
     if workers > 1:
         os.environ.setdefault("CLOZAPINE_CDS_BASE_URL", settings.base_url)
         uvicorn.run("service.web.serving:application", factory=True, workers=workers, **options)  # type: ignore[arg-type]

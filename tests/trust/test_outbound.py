@@ -130,7 +130,7 @@ def test_a_webhook_is_listed_and_nothing_else_on_its_machine(ehr: Ehr, tmp_path:
     engine = engine_for(f"sqlite:///{tmp_path}/x.db")
 
     async def status(**settings: Any) -> int:
-        async with Directory(Settings(**settings), engine).new_client() as client:
+        async with Directory(Settings(**settings), engine).new_client("default") as client:
             return (await client.get(f"{ehr.base_url}/jwks")).status_code
 
     assert asyncio.run(status(webhook=f"{ehr.base_url}/events", webhook_secret="s3cret")) == 200

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+from service.alerts.facts.remembered_texts import remembering
 
 ATC = "http://www.whocc.no/atc"
 SNOMED = "http://snomed.info/sct"
@@ -52,7 +53,7 @@ _ICD10 = re.compile(r"icd-?10-?(cm|gm|am)?(?![a-z]*pcs)")
 _PCS = re.compile(r"icd-?10-?pcs")
 
 
-@lru_cache(maxsize=1024)
+@remembering(1024, 200)
 def canonical(system: str) -> str:
     """The name of a system here, however it is written (an edition or a version of it counts as the system); an unknown one as it is."""
     plain = _BEFORE.sub("", system.strip().lower()).partition("|")[0].partition("?")[0].rstrip("/")
@@ -61,7 +62,7 @@ def canonical(system: str) -> str:
     return _BY_SPELLING.get(plain, system)
 
 
-@lru_cache(maxsize=1024)
+@remembering(1024, 200)
 def icd10_edition(system: str) -> str:
     """``cm``, ``gm``, ``am``, ``who`` (also for what is not told apart); empty for another code system, ICD-10-PCS too."""
     known = _EDITION.get(canonical(system))

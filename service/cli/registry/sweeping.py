@@ -99,7 +99,7 @@ def _refresh(engine: Engine, here: Site, directory: Directory, tokens: TokenSour
     columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn())
 
     async def run(advance: Callable[[], None]) -> Refreshed:
-        async with directory.new_client() as client:
+        async with directory.new_client(here.name) as client:
             return await read_anew(engine, here, client, datetime.now(UTC), tokens(client), advance)
 
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
@@ -114,7 +114,7 @@ def _refresh(engine: Engine, here: Site, directory: Directory, tokens: TokenSour
 
 def _deliver(engine: Engine, here: Site, directory: Directory, tokens: TokenSource | None) -> dict[str, int]:
     async def run() -> dict[str, int]:
-        async with directory.new_client() as client:
+        async with directory.new_client(here.name) as client:
             return await delivery.deliver(
                 engine,
                 here,
