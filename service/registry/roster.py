@@ -370,6 +370,7 @@ def merge(
     except msgspec.ValidationError as error:
         raise NotRegistered("the stored facts are of another version: refresh the patients first") from error
     if new is None or kept is None:
+        outbox.merged(connection, old.id, into)
         renamed = msgspec.structs.replace(other, patient_id=into)
         connection.execute(
             update(_patients)
@@ -383,6 +384,7 @@ def merge(
     for alert in _live_alerts(connection, old.id):
         if (alert.code, alert.subject) in taken:
             _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of, told)
+    outbox.merged(connection, old.id, into)
     connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
     # Who was taken off by a person stays off; the other record's results are read anew.
     standing = (
