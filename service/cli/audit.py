@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError
 from service.store.database import engine_for, not_ready
+from service.store.private_files import open_private
 from service.trail import audit
 
 app = typer.Typer(help="The trail of calls.", no_args_is_help=True)
@@ -59,7 +60,7 @@ def export(
     written = 0
     try:
         with engine.connect() as connection:
-            out = sys.stdout.buffer if str(file) == "-" else file.open("wb")
+            out = sys.stdout.buffer if str(file) == "-" else open_private(file)
             try:
                 for line in audit.events(connection, begin, end, site):
                     out.write(line)

@@ -34,6 +34,7 @@ from service.fhir.resources import (
 from service.fhir.subjects import subject_of
 from service.options.site import Site
 from service.registry.roster import enrol
+from service.store.private_files import open_private, private_folder
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 #: Which source a resource type belongs to; Observations and the rest: counts.
@@ -249,7 +250,7 @@ def patient_of(resource: Resource, own_base: str = "") -> str:
 
 def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[str, int]:
     """Write ``group.json``, ``patients.ndjson``, ``flags.ndjson``, ``alerts.ndjson`` and ``alert-events.ndjson``; returns lines by file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     written: dict[str, int] = {}
     tables: list[Any] = [RegisteredPatient, PatientFlag, Alert, AlertEvent]
     patients, flags, alerts, events = (t.__table__ for t in tables)
@@ -261,7 +262,8 @@ def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[
             .order_by(patients.c.id)
         ).scalars()
         group = _group(site, list(members), at)
-        (folder / "group.json").write_bytes(orjson.dumps(group, option=orjson.OPT_INDENT_2))
+        with open_private(folder / "group.json") as file:
+            file.write(orjson.dumps(group, option=orjson.OPT_INDENT_2))
         written["group.json"] = group["quantity"]
         queries: dict[str, Any] = {
             "patients.ndjson": select(patients).where(patients.c.site == site).order_by(patients.c.id),
@@ -274,7 +276,7 @@ def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[
         }
         for name, query in queries.items():
             written[name] = 0
-            with (folder / name).open("wb") as file:
+            with open_private(folder / name) as file:
                 for row in connection.execution_options(yield_per=500).execute(query):
                     values = dict(row._mapping)
                     if "facts" in values:

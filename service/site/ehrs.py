@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from cds_hooks.keys import KeySetError, has_private_part, read_key_set
 from service.options.forms import https_url
 from service.options.options import SiteOptions
+from service.site.secrets import SECRET_OPTIONS, SecretError, Secrets
 
 Algorithm = Literal["ES384", "RS384", "ES256", "RS256"]
 _PUBLIC_MEMBERS = ("kid", "kty", "crv", "x", "y", "n", "e", "use", "alg", "key_ops")
@@ -23,6 +24,8 @@ class EhrSettings(SiteOptions):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    #: False: its calls are refused and its patients are not watched.
+    enabled: bool = True
     #: ``iss`` of its tokens.
     issuer: str = Field(min_length=1, max_length=500)
     #: ``tenant`` of its tokens, where several sites share an issuer.
@@ -97,9 +100,18 @@ class EhrSettings(SiteOptions):
             raise ValueError(f"give exactly one of jwks_uri, jwks_file and keys; found {found}")
         return self
 
-    def stored(self) -> dict[str, Any]:
-        """As it is kept in the database: a key file is read now, because other replicas do not have it."""
+    def stored(self, secrets: Secrets) -> dict[str, Any]:
+        """As it is kept in the database: a key file is read now, because other replicas do not have it; secrets are sealed.
+
+        Raises SecretError naming the option.
+        """
         content = self.model_dump(mode="json", exclude_unset=True)
+        for name in SECRET_OPTIONS:
+            if secret := getattr(self, name).get_secret_value():
+                try:
+                    content[name] = secrets.seal(secret)
+                except SecretError as error:
+                    raise SecretError(f"{name}: {error}") from None
         if self.jwks_file:
             del content["jwks_file"]
             entries = orjson.loads(Path(self.jwks_file).read_bytes())["keys"]

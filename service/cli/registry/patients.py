@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from service.cli.registry.site import fail, open_site, out, print_json
 from service.registry import people, roster
@@ -41,7 +42,7 @@ def list_patients(
             str(r["course_start"] or "unknown"),
             "none" if r["last_anc"] is None else f"{r['last_anc']:.0f}",
             "" if r["last_anc_at"] is None else r["last_anc_at"].date().isoformat(),
-            f"[red]{r['next_due']}[/]" if late else str(r["next_due"] or ""),
+            Text(str(r["next_due"] or ""), "red" if late else ""),
         )
     out.print(table)
     out.print(f"{len(rows)} patients." if len(rows) < limit else f"The first {limit} patients.")

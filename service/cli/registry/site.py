@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 import orjson
 import typer
-from rich.console import Console
 from sqlalchemy import Engine
 
+from service.cli.console import plain
 from service.options.site import Site
 from service.site.load import load_settings
 from service.site.settings import SettingsError
@@ -17,7 +17,7 @@ from service.site.trust import Directory
 from service.store.database import engine_for, not_ready
 from service.terminology import terminology
 
-out = Console()
+out = plain()
 
 
 def fail(message: str) -> NoReturn:
