@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.alerts.facts.patient import ClinicianFlag
 from service.alerts.facts.record_text import DOSAGE, to_show
 from service.alerts.say.silence import Silence
-from service.registry.roster import patient_key
+from service.registry.roster import patient_key, word_of
 from service.store.roster_tables import PatientFlag, RegisteredPatient
 from service.store.roster_tables import Silence as SilenceRow
 from service.store.tables import ServiceSecret
@@ -105,7 +105,7 @@ class LatestFacts:
                 flags.setdefault((row.site, row.patient_id), []).append(
                     ClinicianFlag(
                         row.kind,
-                        to_show(row.stated_by),
+                        word_of(row),
                         at,
                         to_show(row.text, DOSAGE),
                         row.continue_at,

@@ -46,6 +46,7 @@ from service.registry.access import Access, Client
 from service.registry.api import RegistryApi
 from service.registry.latest_facts import LatestFacts
 from service.registry.roster import rememberer
+from service.registry.wrong_tokens import WrongTokens
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
@@ -305,12 +306,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         engine,
         Access(
             [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
+            WrongTokens(clock),
             open_to_all=settings.auth == "off",
         ),
         directory.named,
         only_site.name if only_site is not None else "",
         clock,
         known_registry.refresh,
+        metrics.registry_refused,
     )
     app.router.routes += registry.routes()
     _add_operations(app, health, metrics)

@@ -112,7 +112,10 @@ def test_a_key_that_does_not_fit_is_no_secret() -> None:
 
 def test_an_ehr_is_disabled_enabled_and_removed(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "north.toml").write_text(_TABLE.partition("webhook =")[0])
-    assert command("ehr", "add", "north", "--from", str(tmp_path / "north.toml"), env=environment).returncode == 0
+    assert (
+        command("ehr", "add", "north", "--from", str(tmp_path / "north.toml"), env=environment).returncode
+        == 0
+    )
     engine = engine_for(environment["CLOZAPINE_CDS_DATABASE_URL"])
     directory = Directory(_settings(environment, _KEY), engine)
     assert set(directory.by_name) == {"north"}

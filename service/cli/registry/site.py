@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import orjson
 import typer
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from service.cli.console import plain
 from service.options.site import Site
+from service.registry import roster
 from service.site.load import load_settings
 from service.site.settings import SettingsError
 from service.site.trust import Directory
 from service.store.database import engine_for, not_ready
 from service.terminology import terminology
+from service.trail import acts
+from service.trail.acts import Act
 
 out = plain()
 
@@ -52,6 +57,31 @@ def open_with_directory(site: str | None) -> tuple[Site, Engine, Directory]:
         known = ", ".join(sorted(sites)) or "none; see clozapine-cds ehr add"
         fail(f"--site: {f'there is no site {site!r}' if site else 'name one site'}; known: {known}")
     return sites[site], engine, directory
+
+
+def noted(
+    connection: Connection,
+    here: Site,
+    act: Act,
+    patient: str = "",
+    *,
+    alert: int | None = None,
+    rows: int | None = None,
+) -> None:
+    """Note a command in the trail, under the account that runs it."""
+    key = roster.key_of(connection, here.name, patient) if patient else ""
+    acts.note(
+        connection, datetime.now(UTC), shell_name(), "shell", act, site=here.name, patient_key=key, alert=alert, rows=rows
+    )  # fmt: skip
+
+
+def shell_name() -> str:
+    """Who runs a command, as the machine knows them."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in containers
+        account = str(os.getuid())
+    return f"command line: {account}"
 
 
 def moment_of(option: str, value: str | None, here: Site) -> datetime:
