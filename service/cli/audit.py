@@ -11,6 +11,7 @@ import typer
 from sqlalchemy import Engine
 
 from service.registry import roster
+from service.registry.requests import moment_of
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError
 from service.store.database import engine_for, not_ready
@@ -40,11 +41,10 @@ def _open() -> tuple[Settings, Engine]:
 def _day(option: str, text: str | None, default: datetime) -> datetime:
     if text is None:
         return default
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    moment = moment_of(text, UTC)
+    if moment is None:
         _fail(f"{option}: {text!r} is not an ISO 8601 date such as 2026-11-01")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment
 
 
 @app.command("export", epilog="Example: `clozapine-cds audit export audit.ndjson --since 2026-11-01`")

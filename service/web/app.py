@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,6 +54,7 @@ from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
 from service.trail.used_tokens import DatabaseReplays
 from service.web import openapi, pages
+from service.web.browsers import OpenDoor, content_security_policy, docs_page
 from service.web.schedulers import Schedulers
 
 Clock = Callable[[], datetime]
@@ -64,7 +64,7 @@ _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
+    "Content-Security-Policy": content_security_policy(),
 }
 _OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
@@ -74,11 +74,18 @@ class Application(FastAPI):
 
     def __init__(self, *, base_url: str = "", **options: Any) -> None:
         self.direct: dict[str, ASGIApp] = {}
+        #: Looks at every request while authentication is off.
+        self.door: OpenDoor | None = None
         headers = _SECURITY_HEADERS | (_OVER_TLS if base_url.startswith("https://") else {})
         self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
         super().__init__(**options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self.door.refusal(scope) if self.door is not None and scope["type"] == "http" else None
+        if refused is not None:
+            status, body = refused
+            await Response(body, status, media_type="application/json")(scope, receive, self._secured(send))
+            return
         endpoint = self.direct.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is not None:
             await endpoint(scope, receive, send)
@@ -263,6 +270,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    if open_mode:
+        app.door = OpenDoor(settings.base_url, settings.origins)
     app.state.recorder = recorder
     app.state.engine = engine
     app.state.latest = known_registry
@@ -427,13 +436,7 @@ def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
         return Response(document, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Clozapine safety service: API",
-            swagger_js_url="/static/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger-ui.css",
-            swagger_favicon_url="data:,",
-        )
+        return _page(docs_page())
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.router.routes += [

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from service.cli.console import plain
 from service.options.site import Site
-from service.registry import roster
+from service.registry import requests, roster
 from service.site.load import load_settings
 from service.site.settings import SettingsError
 from service.site.trust import Directory
@@ -87,11 +87,10 @@ def shell_name() -> str:
 def moment_of(option: str, value: str | None, here: Site) -> datetime:
     if value is None:
         return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+    moment = requests.moment_of(value, here.zone)
+    if moment is None:
         fail(f"{option}: {value!r} is not an ISO 8601 date and time, such as 2026-11-20T10:00:00Z")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=here.zone)
+    return moment
 
 
 def print_json(value: Any) -> None:
