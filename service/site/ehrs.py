@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -118,6 +119,22 @@ class EhrSettings(SiteOptions):
             usable = [e for e in entries if read_key_set(orjson.dumps({"keys": [e]})).keys]
             content["keys"] = [{m: v for m, v in e.items() if m in _PUBLIC_MEMBERS} for e in usable]
         return content
+
+
+#: Vendors whose hospitals share an issuer: it is the tenant that tells them apart.
+_SHARED_ISSUERS = ("cerner.com", "oracle.com", "oraclehealth.com", "athenahealth.com")
+_SHARED_PROFILES = ("oracle", "athena")
+
+
+def any_tenant(ehr: EhrSettings) -> str:
+    """A warning where an EHR takes the calls of every tenant of an issuer that others may share; empty otherwise."""
+    host = urlsplit(ehr.issuer).hostname or ""
+    shared = ehr.profile in _SHARED_PROFILES or any(
+        host == name or host.endswith(f".{name}") for name in _SHARED_ISSUERS
+    )
+    if ehr.tenant or not shared:
+        return ""
+    return f"the EHR {ehr.name} has no tenant: every hospital of the issuer {ehr.issuer} may call as it; set its tenant"
 
 
 def check_together(ehrs: Sequence[EhrSettings]) -> None:

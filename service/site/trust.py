@@ -30,7 +30,7 @@ from service.options.forms import sentence
 from service.options.options import check_told
 from service.options.site import Site
 from service.registry.ehr_sites import stored_ehrs
-from service.site.ehrs import EhrSettings, check_together
+from service.site.ehrs import EhrSettings, any_tenant, check_together
 from service.site.settings import Settings, SettingsError, check_policies
 from service.store.database import engine_for
 from service.trail.used_tokens import DatabaseReplays
@@ -95,6 +95,7 @@ class Directory:
         self._engine = engine
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
         self._troubles = Troubles(log)
+        self._warnings = Troubles(log, logging.WARNING)
         self._seen: list[EhrSettings] = []
         self._only = settings.site() if settings.auth == "off" else None
         settings.check_watched()
@@ -171,6 +172,7 @@ class Directory:
         for settings in [*self._settings.all_ehrs, *self._sound(stored)]:
             if not settings.enabled:
                 continue
+            self._warnings.says(f"issuer of {settings.name}", any_tenant(settings))
             before = known.get(settings.name)
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))

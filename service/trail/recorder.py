@@ -16,6 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, S
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from service.alerts.facts.patient import PatientSnapshot
+from service.ops.troubles import Troubles
 from service.store.rows import RowInsert
 from service.store.tables import CardShown, HookCall
 
@@ -82,6 +83,7 @@ class Recorder:
         on_queue: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._engine = engine
+        self._troubles = Troubles(log)
         self._remember = remember
         self._on_drop = on_drop
         self._on_queue = on_queue
@@ -186,12 +188,13 @@ class Recorder:
                 self._remember(connection, site, facts, at)
 
     def _later(self, error: SQLAlchemyError) -> bool:
-        log.error("calls could not be recorded, trying again: %s", type(error).__name__)
+        self._troubles.says("calls cannot be recorded, they wait", type(error).__name__)
         self._on_queue(len(self._queue))
         self._closing.wait(1.0)
         return False
 
     def _done(self, size: int, patients: _Patients) -> None:
+        self._troubles.says("calls cannot be recorded, they wait", "")
         with self._written:
             for _ in range(size):
                 self._queue.popleft()
