@@ -10,9 +10,12 @@ from typing import Annotated, NoReturn
 import typer
 from sqlalchemy import Engine
 
+from service.registry import roster
+from service.registry.requests import moment_of
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError
 from service.store.database import engine_for, not_ready
+from service.store.private_files import open_private
 from service.trail import audit
 
 app = typer.Typer(help="The trail of calls.", no_args_is_help=True)
@@ -38,11 +41,10 @@ def _open() -> tuple[Settings, Engine]:
 def _day(option: str, text: str | None, default: datetime) -> datetime:
     if text is None:
         return default
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    moment = moment_of(text, UTC)
+    if moment is None:
         _fail(f"{option}: {text!r} is not an ISO 8601 date such as 2026-11-01")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment
 
 
 @app.command("export", epilog="Example: `clozapine-cds audit export audit.ndjson --since 2026-11-01`")
@@ -51,25 +53,37 @@ def export(
     since: Annotated[str | None, typer.Option(help="First moment; the beginning by default.")] = None,
     until: Annotated[str | None, typer.Option(help="End, exclusive; now by default.")] = None,
     site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
+    patient: Annotated[
+        str | None, typer.Option(help="Only what was done in the registry to this patient of the site.")
+    ] = None,
 ) -> None:
-    """Write the calls of a period as FHIR AuditEvents, one a line."""
-    _, engine = _open()
+    """Write the calls of a period, and what was done in the registry, as FHIR AuditEvents, one a line."""
+    settings, engine = _open()
     begin = _day("--since", since, datetime(1970, 1, 1, tzinfo=UTC))
     end = _day("--until", until, datetime.now(UTC) + timedelta(minutes=1))
-    written = 0
+    written = acts = 0
     try:
         with engine.connect() as connection:
-            out = sys.stdout.buffer if str(file) == "-" else file.open("wb")
+            out = sys.stdout.buffer if str(file) == "-" else open_private(file)
             try:
-                for line in audit.events(connection, begin, end, site):
+                key = ""
+                if patient is not None:
+                    key = roster.key_of(connection, site or settings.site_name, patient)
+                    if not key:
+                        _fail("--patient: the database has no key of its own; run clozapine-cds db upgrade")
+                else:
+                    for line in audit.events(connection, begin, end, site):
+                        out.write(line)
+                        written += 1
+                for line in audit.registry_events(connection, begin, end, site, key):
                     out.write(line)
-                    written += 1
+                    acts += 1
             finally:
                 if out is not sys.stdout.buffer:
                     out.close()
     except OSError as error:
         _fail(f"{file}: it cannot be written ({error.strerror})")
-    typer.echo(f"{written} calls", err=True)
+    typer.echo(f"{written} calls, {acts} acts in the registry", err=True)
 
 
 @app.command("prune", epilog="Example: `clozapine-cds audit prune --days 365`")

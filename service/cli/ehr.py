@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import orjson
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.say.finding_codes import check_finding_codes
+from service.cli.console import plain
 from service.options.forms import sentence
 from service.options.options import check_told
 from service.options.site import Site
-from service.registry.ehr_sites import save_ehr, stored_ehrs
+from service.registry.ehr_sites import remove_ehr, save_ehr, set_enabled, stored_ehrs
 from service.site.ehrs import EhrSettings, check_together
 from service.site.load import load_settings
+from service.site.secrets import SecretError
 from service.site.settings import Settings, SettingsError, check_policies
 from service.store.database import engine_for
 
 ehr_app = typer.Typer(help="The EHRs that may call.", no_args_is_help=True)
-out = Console()
+out = plain()
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
@@ -55,7 +59,10 @@ def _stored(settings: Settings) -> list[EhrSettings]:
     finally:
         engine.dispose()
     found = []
-    for row in rows:
+    for sealed in rows:
+        row, unread = settings.secrets.opened(sealed)
+        for why in unread:
+            typer.echo(f"the stored EHR {row.get('name')}: {why}", err=True)
         try:
             found.append(EhrSettings.model_validate(row))
         except ValidationError as error:
@@ -143,20 +150,52 @@ def add(
         _fail(f"ehr add: {error}", 3)
     engine = engine_for(settings.database_url)
     try:
-        saved = save_ehr(engine, name, ehr.stored(), datetime.now(UTC), replace=replace)
+        saved = save_ehr(engine, name, ehr.stored(settings.secrets), datetime.now(UTC), replace=replace)
+    except SecretError as error:
+        _fail(f"ehr add: {error}", 3)
     except SQLAlchemyError as error:
         _fail(f"database_url: the EHR could not be stored ({type(error).__name__})")
     finally:
         engine.dispose()
     if not saved:
         _fail(f"ehr add: there is an EHR named {name!r} already; use --replace", 3)
-    out.print(f"{name} may call now. Try it: clozapine-cds ehr check {name}", markup=False)
+    out.print(f"{name} may call now. Try it: clozapine-cds ehr check {name}")
+    if ehr.jwks_uri and (wrong := _keys_away(settings, ehr)):
+        typer.echo(f"{wrong} Until they can be read every call of this EHR gets 401.", err=True)
+
+
+def _keys_away(settings: Settings, ehr: EhrSettings) -> str:
+    """What is wrong with the keys of an EHR now; empty when they can be used."""
+    from service.site.check import check_keys
+    from service.site.trust import Directory
+
+    async def trying() -> str:
+        engine = engine_for(settings.database_url)
+        directory = Directory(settings, engine)
+        try:
+            found = await check_keys(ehr, directory)
+        finally:
+            await directory.lines.aclose()
+            engine.dispose()
+        return " ".join(tried.says for tried in found if not tried.fine)
+
+    return asyncio.run(trying())
 
 
 @ehr_app.command("list", epilog="Example: `clozapine-cds ehr list`")
-def list_ehrs() -> None:
-    """List the EHRs that may call."""
+def list_ehrs(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, without secrets.")] = False,
+) -> None:
+    """List the EHRs that may call, and those that are disabled."""
     settings = _settings()
+    if as_json:
+        found = [
+            e.model_dump(mode="json", exclude_unset=True) | {"enabled": e.enabled, "from": source}
+            for source, ehrs in (("configuration", settings.all_ehrs), ("database", _stored(settings)))
+            for e in ehrs
+        ]
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        return
     table = Table(
         "name", "issuer", "tenant", "keys", "FHIR servers", "policy", "time zone", "profile", "from"
     )
@@ -164,9 +203,10 @@ def list_ehrs() -> None:
         for e in ehrs:
             keys = e.jwks_uri or e.jwks_file or f"{len(e.keys)} given"
             chosen = settings.options_of(e)
-            shadow = f"{chosen.profile}, shadow" if chosen.shadow else chosen.profile
+            marks = (("shadow", chosen.shadow), ("disabled", not e.enabled))
+            how = ", ".join([chosen.profile, *(word for word, holds in marks if holds)])
             table.add_row(
-                e.name, e.issuer, e.tenant, keys, "\n".join(e.fhir_servers), chosen.policy, chosen.time_zone, shadow, source,
+                e.name, e.issuer, e.tenant, keys, "\n".join(e.fhir_servers), chosen.policy, chosen.time_zone, how, source,
             )  # fmt: skip
     if not table.rows:
         out.print(
@@ -175,6 +215,47 @@ def list_ehrs() -> None:
         )
         return
     out.print(table)
+
+
+def _changed(name: str, change: Callable[[Engine], bool]) -> None:
+    """Do something to a stored EHR, and say why when there is none."""
+    settings = _settings()
+    engine = engine_for(settings.database_url)
+    try:
+        done = change(engine)
+    except SQLAlchemyError as error:
+        _fail(
+            f"database_url: the EHR could not be changed ({type(error).__name__}); run clozapine-cds db upgrade first"
+        )
+    finally:
+        engine.dispose()
+    if not done:
+        configured = name in {e.name for e in settings.all_ehrs}
+        where = (
+            "it stands in the configuration: change it there" if configured else "see clozapine-cds ehr list"
+        )
+        _fail(f"there is no stored EHR named {name!r}; {where}", 3)
+
+
+@ehr_app.command("remove", epilog="Example: `clozapine-cds ehr remove north`")
+def remove(name: Annotated[str, typer.Argument(help="Name of the EHR.")]) -> None:
+    """Remove an EHR from the database: its calls are refused within half a minute. Its patients and its trail stay."""
+    _changed(name, lambda engine: remove_ehr(engine, name))
+    out.print(f"{name} is removed; running services refuse its calls within half a minute.")
+
+
+@ehr_app.command("disable", epilog="Example: `clozapine-cds ehr disable north`")
+def disable(name: Annotated[str, typer.Argument(help="Name of the EHR.")]) -> None:
+    """Refuse the calls of an EHR, and watch its patients no longer, until it is enabled; nothing of it is forgotten."""
+    _changed(name, lambda engine: set_enabled(engine, name, enabled=False))
+    out.print(f"{name} is disabled; running services refuse its calls within half a minute.")
+
+
+@ehr_app.command("enable", epilog="Example: `clozapine-cds ehr enable north`")
+def enable(name: Annotated[str, typer.Argument(help="Name of the EHR.")]) -> None:
+    """Take the calls of a disabled EHR again."""
+    _changed(name, lambda engine: set_enabled(engine, name, enabled=True))
+    out.print(f"{name} may call again.")
 
 
 @ehr_app.command(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 from typer.exceptions import TyperException
 
 from service.alerts.policy.check import problems, unconfirmed
@@ -20,6 +21,7 @@ from service.alerts.policy.policy import Policy, PolicyError, load_policy, polic
 from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
 from service.backtest import command as backtest_command
 from service.cli.audit import app as audit_app
+from service.cli.console import plain
 from service.cli.ehr import ehr_app
 from service.cli.registry.command import app as registry_app
 from service.cli.terminology import app as terminology_app
@@ -45,7 +47,7 @@ app.add_typer(audit_app, name="audit")
 app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 app.add_typer(ehr_app, name="ehr")
 app.command(epilog=synthetic_command.EPILOG)(synthetic_command.synthesize)
-out = Console()
+out = plain()
 
 #: Exit codes of ``check`` (contract).
 _EXIT = {"info": 1, "warning": 1, "critical": 2}
@@ -62,6 +64,21 @@ def _settings(**overrides: Any) -> Settings:
         return load_settings(**{key: value for key, value in overrides.items() if value is not None})
     except SettingsError as error:
         fail(f"clozapine-cds cannot start: {error}", 3)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clozapine-cds {version('clozapine-cds')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Clozapine safety service: CDS Hooks cards for blood counts, missed doses, interactions and overdue monitoring."""
 
 
 @app.command(epilog="Example: `clozapine-cds serve --port 8000`")
@@ -204,13 +221,11 @@ def policy_show(
             orjson.dumps(orjson.loads(msgspec.json.encode(found)), option=orjson.OPT_INDENT_2).decode()
         )
         return
-    out.print(
-        f"[bold]{found.title}[/] ({found.id}), valid from {found.valid_from}"
-        + (f" to {found.valid_to}" if found.valid_to else "")
-    )
+    until = f" to {found.valid_to}" if found.valid_to else ""
+    out.print(Text.assemble((found.title, "bold"), f" ({found.id}), valid from {found.valid_from}{until}"))
     out.print(found.summary)
     if words := reference_words(found):
-        out.print(f"[bold]{words}[/]")
+        out.print(Text(words, "bold"))
     for confirmation in found.confirmations:
         out.print(confirmed_words(confirmation), markup=False)
     bands = Table(
@@ -338,6 +353,7 @@ def demo() -> None:
 
 def main() -> None:
     """Entry point: a wrong command, argument or option is one line on stderr and exit status 2."""
+    os.umask(0o077)  # whatever is written may hold a record
     try:
         status = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.alerts.knowledge.classes import classes_of
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import imported_product, imported_release, product_by_code
+from service.cli.console import plain
 from service.fhir.strength import strength_in_name
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError
@@ -23,7 +24,7 @@ from service.terminology.rxnorm import SYSTEM, TerminologyError, read_release, s
 from service.terminology.terminology import load, store
 
 app = typer.Typer(help="How medications are recognised.", no_args_is_help=True)
-out = Console()
+out = plain()
 
 
 def _fail(message: str) -> NoReturn:

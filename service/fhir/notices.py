@@ -10,6 +10,7 @@ import orjson
 
 from service.alerts.say.finding import Finding
 from service.alerts.say.finding_codes import finding_codes
+from service.fhir.references import read_reference
 
 _FINDING_SYSTEM = "https://clozapine-cds.example/CodeSystem/finding"
 _ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
@@ -110,6 +111,26 @@ def _validate_once(channel: str, finding: Finding, built: dict[str, Any]) -> Non
     if shape not in _validated:
         _models()[channel].model_validate_json(orjson.dumps(built))
         _validated.add(shape)
+
+
+#: Where the kinds of notices name their patient.
+_SUBJECTS = {"Task": "for", "Flag": "subject", "CommunicationRequest": "subject", "DetectedIssue": "patient"}
+
+
+def patient_of(notice: dict[str, Any]) -> str:
+    """Id of the patient whom a notice (or an event for a webhook) is about; empty when it names none."""
+    subject = notice.get(_SUBJECTS.get(str(notice.get("resourceType")), "patient"))
+    text = subject.get("reference") if isinstance(subject, dict) else subject
+    target = read_reference(text if isinstance(text, str) else None)
+    return target.id if target.type == "Patient" else ""
+
+
+def renamed(notice: dict[str, Any], patient_id: str) -> dict[str, Any]:
+    """The same notice, or event for a webhook, about the patient whose record this one was merged into."""
+    reference = f"Patient/{patient_id}"
+    if "resourceType" in notice:
+        return notice | {_SUBJECTS[notice["resourceType"]]: {"reference": reference}}
+    return notice | ({"patient": reference} if "patient" in notice else {})
 
 
 _OVER = frozenset({"cancelled", "completed", "rejected", "failed", "inactive", "revoked", "entered-in-error"})

@@ -9,7 +9,6 @@ from datetime import date, datetime, time
 
 from msgspec.structs import replace
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.case.course import course_of
 from service.alerts.case.ending import is_over_undated
@@ -19,6 +18,7 @@ from service.alerts.facts.patient import FromRegistry, PatientSnapshot, SourceNa
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
 from service.alerts.say.silence import audible
+from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.registry.latest_facts import LatestFacts
 from service.registry.roster import facts_of, is_on
@@ -44,6 +44,7 @@ class Recalled:
     def __init__(self, engine: Engine, latest: LatestFacts) -> None:
         self.engine = engine
         self.latest = latest
+        self._troubles = Troubles(log)
 
     async def enriched(self, site: Site, snapshot: PatientSnapshot, as_of: datetime) -> PatientSnapshot:
         """The facts of a call with what the registry adds; the database is asked only when the call's data lack something."""
@@ -57,9 +58,9 @@ class Recalled:
                 asyncio.to_thread(self._facts, site.name, snapshot.patient_id), _PATIENCE_SECONDS
             )
         except Exception as error:  # what is remembered must not keep what was sent from being judged
-            if not isinstance(error, SQLAlchemyError | TimeoutError):
-                log.error("the registry could not be read: %s", type(error).__name__)
+            self._troubles.says("the registry cannot be read in calls", type(error).__name__)
             return replace(snapshot, remembered=(_UNREADABLE,))
+        self._troubles.says("the registry cannot be read in calls", "")
         if known is None:
             return snapshot
         (facts, known_at, start), on = known

@@ -144,17 +144,64 @@ class WithoutValues(logging.Formatter):
         return "\n".join(lines)
 
 
+class AsJson(WithoutValues):
+    """The same as one JSON line, whoever wrote it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging."""
+        fields: dict[str, Any] = {
+            "event": super().format(record),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+        }
+        if record.exc_text:
+            fields["event"] = fields["event"].removesuffix(record.exc_text).rstrip("\n")
+            fields["trace"] = record.exc_text.splitlines()
+        return orjson.dumps(fields, option=orjson.OPT_UTC_Z).decode()
+
+
+class _Behind(logging.Handler):
+    """Writes where the lines of calls are written, so that all keep their order."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging."""
+        try:
+            self._lines.info(self.format(record).encode())
+        except Exception:
+            self.handleError(record)
+
+
+def _tell_uncaught() -> None:
+    """What nobody catches is a line of the log, too."""
+
+    def told(kind: type[BaseException], error: BaseException | None, where: str) -> None:
+        if error is not None and not issubclass(kind, KeyboardInterrupt | SystemExit):
+            logging.getLogger("uncaught").critical("%s", where, exc_info=(kind, error, error.__traceback__))
+
+    sys.excepthook = lambda kind, error, _: told(kind, error, "the process ended")
+    threading.excepthook = lambda a: told(a.exc_type, a.exc_value, "a thread ended")
+
+
 def configure(level: str = "info", style: str = "json") -> None:
     """Set up logging for the process. ``style``: ``json`` or ``console`` (for people)."""
     threshold = getattr(logging, level.upper())
-    output = logging.StreamHandler(sys.stdout)
-    output.setFormatter(WithoutValues("%(levelname)s %(name)s %(message)s"))
+    lines = Lines()
+    output: logging.Handler = _Behind(lines) if style == "json" else logging.StreamHandler(sys.stdout)
+    output.setFormatter(AsJson() if style == "json" else WithoutValues("%(levelname)s %(name)s %(message)s"))
+    logging.captureWarnings(True)
     logging.basicConfig(handlers=[output], level=threshold, force=True)
     # Its warnings of slow callbacks show what those were called with.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # its lines hold addresses; ours say more
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold URLs with patient ids
     logging.getLogger("httpcore").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # two lines for every probe of the database
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)  # two lines a minute and site
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -167,7 +214,7 @@ def configure(level: str = "info", style: str = "json") -> None:
             cache_logger_on_first_use=False,
         )
         return
-    lines = Lines()
+    _tell_uncaught()
     _direct.lines = lines if threshold <= logging.INFO else None
     structlog.configure(
         processors=[*processors, structlog.processors.JSONRenderer(serializer=orjson.dumps)],

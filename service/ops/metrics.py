@@ -59,6 +59,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._registry_refused = Counter(
+            "clozapine_cds_registry_refused",
+            "Requests to the registry that were refused, by status; 401 and 429: a wrong token.",
+            ["status"],
+            registry=self.registry,
+        )
         self.foreign_servers = Counter(
             "clozapine_cds_foreign_fhir_servers",
             "Calls that named a FHIR server which is not on their site's list; it was not asked.",
@@ -184,6 +190,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count one call refused with 401."""
         self._refused.labels(reason).inc()
+
+    def registry_refused(self, status: int) -> None:
+        """Count one request to the registry that was refused."""
+        self._registry_refused.labels(str(status)).inc()
 
     def card(self, code: str, site: str, hook: str) -> None:
         """Count one card shown."""

@@ -11,8 +11,10 @@ from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-Role = Literal["viewer", "clinician", "admin"]
-_RANK: dict[str, int] = {"viewer": 0, "clinician": 1, "admin": 2}
+from service.registry.wrong_tokens import WrongTokens
+
+Role = Literal["monitor", "viewer", "clinician", "admin"]
+_RANK: dict[str, int] = {"monitor": -1, "viewer": 0, "clinician": 1, "admin": 2}
 
 
 class Client(Struct, frozen=True):
@@ -33,15 +35,17 @@ class Access:
 
     Args:
         clients: who is known.
+        wrong: slows and counts wrong tokens.
         open_to_all: without known clients, let everybody in (authentication off, loopback only).
     """
 
-    def __init__(self, clients: Sequence[Client], *, open_to_all: bool) -> None:
+    def __init__(self, clients: Sequence[Client], wrong: WrongTokens, *, open_to_all: bool) -> None:
+        self._wrong = wrong
         self._clients = tuple(clients)
         self._everybody = Client("open mode", "", (), "admin") if open_to_all and not clients else None
 
-    def client(self, request: Request, role: Role = "viewer") -> Client:
-        """Who asks. Raises HTTPException 401 for unknown callers and 403 for a role that does not suffice."""
+    def known(self, request: Request) -> Client | None:
+        """Who asks; None for a token that nobody has."""
         if self._everybody is not None:
             return self._everybody
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -50,15 +54,26 @@ class Access:
         for known in self._clients:  # every one is compared, so that the time tells nothing
             if hmac.compare_digest(known.token_sha256, digest):
                 found = known
-        if found is None or scheme.lower() != "bearer":
-            raise HTTPException(
-                401,
-                "The registry needs a bearer token; ask the service's operators for one.",
-                {"WWW-Authenticate": "Bearer"},
-            )
-        if _RANK[found.role] < _RANK[role]:
-            raise HTTPException(403, f"This needs the role {role}; the token has the role {found.role}.")
-        return found
+        return found if scheme.lower() == "bearer" else None
+
+    async def client(self, request: Request) -> Client:
+        """Who asks. Raises HTTPException 401 for unknown callers, after a while, and 429 when there are too many of them."""
+        found = self.known(request)
+        if found is not None:
+            return found
+        if not await self._wrong.one():
+            raise HTTPException(429, "Too many requests with a wrong token.", {"Retry-After": "60"})
+        raise HTTPException(
+            401,
+            "This needs a bearer token; ask the service's operators for one.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+    @staticmethod
+    def check_role(client: Client, role: Role) -> None:
+        """Raises HTTPException 403 for a role that does not suffice."""
+        if _RANK[client.role] < _RANK[role]:
+            raise HTTPException(403, f"This needs the role {role}; the token has the role {client.role}.")
 
     def sites(self, client: Client, asked: str | None) -> tuple[str, ...] | None:
         """The sites a list may show: the one asked for, or all of the client's. Raises HTTPException 403 for a foreign one."""

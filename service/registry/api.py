@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -18,11 +19,13 @@ from starlette.routing import BaseRoute, Route
 
 from service.alerts.case import remembered
 from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
+from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.options.weighed import Weighed
 from service.registry import outbox, people, roster
 from service.registry.access import Access, Client, Role
 from service.registry.requests import (
+    LARGEST,
     NOTE,
     STATEMENT,
     WHO,
@@ -43,10 +46,12 @@ from service.registry.requests import (
     rank_of,
     text_of,
 )
-from service.trail import analytics
+from service.trail import acts, analytics
+from service.trail.acts import Act
 
 _STATUSES = ("overdue", "due", "on", "stopped", "unenrolled", "all")
 _STATES = ("open", "in-hand", "closed", "resolved", "all")
+log = logging.getLogger("service.registry")
 Handler = Callable[[Request, Client, Connection], Any]
 
 
@@ -60,6 +65,7 @@ class RegistryApi:
         default_site: the site meant when a request names none.
         clock: the moment.
         changed: called after flags changed, so that the next call knows them.
+        on_refused: told the status of every request that was refused.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class RegistryApi:
         default_site: str,
         clock: Callable[[], datetime],
         changed: Callable[[], None] = lambda: None,
+        on_refused: Callable[[int], None] = lambda status: None,
     ) -> None:
         self.engine = engine
         self.access = access
@@ -77,49 +84,125 @@ class RegistryApi:
         self.default_site = default_site
         self.clock = clock
         self.changed = changed
+        self._on_refused = on_refused
+        self._troubles = Troubles(log)
 
     def routes(self) -> list[BaseRoute]:
         """For the application."""
         one = "/registry/patients/{id}"
         return [
-            Route("/registry/patients", self._route(self.patients), methods=["GET"]),
-            Route(one, self._route(self.patient), methods=["GET"]),
-            Route(one, self._route(self.delete, "admin"), methods=["DELETE"]),
-            Route(f"{one}/flags", self._route(self.add_flag, "clinician"), methods=["POST"]),
-            Route(f"{one}/flags/{{flag:int}}", self._route(self.withdraw, "clinician"), methods=["DELETE"]),
-            Route(f"{one}/unenrol", self._route(self.unenrol, "admin"), methods=["POST"]),
-            Route(f"{one}/enrol", self._route(self.enrol, "admin"), methods=["POST"]),
-            Route(f"{one}/merge", self._route(self.merge, "admin"), methods=["POST"]),
-            Route("/alerts", self._route(self.alerts), methods=["GET"]),
-            Route("/alerts/{alert:int}/close", self._route(self.close, "clinician"), methods=["POST"]),
-            Route("/alerts/{alert:int}/hand", self._route(self.take_in_hand, "clinician"), methods=["POST"]),
-            Route("/analytics/alerts", self._route(self.analytics), methods=["GET"]),
+            Route("/registry/patients", self._route("list", self.patients), methods=["GET"]),
+            Route(one, self._route("view", self.patient), methods=["GET"]),
+            Route(one, self._route("delete", self.delete, "admin"), methods=["DELETE"]),
+            Route(f"{one}/flags", self._route("flag", self.add_flag, "clinician"), methods=["POST"]),
+            Route(
+                f"{one}/flags/{{flag:int}}",
+                self._route("withdraw-flag", self.withdraw, "clinician"),
+                methods=["DELETE"],
+            ),
+            Route(f"{one}/unenrol", self._route("unenrol", self.unenrol, "admin"), methods=["POST"]),
+            Route(f"{one}/enrol", self._route("enrol", self.enrol, "admin"), methods=["POST"]),
+            Route(f"{one}/merge", self._route("merge", self.merge, "admin"), methods=["POST"]),
+            Route("/alerts", self._route("alerts", self.alerts), methods=["GET"]),
+            Route(
+                "/alerts/{alert:int}/close", self._route("close", self.close, "clinician"), methods=["POST"]
+            ),
+            Route(
+                "/alerts/{alert:int}/hand",
+                self._route("hand", self.take_in_hand, "clinician"),
+                methods=["POST"],
+            ),
+            Route("/analytics/alerts", self._route("analytics", self.analytics), methods=["GET"]),
         ]
 
-    def _route(self, handler: Handler, role: Role = "viewer") -> Callable[[Request], Awaitable[Response]]:
+    def _route(
+        self, act: Act, handler: Handler, role: Role = "viewer"
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            client = self.access.client(request, role)
-            check_path(request)
-            request.state.body = await body_of(request) if request.method == "POST" else b""
-
-            def work() -> Any:
-                with self.engine.begin() as connection:
-                    return handler(request, client, connection)
-
+            client: Client | None = None
             try:
-                document = await asyncio.to_thread(work)
-            except roster.NotRegistered:
-                raise HTTPException(404, "There is no such patient in the registry of this site.") from None
-            except SQLAlchemyError:
-                raise HTTPException(
-                    503, "The database is away; nothing was changed. Try again.", {"Retry-After": "30"}
-                ) from None
+                client = await self.access.client(request)
+                document = await self._done(request, client, act, handler, role)
+            except HTTPException as refusal:
+                await self._refused(request, client, act, refusal.status_code)
+                raise
             if request.method != "GET":
                 await asyncio.to_thread(self._tell_changed)
             body = orjson.dumps(document, option=orjson.OPT_UTC_Z, default=str)
             return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
         return answer
+
+    async def _done(self, request: Request, client: Client, act: Act, handler: Handler, role: Role) -> Any:
+        """Do what is asked and note it, both or neither. Raises HTTPException."""
+        self.access.check_role(client, role)
+        check_path(request)
+        request.state.body = await body_of(request) if request.method == "POST" else b""
+
+        def work() -> Any:
+            with self.engine.begin() as connection:
+                document = handler(request, client, connection)
+                self._note(connection, request, client, act, 200, document)
+                return document
+
+        try:
+            return await asyncio.to_thread(work)
+        except roster.NotRegistered:
+            raise HTTPException(404, "There is no such patient in the registry of this site.") from None
+        except SQLAlchemyError:
+            raise HTTPException(
+                503, "The database is away; nothing was changed. Try again.", {"Retry-After": "30"}
+            ) from None
+
+    async def _refused(self, request: Request, client: Client | None, act: Act, status: int) -> None:
+        """Count and note a refusal; of very many wrong tokens only the count is kept."""
+        self._on_refused(status)
+        if status == 429:
+            return
+
+        def work() -> None:
+            with self.engine.begin() as connection:
+                self._note(connection, request, client, act, status)
+
+        try:
+            await asyncio.to_thread(work)
+        except SQLAlchemyError as error:
+            self._troubles.says("refused requests to the registry could not be noted", type(error).__name__)
+        else:
+            self._troubles.says("refused requests to the registry could not be noted", "")
+
+    def _note(
+        self,
+        connection: Connection,
+        request: Request,
+        client: Client | None,
+        act: Act,
+        status: int,
+        document: Any = None,
+    ) -> None:
+        """Write who asked for what. Raises SQLAlchemyError."""
+        patient, alert = request.path_params.get("id"), request.path_params.get("alert")
+        asked = getattr(request.state, "site", "") or request.query_params.get("site", "")
+        if not asked and patient:  # refused before it was asked which
+            own = client.sites if client is not None else ()
+            asked = own[0] if len(own) == 1 else self.default_site
+        site = asked if asked and self.site_named(asked) is not None else ""
+        found = document if isinstance(document, dict) else {}
+        listed = next(
+            (found[name] for name in ("patients", "alerts") if isinstance(found.get(name), list)), None
+        )
+        acts.note(
+            connection,
+            self.clock(),
+            client.name if client is not None else "",
+            client.role if client is not None else "",
+            act,
+            site=site,
+            patient_key=roster.key_of(connection, site, patient) if patient and site else "",
+            alert=alert if isinstance(alert, int) and alert < LARGEST else None,
+            rows=len(listed) if listed is not None else None,
+            status=status,
+        )
 
     def _tell_changed(self) -> None:
         try:
@@ -137,6 +220,7 @@ class RegistryApi:
             raise HTTPException(400, "site: name the site, there are several.")
         if not client.sees(site):
             raise HTTPException(403, "The token does not cover this site.")
+        request.state.site = site
         return site
 
     def _known(self, site: str) -> Site:
@@ -225,7 +309,7 @@ class RegistryApi:
         text = text_of("text", body.text, STATEMENT)
         expires = self._expiry(body.expires, self._known(site).zone)
         flag = ClinicianFlag(body.kind, by, self.clock(), text, body.continueAt, expires)
-        return {"id": roster.add_flag(connection, row.id, flag)}
+        return {"id": roster.add_flag(connection, row.id, flag, client.name)}
 
     def _expiry(self, text: str | None, zone: tzinfo) -> datetime | None:
         if text is None:
@@ -312,7 +396,7 @@ class RegistryApi:
         by = text_of("by", body.by or client.name, WHO)
         alert, known = self._alert(request, client, connection)
         try:
-            event = people.close_alert(connection, alert, by, note, self.clock())
+            event = people.close_alert(connection, alert, by, note, self.clock(), client.name)
         except people.NotClosable as error:
             raise HTTPException(409, str(error)) from None
         if event is None:
@@ -331,7 +415,7 @@ class RegistryApi:
         alert, known = self._alert(request, client, connection)
         until = self._until(body.until, known.zone if known is not None else UTC)
         try:
-            event = people.take_in_hand(connection, alert, by, until, reason, self.clock())
+            event = people.take_in_hand(connection, alert, by, until, reason, self.clock(), client.name)
         except people.NotClosable as error:
             raise HTTPException(400, str(error)) from None
         if event is None:
@@ -346,6 +430,7 @@ class RegistryApi:
         site = people.site_of(connection, alert)
         if site is None or not client.sees(site):
             raise HTTPException(404, "There is no such alert.")
+        request.state.site = site
         return alert, self.site_named(site)
 
     @staticmethod

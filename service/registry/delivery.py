@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 import orjson
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, Select, and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,10 +25,11 @@ from service.fhir.client import FetchFailed
 from service.fhir.references import is_id
 from service.options.site import Site
 from service.registry.outbox import IDENTIFIER_SYSTEM, raised
-from service.store.roster_tables import Alert, OutboxItem
+from service.store.roster_tables import Alert, OutboxItem, RegisteredPatient
 
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
+_patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 #: Waiting time doubles from this on, up to a day; then the item is given up and shown in the metrics.
 _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(days=1)
@@ -68,7 +70,7 @@ async def deliver(
                 continue
             try:
                 try:
-                    action, location = await _send(connection, site, client, item, token)
+                    told = await _send(connection, site, client, item, token)
                 except _Refused:
                     raise
                 except FetchFailed as error:
@@ -79,9 +81,12 @@ async def deliver(
                     raise _Refused(f"could not be sent ({type(error).__name__})") from None
                 values: dict[str, Any] = {
                     "state": "sent",
-                    "action": action,
+                    "action": told.action,
                     "sent_at": now.astimezone(UTC),
-                    "location": location,
+                    "location": told.location,
+                    "base_url": told.base_url,
+                    # As it was sent: a merge may have rewritten it meanwhile (an embedded database holds no row).
+                    "payload": item.payload,
                     "last_error": "",
                 }
                 done["sent"] += 1
@@ -153,14 +158,22 @@ class _Refused(Exception):
         self.away = away
 
 
+class _Done(Struct, frozen=True):
+    """What was done (a change may have become a new notice), where that is, and on which FHIR server."""
+
+    action: str
+    location: str = ""
+    base_url: str = ""
+
+
 async def _send(
     connection: Connection,
     site: Site,
     client: httpx.AsyncClient,
     item: Any,
     token: TokenFor | None,
-) -> tuple[str, str]:
-    """Send one item; returns what was done (a change may have become a new notice) and where that is."""
+) -> _Done:
+    """Send one item."""
     if item.channel == "webhook":
         body = orjson.dumps(item.payload)
         secret = site.options.webhook_secret.get_secret_value()
@@ -172,145 +185,194 @@ async def _send(
             "X-Clozapine-CDS-Signature": f"sha256={signature}",
         }
         await _ask(client, "POST", site.options.webhook, headers, body)
-        return item.action, ""
+        return _Done(item.action)
     if not site.fhir_server:
         raise _Refused("the site has no fhir_servers any more", away=True)
     bearer = await token() if token is not None else ""
     headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
-    base = site.fhir_server.rstrip("/")
+    ehr = _Ehr(client, site, headers, _patient_now(connection, item.alert))
     if item.action == "raise":
-        return "raise", await _create(client, base, item, headers)
+        return _Done("raise", await ehr.create(item), ehr.base)
     if item.action == "withdraw":
-        return "withdraw", await _withdraw(connection, client, base, item, headers)
+        return _Done("withdraw", *await _withdraw(connection, ehr, item))
     last = raised(connection, item.alert, item.channel, before=item.id)
     if last is None:
-        return "change", ""
+        return _Done("change")
     whole = "resourceType" in item.payload
     if last.state == "sent":
-        there, location = await _change(client, base, last, headers, notices.changed(item.payload))
+        there, location, base = await ehr.change(last, notices.changed(item.payload))
         if there or not whole:
-            return "change", location
+            return _Done("change", location, base)
     elif not whole:  # given up; whoever sets both to waiting again has it told and changed
         raise _Refused(_GIVEN_UP, for_good=True)
-    return "raise", await _create(client, base, item, headers)
+    return _Done("raise", await ehr.create(item), ehr.base)
 
 
-async def _withdraw(
-    connection: Connection, client: httpx.AsyncClient, base: str, item: Any, headers: dict[str, str]
-) -> str:
+def _patient_now(connection: Connection, alert: int) -> str:
+    """The patient of an alert, who may have been merged into another since a notice was written."""
+    found = connection.execute(
+        select(_patients.c.patient_id)
+        .join(_alerts, _alerts.c.patient == _patients.c.id)
+        .where(_alerts.c.id == alert)
+    ).scalar()
+    return str(found or "")
+
+
+async def _withdraw(connection: Connection, ehr: _Ehr, item: Any) -> tuple[str, str]:
     """End every notice that was written for an alert on a channel; returns where the last one is."""
     rows = connection.execute(
         select(_items)
         .where(_items.c.alert == item.alert, _items.c.channel == item.channel, _items.c.id < item.id)
         .order_by(_items.c.id)
     ).all()
-    location = ""
+    place = ("", "")
     for row in rows:
         if row.state == "dropped" and "resourceType" in row.payload:
             # It may have been written all the same, when the process died between sending and noting it.
-            await _end_if_there(client, base, row, headers)
+            await ehr.end_if_there(row)
         elif row.action == "raise" and row.state == "sent":
-            _, location = await _change(client, base, row, headers, notices.ended(item.channel))
+            _, *found = await ehr.change(row, notices.ended(item.channel))
+            place = (found[0], found[1])
     if any(row.action == "raise" and row.state not in ("sent", "dropped") for row in rows):
         raise _Refused(
             _GIVEN_UP, for_good=True
         )  # whoever sets both to waiting again has it told and withdrawn
-    return location
+    return place
 
 
-async def _create(client: httpx.AsyncClient, base: str, item: Any, headers: dict[str, str]) -> str:
-    """Create a notice, unless the EHR has it from an attempt whose answer was lost; returns where it is."""
-    conditional = headers | {"If-None-Exist": f"identifier={_identifier(item.payload)}"}
-    answer = await _ask(client, "POST", f"{base}/{item.channel}", conditional, orjson.dumps(item.payload))
-    return _location(answer, item.channel)
+class _Ehr:
+    """The FHIR servers of a site, as its notices are written to them.
+
+    Nothing is changed that does not bear the notice's own identifier and name its patient: ``Task/1`` of another server, or of one that
+    was set up anew, is somebody else's.
+
+    Args:
+        client: HTTP.
+        site: the site; new notices go to the first of its ``fhir_servers``.
+        headers: of what is written.
+        patient: the alert's patient as the registry knows it now.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, site: Site, headers: dict[str, str], patient: str) -> None:
+        self._client = client
+        self._listed = frozenset(url.rstrip("/") for url in site.options.fhir_servers)
+        self._headers = headers
+        self._asking = {k: v for k, v in headers.items() if k != "Content-Type"} | {
+            "Cache-Control": "no-cache"
+        }
+        self._patient = patient
+        self.base = site.fhir_server.rstrip("/")
+
+    async def create(self, item: Any) -> str:
+        """Create a notice, unless the EHR has it from an attempt whose answer was lost; returns where it is."""
+        conditional = self._headers | {"If-None-Exist": f"identifier={_identifier(item.payload)}"}
+        url = f"{self.base}/{item.channel}"
+        answer = await _ask(self._client, "POST", url, conditional, orjson.dumps(item.payload))
+        return _location(answer, item.channel)
+
+    async def end_if_there(self, item: Any) -> None:
+        """End whatever was written of an item that nobody noted as written."""
+        for found in await self._found(self.base, item) or ():
+            if not notices.over(found):
+                await self._put(self.base, item.channel, found, notices.ended(item.channel))
+
+    async def change(self, raised: Any, told: dict[str, Any]) -> tuple[bool, str, str]:
+        """Change elements of a notice, and leave alone what people made of it.
+
+        Returns whether it is there and not over, where, and on which server. Raises _Refused, also when it cannot be told which
+        resource it is.
+        """
+        # A row of an older version does not say which server was told; what stands there is looked at in any case.
+        same = not raised.base_url or raised.base_url in self._listed
+        base = (raised.base_url or self.base) if same else self.base
+        place = str(raised.location)
+        if same and place:
+            try:
+                answer = await _ask(self._client, "GET", f"{base}/{place}", self._asking)
+            except _Refused as why:
+                if why.status in (404, 410):
+                    return False, place, base  # somebody deleted it: a mere change must not bring it back
+                if why.status not in (401, 403, 405):
+                    raise
+                return await self._unseen(base, raised, told)
+            content = _content(answer)
+            if self._is_own(content, raised.payload):
+                return await self._changed(base, raised.channel, content, told, answer.headers.get("etag"))
+        found = await self._found(base, raised)
+        if found:
+            return await self._changed(base, raised.channel, found[0], told)
+        if not same:
+            raise _Refused("the notice is on a FHIR server that is not among fhir_servers any more")
+        if found is None:
+            return await self._unseen(base, raised, told)
+        if place:
+            raise _Refused("what stands in its place is not the notice that was written", for_good=True)
+        return False, "", base
+
+    async def _changed(
+        self, base: str, channel: str, content: dict[str, Any], told: dict[str, Any], etag: str | None = None
+    ) -> tuple[bool, str, str]:
+        place = f"{channel}/{content['id']}"
+        if notices.over(content):
+            return False, place, base
+        await self._put(base, channel, content, told, etag)
+        return True, place, base
+
+    async def _put(
+        self, base: str, channel: str, content: dict[str, Any], told: dict[str, Any], etag: str | None = None
+    ) -> None:
+        headers = self._headers | ({"If-Match": etag} if etag else {})
+        url = f"{base}/{channel}/{quote(content['id'], safe='')}"
+        await _ask(self._client, "PUT", url, headers, orjson.dumps(content | told))
+
+    async def _unseen(self, base: str, raised: Any, told: dict[str, Any]) -> tuple[bool, str, str]:
+        """With the right to write alone the server itself has to find the identifier (R4 http.html, "Conditional update")."""
+        url = f"{base}/{raised.channel}?identifier={quote(_identifier(raised.payload))}"
+        await _ask(self._client, "PUT", url, self._headers, orjson.dumps(raised.payload | told))
+        return True, str(raised.location), base
+
+    async def _found(self, base: str, item: Any) -> list[dict[str, Any]] | None:
+        """What bears an item's identifier on a server; None where nobody may look."""
+        url = f"{base}/{item.channel}?identifier={quote(_identifier(item.payload))}"
+        try:
+            answer = await _ask(self._client, "GET", url, self._asking)
+        except _Refused as why:
+            if why.status in (400, 401, 403, 404, 405):
+                return None
+            raise
+        return [found for found in _entries(answer) if self._is_own(found, item.payload)]
+
+    def _is_own(self, found: dict[str, Any], payload: dict[str, Any]) -> bool:
+        """True for the resource that was made of a payload: its identifier, its patient (or the one whom that was merged into)."""
+        if found.get("resourceType") != payload["resourceType"] or not is_id(str(found.get("id", ""))):
+            return False
+        own = {(i["system"], i["value"]) for i in payload["identifier"]}
+        identifiers = found.get("identifier")
+        if not isinstance(identifiers, list):
+            return False
+        has = {(i.get("system"), i.get("value")) for i in identifiers if isinstance(i, dict)}
+        patient = notices.patient_of(found)
+        return not own.isdisjoint(has) and patient in {notices.patient_of(payload), self._patient} - {""}
 
 
-async def _end_if_there(client: httpx.AsyncClient, base: str, item: Any, headers: dict[str, str]) -> None:
-    asking = {k: v for k, v in headers.items() if k != "Content-Type"} | {"Cache-Control": "no-cache"}
-    url = f"{base}/{item.channel}?identifier={quote(_identifier(item.payload))}"
-    try:
-        answer = await _ask(client, "GET", url, asking)
-    except _Refused as why:
-        if why.status in (
-            400,
-            403,
-            404,
-            405,
-        ):  # a server that lets nobody look: then the notice is taken for not written
-            return
-        raise
-    for found in _entries(answer):
-        if _is_it(found, item.payload) and not notices.over(found):
-            ended = orjson.dumps(found | notices.ended(item.channel))
-            await _ask(client, "PUT", f"{base}/{item.channel}/{quote(found['id'], safe='')}", headers, ended)
-
-
-def _is_it(found: dict[str, Any], payload: dict[str, Any]) -> bool:
-    """True for the resource that was made of a payload: a server may have searched for less than it was asked."""
-    own = {(i["system"], i["value"]) for i in payload["identifier"]}
-    identifiers = found.get("identifier")
-    has = (
-        {(i.get("system"), i.get("value")) for i in identifiers if isinstance(i, dict)}
-        if isinstance(identifiers, list)
-        else set()
-    )
-    return isinstance(found.get("id"), str) and is_id(found["id"]) and not own.isdisjoint(has)
-
-
-def _entries(answer: Answer) -> list[dict[str, Any]]:
+def _content(answer: Answer) -> dict[str, Any]:
     try:
         content = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
-        return []
-    entries = content.get("entry") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _entries(answer: Answer) -> list[dict[str, Any]]:
+    entries = _content(answer).get("entry")
     found = [e.get("resource") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
     return [r for r in found if isinstance(r, dict)]
 
 
 def _identifier(payload: dict[str, Any]) -> str:
     return f"{IDENTIFIER_SYSTEM}|{next(i['value'] for i in payload['identifier'])}"
-
-
-async def _change(
-    client: httpx.AsyncClient, base: str, raised: Any, headers: dict[str, str], told: dict[str, Any]
-) -> tuple[bool, str]:
-    """Change elements of a notice in the EHR, and leave alone what people made of it.
-
-    Returns whether it is there and not over, and where.
-    """
-    if not raised.location:  # the server did not tell where it put it
-        url = f"{base}/{raised.channel}?identifier={quote(_identifier(raised.payload))}"
-        await _ask(client, "PUT", url, headers, orjson.dumps(raised.payload | told))
-        return True, ""
-    url = f"{base}/{raised.location}"
-    content = raised.payload | {"id": raised.location.rpartition("/")[2]}
-    try:
-        found = await _ask(client, "GET", url, {k: v for k, v in headers.items() if k != "Content-Type"})
-    except _Refused as why:
-        if why.status in (404, 410):
-            return False, str(raised.location)  # somebody deleted it: a mere change must not bring it back
-        if why.status not in (401, 403, 405):  # with the right to write alone, it is written as it was
-            raise
-    else:
-        content = _same(found, content)
-        if found.headers.get("etag"):
-            headers = headers | {"If-Match": found.headers["etag"]}
-    if notices.over(content):
-        return False, str(raised.location)
-    await _ask(client, "PUT", url, headers, orjson.dumps(content | told))
-    return True, str(raised.location)
-
-
-def _same(found: Answer, known: dict[str, Any]) -> dict[str, Any]:
-    """The resource as the EHR holds it now; as it was told when the answer is something else."""
-    try:
-        content = orjson.loads(found.content)
-    except orjson.JSONDecodeError:
-        return known
-    same = isinstance(content, dict) and content.get("resourceType") == known["resourceType"]
-    return content if same else known
 
 
 def _location(answer: Answer, channel: str) -> str:

@@ -30,3 +30,25 @@ def save_ehr(engine: Engine, name: str, settings: dict[str, Any], at: datetime, 
             known.settings = settings
         session.commit()
         return True
+
+
+def remove_ehr(engine: Engine, name: str) -> bool:
+    """Remove a stored EHR; False when there is none of that name. Raises SQLAlchemyError."""
+    with Session(engine) as session:
+        known = session.get(EhrSite, name)
+        if known is None:
+            return False
+        session.delete(known)
+        session.commit()
+        return True
+
+
+def set_enabled(engine: Engine, name: str, *, enabled: bool) -> bool:
+    """Let a stored EHR call, or not; False when there is none of that name. Raises SQLAlchemyError."""
+    with Session(engine) as session:
+        known = session.get(EhrSite, name)
+        if known is None:
+            return False
+        known.settings = known.settings | {"enabled": enabled}
+        session.commit()
+        return True

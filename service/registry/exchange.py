@@ -34,7 +34,9 @@ from service.fhir.resources import (
 )
 from service.fhir.subjects import subject_of
 from service.options.site import Site
+from service.registry.requests import is_day, moment_of
 from service.registry.roster import enrol
+from service.store.private_files import open_private, private_folder
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 #: Which source a resource type belongs to; Observations and the rest: counts.
@@ -49,6 +51,9 @@ SOURCES: dict[type, str] = {
 }
 _COLUMNS = ("patient", "course_start", "anc", "anc_at", "dose_mg")
 _MOST_PROBLEMS = 1000
+#: What no count and no dose is (slips of the unit: ×10⁹/L, grams, micrograms), for this column only. Laboratories count in steps of 10/µL.
+_STEP = 10
+_SMALLEST_MG, _LARGEST_MG = 1, 5000
 #: A line longer than this is no resource of one patient.
 _LONGEST_LINE = 5_000_000
 
@@ -127,13 +132,23 @@ def _import_csv(
 
 
 def _moment(column: str, text: str, zone: tzinfo) -> tuple[datetime, bool]:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{column}: {text!r} is not an ISO 8601 date") from None
-    if len(text) == 10:
+    moment = moment_of(text, zone)
+    if moment is None:
+        raise ValueError(f"{column}: {text!r} is not an ISO 8601 date of a year from 1900 on")
+    if is_day(text):
         return datetime.combine(moment.date(), time(), zone), True
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)), False
+    return moment, False
+
+
+def _count(text: str) -> float:
+    """An ANC, cells/µL. Raises ValueError."""
+    value = _number("anc", text, "cells/µL")
+    if 0 < value < _STEP or (value < 10 * _STEP and value != int(value)):
+        # 2.5 of a laboratory that counts in ×10⁹/L would be agranulocytosis.
+        raise ValueError(
+            f"anc: {text} cells/µL is not possible; a count of {text} ×10⁹/L is written as {value * 1000:g}"
+        )
+    return value
 
 
 def _number(column: str, text: str, unit: str) -> float:
@@ -156,7 +171,7 @@ def _from_row(row: dict[str, str | None], zone: tzinfo, name: str, as_of: dateti
         raise ValueError(f"course_start: {text['course_start']} lies in the future")
     measurements: dict[str, tuple[Measurement, ...]] = {}
     if text.get("anc"):
-        value = _number("anc", text["anc"], "cells/µL")
+        value = _count(text["anc"])
         if not text.get("anc_at"):
             raise ValueError("anc_at: the date of the count is missing")
         at, date_only = _moment("anc_at", text["anc_at"], zone)
@@ -191,6 +206,8 @@ def _dose(text: str) -> Dose | None:
     if not text:
         return None
     mg = _number("dose_mg", text, "mg/day")
+    if not _SMALLEST_MG <= mg <= _LARGEST_MG:
+        raise ValueError(f"dose_mg: {text} mg/day is not possible; the daily dose in milligrams is expected")
     return Dose(mg, mg, text=to_show(f"{text} mg/day (imported)"))
 
 
@@ -253,7 +270,7 @@ def patient_of(resource: Resource, own_base: str = "") -> str:
 
 def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[str, int]:
     """Write ``group.json``, ``patients.ndjson``, ``flags.ndjson``, ``alerts.ndjson`` and ``alert-events.ndjson``; returns lines by file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     written: dict[str, int] = {}
     tables: list[Any] = [RegisteredPatient, PatientFlag, Alert, AlertEvent]
     patients, flags, alerts, events = (t.__table__ for t in tables)
@@ -265,7 +282,8 @@ def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[
             .order_by(patients.c.id)
         ).scalars()
         group = _group(site, list(members), at)
-        (folder / "group.json").write_bytes(orjson.dumps(group, option=orjson.OPT_INDENT_2))
+        with open_private(folder / "group.json") as file:
+            file.write(orjson.dumps(group, option=orjson.OPT_INDENT_2))
         written["group.json"] = group["quantity"]
         queries: dict[str, Any] = {
             "patients.ndjson": select(patients).where(patients.c.site == site).order_by(patients.c.id),
@@ -278,7 +296,7 @@ def export_files(engine: Engine, site: str, folder: Path, at: datetime) -> dict[
         }
         for name, query in queries.items():
             written[name] = 0
-            with (folder / name).open("wb") as file:
+            with open_private(folder / name) as file:
                 for row in connection.execution_options(yield_per=500).execute(query):
                     values = dict(row._mapping)
                     if "facts" in values:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.alerts.facts.patient import ClinicianFlag
 from service.alerts.facts.record_text import DOSAGE, to_show
 from service.alerts.say.silence import Silence
-from service.registry.roster import patient_key
+from service.ops.troubles import Troubles
+from service.registry.roster import patient_key, word_of
 from service.store.roster_tables import PatientFlag, RegisteredPatient
 from service.store.roster_tables import Silence as SilenceRow
 from service.store.tables import ServiceSecret
@@ -105,7 +106,7 @@ class LatestFacts:
                 flags.setdefault((row.site, row.patient_id), []).append(
                     ClinicianFlag(
                         row.kind,
-                        to_show(row.stated_by),
+                        word_of(row),
                         at,
                         to_show(row.text, DOSAGE),
                         row.continue_at,
@@ -116,10 +117,13 @@ class LatestFacts:
         self._flags = {key: tuple(found) for key, found in flags.items()}
 
     def _run(self) -> None:
+        troubles = Troubles(log)
         while True:
             try:
                 self.refresh()
             except SQLAlchemyError as error:
-                log.warning("overrides and flags could not be read: %s", type(error).__name__)
+                troubles.says("overrides and flags cannot be read anew", type(error).__name__)
+            else:
+                troubles.says("overrides and flags cannot be read anew", "")
             if self._closing.wait(_PAUSE_SECONDS):
                 return

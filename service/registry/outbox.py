@@ -235,6 +235,20 @@ def _put(
     )
 
 
+def merged(connection: Connection, patient: int, into: str) -> None:
+    """What waits for alerts of a patient (row id) is told of the record that this one was merged into (FHIR id)."""
+    own = select(_alerts.c.id).where(_alerts.c.patient == patient)
+    waiting = (
+        select(_items.c.id, _items.c.payload)
+        .where(_items.c.alert.in_(own), _items.c.state.in_(("waiting", "dead")))
+        .with_for_update()  # one that is being sent is waited for
+    )
+    for row in connection.execute(waiting).all():
+        connection.execute(
+            update(_items).where(_items.c.id == row.id).values(payload=notices.renamed(row.payload, into))
+        )
+
+
 def raised(connection: Connection, alert: int, channel: str, before: int | None = None) -> Any:
     """The item by which an alert was told last on a channel (before an item); None when it was not."""
     statement = select(_items).where(

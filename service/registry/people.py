@@ -89,7 +89,9 @@ def site_of(connection: Connection, alert: int) -> str | None:
     return str(found) if found is not None else None
 
 
-def close_alert(connection: Connection, alert: int, by: str, note: str, at: datetime) -> int | None:
+def close_alert(
+    connection: Connection, alert: int, by: str, note: str, at: datetime, entered_by: str = ""
+) -> int | None:
     """A person closes an open alert; returns the event's id, None when there is no such open one.
 
     Raises NotClosable for a finding at which clozapine must stop.
@@ -102,11 +104,18 @@ def close_alert(connection: Connection, alert: int, by: str, note: str, at: date
             "Clozapine must stop while this finding holds: it cannot be closed. Take it in hand until a moment "
             f"within {_hours(LONGEST_HAND)} hours; it ends by itself when the finding is gone."
         )
-    return _record(connection, row, "closed", {"state": "closed", **NOBODY}, by, note, at)
+    values = {"state": "closed", **NOBODY}
+    return _record(connection, row, "closed", values, by, note, at, entered_by=entered_by)
 
 
 def take_in_hand(
-    connection: Connection, alert: int, by: str, until: datetime, reason: str, at: datetime
+    connection: Connection,
+    alert: int,
+    by: str,
+    until: datetime,
+    reason: str,
+    at: datetime,
+    entered_by: str = "",
 ) -> int | None:
     """A person has an open alert in hand until a moment; returns the event's id, None when there is no such open one.
 
@@ -129,7 +138,8 @@ def take_in_hand(
         "hand_until": moment,
         "hand_reason": reason[:500],
     }
-    return _record(connection, row, "in-hand", values, by, f"until {moment:%Y-%m-%d %H:%M} UTC: {reason}", at)
+    note = f"until {moment:%Y-%m-%d %H:%M} UTC: {reason}"
+    return _record(connection, row, "in-hand", values, by, note, at, entered_by=entered_by)
 
 
 def give_back(connection: Connection, site: Site, now: datetime) -> int:
@@ -166,6 +176,7 @@ def _record(
     note: str,
     at: datetime,
     still: ColumnElement[bool] | None = None,
+    entered_by: str = "",
 ) -> int | None:
     """Change an alert and write it into its history; None when it is not what it was any more (another one was first)."""
     moment = at.astimezone(UTC)
@@ -185,6 +196,7 @@ def _record(
             severity=row.severity,
             summary=row.summary,
             by=by[:200],
+            entered_by=entered_by[:200],
             note=note[:500],
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,7 @@ async def _read_all(
     on_patient: Callable[[], None],
 ) -> None:
     turn = asyncio.Semaphore(_SIDE_BY_SIDE)
+    faults: Counter[str] = Counter()
 
     async def one(row: Any) -> tuple[Any, Gathered, bool] | None:
         async with turn:
@@ -136,7 +138,7 @@ async def _read_all(
                     whole = True
                     gathered = await gather({}, _queries(row.patient_id, None), server, _DEADLINE_SECONDS)
             except Exception as error:
-                log.warning("a patient of %s could not be read anew: %s", site.name, type(error).__name__)
+                faults[type(error).__name__] += 1
                 return None
             return None if _gone(gathered, whole=whole) else (row, gathered, whole)
 
@@ -146,6 +148,8 @@ async def _read_all(
         else:
             await _keep_one(engine, site, *read, now, done)
         on_patient()
+    for kind, many in faults.items():  # one line for the EHR that is away, not one for each of its patients
+        log.warning("%d patients of %s could not be read anew: %s", many, site.name, kind)
 
 
 async def _keep_one(

@@ -23,7 +23,7 @@ _BODY_SECONDS = 10.0
 #: Characters of a statement, a note, a name: as many as are kept.
 STATEMENT, NOTE, WHO = NAME, 400, VALUE
 #: Numbers of rows, and what a page begins after, are smaller.
-_LARGEST = 2**31
+LARGEST = 2**31
 #: At the ends of the calendar no zone could be applied.
 _YEARS = (1900, 2999)
 
@@ -87,7 +87,7 @@ def cursor_of(request: Request, read: Callable[[Any], Any]) -> tuple[Any, int] |
         cursor = orjson.loads(base64.urlsafe_b64decode(text.encode()))
         if not isinstance(cursor, list) or len(cursor) != 2 or type(cursor[1]) is not int:
             raise ValueError("shape")
-        if abs(cursor[1]) >= _LARGEST:
+        if abs(cursor[1]) >= LARGEST:
             raise ValueError("range")
         return read(cursor[0]), cursor[1]
     except (ValueError, TypeError, OverflowError):
@@ -112,7 +112,7 @@ def body_as(request: Request, wanted: type[Any]) -> Any:
 def check_path(request: Request) -> None:
     """Refuse what can be no row's number, no patient's id and no site's name. Raises HTTPException 404 and 400."""
     for value in request.path_params.values():
-        if value >= _LARGEST if isinstance(value, int) else "\0" in value:
+        if value >= LARGEST if isinstance(value, int) else "\0" in value:
             raise HTTPException(404, "There is nothing of this number or id.")
     if any("\0" in value for value in request.query_params.values()):
         raise HTTPException(400, "No parameter may hold a NUL character.")
@@ -169,6 +169,6 @@ def due_date(text: Any) -> str:
 
 def rank_of(number: Any) -> int:
     """The first value of a cursor over severities. Raises ValueError."""
-    if type(number) is not int or abs(number) >= _LARGEST:
+    if type(number) is not int or abs(number) >= LARGEST:
         raise ValueError("rank")
     return number

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, false, func, in
 from service.alerts.case import remembered
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
-from service.alerts.facts.record_text import DOSAGE, to_show
+from service.alerts.facts.record_text import DOSAGE, NAME, RecordText, to_show
 from service.alerts.policy.policy import Policy
 from service.fhir.references import is_id
 from service.options.site import Site
@@ -257,7 +257,7 @@ def flags_of(connection: Connection, patients: Sequence[int]) -> dict[int, tuple
         found.setdefault(row.patient, []).append(
             ClinicianFlag(
                 row.kind,
-                to_show(row.stated_by),
+                word_of(row),
                 at,
                 to_show(row.text, DOSAGE),
                 row.continue_at,
@@ -267,13 +267,21 @@ def flags_of(connection: Connection, patients: Sequence[int]) -> dict[int, tuple
     return {patient: tuple(flags) for patient, flags in found.items()}
 
 
-def add_flag(connection: Connection, patient: int, flag: ClinicianFlag) -> int:
-    """Keep a clinician's statement."""
+def word_of(row: Row[Any]) -> RecordText:
+    """Whose word a statement is, and who entered it where that is another: anybody may write a name."""
+    entered = row.entered_by
+    word = row.stated_by if entered in ("", row.stated_by) else f"{row.stated_by} (entered by {entered})"
+    return to_show(word, 2 * NAME)
+
+
+def add_flag(connection: Connection, patient: int, flag: ClinicianFlag, entered_by: str = "") -> int:
+    """Keep a clinician's statement. ``entered_by``: the token, where ``flag.by`` is what it says."""
     created = connection.execute(
         insert(_flags).values(
             patient=patient,
             kind=flag.kind,
             stated_by=flag.by[:200],
+            entered_by=entered_by[:200],
             at=flag.at.astimezone(UTC),
             text=flag.text[:500],
             continue_at=flag.continue_at,
@@ -376,6 +384,7 @@ def merge(
     except msgspec.ValidationError as error:
         raise NotRegistered("the stored facts are of another version: refresh the patients first") from error
     if new is None or kept is None:
+        outbox.merged(connection, old.id, into)
         renamed = msgspec.structs.replace(other, patient_id=into)
         connection.execute(
             update(_patients)
@@ -389,6 +398,7 @@ def merge(
     for alert in _live_alerts(connection, old.id):
         if (alert.code, alert.subject) in taken:
             _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of, told)
+    outbox.merged(connection, old.id, into)
     connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
     # Who was taken off by a person stays off; the other record's results are read anew.
     standing = (
@@ -429,14 +439,19 @@ def forget(connection: Connection, site: str, patient_id: str, by: str, at: date
     return Deletion(site, digest, at, by, {"patients": gone, **counts})
 
 
-def _unlink(connection: Connection, site: str, patient_id: str) -> dict[str, int]:
-    """Take the patient's keyed hash and what users wrote off the cards, and end the overrides."""
+def key_of(connection: Connection, site: str, patient_id: str) -> str:
+    """The keyed hash of a patient; empty where the database has made no key."""
     secret = connection.execute(
         select(_secrets.c.value).where(_secrets.c.name == "patient-key")
     ).scalar_one_or_none()
-    if secret is None:
+    return patient_key(bytes.fromhex(secret), site, patient_id) if secret else ""
+
+
+def _unlink(connection: Connection, site: str, patient_id: str) -> dict[str, int]:
+    """Take the patient's keyed hash and what users wrote off the cards, and end the overrides."""
+    key = key_of(connection, site, patient_id)
+    if not key:
         return {}
-    key = patient_key(bytes.fromhex(secret), site, patient_id)
     cards = select(_cards.c.uuid).where(_cards.c.patient_key == key)
     overrides = connection.execute(delete(_silences).where(_silences.c.patient_key == key)).rowcount
     comments = connection.execute(

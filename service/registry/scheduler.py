@@ -21,6 +21,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.fhir.client import FetchFailed
+from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.registry import bulk, delivery, people
 from service.registry.refresh import Refreshed, refresh
@@ -59,6 +60,7 @@ class Scheduler:
         on_sweep: Callable[[Summary], None] = lambda s: None,
         on_delivery: Callable[[dict[str, int]], None] = lambda d: None,
     ) -> None:
+        self._troubles = Troubles(log, logging.WARNING)
         self._engine = engine
         self._site = site
         self._clock = clock
@@ -149,7 +151,9 @@ class Scheduler:
             with self._engine.begin() as connection:
                 people.give_back(connection, self._site, self._clock())
         except SQLAlchemyError as error:
-            log.warning("alerts of %s that were in hand: %s", self._site.name, type(error).__name__)
+            self._troubles.says(f"alerts of {self._site.name} in hand", type(error).__name__)
+        else:
+            self._troubles.says(f"alerts of {self._site.name} in hand", "")
         async with self._new_client() as client:
             token = self._tokens(client) if self._tokens is not None else None
             try:
@@ -161,8 +165,9 @@ class Scheduler:
                     token=token,
                 )
             except (SQLAlchemyError, FetchFailed) as error:
-                log.warning("outbox of %s: %s", self._site.name, type(error).__name__)
+                self._troubles.says(f"outbox of {self._site.name}", type(error).__name__)
                 return
+        self._troubles.says(f"outbox of {self._site.name}", "")
         if any(done.values()):
             log.info("outbox of %s: %s", self._site.name, done)
             self._on_delivery(done)

@@ -57,6 +57,12 @@ async def check_ehr(
         return found
 
 
+async def check_keys(ehr: EhrSettings, directory: Directory) -> list[Tried]:
+    """The keys of an EHR alone."""
+    with directory.also_listing(ehr):
+        return await _keys(ehr, directory)
+
+
 async def _keys(ehr: EhrSettings, directory: Directory) -> list[Tried]:
     where = ehr.jwks_uri or ehr.jwks_file or "the settings"
     try:

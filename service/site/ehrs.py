@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -12,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from cds_hooks.keys import KeySetError, has_private_part, read_key_set
 from service.options.forms import https_url
 from service.options.options import SiteOptions
+from service.site.secrets import SECRET_OPTIONS, SecretError, Secrets
 
 Algorithm = Literal["ES384", "RS384", "ES256", "RS256"]
 _PUBLIC_MEMBERS = ("kid", "kty", "crv", "x", "y", "n", "e", "use", "alg", "key_ops")
@@ -23,6 +25,8 @@ class EhrSettings(SiteOptions):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    #: False: its calls are refused and its patients are not watched.
+    enabled: bool = True
     #: ``iss`` of its tokens.
     issuer: str = Field(min_length=1, max_length=500)
     #: ``tenant`` of its tokens, where several sites share an issuer.
@@ -97,15 +101,40 @@ class EhrSettings(SiteOptions):
             raise ValueError(f"give exactly one of jwks_uri, jwks_file and keys; found {found}")
         return self
 
-    def stored(self) -> dict[str, Any]:
-        """As it is kept in the database: a key file is read now, because other replicas do not have it."""
+    def stored(self, secrets: Secrets) -> dict[str, Any]:
+        """As it is kept in the database: a key file is read now, because other replicas do not have it; secrets are sealed.
+
+        Raises SecretError naming the option.
+        """
         content = self.model_dump(mode="json", exclude_unset=True)
+        for name in SECRET_OPTIONS:
+            if secret := getattr(self, name).get_secret_value():
+                try:
+                    content[name] = secrets.seal(secret)
+                except SecretError as error:
+                    raise SecretError(f"{name}: {error}") from None
         if self.jwks_file:
             del content["jwks_file"]
             entries = orjson.loads(Path(self.jwks_file).read_bytes())["keys"]
             usable = [e for e in entries if read_key_set(orjson.dumps({"keys": [e]})).keys]
             content["keys"] = [{m: v for m, v in e.items() if m in _PUBLIC_MEMBERS} for e in usable]
         return content
+
+
+#: Vendors whose hospitals share an issuer: it is the tenant that tells them apart.
+_SHARED_ISSUERS = ("cerner.com", "oracle.com", "oraclehealth.com", "athenahealth.com")
+_SHARED_PROFILES = ("oracle", "athena")
+
+
+def any_tenant(ehr: EhrSettings) -> str:
+    """A warning where an EHR takes the calls of every tenant of an issuer that others may share; empty otherwise."""
+    host = urlsplit(ehr.issuer).hostname or ""
+    shared = ehr.profile in _SHARED_PROFILES or any(
+        host == name or host.endswith(f".{name}") for name in _SHARED_ISSUERS
+    )
+    if ehr.tenant or not shared:
+        return ""
+    return f"the EHR {ehr.name} has no tenant: every hospital of the issuer {ehr.issuer} may call as it; set its tenant"
 
 
 def check_together(ehrs: Sequence[EhrSettings]) -> None:

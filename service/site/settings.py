@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +28,7 @@ from service.options.options import OF_ONE_EHR, Links, SiteOptions, check_told, 
 from service.options.site import Site, known_zone, site_with
 from service.site.clients import RegistryClient
 from service.site.ehrs import EhrSettings, check_together
+from service.site.secrets import Secrets
 
 PREFIX = "CLOZAPINE_CDS_"
 #: The open-source sandbox client publishes its private key.
@@ -38,6 +39,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://[^/\s]+$")
 #: Of one EHR, while calls are authenticated and no setting says otherwise.
 _CALLS_PER_SECOND = 100.0
+#: Characters of a key that seals.
+_SHORTEST_KEY = 32
 
 
 class SettingsError(ValueError):
@@ -54,6 +57,8 @@ class Settings(SiteOptions, Links, BaseSettings):
 
     #: May hold a password: never shown; see :func:`load_settings` for CLOZAPINE_CDS_DATABASE_URL_FILE.
     database_url: str = Field(default="sqlite:///var/clozapine-cds.db", repr=False)
+    #: Seals the secrets of EHRs that are stored in the database; the same for all processes. Belongs into the environment, not the file.
+    secrets_key: SecretStr = SecretStr("")
     auth: Literal["off", "required"] = "off"
     site_name: str = Field(default="default", min_length=1, max_length=100)
     #: Origins of browser clients; ``*`` allows all. Default: all while authentication is off, none otherwise.
@@ -100,6 +105,15 @@ class Settings(SiteOptions, Links, BaseSettings):
         for url in value:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is not an absolute URL")
+        return value
+
+    @field_validator("secrets_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and len(value.get_secret_value()) < _SHORTEST_KEY:
+            raise ValueError(
+                f"at least {_SHORTEST_KEY} characters are expected, such as openssl rand -base64 32 gives"
+            )
         return value
 
     @field_validator("ca_file")
@@ -235,6 +249,11 @@ class Settings(SiteOptions, Links, BaseSettings):
             return find_policy(self.policy)
         except PolicyError as error:
             raise SettingsError(f"policy: {error}") from error
+
+    @property
+    def secrets(self) -> Secrets:
+        """Seals and opens what is stored."""
+        return Secrets(self.secrets_key.get_secret_value())
 
     @property
     def all_ehrs(self) -> tuple[EhrSettings, ...]:

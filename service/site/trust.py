@@ -25,11 +25,12 @@ from service.alerts.say.finding_codes import check_finding_codes
 from service.ops.connections import Lines
 from service.ops.metrics import Metrics
 from service.ops.outbound import Address, Guard, address_of, fetch_key_set, guarded_client
+from service.ops.troubles import Troubles
 from service.options.forms import sentence
 from service.options.options import check_told
 from service.options.site import Site
 from service.registry.ehr_sites import stored_ehrs
-from service.site.ehrs import EhrSettings, check_together
+from service.site.ehrs import EhrSettings, any_tenant, check_together
 from service.site.settings import Settings, SettingsError, check_policies
 from service.store.database import engine_for
 from service.trail.used_tokens import DatabaseReplays
@@ -93,6 +94,9 @@ class Directory:
         self._settings = settings
         self._engine = engine
         self._ehrs: dict[tuple[str, str], _Ehr] = {}
+        self._troubles = Troubles(log)
+        self._warnings = Troubles(log, logging.WARNING)
+        self._seen: list[EhrSettings] = []
         self._only = settings.site() if settings.auth == "off" else None
         settings.check_watched()
         self._shared = frozenset(map(address_of, filter(None, (settings.terminology_server,))))
@@ -170,13 +174,18 @@ class Directory:
         try:
             stored = stored_ehrs(self._engine)
         except SQLAlchemyError as error:
-            log.warning("the stored EHRs cannot be read (%s)", type(error).__name__)
+            self._troubles.says("the stored EHRs cannot be read", type(error).__name__)
             if self._ehrs:
                 return
             stored = []
+        else:
+            self._troubles.says("the stored EHRs cannot be read", "")
         known = {ehr.settings.name: ehr for ehr in self._ehrs.values()}
         ehrs = []
         for settings in [*self._settings.all_ehrs, *self._sound(stored)]:
+            if not settings.enabled:
+                continue
+            self._warnings.says(f"issuer of {settings.name}", any_tenant(settings))
             before = known.get(settings.name)
             unchanged = before is not None and before.settings == settings
             ehrs.append(before if before is not None and unchanged else self._ehr(settings))
@@ -196,18 +205,25 @@ class Directory:
     def _sound(self, stored: list[dict[str, Any]]) -> list[EhrSettings]:
         """Stored EHRs that can be used; one that cannot must not keep the others out."""
         taken = list(self._settings.all_ehrs)
-        for content in stored:
+        for sealed in stored:
+            content, unread = self._settings.secrets.opened(sealed)
+            name = str(content.get("name"))
+            self._troubles.says(f"the stored EHR {name}", "; ".join(unread))
+            left_out = ""
             try:
                 ehr = EhrSettings.model_validate(content)
                 check_together([*taken, ehr])
                 check_policies([self._settings.site_of(e) for e in (*taken, ehr)])
             except ValidationError as error:
-                log.error("a stored EHR is left out: %s", sentence(error, str(content.get("name"))))
+                left_out = sentence(error, name)
             except ValueError as error:
-                log.error("a stored EHR is left out: %s", error)
+                left_out = str(error)
             else:
                 taken.append(ehr)
-                _warn_of_codes(ehr)
+                if ehr not in self._seen:
+                    _warn_of_codes(ehr)
+            self._troubles.says(f"a stored EHR is left out ({name})", left_out)
+        self._seen = taken
         return taken[len(self._settings.all_ehrs) :]
 
     def _ehr(self, settings: EhrSettings) -> _Ehr:

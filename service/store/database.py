@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ def engine_for(url: str, patience: float | None = STATEMENT_SECONDS) -> Engine:
     if address.get_backend_name() == "postgresql" and address.drivername == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
-        Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+        _kept_private(Path(str(address.database)))
     engine = create_engine(
         address,
         pool_pre_ping=address.get_backend_name() != "sqlite",
@@ -60,6 +62,16 @@ def engine_for(url: str, patience: float | None = STATEMENT_SECONDS) -> Engine:
             cursor.close()
 
     return engine
+
+
+def _kept_private(file: Path) -> None:
+    """The embedded database is its owner's alone, also one that an older version made; SQLite gives its other files the mode of the first."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):  # of another account, or a disk that cannot be written: SQLite says so better
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        for path in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+            if path.exists() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
 
 def _config(url: str) -> Config:

@@ -68,7 +68,10 @@ class PatientFlag(SQLModel, table=True):
         )
     )
     kind: str = Field(max_length=20)
+    #: Whose word it is, as the one who entered it says.
     stated_by: str = Field(max_length=200)
+    #: The token that entered it; empty in rows of older versions.
+    entered_by: str = Field(default="", max_length=200, sa_column_kwargs={"server_default": ""})
     at: datetime = Field(sa_column=_moment())
     text: str = Field(default="", max_length=500)
     continue_at: float | None = None
@@ -130,7 +133,10 @@ class AlertEvent(SQLModel, table=True):
     what: str = Field(max_length=12)
     severity: str = Field(max_length=10)
     summary: str = Field(max_length=140)
+    #: Who did it, as the one who entered it says.
     by: str = Field(max_length=200, default="")
+    #: The token that entered it; empty for what the service did by itself, and in rows of older versions.
+    entered_by: str = Field(default="", max_length=200, sa_column_kwargs={"server_default": ""})
     note: str = Field(max_length=500, default="")
 
 
@@ -175,6 +181,8 @@ class OutboxItem(SQLModel, table=True):
     last_error: str = Field(max_length=200, default="")
     #: Where the receiver put it (``Task/123``), needed to withdraw it.
     location: str = Field(max_length=300, default="")
+    #: The FHIR server that was told: ``Task/123`` of another one is another patient's. Empty in rows of older versions.
+    base_url: str = Field(default="", max_length=500, sa_column_kwargs={"server_default": ""})
 
 
 class Silence(SQLModel, table=True):

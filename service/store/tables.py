@@ -100,6 +100,28 @@ class SeenToken(SQLModel, table=True):
     expires_at: float = Field(index=True)
 
 
+class RegistryAct(SQLModel, table=True):
+    """One request to the registry, or one command: who did what, to whom, and whether it was let. Only ever added to."""
+
+    __tablename__ = "registry_act"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+    #: Name of the token; of who ran a command, the account. Empty: a token that nobody has.
+    client: str = Field(max_length=200)
+    role: str = Field(default="", max_length=20)
+    #: See ``service.trail.acts``.
+    act: str = Field(max_length=20)
+    site: str = Field(default="", max_length=100)
+    #: The patient as a keyed hash, as on cards; empty for lists.
+    patient_key: str = Field(default="", max_length=64, index=True)
+    alert: int | None = None
+    #: Rows that a list or an export gave.
+    rows: int | None = None
+    #: HTTP status; 200 for a command that was carried out.
+    status: int
+
+
 class EhrSite(SQLModel, table=True):
     """An EHR that was added on the command line; ``settings`` has the members of an ``[[ehr]]`` table."""
 

@@ -10,14 +10,16 @@ import orjson
 from sqlalchemy import Connection, Engine, and_, delete, func, select
 
 from service.store.roster_tables import Alert, OutboxItem, Silence
-from service.store.tables import CardFeedback, CardShown, HookCall
+from service.store.tables import CardFeedback, CardShown, HookCall, RegistryAct
 from service.store.times import aware
+from service.trail import acts
 
 _calls = HookCall.__table__  # type: ignore[attr-defined]
 _cards = CardShown.__table__  # type: ignore[attr-defined]
 _feedback = CardFeedback.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
+_acts: Any = RegistryAct.__table__  # type: ignore[attr-defined]
 _silences = Silence.__table__  # type: ignore[attr-defined]
 _TYPE = {
     "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
@@ -94,8 +96,34 @@ def events(
         yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
+def registry_events(
+    connection: Connection, since: datetime, until: datetime, site: str | None = None, patient_key: str = ""
+) -> Iterator[bytes]:
+    """The same of what was done in the registry: requests and commands, refused ones too; ``patient_key``: to one patient only.
+
+    What was refused before it reached a site (a wrong token) belongs to none and is told where no site is asked for.
+    """
+    from fhir.resources.R4B.auditevent import AuditEvent
+
+    statement = (
+        select(_acts)
+        .where(_acts.c.at >= since.astimezone(UTC), _acts.c.at < until.astimezone(UTC))
+        .order_by(_acts.c.at, _acts.c.id)
+        .execution_options(yield_per=500)
+    )
+    if site is not None:
+        statement = statement.where(_acts.c.site == site)
+    if patient_key:
+        statement = statement.where(_acts.c.patient_key == patient_key)
+    for number, row in enumerate(connection.execute(statement)):
+        content = acts.event(row)
+        if number == 0:
+            AuditEvent.model_validate_json(orjson.dumps(content))
+        yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def prune(engine: Engine, now: datetime, keep_days: int) -> int:
-    """Forget calls, cards and feedback older than so many days, overrides that ended and webhooks told before; returns how many calls."""
+    """Forget calls, cards, feedback and acts in the registry older than so many days, overrides that ended and webhooks told before; returns how many calls."""
     before = (now - timedelta(days=keep_days)).astimezone(UTC)
     with engine.begin() as connection:
         connection.execute(delete(_feedback).where(_feedback.c.received_at < before))
@@ -115,4 +143,5 @@ def prune(engine: Engine, now: datetime, keep_days: int) -> int:
         )
         connection.execute(delete(_items).where(told))
         connection.execute(delete(_cards).where(_cards.c.at < before))
+        connection.execute(delete(_acts).where(_acts.c.at < before))
         return int(connection.execute(delete(_calls).where(_calls.c.at < before)).rowcount)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, S
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from service.alerts.facts.patient import PatientSnapshot
+from service.ops.troubles import Troubles
 from service.trail.batch import Batch, Patients, line_of, read_again
 from service.trail.call import Call, insert
 from service.trail.spool import Spool
@@ -55,6 +56,7 @@ class Recorder:
         on_drop: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._engine = engine
+        self._troubles = Troubles(log)
         self._remember = remember
         self._spool = spool
         self._on_drop = on_drop
@@ -66,7 +68,6 @@ class Recorder:
         #: Calls that left, ever: into the database, or lost.
         self._left = 0
         self._trouble = ""
-        self._away = False
         #: Files that are gone, of which the database need not know any more.
         self._removed: list[str] = []
         self._closing = threading.Event()
@@ -254,16 +255,12 @@ class Recorder:
             note_written(connection, batch.file.name, self._removed)
 
     def _later(self, error: SQLAlchemyError) -> bool:
-        if not self._away:
-            log.error("calls could not be recorded, trying again: %s", type(error).__name__)
-        self._away = True
+        self._troubles.says("calls cannot be recorded, they wait", type(error).__name__)
         self._closing.wait(1.0)
         return False
 
     def _done(self, batch: Batch) -> None:
-        if self._away:
-            log.warning("calls are recorded again")
-        self._away = False
+        self._troubles.says("calls cannot be recorded, they wait", "")
         self._removed = []
         if batch.file is not None:
             batch.file.remove()

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_hooks.token_use import MemoryReplays
+from service.ops.troubles import Troubles
 from service.store.tables import SeenToken
 
 log = logging.getLogger("service.registry")
@@ -41,6 +42,7 @@ class DatabaseReplays:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._own = MemoryReplays()
+        self._troubles = Troubles(log)
         self._engine = engine
         self._on_fault = on_fault
         self._clock = clock
@@ -75,12 +77,14 @@ class DatabaseReplays:
                 self._leave()
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await asyncio.get_running_loop().run_in_executor(
+                first = await asyncio.get_running_loop().run_in_executor(
                     self._threads, self._remember, token_id, expires_at, now if purge else None
                 )
+            self._troubles.says("used tokens cannot be shared between replicas", "")
+            return first
         except (TimeoutError, SQLAlchemyError) as error:
             self._pause_until = self._clock() + _PAUSE_AFTER_FAULT
-            log.error("used tokens cannot be shared between replicas (%s)", type(error).__name__)
+            self._troubles.says("used tokens cannot be shared between replicas", type(error).__name__)
             self._on_fault()
             return True
 

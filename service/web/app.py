@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -46,6 +45,7 @@ from service.registry.access import Access, Client
 from service.registry.api import RegistryApi
 from service.registry.latest_facts import LatestFacts
 from service.registry.roster import rememberer
+from service.registry.wrong_tokens import WrongTokens
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
@@ -55,6 +55,7 @@ from service.trail.recorder import Recorder
 from service.trail.spool import Spool
 from service.trail.used_tokens import DatabaseReplays
 from service.web import openapi, pages
+from service.web.browsers import OpenDoor, content_security_policy, docs_page
 from service.web.schedulers import Schedulers
 
 Clock = Callable[[], datetime]
@@ -64,7 +65,7 @@ _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'",
+    "Content-Security-Policy": content_security_policy(),
 }
 #: The trail is written every half second.
 _LATE_SECONDS = 10.0
@@ -76,11 +77,18 @@ class Application(FastAPI):
 
     def __init__(self, *, base_url: str = "", **options: Any) -> None:
         self.direct: dict[str, ASGIApp] = {}
+        #: Looks at every request while authentication is off.
+        self.door: OpenDoor | None = None
         headers = _SECURITY_HEADERS | (_OVER_TLS if base_url.startswith("https://") else {})
         self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
         super().__init__(**options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self.door.refusal(scope) if self.door is not None and scope["type"] == "http" else None
+        if refused is not None:
+            status, body = refused
+            await Response(body, status, media_type="application/json")(scope, receive, self._secured(send))
+            return
         endpoint = self.direct.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is not None:
             await endpoint(scope, receive, send)
@@ -291,6 +299,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    if open_mode:
+        app.door = OpenDoor(settings.base_url, settings.origins)
     app.state.recorder = recorder
     app.state.engine = engine
     app.state.latest = known_registry
@@ -337,12 +347,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         engine,
         Access(
             [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
+            WrongTokens(clock),
             open_to_all=settings.auth == "off",
         ),
         directory.named,
         only_site.name if only_site is not None else "",
         clock,
         known_registry.refresh,
+        metrics.registry_refused,
     )
     app.router.routes += registry.routes()
     _add_operations(app, health, metrics)
@@ -464,13 +476,7 @@ def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
         return Response(document, media_type="application/json")
 
     async def docs(_: Request) -> Response:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Clozapine safety service: API",
-            swagger_js_url="/static/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger-ui.css",
-            swagger_favicon_url="data:,",
-        )
+        return _page(docs_page())
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.router.routes += [

@@ -21,6 +21,7 @@ _EXAMPLE = Path("examples/01-start-without-anc/request.json")
 
 def application() -> FastAPI:
     """The application from the environment: what worker processes start."""
+    os.umask(0o077)
     settings = load_settings()
     configure(settings.log_level, settings.log_style)
     return create_app(settings)

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import threading
 import time
 from typing import Any
 
@@ -130,12 +131,23 @@ def test_a_service_logs_so(monkeypatch: pytest.MonkeyPatch) -> None:
         log.configure("debug")
         logging.getLogger("cds_hooks").debug("incident", exc_info=_raised())
         logging.getLogger("asyncio").warning("Executing <Handle f('Canary')> took 0.2 seconds")
-        assert [type(h.formatter) for h in root.handlers] == [log.WithoutValues]
+        logging.getLogger("service.registry").error("calls could not be recorded: %s", "Timeout")
+        logging.getLogger("alembic.runtime.migration").info("Context impl SQLiteImpl.")
+        structlog.get_logger().warning("of structlog", site="north")
+        assert [type(h.formatter) for h in root.handlers] == [log.AsJson]
     finally:
+        logging.captureWarnings(False)
+        sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
         root.handlers[:], log._direct.lines = before[0], before[3]
         root.setLevel(before[1])
         asyncios.setLevel(before[2])
         structlog.reset_defaults()
     written = told.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
+    assert [(line["event"], line["level"]) for line in lines] == [
+        ("incident", "debug"), ("calls could not be recorded: Timeout", "error"), ("of structlog", "warning"),
+    ]  # fmt: skip
+    assert lines[0]["trace"][0] == "builtins.RuntimeError"
     assert "builtins.RuntimeError" in written
     assert "Canary" not in written

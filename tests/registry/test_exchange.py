@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,43 @@ def test_a_file_that_is_not_what_its_name_says_is_a_sentence(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImportFailed, match=says):
         import_file(engine, _watch(site), tmp_path / name, NOW)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("p1,2025-06-01,2.5,2026-11-10,300", "anc: 2.5 cells/µL is not possible; a count of 2.5 ×10⁹/L is written as 2500"),
+        ("p1,2025-06-01,3,2026-11-10,300", "anc: 3 cells/µL is not possible"),
+        ("p1,2025-06-01,12.5,2026-11-10,300", "anc: 12.5 cells/µL is not possible"),
+        ("p1,2025-06-01,nan,2026-11-10,300", "anc: nan cells/µL is not possible"),
+        ("p1,2025-06-01,3200,2026-11-10,0.3", "dose_mg: 0.3 mg/day is not possible"),
+        ("p1,2025-06-01,3200,2026-11-10,300000", "dose_mg: 300000 mg/day is not possible"),
+        ("p1,0001-01-01,3200,2026-11-10,300", "course_start: '0001-01-01' is not an ISO 8601 date of a year from 1900 on"),
+        ("p1,2025-06-01,3200,0001-01-01T00:00:00+14:00,300", "anc_at: '0001-01-01T00:00:00+14:00' is not"),
+        ("p1,2025-06-01,3200,9999-12-31T23:59:59-14:00,300", "anc_at: '9999-12-31T23:59:59-14:00' is not"),
+    ],
+)  # fmt: skip
+def test_what_is_absurd_is_refused_with_its_line(tmp_path: Path, empty: Engine, row: str, says: str) -> None:
+    (tmp_path / "list.csv").write_text(f"patient,course_start,anc,anc_at,dose_mg\n{row}\n")
+    done = import_file(empty, _watch("absurd"), tmp_path / "list.csv", NOW)
+    assert done.enrolled == 0
+    assert len(done.problems) == 1
+    assert done.problems[0].startswith(f"line 2: {says}")
+
+
+@pytest.mark.parametrize("anc", ["0", "10", "90", "450", "2500", "2500.5"])
+def test_low_counts_are_not_absurd(tmp_path: Path, empty: Engine, anc: str) -> None:
+    (tmp_path / "list.csv").write_text(
+        f"patient,course_start,anc,anc_at,dose_mg\np-{anc},2025-06-01,{anc},2026-11-10,300\n"
+    )
+    done = import_file(empty, _watch("low"), tmp_path / "list.csv", NOW)
+    assert (done.enrolled, done.problems) == (1, [])
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('empty')}/r.db"
+    upgrade(url)
+    engine = engine_for(url)
+    yield engine
+    engine.dispose()

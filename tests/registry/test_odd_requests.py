@@ -18,6 +18,7 @@ from tests.data import NOW, anc, bundle, call, on_clozapine, prefetch
 from tests.registry.test_calls import StartService
 
 _LATER = (NOW + timedelta(hours=5)).isoformat()
+_JSON = {"Content-Type": "application/json"}
 _PATIENT = "/registry/patients/clz-p1"
 
 
@@ -122,7 +123,7 @@ def test_no_body_takes_memory_or_time(
     long = {"until": _LATER, "reason": "x" * 70_000}
     assert service.post(f"/alerts/{alert}/hand", json=long).status_code == 413
     for odd in (b"[" * 60_000, b'{"a":' * 12_000, b"\xff", b"", b"null", b'{"until":1,"reason":2}'):
-        assert service.post(f"/alerts/{alert}/hand", content=odd).status_code == 400
+        assert service.post(f"/alerts/{alert}/hand", content=odd, headers=_JSON).status_code == 400
     monkeypatch.setattr("service.registry.requests._BODY_SECONDS", 0.2)
     assert _unfinished(service, f"/alerts/{alert}/hand").startswith(b"HTTP/1.1 408")
 
@@ -131,7 +132,7 @@ def _unfinished(service: httpx.Client, path: str) -> bytes:
     """The answer to a body of which only the beginning comes."""
     host: Any = service.base_url
     with socket.create_connection((host.host, host.port), timeout=5) as connection:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
         connection.sendall(head.encode())
         return connection.recv(200)
 

@@ -25,6 +25,8 @@ class WritableEhr(Ehr):
         self.tokens_given = 0
         self.written: list[tuple[str, dict[str, Any]]] = []
         self.refusals = 0
+        #: Writing is allowed, reading is not.
+        self.unreadable = False
         self.hooks: list[tuple[dict[str, str], bytes]] = []
         self.bulk = False
         self.exports: list[str] = []
@@ -40,6 +42,7 @@ class WritableEhr(Ehr):
             Route("/token", self.token_request, methods=["POST"]),
             Route("/webhook", self.webhook, methods=["POST"]),
             Route("/fhir/{type}", self.create, methods=["POST"]),
+            Route("/fhir/{type}", self.update_by_identifier, methods=["PUT"]),
             Route("/fhir/{type}/{id}", self.update, methods=["PUT"]),
         ]
 
@@ -105,6 +108,9 @@ class WritableEhr(Ehr):
         self.hooks.append((dict(request.headers), await request.body()))
         return Response(status_code=204)
 
+    async def _refused(self, request: Request) -> Response | None:
+        return JSONResponse({}, 403) if self.unreadable else await super()._refused(request)
+
     async def _writing_refused(self, request: Request) -> Response | None:
         if request.headers.get("authorization") != f"Bearer {self.token}":
             return JSONResponse({}, 401)
@@ -129,6 +135,23 @@ class WritableEhr(Ehr):
         self.written.append(("POST", made))
         location = f"{self.base_url}/fhir/{kind}/{made['id']}/_history/1"
         return JSONResponse(made, 201, headers={"Location": location})
+
+    async def update_by_identifier(self, request: Request) -> Response:
+        """Conditional update: the server finds the resource, or makes it."""
+        refused = await self._writing_refused(request)
+        if refused is not None:
+            return refused
+        kind, resource = request.path_params["type"], await request.json()
+        system, _, value = request.query_params["identifier"].partition("|")
+        for known in self.resources.get(kind, []):
+            if {"system": system, "value": value} in known.get("identifier", []):
+                known.clear()
+                known.update(resource)
+                break
+        else:
+            self.add(resource)
+        self.written.append(("PUT by identifier", resource))
+        return JSONResponse(resource)
 
     async def update(self, request: Request) -> Response:
         """Replace a resource."""

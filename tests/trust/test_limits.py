@@ -56,7 +56,7 @@ def test_a_body_that_never_ends_is_given_up(start_service: Any, ehr: Ehr) -> Non
     client = start_service(auth="required", base_url=BASE, call_seconds=0.5, ehr=[ehr.settings("north")])
     token = ehr.signer.token("north", _SIGN)
     head = (
-        f"POST {_SIGN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
+        f"POST {_SIGN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
         f"Authorization: Bearer {token}\r\n\r\n{{"
     )
     started = time.perf_counter()
@@ -69,7 +69,7 @@ def test_a_body_that_never_ends_is_given_up(start_service: Any, ehr: Ehr) -> Non
 
 
 def test_a_stranger_s_body_is_not_read(trusting: httpx.Client) -> None:
-    head = f"POST {_SIGN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n"
+    head = f"POST {_SIGN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", trusting.base_url.port or 0), 10) as connection:
         connection.sendall(head.encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 401")

@@ -45,11 +45,15 @@ _SKIPPED = {"name": "c", "skip_reason": "not found"}
         ([_FINE], 0, "no known vulnerability in 1 packages"),
         ([_FINE, _SKIPPED], 0, "not known to the service: c"),
         ([_FINE, _BAD], 1, "b 2: PYSEC-2026-1"),
-        ([_SKIPPED, _SKIPPED], 0, "NOT DONE, the vulnerability service knows none of the 2 packages"),
+        (
+            [_SKIPPED, _SKIPPED],
+            audit.NOT_DONE,
+            "NOT DONE, the vulnerability service knows none of the 2 packages",
+        ),
     ],
 )
 def test_what_the_audit_says(packages: list[dict[str, object]], status: int, says: str) -> None:
-    found, text = audit.verdict(status, json.dumps({"dependencies": packages}), "")
+    found, text = audit.verdict(min(status, 1), json.dumps({"dependencies": packages}), "")
     assert found == status
     assert says in text
     assert len(text.splitlines()) == 1
@@ -59,12 +63,16 @@ def test_a_broken_audit_is_not_a_pass() -> None:
     assert audit.verdict(1, "", "ERROR: the requirements are invalid")[0] == 1
 
 
-def test_a_service_that_cannot_be_reached_is_said_and_does_not_fail(
+def test_a_service_that_cannot_be_reached_is_no_pass_unless_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
     nowhere = ["--vulnerability-service", "osv", "--osv-url", "http://127.0.0.1:9/v1/query", "--timeout", "2"]
-    assert audit.main(nowhere) == 0
+    monkeypatch.delenv("AUDIT", raising=False)
+    assert audit.main(nowhere) == audit.NOT_DONE
     printed = capsys.readouterr().out
     assert "NOT DONE, the vulnerability service could not be reached" in printed
     assert len(printed.strip().splitlines()) == 1
+    monkeypatch.setenv("AUDIT", "skip")
+    assert audit.main(nowhere) == 0
+    assert "SKIPPED" in capsys.readouterr().out

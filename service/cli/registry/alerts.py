@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
-from service.cli.registry.site import fail, moment_of, open_site, out, print_json
+from service.cli.registry.site import fail, moment_of, noted, open_site, out, print_json, shell_name
 from service.registry import outbox, people
 
 app = typer.Typer()
@@ -28,8 +28,9 @@ def list_alerts(
     here, engine = open_site(site)
     if state not in ("open", "in-hand", "closed", "resolved", "all"):
         fail(f"--state: {state!r} is none of open, in-hand, closed, resolved, all")
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         rows = people.alerts(connection, sites=[here.name], now=datetime.now(UTC), state=state, limit=limit)
+        noted(connection, here, "alerts", rows=len(rows))
     if as_json:
         print_json(rows)
         return
@@ -55,7 +56,7 @@ def close(
     """Close an alert whose finding lasts; new evidence brings it back. One at which clozapine must stop cannot be closed."""
 
     def act(connection: Connection, now: datetime) -> int | None:
-        return people.close_alert(connection, alert, by, note, now)
+        return people.close_alert(connection, alert, by, note, now, shell_name())
 
     _act(alert, site, "closed", {"--by": by, "--note": note}, act)
     out.print(f"Alert {alert} is closed.")
@@ -76,7 +77,7 @@ def hand(
     moment = moment_of("--until", until, open_site(site)[0])
 
     def act(connection: Connection, now: datetime) -> int | None:
-        return people.take_in_hand(connection, alert, by, moment, reason, now)
+        return people.take_in_hand(connection, alert, by, moment, reason, now, shell_name())
 
     _act(alert, site, "in-hand", {"--by": by, "--reason": reason}, act)
     out.print(
@@ -102,6 +103,7 @@ def _act(
             if people.site_of(connection, alert) != here.name:
                 fail(f"{alert}: there is no such alert at this site")
             event = act(connection, now)
+            noted(connection, here, "close" if what == "closed" else "hand", alert=alert)
             if event is None:
                 fail(f"{alert}: the alert is not open any more, or says something else by now")
             outbox.tell_act(connection, here, alert, event, what, now)

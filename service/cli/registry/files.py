@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from service.cli.registry.site import fail, open_site, out
+from service.cli.registry.site import fail, noted, open_site, out
 from service.registry.exchange import ImportFailed, export_files, import_file
 
 app = typer.Typer()
@@ -25,6 +25,8 @@ def import_patients(
 ) -> None:
     """Enrol patients from a file; what cannot be used is named and skipped."""
     here, engine = open_site(site)
+    with engine.begin() as connection:
+        noted(connection, here, "import")
     try:
         with Progress(
             TextColumn("import"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
@@ -49,6 +51,8 @@ def export_patients(
 ) -> None:
     """Write the roster as a FHIR Group and the alerts and flags as NDJSON."""
     here, engine = open_site(site)
+    with engine.begin() as connection:
+        noted(connection, here, "export")
     try:
         written = export_files(engine, here.name, folder, datetime.now(UTC))
     except OSError as error:

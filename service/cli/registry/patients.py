@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from service.cli.registry.site import fail, open_site, out, print_json
+from service.cli.registry.site import fail, noted, open_site, out, print_json
 from service.registry import people, roster
 
 app = typer.Typer()
@@ -26,8 +27,9 @@ def list_patients(
     if status not in ("overdue", "due", "on", "stopped", "unenrolled", "all"):
         fail(f"--status: {status!r} is none of overdue, due, on, stopped, unenrolled, all")
     today = datetime.now(here.zone).date()
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         rows = roster.page(connection, sites=[here.name], status=status, today=today, limit=limit)  # type: ignore[arg-type]
+        noted(connection, here, "list", rows=len(rows))
     if as_json:
         print_json(rows)
         return
@@ -41,7 +43,7 @@ def list_patients(
             str(r["course_start"] or "unknown"),
             "none" if r["last_anc"] is None else f"{r['last_anc']:.0f}",
             "" if r["last_anc_at"] is None else r["last_anc_at"].date().isoformat(),
-            f"[red]{r['next_due']}[/]" if late else str(r["next_due"] or ""),
+            Text(str(r["next_due"] or ""), "red" if late else ""),
         )
     out.print(table)
     out.print(f"{len(rows)} patients." if len(rows) < limit else f"The first {limit} patients.")
@@ -56,7 +58,8 @@ def show(
     """Show one patient: standing, flags, and the history of alerts."""
     here, engine = open_site(site)
     try:
-        with engine.connect() as connection:
+        with engine.begin() as connection:
+            noted(connection, here, "view", patient)
             row = roster.find(connection, here.name, patient)
             found = {key: value for key, value in row._mapping.items() if key != "facts"}
             found["flags"] = people.flags(connection, row.id)
@@ -105,6 +108,7 @@ def merge(
     here, engine = open_site(site)
     try:
         with engine.begin() as connection:
+            noted(connection, here, "merge", gone)
             roster.merge(connection, here.name, gone, into, here.policy, datetime.now(UTC), here)
     except (roster.NotRegistered, ValueError) as error:
         fail(str(error))
@@ -120,6 +124,7 @@ def unenrol(
     here, engine = open_site(site)
     try:
         with engine.begin() as connection:
+            noted(connection, here, "unenrol", patient)
             roster.unenrol(connection, here.name, patient, "command line", datetime.now(UTC), here)
     except roster.NotRegistered as error:
         fail(str(error))
@@ -135,6 +140,7 @@ def enrol(
     here, engine = open_site(site)
     try:
         with engine.begin() as connection:
+            noted(connection, here, "enrol", patient)
             state = roster.enrol_anew(connection, here.name, patient, here.policy, datetime.now(UTC))
     except roster.NotRegistered as error:
         fail(str(error))
@@ -151,6 +157,7 @@ def delete(
     here, engine = open_site(site)
     try:
         with engine.begin() as connection:
+            noted(connection, here, "delete", patient)
             proof = roster.forget(connection, here.name, patient, by, datetime.now(UTC))
     except roster.NotRegistered as error:
         fail(str(error))

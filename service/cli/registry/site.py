@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import orjson
 import typer
-from rich.console import Console
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from service.cli.console import plain
 from service.options.site import Site
+from service.registry import requests, roster
 from service.site.load import load_settings
 from service.site.settings import SettingsError
 from service.site.trust import Directory
 from service.store.database import engine_for, not_ready
 from service.terminology import terminology
+from service.trail import acts
+from service.trail.acts import Act
 
-out = Console()
+out = plain()
 
 
 def fail(message: str) -> NoReturn:
@@ -54,14 +59,38 @@ def open_with_directory(site: str | None) -> tuple[Site, Engine, Directory]:
     return sites[site], engine, directory
 
 
+def noted(
+    connection: Connection,
+    here: Site,
+    act: Act,
+    patient: str = "",
+    *,
+    alert: int | None = None,
+    rows: int | None = None,
+) -> None:
+    """Note a command in the trail, under the account that runs it."""
+    key = roster.key_of(connection, here.name, patient) if patient else ""
+    acts.note(
+        connection, datetime.now(UTC), shell_name(), "shell", act, site=here.name, patient_key=key, alert=alert, rows=rows
+    )  # fmt: skip
+
+
+def shell_name() -> str:
+    """Who runs a command, as the machine knows them."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in containers
+        account = str(os.getuid())
+    return f"command line: {account}"
+
+
 def moment_of(option: str, value: str | None, here: Site) -> datetime:
     if value is None:
         return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+    moment = requests.moment_of(value, here.zone)
+    if moment is None:
         fail(f"{option}: {value!r} is not an ISO 8601 date and time, such as 2026-11-20T10:00:00Z")
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=here.zone)
+    return moment
 
 
 def print_json(value: Any) -> None:
