@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Problem
 
 
+def latest_onset(case: Case, p: Problem) -> datetime | None:
+    """When a problem began at the latest: of a month or a year its last day, today at most; None: nobody knows."""
+    if p.onset is None or p.onset_until is None:
+        return p.onset
+    return max(p.onset, min(p.onset_until - timedelta(days=1), case.as_of))
+
+
 def is_recent_problem(case: Case, p: Problem) -> bool:
     """A problem that began in the last weeks (policy ``results.recent_days``)."""
-    return p.onset is not None and case.days_since(p.onset) <= case.policy.results.recent_days.value
+    began = latest_onset(case, p)
+    return began is not None and case.days_since(began) <= case.policy.results.recent_days.value
 
 
 def in_course(case: Case, p: Problem) -> bool:
@@ -19,15 +27,21 @@ def in_course(case: Case, p: Problem) -> bool:
     start = case.course.start
     if case.starting or not case.continuing:
         return False
-    return start is None or p.onset is None or case.snapshot.day(p.onset) >= case.snapshot.day(start)
+    began = latest_onset(case, p)
+    return start is None or began is None or case.snapshot.day(began) >= case.snapshot.day(start)
 
 
-def latest_known(problems: Iterable[Problem]) -> datetime | None:
-    """Since when the record knows the last of them: it may have begun long before it was put on record. None: one has no date at all."""
+def latest_known(case: Case, problems: Iterable[Problem]) -> datetime | None:
+    """Since when the record knows the last of them: it may have begun long before it was put on record. None: one has no date at all.
+
+    A beginning known to the month or year alone lies before the day on which it was put on record; without that day it may be its last.
+    """
     latest: datetime | None = None
     for p in problems:
-        dates = [at for at in (p.onset, p.recorded) if at is not None]
-        if not dates:
+        began = latest_onset(case, p)
+        if p.recorded is not None:
+            began = max(p.recorded, p.onset) if p.onset is not None else p.recorded
+        if began is None:
             return None
-        latest = max(*dates, *([latest] if latest is not None else dates))
+        latest = began if latest is None else max(latest, began)
     return latest

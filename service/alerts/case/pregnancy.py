@@ -49,7 +49,7 @@ def pregnancy_now(case: Case) -> Pregnancy | None:
 
 def _known_since(case: Case, problems: tuple[Problem, ...], positive: CodedResult | None) -> datetime | None:
     """The newest entry of the list, or the first of the positive tests that follow each other: one that confirms another is no news."""
-    listed = latest_known(problems)
+    listed = latest_known(case, problems)
     if problems and listed is None:
         return None
     first = positive.at if positive is not None else None

@@ -13,7 +13,7 @@ from service.alerts.case.level import hours_after_dose
 from service.alerts.case.readings import exceeds, reaches
 from service.alerts.case.seizures import SEIZURES
 from service.alerts.case.standing import is_new
-from service.alerts.case.together import Standing, standing, taken_since
+from service.alerts.case.together import Standing, latest_since, standing, taken_since
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.knowledge.class_effects import InteractionClass, Pair
 from service.alerts.knowledge.classes import alerting_classes_of, classes, has_class
@@ -244,6 +244,7 @@ def both_since(case: Case, drug_id: str) -> datetime | None:
     since = taken_since(case, drug_id)
     if since is None:
         return None
+    since = latest_since(case, drug_id, since)
     start = case.course.start
     return since if start is None or start < since else start
 
@@ -255,13 +256,10 @@ def _is_long(case: Case, since: datetime | None) -> bool:
 def was_there_before(case: Case, drug_id: str) -> bool:
     """The drug is older than this course, and no news any more: the start of clozapine was the moment to weigh it."""
     since, start = taken_since(case, drug_id), case.course.start
-    return (
-        not case.starting
-        and since is not None
-        and start is not None
-        and since < start
-        and not is_new(case, since)
-    )
+    if case.starting or since is None or start is None:
+        return False
+    latest = latest_since(case, drug_id, since)
+    return latest < start and not is_new(case, latest)
 
 
 def _is_settled(case: Case, group: InteractionClass, drug_id: str, *, before: bool) -> bool:

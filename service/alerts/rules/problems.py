@@ -224,7 +224,7 @@ def breastfeeding(case: Case) -> Iterator[Found]:
     found = case.problems_of("breastfeeding") if case.relevant else ()
     if not found:
         return
-    since = latest_known(found)
+    since = latest_known(case, found)
     matters = case.starting or is_new(case, since) or raises_dose(case)
     if not matters and not is_told(case, since):
         return
