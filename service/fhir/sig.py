@@ -14,7 +14,8 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from service.alerts.facts.patient import Dose
-from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read, too_long
+from service.alerts.facts.reason import NO_REASON, Reason, because
+from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read
 from service.fhir.course_text import CourseText, read_course
 from service.fhir.dosage import read_dose
 from service.fhir.strength import Strength
@@ -43,7 +44,7 @@ class Sig(Struct, frozen=True):
     #: It is taken until what was supplied is finished.
     until_finished: bool = False
     #: Why no dose is read from it; empty when it can be looked at.
-    unreadable: str = ""
+    unreadable: Reason = NO_REASON
     #: A text of it is too long to be read.
     unread: bool = False
 
@@ -118,9 +119,9 @@ def _sig(content: bytes) -> Sig:
     except (msgspec.DecodeError, RecursionError):
         return Sig(("unreadable",))
     if isinstance(decoded, list) and len(decoded) > _MOST_LINES:
-        return Sig((), unreadable=f"it has more than {_MOST_LINES} dosage instructions")
+        return Sig((), unreadable=because("dose-unread.too-many-instructions", most=_MOST_LINES))
     if tidied.modified:
-        return Sig((), unreadable="a dosage instruction carries a modifierExtension")
+        return Sig((), unreadable=because("dose-unread.modified"))
     lines = tuple(decoded) if isinstance(decoded, list) else () if decoded is None else (decoded,)
     bounds = tuple(
         (period.get("start"), period.get("end"))
@@ -184,13 +185,13 @@ def _dose(content: bytes, strength: Strength, lower: bool) -> Dose:
         return dose
     if dose.mg_per_day is None:
         return replace(dose, unreadable=_UNREAD_TEXT)
-    return replace(dose, notes=(*dose.notes, f"{_UNREAD_TEXT} and was not read"))
+    return replace(dose, notes=(*dose.notes, because("dose-note.text-too-long", most=DOSAGE)))
 
 
-_TOO_LARGE = Sig((), unreadable=f"its dosage instructions are larger than {_MOST_BYTES} bytes")
+_TOO_LARGE = Sig((), unreadable=because("dose-unread.too-large", most=_MOST_BYTES))
 
 
-_UNREAD_TEXT = too_long("its text", DOSAGE)
+_UNREAD_TEXT = because("unread.text-too-long", most=DOSAGE)
 
 
 def sig_of(raw: Raw) -> Sig:

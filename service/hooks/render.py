@@ -21,6 +21,7 @@ from service.alerts.say.finding import (
     ReferTo,
     RemoveDraft,
 )
+from service.alerts.say.finding_codes import patient_sheet_of
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Dose, Record, Term, sentence
 from service.fhir import build
@@ -110,6 +111,16 @@ def _policy_link(base_url: str, policy_id: str, title: str) -> tuple[Link, ...]:
     return (Link(label=label, url=f"{base_url}/policies/{policy_id}", type="absolute"),)
 
 
+@lru_cache(maxsize=256)
+def _sheet_link(base_url: str, policy_id: str, section: str) -> tuple[Link, ...]:
+    """To the sheet for the patient, at the section that the card is about; none for a card that has nothing to hand out."""
+    if not section:
+        return ()
+    place = "" if section == "whole" else f"#{section}"
+    url = f"{base_url}/policies/{policy_id}/patient{place}"
+    return (Link(label=english().plain(sentence("action.patient-sheet")), url=url, type="absolute"),)
+
+
 _sources: dict[tuple[str, str, str, str], Source] = {}
 
 
@@ -173,7 +184,8 @@ def render(text: CardText, site: Site, patient_id: str, drafts: Drafts, on_fault
     policy = site.policy
     links: tuple[Link, ...] = ()
     try:
-        links = _policy_link(site.links.base_url, policy.id, policy.title)
+        sheet = _sheet_link(site.links.base_url, policy.id, patient_sheet_of(text.code))
+        links = (*_policy_link(site.links.base_url, policy.id, policy.title), *sheet)
     except Exception as fault:
         on_fault("link policy", fault)
     label = text.citation.label

@@ -30,26 +30,19 @@ from service.alerts.phrases.start import start_only, start_says
 from service.alerts.phrases.supply import supply_end, supply_evidence, supply_line
 from service.alerts.policy.parts.counts import Analyte
 from service.alerts.rules.asked import when
-from service.alerts.rules.missing_counts import SUPPLY_HOOKS, held_lines, holder, offer_count, urgency
+from service.alerts.rules.missing_counts import (
+    held_lines,
+    holder,
+    national_rules,
+    offer_count,
+    supply_forbidden,
+    urgency,
+)
 from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Day, Param, Record, Sentence, sentence
 
 _DUE_SOON_HOOKS = frozenset({"patient-view", "encounter-discharge"})
-
-
-def _supply_forbidden(case: Case) -> bool:
-    """The policy is known to require a current count where clozapine is supplied, and this call is about a supply.
-
-    That it requires one is not enough where nobody has read so: national rules decide then, and the card says it.
-    """
-    required = case.policy.dispensing.requires_current_count
-    return required.value and required.confirmed and case.hook in SUPPLY_HOOKS
-
-
-def _national_rules(case: Case) -> tuple[Sentence, ...]:
-    required = case.policy.dispensing.requires_current_count
-    return (sentence("anc-overdue.national-rules"),) if required.value and not required.confirmed else ()
 
 
 def _cited(case: Case) -> Citation:
@@ -122,7 +115,7 @@ def wbc_missing(case: Case) -> Iterator[Found]:
     newest = case.anc.newest
     if newest is None or case.results("wbc").newest is not None:
         return  # without an ANC, anc-missing says it
-    required = _supply_forbidden(case)
+    required = supply_forbidden(case)
     offers, steps = offer_count(
         case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-wbc")
     )
@@ -165,7 +158,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
     late = age - interval.days
     due = Day(case.today - timedelta(days=late))
     name = count_name(newest.kind)
-    required = _supply_forbidden(case)
+    required = supply_forbidden(case)
     severity = urgency(
         case,
         "critical"
@@ -198,7 +191,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
                 why=interval.why,
                 days=Counted(interval.days),
             ),
-            *_national_rules(case),
+            *national_rules(case),
         ),
         suggested=steps,
         unchecked=newer_may_exist(case),

@@ -170,6 +170,7 @@ def orthostatic_hypotension(case: Case) -> Iterator[Found]:
             sentence("orthostatic-hypotension.no-rise"),
             sentence("orthostatic-hypotension.look"),
             sentence("orthostatic-hypotension.advise"),
+            sentence("orthostatic-hypotension.persists"),
         ),
         evidence=result_evidence(case, found),
         citation=case.policy.cite(limit),

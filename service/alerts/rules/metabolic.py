@@ -83,7 +83,11 @@ def _glucose(
         policy_says=(sentence("hyperglycemia.policy"),),
         suggested=(sentence("hyperglycemia.ask"), sentence("hyperglycemia.treat-ketoacidosis"))
         if urgent
-        else (sentence("hyperglycemia.confirm"), sentence("hyperglycemia.treat-diabetes")),
+        else (
+            sentence("hyperglycemia.confirm"),
+            sentence("hyperglycemia.treat-diabetes"),
+            sentence("hyperglycemia.uncontrolled"),
+        ),
         evidence=(
             *result_evidence(case, found),
             *(Fact(p.ref, recorded(p.label), p.onset) for p in ketosis),

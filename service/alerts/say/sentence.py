@@ -11,6 +11,8 @@ from datetime import date, datetime
 
 from msgspec import Struct
 
+from service.alerts.facts.reason import Reason
+
 
 class Number(Struct, frozen=True, gc=False):
     """A number without unit."""
@@ -72,6 +74,14 @@ class Record(Struct, frozen=True, gc=False):
     short: int = 60
 
 
+class Why(Struct, frozen=True, gc=False):
+    """Why something was not read, or how: written, and then made safe and cut as a whole, for text of the record stands in it."""
+
+    reason: Reason
+    limit: int = 200
+    short: int = 60
+
+
 class Sent(Struct, frozen=True, gc=False):
     """A value as it was sent, short and on one line, without angle brackets."""
 
@@ -124,6 +134,7 @@ Param = (
     | Hours
     | Counted
     | Record
+    | Why
     | Sent
     | Term
     | Written
@@ -147,6 +158,11 @@ def recorded(text: str) -> Sentence:
     return Sentence("quoted.text", {"text": Record(text)})
 
 
+def explained(reason: Reason) -> Sentence:
+    """A reason that stands by itself."""
+    return Sentence("quoted.text", {"text": Why(reason)})
+
+
 def unworded(param: Param) -> str:
     """What a sentence is about, in no language: its id with what stands in it, the words of the data by their ids."""
     match param:
@@ -157,6 +173,8 @@ def unworded(param: Param) -> str:
             return f"[{', '.join(map(unworded, param.items))}]"
         case Term():
             return f"{param.table}/{param.id}"
+        case Why():
+            return repr(param.reason)
         case Record() | Sent() | Written():
             return repr(param.text)
     return repr(param)
