@@ -351,7 +351,8 @@ class _Builder:
             return None  # an empty list selects nothing, which no client means
         among = {r.id for r in decoded.resources} | {u.id for u in decoded.unknown}
         wanted = {_id_in(s) for s in selections if _may_name_a_medication(s)}
-        if wanted <= among and not among.isdisjoint(map(_id_in, selections)):
+        matches = not among.isdisjoint(map(_id_in, selections)) or not any(map(_may_be_read, selections))
+        if wanted <= among and matches:
             return wanted
         if not decoded.problems:
             self.problems.append(ReadProblem(DRAFTS, "", because("unread.selection")))
@@ -663,6 +664,11 @@ def _id_in(selection: str) -> str:
 def _may_name_a_medication(selection: str) -> bool:
     """False for what names a resource of a type that orders no drug; of what is no reference nobody knows."""
     return read_reference(selection).type not in NAMES_NO_DRUG
+
+
+def _may_be_read(selection: str) -> bool:
+    """False for what names an order of a kind that is none of this service's business: nutrition, devices, glasses."""
+    return _may_name_a_medication(selection) or read_reference(selection).type == "ServiceRequest"
 
 
 def _code(concept: CodeableConcept | None) -> str:

@@ -21,12 +21,14 @@ def _allergy(**more: Any) -> Json:
     return {"resourceType": "AllergyIntolerance", "id": "a1", "patient": _SUBJECT} | more
 
 
-def _found(*resources: Json, source: str = "conditions") -> dict[str, Any]:
-    row = {
+def _found(*resources: Json, source: str = "conditions", counted: bool = False) -> dict[str, Any]:
+    row: Json = {
         "hook": "patient-view",
         "on": ["clozapine 300 mg since 500 d"],
         "resources": {source: list(resources)},
     }
+    if counted:  # none is due, so that only news are told
+        row["counts"] = ["ANC 3.2 10*3/uL 1 d ago"]
     return {f.code: f for f in findings(row)}
 
 
@@ -165,3 +167,14 @@ def test_a_suspicion_in_words_relaxes_no_threshold(text: str, relaxes: bool) -> 
 def test_a_suspected_problem_is_called_so() -> None:
     card = _found(_condition("suspected acute hepatitis"))["contraindication-condition"]
     assert "provisional, not confirmed" in card.summary
+
+
+@pytest.mark.parametrize(("written", "told"), [(14, True), (15, False)])
+def test_what_began_in_a_year_is_no_newer_than_its_entry(written: int, told: bool) -> None:
+    """Of the year 2026 alone anything may be the first day; the entry was there 14 days ago, so it had begun."""
+    listed = _condition("Pregnancy", onsetDateTime="2026", recordedDate=day_ago(written))
+    assert ("pregnancy" in _found(listed, counted=True)) is told
+
+
+def test_what_began_in_this_year_and_has_no_entry_date_may_be_new() -> None:
+    assert "pregnancy" in _found(_condition("Pregnancy", onsetDateTime="2026"), counted=True)

@@ -31,6 +31,7 @@ def test_everything_that_is_read_once_has_been_read() -> None:
         "service.alerts.knowledge.demotions.demotions",
         "service.alerts.knowledge.drugs.drug_ids",
         "service.alerts.knowledge.not_understood.not_understood_kinds",
+        "service.alerts.policy.patient_sheet._file",
         "service.alerts.policy.policy.policy_ids",
         "service.fhir.notices._models",
     }

@@ -32,11 +32,16 @@ def in_course(case: Case, p: Problem) -> bool:
 
 
 def latest_known(case: Case, problems: Iterable[Problem]) -> datetime | None:
-    """Since when the record knows the last of them: it may have begun long before it was put on record. None: one has no date at all."""
+    """Since when the record knows the last of them: it may have begun long before it was put on record. None: one has no date at all.
+
+    A beginning known to the month or year alone lies before the day on which it was put on record; without that day it may be its last.
+    """
     latest: datetime | None = None
     for p in problems:
-        dates = [at for at in (latest_onset(case, p), p.recorded) if at is not None]
-        if not dates:
+        began = latest_onset(case, p)
+        if p.recorded is not None:
+            began = max(p.recorded, p.onset) if p.onset is not None else p.recorded
+        if began is None:
             return None
-        latest = max(*dates, *([latest] if latest is not None else dates))
+        latest = began if latest is None else max(latest, began)
     return latest

@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.onset import latest_known
+from service.alerts.case.onset import latest_known, latest_onset
 from service.alerts.facts.patient import CodedResult, Problem
 
 
@@ -37,13 +37,17 @@ def pregnancy_now(case: Case) -> Pregnancy | None:
         p
         for p in case.problems_of("pregnancy")
         if not _over_since(case, p.onset)
-        and (p.clinical_status or p.onset is None or case.days_since(p.onset) <= carried)
+        and (
+            p.clinical_status or (began := latest_onset(case, p)) is None or case.days_since(began) <= carried
+        )
     )
     tested = _known_test(case)
     positive = tested if tested is not None and _is_positive(case, tested) else None
     if not problems and positive is None:
         return None
-    outlasted = any(p.onset is not None and case.days_since(p.onset) > carried for p in problems)
+    outlasted = any(
+        (began := latest_onset(case, p)) is not None and case.days_since(began) > carried for p in problems
+    )
     return Pregnancy(problems, positive, tested, outlasted, _known_since(case, problems, positive))
 
 

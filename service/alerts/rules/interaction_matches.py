@@ -256,13 +256,10 @@ def _is_long(case: Case, since: datetime | None) -> bool:
 def was_there_before(case: Case, drug_id: str) -> bool:
     """The drug is older than this course, and no news any more: the start of clozapine was the moment to weigh it."""
     since, start = taken_since(case, drug_id), case.course.start
-    return (
-        not case.starting
-        and since is not None
-        and start is not None
-        and since < start
-        and not is_new(case, since)
-    )
+    if case.starting or since is None or start is None:
+        return False
+    latest = latest_since(case, drug_id, since)
+    return latest < start and not is_new(case, latest)
 
 
 def _is_settled(case: Case, group: InteractionClass, drug_id: str, *, before: bool) -> bool:
