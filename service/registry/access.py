@@ -13,8 +13,8 @@ from starlette.requests import Request
 
 from service.registry.wrong_tokens import WrongTokens
 
-Role = Literal["monitor", "viewer", "clinician", "admin"]
-_RANK: dict[str, int] = {"monitor": -1, "viewer": 0, "clinician": 1, "admin": 2}
+Role = Literal["viewer", "clinician", "admin"]
+_RANK: dict[str, int] = {"viewer": 0, "clinician": 1, "admin": 2}
 
 
 class Client(Struct, frozen=True):

@@ -17,5 +17,5 @@ class RegistryClient(BaseModel):
     token_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     #: Sites whose patients are visible; empty = all.
     sites: tuple[str, ...] = ()
-    #: ``monitor`` sees metrics and health alone (``operations``), ``viewer`` reads, ``clinician`` also flags and closes, ``admin`` also merges, takes off and deletes.
-    role: Literal["monitor", "viewer", "clinician", "admin"] = "viewer"
+    #: ``viewer`` reads, ``clinician`` also flags and closes, ``admin`` also merges, takes off and deletes.
+    role: Literal["viewer", "clinician", "admin"] = "viewer"

@@ -16,8 +16,8 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.store.patience import STATEMENT_SECONDS, Impatient, connect
-
+#: Longer than any statement of this service takes; a reader of the registry's pages waits no longer either.
+STATEMENT_SECONDS = 15.0
 #: So long somebody waits for a connection while all are in use.
 _PLACE_SECONDS = 5
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -45,9 +45,10 @@ def engine_for(url: str, patience: float | None = STATEMENT_SECONDS) -> Engine:
         json_deserializer=orjson.loads,
     )
     if address.get_backend_name() == "postgresql" and patience is not None:
+        from service.store.patience import connect  # its driver is installed for PostgreSQL only
 
         @event.listens_for(engine, "do_connect")
-        def _connect(_: object, __: object, args: list[Any], params: dict[str, Any]) -> Impatient:
+        def _connect(_: object, __: object, args: list[Any], params: dict[str, Any]) -> Any:
             return connect(patience, *args, **params)
 
     if address.get_backend_name() == "sqlite":

@@ -13,8 +13,6 @@ from psycopg.abc import PQGen
 
 _Answer = TypeVar("_Answer")
 
-#: Longer than any statement of this service takes; a reader of the registry's pages waits no longer either.
-STATEMENT_SECONDS = 15.0
 CONNECT_SECONDS = 5
 #: A connection that nothing comes through is found broken in about this time, also between statements.
 _NETWORK: dict[str, int] = {
@@ -29,7 +27,7 @@ _NETWORK: dict[str, int] = {
 class Impatient(psycopg.Connection[Any]):
     """A connection that is closed when the server answers nothing for ``patience`` seconds; raises ``psycopg.OperationalError``."""
 
-    patience: float = STATEMENT_SECONDS
+    patience: float
 
     def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
         """Wait for one exchange with the server, as long as patience lasts."""

@@ -192,7 +192,7 @@ def test_java_s_offer_of_http_2_loses_no_body(start_service: Any, echo: Echo, ap
     service = start_service()
     body = orjson.dumps(call("order-sign", prefetch(), clozapine(300)))
     head = (
-        f"POST {_SIGN} HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: {len(body)}\r\nHost: x\r\n"
+        f"POST {_SIGN} HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: {len(body)}\r\nHost: 127.0.0.1\r\n"
         "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\nUser-Agent: Java-http-client/17\r\n"
         "Content-Type: application/json\r\n\r\n"
     ).encode()
