@@ -37,9 +37,10 @@ def docs_page() -> str:
 @cache
 def content_security_policy() -> str:
     """Only what this service wrote itself runs: what stands in its pages is named by its hash (CSP 3, section 2.3.1)."""
-    base = files("service").joinpath("templates/base.html").read_text(encoding="utf-8")
+    templates = files("service").joinpath("templates")
+    own = [templates.joinpath(name).read_text(encoding="utf-8") for name in ("base.html", "patient.html")]
     hashes: dict[str, list[str]] = {"style": [], "script": []}
-    for page in (base, docs_page()):
+    for page in (*own, docs_page()):
         for kind, content in _INLINE.findall(page):
             digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
             hashes[kind].append(f"'sha256-{digest}'")

@@ -36,7 +36,7 @@ def _cut_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Of the statements that change tables or the revision so many are carried out."""
     left = after
 
-    def engine(url: str) -> Engine:
+    def engine(url: str, **_: Any) -> Engine:
         made = engine_for(url)
 
         @event.listens_for(made, "before_cursor_execute")

@@ -51,11 +51,11 @@ def test_a_body_that_no_preflight_asks_about_is_refused(client: httpx.Client, ki
 
 
 def test_pages_run_only_what_the_service_wrote(client: httpx.Client) -> None:
-    for path in ("/", "/docs", "/policies/us-label-2025"):
+    for path in ("/", "/docs", "/policies/us-label-2025", "/policies/us-label-2025/patient"):
         answer = client.get(path, headers={"Accept": "text/html"})
         policy = answer.headers["content-security-policy"]
         assert "unsafe" not in policy
         assert not re.search(r"\s(style|on[a-z]+)=\"", answer.text), "no hash would let it through"
         inline = len(re.findall(r"<(?:style|script)>", answer.text))
         assert inline == 1
-        assert policy.count("'sha256-") == 2
+        assert policy.count("'sha256-") == 3
