@@ -1,4 +1,4 @@
-"""From a hook call to cards: gather → snapshot → evaluate → cards → response; recording comes after the answer."""
+"""From a hook call to cards: gather → snapshot → evaluate → cards; what is kept of it comes after the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from time import perf_counter
 
-import httpx
+from msgspec import Struct
 
 from cds_hooks import Card, HookRequest, Response
 from cds_hooks.prefetch import fill
@@ -14,31 +14,37 @@ from service.alerts.facts.patient import PatientSnapshot
 from service.alerts.say.cards import CardText, cards_of
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
-from service.fhir.client import FhirServer, allowed_server
+from service.fhir.client import Server, allowed_server
 from service.fhir.gather import Gathered, gather, only_sent
 from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
+from service.hooks.kept import Keeper, Kept, Noting
 from service.hooks.recalled import Recalled
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds
 from service.hooks.site_facts import site_facts
-from service.ops.metrics import Metrics
 from service.options.site import Site
 from service.options.weighed import Weighed
-from service.trail.recorder import Call, Recorder
+from service.trail.recorder import Call
 
 Clock = Callable[[], datetime]
 
 
+class Judged(Struct, frozen=True):
+    """The cards of one call, and what is kept of it once it is answered."""
+
+    cards: tuple[Card, ...]
+    keep: Callable[[], Kept]
+
+
 class Pipeline:
-    """Answers hook calls, each for the site it is bound to.
+    """Judges hook calls, each for the site it is bound to.
 
     Args:
         site: the site of calls without a principal (open mode); None when every call must be authenticated.
         clock: gives the moment of the question; tests hand in a fixed one.
-        client_of: gives the HTTP client for a FHIR server (base URL) of a site (name).
-        recorder: keeps the audit trail, after the answer.
-        metrics: counts.
+        server_of: gives the FHIR server of a site (name) at a base URL, with the call's token.
+        noting: counts what goes wrong on the way.
         recalled: what the registry knows.
         terminology: asked about medication codes that nothing recognises.
     """
@@ -48,21 +54,19 @@ class Pipeline:
         site: Site | None,
         *,
         clock: Clock,
-        client_of: Callable[[str, str], httpx.AsyncClient],
-        recorder: Recorder,
-        metrics: Metrics,
+        server_of: Callable[[str, str, str], Server],
+        noting: Noting,
         recalled: Recalled,
         terminology: TerminologyServer | None = None,
     ) -> None:
         self.site = site
         self.clock = clock
-        self.client_of = client_of
-        self.recorder = recorder
-        self.metrics = metrics
+        self.server_of = server_of
+        self.noting = noting
         self.recalled = recalled
         self.terminology = terminology
 
-    async def __call__(self, request: HookRequest) -> Response:
+    async def judge(self, request: HookRequest) -> Judged:
         """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
         started = perf_counter()
         site = self._site(request)
@@ -82,14 +86,14 @@ class Pipeline:
         as_sent = snapshot
         snapshot = await self.recalled.enriched(site, snapshot, as_of)
         require_data(gathered, snapshot)
-        findings = Weighed(snapshot, site, as_of, on_fault=self.metrics.rule_fault).findings
+        findings = Weighed(snapshot, site, as_of, on_fault=self.noting.rule_fault).findings
         require_grounds(gathered, snapshot, findings)
         patient_key = self.recalled.latest.patient_key(site.name, snapshot.patient_id)
         said = self.recalled.audible(site, patient_key, findings, snapshot, as_of)
         if site.options.shadow_codes:
             said = [f for f in said if f.code not in site.options.shadow_codes]
         cards: tuple[Card, ...] = ()
-        on_fault = self.metrics.rule_fault
+        on_fault = self.noting.rule_fault
         texts: list[CardText] = []
         if said:
             texts = cards_of(
@@ -97,9 +101,9 @@ class Pipeline:
             )
         if texts and not site.options.shadow:
             cards = render_all(texts, site, context.patient_id, context.orders, on_fault)
-        return Response(
+        return Judged(
             cards,
-            after=lambda: self._record(
+            lambda: _kept(
                 request,
                 site,
                 gathered,
@@ -137,65 +141,62 @@ class Pipeline:
             not_sent=site.options.not_sent,
         )
 
-    def _server(self, request: HookRequest, site: Site) -> FhirServer | None:
+    def _server(self, request: HookRequest, site: Site) -> Server | None:
         """The client's FHIR server, if it is on the site's list; nothing is ever sent to another (T5)."""
         if not request.fhir_server:
             return None
         base_url = allowed_server(request.fhir_server, site.options.fhir_servers)
         if base_url is None:
-            self.metrics.foreign_servers.inc()
+            self.noting.foreign_server()
             return None
         token = request.fhir_authorization.access_token if request.fhir_authorization is not None else ""
-        return FhirServer(base_url, self.client_of(site.name, base_url), token)
+        return self.server_of(site.name, base_url, token)
 
-    def _record(
-        self,
-        request: HookRequest,
-        site: Site,
-        gathered: Gathered,
-        snapshot: PatientSnapshot,
-        judged: PatientSnapshot,
-        patient_key: str,
-        findings: list[Finding],
-        texts: list[CardText],
-        cards: tuple[Card, ...],
-        as_of: datetime,
-        seconds: float,
-    ) -> None:
-        self.metrics.findings(findings)
-        self.metrics.not_understood(site.name, snapshot.ledger)
-        for text, _ in zip(texts, cards, strict=False):
-            self.metrics.card(text.code, site.name, request.hook)
-        self.recorder.record(
-            Call(
-                at=as_of,
-                site=site.name,
-                service=request.service_id,
-                hook=request.hook,
-                hook_instance=request.hook_instance,
-                user=request.context.user_id,
-                policy=site.policy.id,
-                seconds=seconds,
-                resources={
-                    key: len(data.resources) for key, data in gathered.sources.items() if data.resources
-                },
-                findings=[(f.code, f.severity, f.subject) for f in findings],
-                cards=[
-                    (
-                        c.uuid,
-                        c.source.topic.code if c.source.topic else "",
-                        c.indicator,
-                        [s.uuid for s in c.suggestions],
-                        text.subject,
-                    )
-                    for c, text in zip(cards, texts, strict=False)
-                ],
-                ledger=snapshot.ledger.sums(),
-                patient_key=patient_key,
-                seen=_seen(judged, findings, texts, cards) if site.options.snooze_days else {},
-            ),
-            snapshot if site.options.enrol and _on_clozapine(snapshot) else None,
-        )
+
+def _kept(
+    request: HookRequest,
+    site: Site,
+    gathered: Gathered,
+    snapshot: PatientSnapshot,
+    judged: PatientSnapshot,
+    patient_key: str,
+    findings: list[Finding],
+    texts: list[CardText],
+    cards: tuple[Card, ...],
+    as_of: datetime,
+    seconds: float,
+) -> Kept:
+    call = Call(
+        at=as_of,
+        site=site.name,
+        service=request.service_id,
+        hook=request.hook,
+        hook_instance=request.hook_instance,
+        user=request.context.user_id,
+        policy=site.policy.id,
+        seconds=seconds,
+        resources={key: len(data.resources) for key, data in gathered.sources.items() if data.resources},
+        findings=[(f.code, f.severity, f.subject) for f in findings],
+        cards=[
+            (
+                c.uuid,
+                c.source.topic.code if c.source.topic else "",
+                c.indicator,
+                [s.uuid for s in c.suggestions],
+                text.subject,
+            )
+            for c, text in zip(cards, texts, strict=False)
+        ],
+        ledger=snapshot.ledger.sums(),
+        patient_key=patient_key,
+        seen=_seen(judged, findings, texts, cards) if site.options.snooze_days else {},
+    )
+    return Kept(
+        call=call,
+        ledger=snapshot.ledger,
+        shown=tuple([text.code for text, _ in zip(texts, cards, strict=False)]),
+        facts=snapshot if site.options.enrol and _on_clozapine(snapshot) else None,
+    )
 
 
 def _seen(
@@ -210,6 +211,24 @@ def _seen(
     shown = [(c, f) for t, c in zip(texts, cards, strict=False) if (f := by_card.get((t.code, t.subject)))]
     seen = Seen(judged, [finding for _, finding in shown])
     return {card.uuid: seen(finding) for card, finding in shown}
+
+
+class Answering:
+    """Handles calls in this process: judged, answered, then kept.
+
+    Args:
+        pipeline: judges.
+        keeper: keeps.
+    """
+
+    def __init__(self, pipeline: Pipeline, keeper: Keeper) -> None:
+        self._pipeline = pipeline
+        self._keeper = keeper
+
+    async def __call__(self, request: HookRequest) -> Response:
+        """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
+        judged = await self._pipeline.judge(request)
+        return Response(judged.cards, after=lambda: self._keeper.keep(judged.keep()))
 
 
 def _on_clozapine(snapshot: PatientSnapshot) -> bool:

@@ -22,7 +22,7 @@ from service.alerts.say.finding import (
     RemoveDraft,
 )
 from service.alerts.say.language import english
-from service.alerts.say.sentence import Dose, Record, Term, sentence
+from service.alerts.say.sentence import Dose, Term, quoting, sentence
 from service.fhir import build
 from service.hooks.identifiers import Identifiers
 from service.options.site import Site
@@ -81,14 +81,14 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
                 resource=build.team_task(offer.task, patient_id, offer.reason),
             )
         case RemoveDraft():
-            label = english().plain(sentence("action.remove-draft", order=Record(offer.label)))
+            label = english().plain(sentence("action.remove-draft", order=quoting(offer.label)))
             return label, Action(type="delete", description=label, resourceId=offer.ref)
         case ChangeDose():
             draft = drafts[offer.ref]
             if draft is None:
                 return None
             per_day = offer.doses_per_day
-            change = sentence("action.change-dose", order=Record(offer.label), dose=Dose(offer.mg_per_day))
+            change = sentence("action.change-dose", order=quoting(offer.label), dose=Dose(offer.mg_per_day))
             label = english().plain(change)
             description = english().plain(sentence("action.change-dose-check", change=change))
             scaled = build.scaled_dose(draft, offer.mg_per_day, offer.step_mg) if offer.step_mg else None

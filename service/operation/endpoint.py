@@ -6,29 +6,28 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
+from msgspec import Struct
 from starlette.types import Receive, Scope
 
 from cds_hooks.body import read_body
 from cds_hooks.endpoint import Endpoint
 from cds_hooks.errors import ProtocolError
-from service.alerts.facts.ledger import Ledger
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
+from service.hooks.kept import Keeper, Kept, Noting
 from service.hooks.site_facts import site_facts
-from service.operation.detected import Answer, answer
-from service.operation.question import Question, read_question
-from service.ops.metrics import Metrics
+from service.operation.detected import answer
+from service.operation.question import read_question
 from service.options.site import Site
 from service.options.weighed import Weighed
-from service.trail.recorder import Call, Recorder
+from service.trail.recorder import Call
 
 PATH = "/fhir/$clozapine-check"
 NAME = "clozapine-check"
 _TOO_LARGE = "The body is larger than {limit} bytes. Send fewer resources: the blood counts, medications, results and problems of one patient."
-_identifiers = Identifiers()
 
 
 class ClozapineCheck(Endpoint):
@@ -37,8 +36,9 @@ class ClozapineCheck(Endpoint):
     Args:
         site: whose policy, zone and codes apply while there is no authentication; else the caller's.
         clock: gives the moment of the question when the caller names none.
-        recorder: keeps the audit trail, after the answer.
-        metrics: counts findings and rules that failed.
+        keeper: keeps the audit trail, after the answer.
+        noting: counts rules that failed.
+        elsewhere: judges what is too large to be judged in this process; None: everything is judged here.
         max_body_bytes: larger bodies are refused with 413.
         options: authentication, CORS and observer, as for the hooks.
     """
@@ -50,34 +50,34 @@ class ClozapineCheck(Endpoint):
         site: Site | None,
         *,
         clock: Callable[[], datetime],
-        recorder: Recorder,
-        metrics: Metrics,
+        keeper: Keeper,
+        noting: Noting,
+        elsewhere: CheckElsewhere | None,
         max_body_bytes: int,
         **options: Any,
     ) -> None:
         super().__init__(NAME, "POST", **options)
         self.site = site
         self.clock = clock
-        self.recorder = recorder
-        self.metrics = metrics
+        self.keeper = keeper
+        self.noting = noting
+        self.elsewhere = elsewhere
         self.limit = max_body_bytes
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
     ) -> tuple[int, bytes, None, Callable[[], None]]:
         """The Bundle of DetectedIssues. Raises ProtocolError."""
-        started = perf_counter()
         body = await self._body(scope, receive)
-        # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
         site = principal if isinstance(principal, Site) else self.site
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
-        question, findings, built, ledger = await asyncio.to_thread(self._check, site, body, now)
-
-        def after() -> None:
-            self._record(site, question, findings, built, ledger, now, perf_counter() - started)
-
-        return 200, built.body, None, after
+        if self.elsewhere is not None and self.elsewhere.takes(len(body)):
+            checked = await self.elsewhere.check(site, body, now)
+        else:
+            # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
+            checked = await asyncio.to_thread(check, site, body, now, self.noting)
+        return 200, checked.body, None, lambda: self.keeper.keep(checked.kept)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         try:
@@ -91,59 +91,70 @@ class ClozapineCheck(Endpoint):
                 raise
             raise ProtocolError(error.status, text, code=error.code, expression=error.expression) from None
 
-    def _check(
-        self, site: Site, body: bytes, now: datetime
-    ) -> tuple[Question, list[Finding], Answer, Ledger]:
-        question = read_question(body, site.zone)
-        as_of = question.as_of or now
-        snapshot = site_facts(
-            site,
-            question.gathered,
-            patient_id=question.patient_id,
-            hook=question.event,
-            orders=question.orders,
-        )
-        findings = Weighed(snapshot, site, as_of, on_fault=self.metrics.rule_fault).findings
-        visible = _visible(site, findings, question.event)
-        built = answer(visible, snapshot, site, question, as_of, now, self.metrics.rule_fault)
-        return question, findings, built, snapshot.ledger
 
-    def _record(
-        self,
-        site: Site,
-        question: Question,
-        findings: list[Finding],
-        built: Answer,
-        ledger: Ledger,
-        now: datetime,
-        seconds: float,
-    ) -> None:
-        self.metrics.findings(findings)
-        self.metrics.not_understood(site.name, ledger)
-        visible = _visible(site, findings, question.event) if built.ids else []
-        self.recorder.record(
-            Call(
-                at=now,
-                site=site.name,
-                service=NAME,
-                hook=question.event,
-                hook_instance=_identifiers.new(),
-                user="",
-                policy=site.policy.id,
-                seconds=seconds,
-                resources={
-                    key: len(data.resources)
-                    for key, data in question.gathered.sources.items()
-                    if data.resources
-                },
-                ledger=ledger.sums(),
-                findings=[(f.code, f.severity, f.subject) for f in findings],
-                cards=[
-                    (identifier, f.code, f.severity, [], f.subject)
-                    for identifier, f in zip(built.ids, visible, strict=True)
-                ],
-            )
-        )
+class Checked(Struct, frozen=True):
+    """The answer to one question, and what is kept of it."""
+
+    body: bytes
+    kept: Kept
+
+
+class CheckElsewhere(Protocol):
+    """Judges large questions outside of this process."""
+
+    def takes(self, size: int) -> bool:
+        """Whether a body of so many bytes is judged elsewhere."""
+        ...
+
+    async def check(self, site: Site, body: bytes, now: datetime) -> Checked:
+        """As :func:`check`. Cancelled, the work ends."""
+        ...
+
+
+def check(site: Site, body: bytes, now: datetime, noting: Noting) -> Checked:
+    """Judge one question.
+
+    Args:
+        site: whose policy, zone and codes apply.
+        body: a Bundle or Parameters.
+        now: the moment, unless the question names one.
+        noting: counts rules that failed.
+
+    Raises ProtocolError.
+    """
+    started = perf_counter()
+    question = read_question(body, site.zone)
+    as_of = question.as_of or now
+    snapshot = site_facts(
+        site,
+        question.gathered,
+        patient_id=question.patient_id,
+        hook=question.event,
+        orders=question.orders,
+    )
+    findings = Weighed(snapshot, site, as_of, on_fault=noting.rule_fault).findings
+    visible = _visible(site, findings, question.event)
+    built = answer(visible, snapshot, site, question, as_of, now, noting.rule_fault)
+    call = Call(
+        at=now,
+        site=site.name,
+        service=NAME,
+        hook=question.event,
+        hook_instance=Identifiers().new(),
+        user="",
+        policy=site.policy.id,
+        seconds=perf_counter() - started,
+        resources={
+            key: len(data.resources) for key, data in question.gathered.sources.items() if data.resources
+        },
+        ledger=snapshot.ledger.sums(),
+        findings=[(f.code, f.severity, f.subject) for f in findings],
+        cards=[
+            (identifier, f.code, f.severity, [], f.subject)
+            for identifier, f in zip(built.ids, visible, strict=True)
+        ],
+    )
+    return Checked(built.body, Kept(call=call, ledger=snapshot.ledger))
 
 
 def _visible(site: Site, findings: list[Finding], event: str) -> list[Finding]:

@@ -233,8 +233,8 @@ class Problem(Struct, frozen=True, gc=False):
     ref: str
     kinds: tuple[str, ...]
     label: RecordText
-    clinical_status: str = ""
-    verification: str = ""
+    clinical_status: RecordText = NOTHING
+    verification: RecordText = NOTHING
     onset: datetime | None = None
     onset_date_only: bool = False
     #: The kinds that its words name; the others come from codes alone, whose meaning is often wider (D70.8).
@@ -251,8 +251,8 @@ class Allergy(Struct, frozen=True, gc=False):
     ref: str
     drugs: tuple[str, ...]
     label: RecordText
-    clinical_status: str = ""
-    verification: str = ""
+    clinical_status: RecordText = NOTHING
+    verification: RecordText = NOTHING
     reaction: RecordText = NOTHING
 
 

@@ -20,6 +20,7 @@ from service.alerts.say.sentence import (
     Sent,
     Sentence,
     Term,
+    quoting,
     recorded,
     sentence,
 )
@@ -96,7 +97,7 @@ def result_evidence(case: Case, results: Iterable[Measurement]) -> tuple[Fact, .
 
 def refusal(u: UnusableResult) -> Record:
     """Why a result was not used, in the words of whoever read it: they may quote the record."""
-    return Record(u.reason, REASON_LIMIT, REASON_LIMIT)
+    return quoting(u.reason, REASON_LIMIT, REASON_LIMIT)
 
 
 def refused_evidence(results: Iterable[UnusableResult]) -> tuple[Fact, ...]:

@@ -12,7 +12,16 @@ from service.alerts.phrases.count import count_evidence, count_fact, short_count
 from service.alerts.phrases.medication import drug_fact
 from service.alerts.say.cited import own
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Listed, Number, Param, Record, Sentence, Term, recorded, sentence
+from service.alerts.say.sentence import (
+    Listed,
+    Number,
+    Param,
+    Record,
+    Sentence,
+    Term,
+    quoting,
+    sentence,
+)
 
 #: Parts of the record that fit into one summary.
 _AT_MOST_NAMED = 2
@@ -76,7 +85,11 @@ def _found(case: Case, unread: Lost) -> Found:
         evidence=(
             *(count_evidence(case, low) if low is not None else ()),
             *(drug_fact(d) for d in orders if d.ref),
-            *(Fact(p.ref, recorded(p.reason)) for p in unread.problems[:8] if p.ref),
+            *(
+                Fact(p.ref, Sentence("quoted.text", {"text": quoting(p.reason)}))
+                for p in unread.problems[:8]
+                if p.ref
+            ),
         ),
         missing=named or (sentence("data-unavailable.missing-records"),),
         citation=own("unchecked"),
@@ -176,12 +189,12 @@ def _causes(case: Case, unread: Lost) -> list[Sentence]:
 
 def _cause(source: str, reason: str, refs: list[str]) -> Sentence:
     said: dict[str, Param] = {
-        "source": Sentence(_WHERE[source][0]) if source in _WHERE else Record(source),
-        "reason": Record(reason),
+        "source": Sentence(_WHERE[source][0]) if source in _WHERE else quoting(source),
+        "reason": quoting(reason),
     }
     if not refs:
         return Sentence("data-unavailable.cause", said)
-    said["refs"] = Listed(tuple(Record(ref) for ref in refs[:_MOST_REFS]), last="")
+    said["refs"] = Listed(tuple(quoting(ref) for ref in refs[:_MOST_REFS]), last="")
     if len(refs) <= _MOST_REFS:
         return Sentence("data-unavailable.cause-of", said)
     said["n"] = Number(len(refs) - _MOST_REFS, 0)

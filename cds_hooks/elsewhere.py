@@ -1,0 +1,25 @@
+"""Calls that are judged outside of the process that answers them: so large that their work would hold up every other call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from cds_hooks.request import HookRequest
+
+#: Told of a call when it was read, before it is judged: a failure later on knows whose call it was.
+Heard = Callable[[HookRequest], None]
+
+
+class Elsewhere(Protocol):
+    """The application's part: processes that can be ended."""
+
+    def takes(self, size: int) -> bool:
+        """Whether a body of so many bytes is judged elsewhere."""
+        ...
+
+    async def judge(
+        self, service_id: str, hook: str, body: bytes, principal: Any, heard: Heard
+    ) -> tuple[bytes, Callable[[], None]]:
+        """The body of the answer, and what is done once it is sent. Raises ProtocolError. Cancelled, the work ends."""
+        ...

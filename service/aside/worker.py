@@ -1,0 +1,233 @@
+"""A judging process. It asks the service for all that is not in the call; it opens no file, no connection and no database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import mmap
+import pickle
+import socket
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from cds_hooks import HOOKS, HookRequest, ProtocolError, Response
+from cds_hooks.card import encode
+from cds_hooks.context import NO_RESOURCE
+from cds_hooks.request import envelope_reader, read_request
+from service.aside import share
+from service.aside.messages import (
+    Ask,
+    Begin,
+    Done,
+    Drop,
+    Heard,
+    Knows,
+    Latest,
+    Refusal,
+    Reply,
+    Start,
+    What,
+    packed,
+    receive,
+)
+from service.fhir.client import FetchFailed, Refused
+from service.fhir.decode import Value
+from service.fhir.terminology_server import TerminologyServer
+from service.hooks.pipeline import Pipeline
+from service.hooks.recalled import Known, Recalled
+from service.hooks.unchecked import names_unsent_product
+from service.operation.endpoint import check
+from service.options.site import Site
+
+log = logging.getLogger("service.aside")
+
+
+class _Noted:
+    """What is counted while a call is judged (``service.hooks.kept.Noting``)."""
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[str, str]] = []
+        self.foreign_servers = 0
+
+    def rule_fault(self, rule: str, fault: Exception) -> None:
+        self.faults.append((rule, type(fault).__name__))
+
+    def foreign_server(self) -> None:
+        self.foreign_servers += 1
+
+
+class _Server(Struct, frozen=True):
+    """A FHIR server that the service reads for this process."""
+
+    asking: _Asking
+    what: What
+    base_url: str = ""
+    token: str = ""
+
+    async def get(self, query: str) -> bytes:
+        page: bytes = await self.asking(self.what, self.base_url, self.token, query)
+        return page
+
+
+class _Asking:
+    """Asks the service on behalf of one call."""
+
+    def __init__(self, worker: _Worker, call: int) -> None:
+        self._worker = worker
+        self._call = call
+
+    async def __call__(self, what: What, *args: Any) -> Any:
+        return await self._worker.ask(self._call, what, args)
+
+
+class _TerminologyOfCall:
+    """The terminology server of the process asks for whichever call needs it."""
+
+    base_url = ""
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+
+    async def get(self, query: str) -> bytes:
+        page: bytes = await self._worker.ask(0, "terminology", (query,))
+        return page
+
+
+class _Worker:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark: mmap.mmap, start: Start
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._mark = mark
+        self._sites: dict[str, Site] = {}
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._asks: dict[int, asyncio.Future[Any]] = {}
+        self._asked = 0
+        self._seconds = start.work_seconds
+        self._now: Any = None
+        self._terminology: TerminologyServer | None = None
+        if start.terminology_seconds is not None:
+            self._terminology = TerminologyServer(
+                _TerminologyOfCall(self), lambda: self._now, start.terminology_seconds
+            )
+        self._read_envelope = envelope_reader(Value | None)
+
+    async def run(self) -> None:
+        """Judge until the service is gone."""
+        asyncio.get_running_loop().set_task_factory(share.counted)
+        while True:
+            match await receive(self._reader):
+                case Begin() as call:
+                    self._now = call.now
+                    belongs = share.work.set(share.Work(call.call, self._mark, self._seconds))
+                    self._calls[call.call] = asyncio.create_task(self._take(call, self._sites[call.site]))
+                    share.work.reset(belongs)
+                case Reply() as reply:
+                    self._replied(reply)
+                case Knows(site=site):
+                    self._sites[site.name] = site
+                case Drop(call=number):
+                    if (task := self._calls.get(number)) is not None:
+                        task.cancel()
+
+    async def ask(self, call: int, what: What, args: tuple[Any, ...]) -> Any:
+        """Ask the service. Raises FetchFailed."""
+        self._asked += 1
+        number = self._asked
+        answer = self._asks[number] = asyncio.get_running_loop().create_future()
+        self._send(Ask(call, number, what, args))
+        try:
+            return await answer
+        finally:
+            del self._asks[number]
+
+    def _replied(self, reply: Reply) -> None:
+        waiting = self._asks.get(reply.ask)
+        if waiting is None or waiting.done():
+            return
+        if reply.fault:
+            waiting.set_exception((Refused if reply.fault == "refused" else FetchFailed)(reply.value))
+        else:
+            waiting.set_result(reply.value)
+
+    async def _take(self, call: Begin, site: Site) -> None:
+        noted = _Noted()
+        done = Done(call=call.call)
+        try:
+            body, kept = await (self._hook if call.kind == "hook" else self._check)(call, site, noted)
+            done = Done(call=call.call, body=body, kept=kept)
+        except ProtocolError as error:
+            refusal = Refusal(error.status, error.message, error.code, error.expression, error.headers)
+            done = Done(call=call.call, refusal=refusal)
+        except Exception as error:
+            log.error("a call failed: %s", type(error).__name__)
+            log.debug("call to %s", call.service_id or call.kind, exc_info=error)
+            done = Done(call=call.call, exception=type(error).__name__)
+        finally:
+            del self._calls[call.call]
+        self._send(msgspec.structs.replace(done, faults=noted.faults, foreign_servers=noted.foreign_servers))
+
+    async def _hook(self, call: Begin, site: Site, noted: _Noted) -> tuple[bytes, bytes]:
+        request = read_request(call.body, call.service_id, HOOKS[call.hook], site, self._read_envelope)
+        self._send(Heard(call.call, _slim(request)))
+        asking = _Asking(self, call.call)
+        latest: Latest = await asking("latest", request.context.patient_id)
+
+        async def facts(_: str, patient_id: str) -> Known | None:
+            known: Known | None = await asking("facts", patient_id)
+            return known
+
+        pipeline = Pipeline(
+            site,
+            clock=lambda: call.now,
+            server_of=lambda _, base_url, token: _Server(asking, "fhir", base_url, token),
+            noting=noted,
+            recalled=Recalled(facts, latest),
+            terminology=self._terminology,
+        )
+        judged = await pipeline.judge(request)
+        return encode(Response(judged.cards)), pickle.dumps(judged.keep(), pickle.HIGHEST_PROTOCOL)
+
+    async def _check(self, call: Begin, site: Site, noted: _Noted) -> tuple[bytes, bytes]:
+        checked = check(site, call.body, call.now, noted)
+        return checked.body, pickle.dumps(checked.kept, pickle.HIGHEST_PROTOCOL)
+
+    def _send(self, message: Struct) -> None:
+        self._writer.write(packed(message))
+
+
+def _slim(request: HookRequest) -> HookRequest:
+    """What a failure later on must know of a call: whose it is, and whether an order names a product that was not sent."""
+    unsent = names_unsent_product(request)
+    return msgspec.structs.replace(
+        request,
+        context=msgspec.structs.replace(
+            request.context, selections=(), orders=request.context.orders if unsent else NO_RESOURCE
+        ),
+        prefetch={},
+        fhir_authorization=None,
+        extension=NO_RESOURCE,
+        principal=None,
+    )
+
+
+async def _main(connection: socket.socket, mark: mmap.mmap, start: Start) -> None:
+    reader, writer = await asyncio.open_connection(sock=connection)
+    try:
+        await _Worker(reader, writer, mark, start).run()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return  # the service is gone
+
+
+def work(connection: int, mark: int, start: Start) -> None:
+    """Judge until the service is gone.
+
+    Args:
+        connection: file number of the socket to the service.
+        mark: file number of where the call is written that is worked on.
+        start: what the service said at first.
+    """
+    asyncio.run(_main(socket.socket(fileno=connection), mmap.mmap(mark, mmap.PAGESIZE), start))
