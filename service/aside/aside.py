@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from pydantic import SecretStr
 
 from cds_hooks import Heard as OnHeard
-from cds_hooks import ProtocolError
+from cds_hooks import HookRequest, ProtocolError
 from service.alerts.knowledge.products import imported
 from service.aside.messages import (
     BEGUN,
@@ -43,6 +43,7 @@ from service.aside.messages import (
 )
 from service.aside.share import MARK_BYTES, marked
 from service.fhir.client import FetchFailed, Refused, Server, allowed_server
+from service.hooks.in_place import InPlace
 from service.hooks.kept import Keeper
 from service.hooks.recalled import Asking
 from service.hooks.recalled import Latest as Registry
@@ -52,11 +53,7 @@ from service.options.site import Site
 
 log = logging.getLogger("service.aside")
 
-#: Bodies up to so many bytes are judged in place. Measured: a body made to be slow takes up to 0.75 ms a kB of one process,
-#: an ordinary one 0.005; to send one aside costs about a millisecond.
-IN_PLACE_BYTES = 100_000
-#: Processor seconds of one call. The slowest body of 5 MB takes less than half of that.
-WORK_SECONDS = 5.0
+IN_PLACE = InPlace()
 #: Calls aboard of one process: while one waits for its EHR, others are judged. A body of 5 MB may need 100 MB while it is.
 _ABOARD = 8
 #: A call whose process ended, not by its doing, is judged once more.
@@ -338,7 +335,7 @@ class Aside:
         terminology_seconds: how long the terminology server may take; None: there is none.
         log_level: of the processes.
         log_style: of the processes.
-        in_place_bytes: bodies up to here are judged in place.
+        in_place: the most that is judged in place.
         work_seconds: processor seconds of one call.
     """
 
@@ -354,8 +351,8 @@ class Aside:
         terminology_seconds: float | None = None,
         log_level: str = "info",
         log_style: str = "json",
-        in_place_bytes: int = IN_PLACE_BYTES,
-        work_seconds: float = WORK_SECONDS,
+        in_place: InPlace = IN_PLACE,
+        work_seconds: float = 5.0,
     ) -> None:
         self._slots: list[_Process | None] = [None] * processes
         self._site = site
@@ -364,7 +361,7 @@ class Aside:
         self._keeper = keeper
         self._metrics = metrics
         self._start = Start({}, "", terminology_seconds, work_seconds, log_level, log_style)
-        self._in_place_bytes = in_place_bytes
+        self._in_place = in_place
         self._work_seconds = work_seconds
         self._numbers = count(1)
         self._room = asyncio.Semaphore(_ABOARD * max(processes, 1))
@@ -395,7 +392,11 @@ class Aside:
 
     def takes(self, size: int) -> bool:
         """Whether a body of so many bytes is judged aside. In place rather than not at all, while no process can be started."""
-        return size > self._in_place_bytes and self._template is not None and self._template.alive
+        return size > self._in_place.size and self._template is not None and self._template.alive
+
+    def here(self) -> InPlace | None:
+        """The most that is judged in place; None: everything, while no process can be started."""
+        return self._in_place if self._template is not None and self._template.alive else None
 
     async def judge(
         self, service_id: str, hook: str, body: bytes, principal: Any, heard: OnHeard
@@ -403,6 +404,23 @@ class Aside:
         """The answer to a hook call, and what is done once it is sent. Raises ProtocolError."""
         site = principal if isinstance(principal, Site) else self._site
         assert site is not None, "with authentication every call has a site"
+        return await self._hook(site, service_id, hook, body, heard, {})
+
+    async def go_on(
+        self, request: HookRequest, site: Site, pages: dict[str, bytes]
+    ) -> tuple[bytes, Callable[[], None]]:
+        """As :meth:`judge`, of a call that turned out to be too much in place; what was fetched is not fetched again."""
+        return await self._hook(site, request.service_id, request.hook, request.body, lambda _: None, pages)
+
+    async def _hook(
+        self,
+        site: Site,
+        service_id: str,
+        hook: str,
+        body: bytes,
+        heard: OnHeard,
+        pages: dict[str, bytes],
+    ) -> tuple[bytes, Callable[[], None]]:
         begin = Begin(
             next(self._numbers),
             "hook",
@@ -411,6 +429,7 @@ class Aside:
             self._clock().astimezone(site.zone),
             service_id,
             hook,
+            pages,
         )
         done = await self._judged(begin, site, heard)
         return done.body, lambda: self._keeper.keep(_kept(done))

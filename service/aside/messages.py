@@ -51,6 +51,8 @@ class Begin(Struct, frozen=True):
     now: datetime
     service_id: str = ""
     hook: str = ""
+    #: What the FHIR server has answered already, by query.
+    pages: dict[str, bytes] = {}
 
 
 class Reply(Struct, frozen=True):

@@ -20,6 +20,9 @@ from service.hooks.warm import warm
 from service.ops import garbage
 from service.ops.logging import configure
 
+#: Judging gives way to answering where processors are few.
+_NICENESS = 5
+
 
 def _start(control: socket.socket) -> Start:
     with control.makefile("rb") as sent:
@@ -63,6 +66,7 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     start = _start(control)
+    os.nice(_NICENESS)
     configure(start.log_level, start.log_style)
     install(start.products, start.release)
     warm()

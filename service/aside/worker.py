@@ -43,6 +43,9 @@ from service.options.site import Site
 
 log = logging.getLogger("service.aside")
 
+#: Bytes of all pages that a call reads: more than any chart, and little enough to be held.
+_MOST_FETCHED = 25_000_000
+
 
 class _Noted:
     """What is counted while a call is judged (``service.hooks.kept.Noting``)."""
@@ -62,12 +65,18 @@ class _Server(Struct, frozen=True):
     """A FHIR server that the service reads for this process."""
 
     asking: _Asking
-    what: What
-    base_url: str = ""
-    token: str = ""
+    base_url: str
+    token: str
+    #: What it has answered already, by query.
+    pages: dict[str, bytes]
 
     async def get(self, query: str) -> bytes:
-        page: bytes = await self.asking(self.what, self.base_url, self.token, query)
+        page: bytes | None = self.pages.get(query)
+        if page is None:
+            page = await self.asking("fhir", self.base_url, self.token, query)
+        self.asking.fetched += len(page)
+        if self.asking.fetched > _MOST_FETCHED:
+            raise FetchFailed("the FHIR server has more than is read of one patient")
         return page
 
 
@@ -77,6 +86,8 @@ class _Asking:
     def __init__(self, worker: _Worker, call: int) -> None:
         self._worker = worker
         self._call = call
+        #: Bytes of pages.
+        self.fetched = 0
 
     async def __call__(self, what: What, *args: Any) -> Any:
         return await self._worker.ask(self._call, what, args)
@@ -183,7 +194,7 @@ class _Worker:
         pipeline = Pipeline(
             site,
             clock=lambda: call.now,
-            server_of=lambda _, base_url, token: _Server(asking, "fhir", base_url, token),
+            server_of=lambda _, base_url, token: _Server(asking, base_url, token, call.pages),
             noting=noted,
             recalled=Recalled(facts, latest),
             terminology=self._terminology,
@@ -210,6 +221,7 @@ def _slim(request: HookRequest) -> HookRequest:
         prefetch={},
         fhir_authorization=None,
         extension=NO_RESOURCE,
+        body=b"",
         principal=None,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from time import perf_counter
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -18,6 +19,7 @@ from service.fhir.client import Server, allowed_server
 from service.fhir.gather import Gathered, gather, only_sent
 from service.fhir.queries import QUERIES
 from service.fhir.terminology_server import TerminologyServer
+from service.hooks.in_place import InPlace, Pages, TooMuchInPlace, reading
 from service.hooks.kept import Keeper, Kept, Noting
 from service.hooks.recalled import Recalled
 from service.hooks.render import render_all
@@ -47,6 +49,7 @@ class Pipeline:
         noting: counts what goes wrong on the way.
         recalled: what the registry knows.
         terminology: asked about medication codes that nothing recognises.
+        here: the most that is judged here at present; None: everything is.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Pipeline:
         noting: Noting,
         recalled: Recalled,
         terminology: TerminologyServer | None = None,
+        here: Callable[[], InPlace | None] = lambda: None,
     ) -> None:
         self.site = site
         self.clock = clock
@@ -65,24 +69,28 @@ class Pipeline:
         self.noting = noting
         self.recalled = recalled
         self.terminology = terminology
+        self.here = here
 
     async def judge(self, request: HookRequest) -> Judged:
-        """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
+        """The cards for one call. Raises PreconditionFailed when nothing that matters could be read, TooMuchInPlace."""
         started = perf_counter()
-        site = self._site(request)
+        site = self.site_of(request)
+        limit = self.here()
         as_of = self.clock().astimezone(site.zone)
-        gathered = await self._gather(request, site)
-        if self.terminology is not None:
-            await self.terminology.learn(gathered, request.context.orders)
+        pages: dict[str, bytes] = {}
+        gathered = await self._gather(request, site, limit, pages)
         context = request.context
-        snapshot = site_facts(
-            site,
-            gathered,
-            patient_id=context.patient_id,
-            hook=request.hook,
-            orders=context.orders,
-            selections=context.selections,
-        )
+        with reading(limit, pages):
+            if self.terminology is not None:
+                await self.terminology.learn(gathered, request.context.orders)
+            snapshot = site_facts(
+                site,
+                gathered,
+                patient_id=context.patient_id,
+                hook=request.hook,
+                orders=context.orders,
+                selections=context.selections,
+            )
         as_sent = snapshot
         snapshot = await self.recalled.enriched(site, snapshot, as_of)
         require_data(gathered, snapshot)
@@ -118,7 +126,7 @@ class Pipeline:
             ),
         )
 
-    def _site(self, request: HookRequest) -> Site:
+    def site_of(self, request: HookRequest) -> Site:
         """The site a call is bound to: the one whose key signed its token, or the only one in open mode."""
         if isinstance(request.principal, Site):
             return request.principal
@@ -126,20 +134,24 @@ class Pipeline:
             raise RuntimeError("a call without a site")
         return self.site
 
-    async def _gather(self, request: HookRequest, site: Site) -> Gathered:
+    async def _gather(
+        self, request: HookRequest, site: Site, limit: InPlace | None, pages: dict[str, bytes]
+    ) -> Gathered:
         server = self._server(request, site)
         if server is None:
             return only_sent(request.prefetch, request.fhir_server)
         queries = {key: fill(template, request.context) for key, template in QUERIES.items()}
-        return await gather(
+        kept = Pages(server, limit.size, pages) if limit is not None else None
+        gathering = gather(
             request.prefetch,
             queries,
-            server,
+            kept or server,
             site.options.fhir_deadline_ms / 1000,
             request.context.orders,
             own_server=request.fhir_server,
             not_sent=site.options.not_sent,
         )
+        return await (kept.watched(gathering) if kept is not None else gathering)
 
     def _server(self, request: HookRequest, site: Site) -> Server | None:
         """The client's FHIR server, if it is on the site's list; nothing is ever sent to another (T5)."""
@@ -213,21 +225,37 @@ def _seen(
     return {card.uuid: seen(finding) for card, finding in shown}
 
 
+class GoesOn(Protocol):
+    """Judges what is too much to be judged in place."""
+
+    async def go_on(
+        self, request: HookRequest, site: Site, pages: dict[str, bytes]
+    ) -> tuple[bytes, Callable[[], None]]:
+        """The body of the answer, and what is done once it is sent. Raises ProtocolError."""
+        ...
+
+
 class Answering:
-    """Handles calls in this process: judged, answered, then kept.
+    """Handles calls: judged, answered, then kept.
 
     Args:
-        pipeline: judges.
+        pipeline: judges in this process.
         keeper: keeps.
+        aside: judges what is too much for that.
     """
 
-    def __init__(self, pipeline: Pipeline, keeper: Keeper) -> None:
+    def __init__(self, pipeline: Pipeline, keeper: Keeper, aside: GoesOn) -> None:
         self._pipeline = pipeline
         self._keeper = keeper
+        self._aside = aside
 
     async def __call__(self, request: HookRequest) -> Response:
         """The cards for one call. Raises PreconditionFailed when nothing that matters could be read."""
-        judged = await self._pipeline.judge(request)
+        try:
+            judged = await self._pipeline.judge(request)
+        except TooMuchInPlace as much:
+            body, after = await self._aside.go_on(request, self._pipeline.site_of(request), much.pages)
+            return Response(encoded=body, after=after)
         return Response(judged.cards, after=lambda: self._keeper.keep(judged.keep()))
 
 

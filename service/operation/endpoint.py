@@ -17,6 +17,7 @@ from cds_hooks.errors import ProtocolError
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
+from service.hooks.in_place import InPlace, TooMuchInPlace, reading
 from service.hooks.kept import Keeper, Kept, Noting
 from service.hooks.site_facts import site_facts
 from service.operation.detected import answer
@@ -76,7 +77,12 @@ class ClozapineCheck(Endpoint):
             checked = await self.elsewhere.check(site, body, now)
         else:
             # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
-            checked = await asyncio.to_thread(check, site, body, now, self.noting)
+            limit = self.elsewhere.here() if self.elsewhere is not None else None
+            try:
+                checked = await asyncio.to_thread(check, site, body, now, self.noting, limit)
+            except TooMuchInPlace:
+                assert self.elsewhere is not None, "it has set the limit"
+                checked = await self.elsewhere.check(site, body, now)
         return 200, checked.body, None, lambda: self.keeper.keep(checked.kept)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -106,12 +112,16 @@ class CheckElsewhere(Protocol):
         """Whether a body of so many bytes is judged elsewhere."""
         ...
 
+    def here(self) -> InPlace | None:
+        """The most that is judged in place."""
+        ...
+
     async def check(self, site: Site, body: bytes, now: datetime) -> Checked:
         """As :func:`check`. Cancelled, the work ends."""
         ...
 
 
-def check(site: Site, body: bytes, now: datetime, noting: Noting) -> Checked:
+def check(site: Site, body: bytes, now: datetime, noting: Noting, limit: InPlace | None = None) -> Checked:
     """Judge one question.
 
     Args:
@@ -119,19 +129,21 @@ def check(site: Site, body: bytes, now: datetime, noting: Noting) -> Checked:
         body: a Bundle or Parameters.
         now: the moment, unless the question names one.
         noting: counts rules that failed.
+        limit: the most that is judged in place; None: everything.
 
-    Raises ProtocolError.
+    Raises ProtocolError, TooMuchInPlace.
     """
     started = perf_counter()
-    question = read_question(body, site.zone)
-    as_of = question.as_of or now
-    snapshot = site_facts(
-        site,
-        question.gathered,
-        patient_id=question.patient_id,
-        hook=question.event,
-        orders=question.orders,
-    )
+    with reading(limit, {}):
+        question = read_question(body, site.zone)
+        as_of = question.as_of or now
+        snapshot = site_facts(
+            site,
+            question.gathered,
+            patient_id=question.patient_id,
+            hook=question.event,
+            orders=question.orders,
+        )
     findings = Weighed(snapshot, site, as_of, on_fault=noting.rule_fault).findings
     visible = _visible(site, findings, question.event)
     built = answer(visible, snapshot, site, question, as_of, now, noting.rule_fault)

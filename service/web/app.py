@@ -165,6 +165,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         terminology=TerminologyServer(terminology_server, clock, terminology_seconds)
         if terminology_server
         else None,
+        here=lambda: aside.here(),
     )
     aside = Aside(
         settings.judging_processes,
@@ -176,6 +177,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         terminology_seconds=terminology_seconds if terminology_server else None,
         log_level=settings.log_level,
         log_style=settings.log_style,
+        work_seconds=settings.judging_seconds,
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
@@ -297,7 +299,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
     )
     routes = cds_routes(
-        services(Answering(pipeline, keeper)),
+        services(Answering(pipeline, keeper, aside)),
         on_feedback=keep_feedback,
         allowed_origins=settings.origins,
         max_body_bytes=settings.max_body_bytes,
