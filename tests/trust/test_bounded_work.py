@@ -1,12 +1,13 @@
 """The work of a call grows with what it holds, and no faster: neither with the length of a text nor with the number of its parts.
 
-Growth is counted in lines of Python that are run, which is the same on every machine: from one size to the double, and from there to the
-double again, twice as many lines may be added (a square adds four times as many). What a pattern does is not seen in lines: patterns are
+Growth is counted in lines of Python that are run, which is the same on every machine: each time the size is doubled twice as many
+lines may be added as the time before (a square adds four times as many). What a pattern does is not seen in lines: patterns are
 tried by themselves, on texts twenty times as long as any that is read, where a square takes seconds and a line milliseconds.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import inspect
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
@@ -54,14 +56,14 @@ from tests.data import (
     order,
     prefetch,
 )  # fmt: skip
-from tests.texts import Json, calls, element, places, put
+from tests.texts import Json, Place, calls, element, full_call, places, put
 
 _read_envelope = envelope_reader(Value | None)
 _POLICIES = [policy_by_id("us-label-2025"), policy_by_id("uk-smpc")]
 _LONGEST_TEXT_SECONDS = 0.5
 _EACH = 4
-#: Parts of a list, doubled twice; lines that may be added at the second doubling for each that was added at the first.
-_PARTS, _GROWTH = 120, 2.2
+#: Parts of a list, doubled three times; lines that a doubling may add for each that the one before has added.
+_PARTS, _GROWTH = 60, 2.2
 
 
 @pytest.fixture(autouse=True)
@@ -325,17 +327,62 @@ def _lines(run: Callable[[], object]) -> int:
 
 
 def _growth(run: Callable[[int], object], size: int) -> float:
-    """Lines added by the second doubling over those added by the first: two for work that is proportional to the size."""
-    one, two, four = (_lines(lambda n=n: run(n)) for n in (size, 2 * size, 4 * size))
-    return (four - two) / max(two - one, 500)
+    """Lines added by a doubling over those added by the one before: two for work that is proportional to the size.
+
+    Of three doublings the lesser ratio: what is begun at some size adds its lines to one of them.
+    """
+    lines = [_lines(lambda n=size * times: run(n)) for times in (1, 2, 4, 8)]
+    added = [max(more - less, 500) for less, more in pairwise(lines)]
+    return min(more / less for less, more in pairwise(added))
 
 
 @pytest.mark.parametrize("what", _LISTS)
 def test_twice_as_many_parts_are_twice_the_work(what: str) -> None:
-    bodies = {n: json.dumps(_LISTS[what](n)).encode() for n in (_PARTS, 2 * _PARTS, 4 * _PARTS)}
+    bodies = {n: json.dumps(_LISTS[what](n)).encode() for n in (_PARTS * times for times in (1, 2, 4, 8))}
     hook = json.loads(bodies[_PARTS])["hook"]
     _judge(bodies[_PARTS], hook)  # tables are read when they are first used
     assert _growth(lambda n: _judge(bodies[n], hook), _PARTS) < _GROWTH
+
+
+def _lists(node: Any, here: Place = ()) -> Iterator[Place]:
+    """Where the lists of a document stand."""
+    if isinstance(node, list):
+        yield here
+    for step, value in (
+        node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else ())
+    ):
+        yield from _lists(value, (*here, step))
+
+
+def _every_list() -> dict[str, Place]:
+    body = full_call()
+    return {f"{'.'.join(map(str, place[:2]))} {element(body, place)}": place for place in _lists(body)}
+
+
+def _lengthened(place: Place, n: int) -> bytes:
+    """The full call with so many members in one of its lists, each with an id of its own."""
+    body = full_call()
+    node: Any = body
+    for step in place:
+        node = node[step]
+    members = list(node)
+    for number in range(len(members), n):
+        member = copy.deepcopy(members[number % len(members)])
+        resource = member.get("resource", member) if isinstance(member, dict) else {}
+        if "id" in resource:
+            resource["id"] = f"{resource['id']}-{number}"
+        node.append(member)
+    return json.dumps(body).encode()
+
+
+def test_twice_as_many_members_of_any_list_are_twice_the_work() -> None:
+    _judge(json.dumps(full_call()).encode(), "order-sign")
+    grown: dict[str, float] = {}
+    for what, place in _every_list().items():
+        bodies = {n: _lengthened(place, n) for n in (25, 50, 100, 200)}
+        grown[what] = _growth(lambda n, b=bodies: _judge(b[n], "order-sign"), 25)
+    assert len(grown) > 40
+    assert {what: growth for what, growth in grown.items() if growth >= _GROWTH} == {}
 
 
 def test_a_card_about_very_many_orders_is_one_that_can_be_read(client: httpx.Client) -> None:
