@@ -1,4 +1,7 @@
-"""What the service and its judging processes say to each other: pickled, each after its length, over a socket that nobody else has."""
+"""What the service and a judging process say to each other: pickled, each after its length, over a socket that nobody else has.
+
+A process judges one call at a time: what it says is about that one.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from service.alerts.say.silence import Silence
 from service.options.site import Site
 
 _LENGTH = 4
+#: Bytes of a message that are read before its reader has asked for them: a body of 5 MB in one go.
+WINDOW = 8_000_000
 
 #: ``hook``: a CDS Hooks call; ``check``: ``$clozapine-check``.
 Kind = Literal["hook", "check"]
@@ -44,7 +49,6 @@ class Knows(Struct, frozen=True):
 class Begin(Struct, frozen=True):
     """To a process: a call."""
 
-    call: int
     kind: Kind
     site: str
     body: bytes
@@ -63,23 +67,15 @@ class Reply(Struct, frozen=True):
     fault: Literal["", "refused", "failed"] = ""
 
 
-class Drop(Struct, frozen=True):
-    """To a process: nobody waits for this call any more."""
-
-    call: int
-
-
 class Heard(Struct, frozen=True):
     """From a process: the call was read. The request holds no more than a failure must know of it."""
 
-    call: int
     request: HookRequest
 
 
 class Ask(Struct, frozen=True):
-    """From a process."""
+    """From a process. The number comes back with the reply."""
 
-    call: int
     ask: int
     what: What
     args: tuple[Any, ...]
@@ -121,9 +117,8 @@ class Refusal(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """From a process: the end of a call."""
+    """From a process: the end of the call."""
 
-    call: int
     body: bytes = b""
     #: Pickled ``Kept``: opened after the answer was sent.
     kept: bytes = b""

@@ -21,7 +21,7 @@ from service.ops import garbage
 from service.ops.logging import configure
 
 #: Judging gives way to answering where processors are few.
-_NICENESS = 5
+_NICENESS = 10
 
 
 def _start(control: socket.socket) -> Start:
@@ -42,7 +42,7 @@ def _reap(control: socket.socket) -> None:
             control.sendall(NOTICE.pack(pid, os.waitstatus_to_exitcode(status)))
 
 
-def _begin(control: socket.socket, files: list[int], start: Start) -> None:
+def _begin(control: socket.socket, connection: int, start: Start) -> None:
     pid = os.fork()
     if pid == 0:
         control.close()
@@ -50,13 +50,12 @@ def _begin(control: socket.socket, files: list[int], start: Start) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         code = 1
         try:
-            connection, mark = files
-            work(connection, mark, start)
+            os.nice(_NICENESS)
+            work(connection, start)
             code = 0
         finally:
             os._exit(code)
-    for file in files:
-        os.close(file)
+    os.close(connection)
     control.sendall(NOTICE.pack(pid, BEGUN))
 
 
@@ -66,7 +65,6 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     start = _start(control)
-    os.nice(_NICENESS)
     configure(start.log_level, start.log_style)
     install(start.products, start.release)
     warm()
@@ -83,10 +81,10 @@ def main() -> None:
             ended.recv(4096)
             _reap(control)
         if control in ready:
-            _, files, _, _ = socket.recv_fds(control, 1, 2)
+            _, files, _, _ = socket.recv_fds(control, 1, 1)
             if not files:
                 return  # the service is gone
-            _begin(control, files, start)
+            _begin(control, files[0], start)
 
 
 if __name__ == "__main__":

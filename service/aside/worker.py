@@ -1,11 +1,11 @@
-"""A judging process. It asks the service for all that is not in the call; it opens no file, no connection and no database of its own."""
+"""A judging process: one call at a time. It asks the service for all that is not in the call; it opens no file, no connection and no database of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import mmap
 import pickle
+import signal
 import socket
 from typing import Any
 
@@ -16,12 +16,11 @@ from cds_hooks import HOOKS, HookRequest, ProtocolError, Response
 from cds_hooks.card import encode
 from cds_hooks.context import NO_RESOURCE
 from cds_hooks.request import envelope_reader, read_request
-from service.aside import share
 from service.aside.messages import (
+    WINDOW,
     Ask,
     Begin,
     Done,
-    Drop,
     Heard,
     Knows,
     Latest,
@@ -83,18 +82,17 @@ class _Server(Struct, frozen=True):
 class _Asking:
     """Asks the service on behalf of one call."""
 
-    def __init__(self, worker: _Worker, call: int) -> None:
+    def __init__(self, worker: _Worker) -> None:
         self._worker = worker
-        self._call = call
         #: Bytes of pages.
         self.fetched = 0
 
     async def __call__(self, what: What, *args: Any) -> Any:
-        return await self._worker.ask(self._call, what, args)
+        return await self._worker.ask(what, args)
 
 
-class _TerminologyOfCall:
-    """The terminology server of the process asks for whichever call needs it."""
+class _Terminology:
+    """The terminology server, which the service asks for this process."""
 
     base_url = ""
 
@@ -102,19 +100,16 @@ class _TerminologyOfCall:
         self._worker = worker
 
     async def get(self, query: str) -> bytes:
-        page: bytes = await self._worker.ask(0, "terminology", (query,))
+        page: bytes = await self._worker.ask("terminology", (query,))
         return page
 
 
 class _Worker:
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark: mmap.mmap, start: Start
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: Start) -> None:
         self._reader = reader
         self._writer = writer
-        self._mark = mark
         self._sites: dict[str, Site] = {}
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._call: asyncio.Task[None] | None = None
         self._asks: dict[int, asyncio.Future[Any]] = {}
         self._asked = 0
         self._seconds = start.work_seconds
@@ -122,34 +117,28 @@ class _Worker:
         self._terminology: TerminologyServer | None = None
         if start.terminology_seconds is not None:
             self._terminology = TerminologyServer(
-                _TerminologyOfCall(self), lambda: self._now, start.terminology_seconds
+                _Terminology(self), lambda: self._now, start.terminology_seconds
             )
         self._read_envelope = envelope_reader(Value | None)
 
     async def run(self) -> None:
         """Judge until the service is gone."""
-        asyncio.get_running_loop().set_task_factory(share.counted)
         while True:
             match await receive(self._reader):
                 case Begin() as call:
                     self._now = call.now
-                    belongs = share.work.set(share.Work(call.call, self._mark, self._seconds))
-                    self._calls[call.call] = asyncio.create_task(self._take(call, self._sites[call.site]))
-                    share.work.reset(belongs)
+                    self._call = asyncio.create_task(self._take(call, self._sites[call.site]))
                 case Reply() as reply:
                     self._replied(reply)
                 case Knows(site=site):
                     self._sites[site.name] = site
-                case Drop(call=number):
-                    if (task := self._calls.get(number)) is not None:
-                        task.cancel()
 
-    async def ask(self, call: int, what: What, args: tuple[Any, ...]) -> Any:
+    async def ask(self, what: What, args: tuple[Any, ...]) -> Any:
         """Ask the service. Raises FetchFailed."""
         self._asked += 1
         number = self._asked
         answer = self._asks[number] = asyncio.get_running_loop().create_future()
-        self._send(Ask(call, number, what, args))
+        self._send(Ask(number, what, args))
         try:
             return await answer
         finally:
@@ -166,25 +155,26 @@ class _Worker:
 
     async def _take(self, call: Begin, site: Site) -> None:
         noted = _Noted()
-        done = Done(call=call.call)
+        # Processor time, whatever of it is waited for. The signal has no handler: one would wait until a pattern or a decoder gives the
+        # interpreter back.
+        signal.setitimer(signal.ITIMER_PROF, self._seconds)
         try:
             body, kept = await (self._hook if call.kind == "hook" else self._check)(call, site, noted)
-            done = Done(call=call.call, body=body, kept=kept)
+            done = Done(body=body, kept=kept)
         except ProtocolError as error:
             refusal = Refusal(error.status, error.message, error.code, error.expression, error.headers)
-            done = Done(call=call.call, refusal=refusal)
+            done = Done(refusal=refusal)
         except Exception as error:
             log.error("a call failed: %s", type(error).__name__)
             log.debug("call to %s", call.service_id or call.kind, exc_info=error)
-            done = Done(call=call.call, exception=type(error).__name__)
-        finally:
-            del self._calls[call.call]
+            done = Done(exception=type(error).__name__)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         self._send(msgspec.structs.replace(done, faults=noted.faults, foreign_servers=noted.foreign_servers))
 
     async def _hook(self, call: Begin, site: Site, noted: _Noted) -> tuple[bytes, bytes]:
         request = read_request(call.body, call.service_id, HOOKS[call.hook], site, self._read_envelope)
-        self._send(Heard(call.call, _slim(request)))
-        asking = _Asking(self, call.call)
+        self._send(Heard(_slim(request)))
+        asking = _Asking(self)
         latest: Latest = await asking("latest", request.context.patient_id)
 
         async def facts(_: str, patient_id: str) -> Known | None:
@@ -226,20 +216,19 @@ def _slim(request: HookRequest) -> HookRequest:
     )
 
 
-async def _main(connection: socket.socket, mark: mmap.mmap, start: Start) -> None:
-    reader, writer = await asyncio.open_connection(sock=connection)
+async def _main(connection: socket.socket, start: Start) -> None:
+    reader, writer = await asyncio.open_connection(sock=connection, limit=WINDOW)
     try:
-        await _Worker(reader, writer, mark, start).run()
+        await _Worker(reader, writer, start).run()
     except (asyncio.IncompleteReadError, ConnectionError):
         return  # the service is gone
 
 
-def work(connection: int, mark: int, start: Start) -> None:
+def work(connection: int, start: Start) -> None:
     """Judge until the service is gone.
 
     Args:
         connection: file number of the socket to the service.
-        mark: file number of where the call is written that is worked on.
         start: what the service said at first.
     """
-    asyncio.run(_main(socket.socket(fileno=connection), mmap.mmap(mark, mmap.PAGESIZE), start))
+    asyncio.run(_main(socket.socket(fileno=connection), start))

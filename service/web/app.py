@@ -29,7 +29,8 @@ from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import imported_release
 from service.alerts.policy.policy import policy_by_id, policy_ids
 from service.alerts.policy.reference import reference_only
-from service.aside.aside import Answers, Aside
+from service.aside.answers import Answers
+from service.aside.aside import Aside
 from service.fhir.client import FhirServer
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.kept import Keeper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import threading
 import time
@@ -13,9 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.aside.aside import _Call, _without_secrets
 from service.aside.messages import Begin
-from service.aside.share import marked
+from service.aside.process import _without_secrets
 from service.hooks.in_place import InPlace
 from service.options.options import SiteOptions
 from service.options.site import site_with
@@ -67,7 +67,7 @@ def _aside(client: httpx.Client) -> Any:
 
 
 def _wait_for(client: httpx.Client) -> None:
-    while _aside(client).here() is None or not any(p and p.ready for p in _aside(client)._slots):
+    while _aside(client).here() is None or not _aside(client)._idle:
         time.sleep(0.05)
 
 
@@ -151,7 +151,6 @@ def test_what_is_wrong_with_a_large_call_is_said_as_in_place(service: httpx.Clie
 def test_a_call_of_too_much_work_is_ended_and_costs_nobody_else_an_answer(
     service: httpx.Client, north: Ehr
 ) -> None:
-    """The other call is aboard of the same process: its work is lost with it, and done once more."""
     before = _ended(service, "work")
     answers: list[httpx.Response] = []
     endless = threading.Thread(target=lambda: answers.append(_post(service, north, _endless())))
@@ -165,27 +164,26 @@ def test_a_call_of_too_much_work_is_ended_and_costs_nobody_else_an_answer(
     assert 'clozapine_cds_calls_not_judged_total{cause="too-much-work"' in service.get("/metrics").text
 
 
-def test_work_ends_when_its_caller_was_answered(service: httpx.Client, north: Ehr) -> None:
+def test_work_ends_when_its_caller_has_gone(service: httpx.Client, north: Ehr) -> None:
+    """Whatever the process does: this one does not even run."""
+    _wait_for(service)
     before = _ended(service, "late")
     aside = _aside(service)
-    site = site_with("north", SiteOptions())
-    body = json.dumps(_endless(5000)).encode()
-    running: list[Any] = []
+    process = aside._idle[-1]
+    os.kill(process.pid, signal.SIGSTOP)
 
     async def give_up() -> None:
-        process = await aside._least_busy()
-        begin = Begin(10**9, "hook", "north", body, NOW, "clozapine-order-sign", "order-sign")
-        task = asyncio.create_task(process.judge(_Call(begin, site, lambda _: None)))
-        while marked(process._mark) != 10**9 and not task.done():  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.001)
+        body = json.dumps(_large()).encode()
+        call = Begin("hook", "north", body, NOW, "clozapine-order-sign", "order-sign")
+        task = asyncio.create_task(aside._judged(call, site_with("north", SiteOptions()), lambda _: None))
+        await asyncio.sleep(0)
         task.cancel()
-        running.append(process)
+        await asyncio.gather(task, return_exceptions=True)
+        await process._ended
 
-    loop = aside._keeping.get_loop()
-    asyncio.run_coroutine_threadsafe(give_up(), loop).result(60)
-    while _ended(service, "late") == before:  # the process is gone, and another begins
-        time.sleep(0.05)
-    assert running[0].calls == {}
+    asyncio.run_coroutine_threadsafe(give_up(), aside._keeping.get_loop()).result(60)
+    assert process._ended.result() == -signal.SIGKILL
+    assert _ended(service, "late") == before + 1
     assert codes(_post(service, north, _large()).json())[0] == ("anc-severe-neutropenia", "critical")
 
 
@@ -211,7 +209,7 @@ def test_a_small_call_whose_texts_are_too_much_work_goes_aside(
 
 
 def test_a_call_whose_server_has_much_goes_aside_and_nothing_is_fetched_twice(
-    service: httpx.Client, in_place: httpx.Client, north: Ehr
+    service: httpx.Client, in_place: httpx.Client, north: Ehr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     north.add(anc(0.4, 1), *(anc(3.0, 2 + i, id=f"f{i}", note=[{"text": "x" * 1000}]) for i in range(220)))
     body = call("order-sign", prefetch(medications=bundle(on_clozapine())), clozapine(300))
@@ -226,10 +224,12 @@ def test_a_call_whose_server_has_much_goes_aside_and_nothing_is_fetched_twice(
     body |= {"fhirServer": f"{north.base_url}/fhir", "fhirAuthorization": access}
     expected = _said(_post(in_place, north, body))
     asked = len(north.asked)
-    taken = _aside(service)._numbers
-    before = next(taken)
+    taken: list[int] = []
+    aside = _aside(service)
+    go_on = aside.go_on
+    monkeypatch.setattr(aside, "go_on", lambda *a: (taken.append(1), go_on(*a))[1])
     assert _said(_post(service, north, body)) == expected
-    assert next(taken) == before + 2
+    assert taken == [1]
     assert expected[0]["indicator"] == "critical"
     pages = north.asked[asked:]
     assert len(pages) == len(set(pages)) == 3
