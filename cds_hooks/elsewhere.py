@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from cds_hooks.request import HookRequest
@@ -18,8 +18,8 @@ class Elsewhere(Protocol):
         """Whether a body of so many bytes is judged elsewhere."""
         ...
 
-    async def judge(
+    def judge(
         self, service_id: str, hook: str, body: bytes, principal: Any, heard: Heard
-    ) -> tuple[bytes, Callable[[], None]]:
+    ) -> Coroutine[Any, Any, tuple[bytes, Callable[[], None]]]:
         """The body of the answer, and what is done once it is sent. Raises ProtocolError. Cancelled, the work ends."""
         ...

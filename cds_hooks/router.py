@@ -22,6 +22,7 @@ from cds_hooks.errors import ProtocolError
 from cds_hooks.feedback import Feedback, read_feedback
 from cds_hooks.limits import Limits
 from cds_hooks.request import HookRequest, envelope_reader, read_request
+from cds_hooks.stopping import while_wanted
 from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, Listening, SaidByCard, concerns
 
 OnFeedback = Callable[[str, list[Feedback], Any], Awaitable[None]]
@@ -149,7 +150,8 @@ class ServiceCall(Endpoint):
         def told(request: HookRequest) -> None:
             heard.request = request
 
-        answer, after = await elsewhere.judge(self.service.id, self.service.hook, body, principal, told)
+        judging = elsewhere.judge(self.service.id, self.service.hook, body, principal, told)
+        answer, after = await while_wanted(heard, judging)
         return 200, answer, heard.request, after
 
 

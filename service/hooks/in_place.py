@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import thread_time
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from cds_hooks.stopping import Stopped, unless
 from service.alerts.facts.record_text import metered
 from service.fhir.client import Server
 
@@ -90,15 +91,7 @@ class Pages:
 
     async def watched(self, reading: Coroutine[Any, Any, T]) -> T:
         """What reads the pages, ended once they are too much. Raises TooMuchInPlace."""
-        task, watch = asyncio.create_task(reading), asyncio.create_task(self._too_much.wait())
         try:
-            await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise TooMuchInPlace(self.read)
-            return task.result()
-        finally:
-            watch.cancel()
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            return await unless(self._too_much.wait(), reading)
+        except Stopped:
+            raise TooMuchInPlace(self.read) from None

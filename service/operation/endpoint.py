@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from time import perf_counter
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope
 from cds_hooks.body import read_body
 from cds_hooks.endpoint import Endpoint
 from cds_hooks.errors import ProtocolError
+from cds_hooks.stopping import while_wanted
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
@@ -74,7 +75,7 @@ class ClozapineCheck(Endpoint):
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
         if self.elsewhere is not None and self.elsewhere.takes(len(body)):
-            checked = await self.elsewhere.check(site, body, now)
+            checked = await while_wanted(receive, self.elsewhere.check(site, body, now))
         else:
             # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
             limit = self.elsewhere.here() if self.elsewhere is not None else None
@@ -82,7 +83,7 @@ class ClozapineCheck(Endpoint):
                 checked = await asyncio.to_thread(check, site, body, now, self.noting, limit)
             except TooMuchInPlace:
                 assert self.elsewhere is not None, "it has set the limit"
-                checked = await self.elsewhere.check(site, body, now)
+                checked = await while_wanted(receive, self.elsewhere.check(site, body, now))
         return 200, checked.body, None, lambda: self.keeper.keep(checked.kept)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -116,7 +117,7 @@ class CheckElsewhere(Protocol):
         """The most that is judged in place."""
         ...
 
-    async def check(self, site: Site, body: bytes, now: datetime) -> Checked:
+    def check(self, site: Site, body: bytes, now: datetime) -> Coroutine[Any, Any, Checked]:
         """As :func:`check`. Cancelled, the work ends."""
         ...
 

@@ -187,6 +187,25 @@ def test_work_ends_when_its_caller_has_gone(service: httpx.Client, north: Ehr) -
     assert codes(_post(service, north, _large()).json())[0] == ("anc-severe-neutropenia", "critical")
 
 
+@pytest.mark.parametrize("path", [_SIGN, _CHECK])
+def test_a_caller_who_hangs_up_ends_the_work(service: httpx.Client, north: Ehr, path: str) -> None:
+    _wait_for(service)
+    before = _ended(service, "late")
+    process = _aside(service)._idle[-1]
+    os.kill(process.pid, signal.SIGSTOP)
+    record = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": anc(3.0, 2, note=[{"text": "x" * 200_000}])}],
+    }
+    with pytest.raises(httpx.ReadTimeout):
+        service.post(
+            path, json=_large() if path == _SIGN else record, headers=north.signer.bearer("north", path), timeout=1
+        )  # fmt: skip
+    while _ended(service, "late") == before:
+        time.sleep(0.02)
+
+
 def test_a_small_call_whose_texts_are_too_much_work_goes_aside(
     service: httpx.Client, in_place: httpx.Client, north: Ehr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
