@@ -212,8 +212,8 @@ class Aside:
             self._metrics.ended(why)
             log.warning("a process for large calls was ended (%s)", why)
             self._fill()
-        elif len(self._idle) < self._ready and process.alive:
-            self._idle.append(process)
+        elif process.alive:
+            self._idle.append(process)  # the last one back is the first used: its memory is its own by then
         else:
             process.close()
 
