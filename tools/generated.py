@@ -12,6 +12,7 @@ from service.alerts.case.beside import base_severity
 from service.alerts.knowledge.brands import COUNTRIES, countries
 from service.alerts.knowledge.catalogue import override_reasons, reason_sets
 from service.alerts.knowledge.classes import alerting_classes_of, classes, offset_days, onset_days
+from service.alerts.knowledge.code_systems import RXNORM, SNOMED
 from service.alerts.knowledge.codes import coded_kinds, kinds, title
 from service.alerts.knowledge.concerns import concerns
 from service.alerts.knowledge.conditions import contraindications
@@ -20,7 +21,8 @@ from service.alerts.knowledge.drugs import drug_ids, drugs, names_of
 from service.alerts.knowledge.equivalents import all_equivalents, methods, unclear_depots
 from service.alerts.knowledge.no_card import without_card
 from service.alerts.knowledge.not_understood import not_understood_kinds
-from service.alerts.knowledge.products import product_rows
+from service.alerts.knowledge.product_codes import coded
+from service.alerts.knowledge.products import atc, product_rows
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
@@ -220,7 +222,32 @@ def _brand_coverage() -> tuple[str, ...]:
         "Generic names are found in the spellings of European languages (`knowledge/spelling.py`). Brands whose public file was kept, by country; others, without such a file, stand with their drugs "
         "(`knowledge/drugs.toml`, `products.toml`). A brand that nobody knows here is named as not recognised.",
         _table(("country", "drugs with a brand", "brands", "source"), rows),
+        _code_coverage(wanted),
     )
+
+
+def _code_coverage(wanted: set[str]) -> str:
+    """Of how many of these drugs products are known by code alone, by code system."""
+    rows: list[tuple[object, ...]] = []
+    for name, system in (("RxNorm", RXNORM), ("SNOMED CT and dm+d", SNOMED)):
+        known = {code: meaning.drugs for (of, code), meaning in coded().items() if of == system}
+        known |= {
+            c: row.drugs
+            for row in product_rows()
+            if row.system == system
+            for c in (row.code, *row.codes)
+            if c
+        }
+        found = {drug for drugs in known.values() for drug in drugs} & wanted
+        rows.append((name, f"{len(found)} of {len(wanted)}", len(known)))
+    rows.append(
+        (
+            "ATC",
+            f"{len({d for drugs in atc().values() for d in drugs} & wanted)} of {len(wanted)}",
+            len(atc()),
+        )
+    )
+    return _table(("codes of products and ingredients", "drugs", "codes"), rows)
 
 
 def rules_page() -> str:

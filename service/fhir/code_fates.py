@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from service.alerts.knowledge.code_systems import canonical, icd10_edition
+from service.alerts.knowledge.code_systems import SNOMED, canonical, icd10_edition
 from service.fhir.loinc import is_loinc
 from service.fhir.resources import CodeableConcept
 
@@ -26,6 +26,14 @@ def _is_terminology(system: str) -> bool:
     if not system.strip():
         return False  # whose code it is nobody says
     return canonical(system) in _TERMINOLOGIES or is_loinc(system) or bool(icd10_edition(system))
+
+
+def is_open(code: CodeableConcept | None) -> bool:
+    """True when only codes of SNOMED CT name the thing: no table here holds whole branches of it, so that a code nobody knows may mean anything."""
+    systems = (
+        {canonical(c.system or "") for c in (code.coding or ()) if c.code} if code is not None else set()
+    )
+    return systems == {SNOMED}
 
 
 def is_of_a_terminology(code: CodeableConcept | None) -> bool:

@@ -199,7 +199,8 @@ def read_orders(raw: Raw | bytes, source: str) -> Decoded:
         decoded = sound(_value.decode(raw), source)
     except _BAD_JSON:
         return _read_carefully(raw, source, unknown_too=True)
-    if None not in [r.id for r in decoded.resources]:
+    whole = len(decoded.resources) + len(decoded.aside) >= decoded.entries
+    if whole and None not in [r.id for r in decoded.resources]:
         return decoded
     careful = _read_carefully(raw, source, unknown_too=True)
     return careful if len(careful.resources) >= len(decoded.resources) else decoded
@@ -300,6 +301,10 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False,
         if entry.response is not None:
             _note_refusal(decoded, entry.response, source)
         if not len(entry.resource):
+            if unknown_too:
+                decoded.problems.append(ReadProblem(source, "", "an entry holds no resource"))
+                decoded.partial = True
+                decoded.aside.append(unreadable(source, "", "an entry holds no resource"))
             continue
         if nesting < _DEEPEST and _is_bundle(entry.resource):
             inner = _read_carefully(entry.resource, source, unknown_too=unknown_too, nesting=nesting + 1)

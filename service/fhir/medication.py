@@ -51,6 +51,8 @@ _INPATIENT = {
 CLOZAPINE = "clozapine"
 _AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
+#: It was taken, and is over.
+_OVER = frozenset({"completed", "stopped", "ended"})
 #: Intents by which nobody has ordered anything yet.
 #: More repeats than any prescription has: a number nobody meant as one.
 _MOST_REPEATS = 99
@@ -117,6 +119,8 @@ class Identified(Struct, frozen=True):
     long_acting: bool
     #: A name is too long to be read, and no code says what it is.
     unread: bool = False
+    #: Drugs that its codes and words name instead of each other; empty where they agree.
+    instead: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -127,6 +131,54 @@ def _dose_matters(drugs: tuple[str, ...]) -> bool:
         for drug in drugs
         for class_id in ("antipsychotic", "cyp1a2-strong-inhibitor")
     )
+
+
+#: Stands for a whole group of drugs: beside one of them it is no other drug.
+_OF_A_GROUP = frozenset({"cytotoxic"})
+#: A drug that is known and draws no card, where it is named in the place of one that does.
+_ANOTHER = "another drug"
+
+
+def _named_by(system: str, code: str, words: Iterable[_Name], country: str) -> frozenset[str]:
+    """What a code and the words beside it name: drugs, or that it is one without a card."""
+    known = product_by_code(system, code) if code else None
+    texts = [tidy for word in words if isinstance(word, str) and (tidy := to_read(word, NAME))]
+    drugs = {
+        *(known.drugs if known is not None else ()),
+        *(d for t in texts for d in drugs_by_name(t, country)),
+    }
+    if drugs:
+        return frozenset(drugs - _OF_A_GROUP)
+    harmless = any(map(is_known_without_card, texts)) or (bool(code) and is_code_without_card(system, code))
+    return frozenset({_ANOTHER}) if harmless else frozenset()
+
+
+def _instead(concepts: _Concepts, names: tuple[_Name, ...], country: str) -> tuple[str, ...]:
+    """Drugs that one code or text of a medication names where another names others: codes and text of one concept, and the name in a reference.
+
+    Ingredients stand beside each other; a look-alike (clonazepam by code, clozapine in words) in the place of each other.
+    """
+    said: list[frozenset[str]] = []
+    for codings, text in concepts:
+        own = [_named_by(system, code, (display,), country) for system, code, display in codings]
+        own.append(_named_by("", "", (text,), country))
+        if (odd := _apart(own)) is not None:
+            return odd
+        said.append(frozenset[str]().union(*own))
+    everything = frozenset[str]().union(*said)
+    called = [_named_by("", "", (name,), country) for name in names[:1]]
+    return (_apart([everything, *called]) if everything and called else None) or ()
+
+
+def _apart(said: Iterable[frozenset[str]]) -> tuple[str, ...] | None:
+    """The drugs of two voices that have none in common; a harmless one is another drug only where clozapine is named."""
+    voices = [voice for voice in said if voice]
+    for index, one in enumerate(voices):
+        for other in voices[index + 1 :]:
+            both = one | other
+            if one.isdisjoint(other) and (_ANOTHER not in both or CLOZAPINE in both):
+                return tuple(sorted(both, key=lambda drug: (drug == _ANOTHER, drug)))
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -182,6 +234,7 @@ def _identify(
         is_parenteral(words),
         is_long_acting(words),
         unread=bool(beginnings) and not by_code,
+        instead=_instead(concepts, names, country) if found else (),
     )
 
 
@@ -239,6 +292,8 @@ class MedicationReader:
         self.unresolved: dict[str, str] = {}
         #: Records of which a name was too long to be read.
         self.unread_names = 0
+        #: Drugs that the codes and words of the last record name instead of each other.
+        self.instead: tuple[str, ...] = ()
 
     # -- which drug ---------------------------------------------------------------------------------------------
 
@@ -277,6 +332,7 @@ class MedicationReader:
 
     def _identified(self, concepts: _Concepts, names: tuple[_Name, ...], strength: Strength) -> Identified:
         found = _identify(concepts, names, strength, self.country)
+        self.instead = found.instead
         if not self.local_codes:
             self.unread_names += found.unread
             return found
@@ -393,6 +449,9 @@ class MedicationReader:
         if supply is None and draft and dose is not None and r.dispenseRequest is not None:
             supply = lasts(amount_mg(_get(r.dispenseRequest, "quantity"), found.strength), dose)
         clozapine = CLOZAPINE in found.drugs
+        updated = self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None
+        if not draft and _is_of_no_day(clozapine, r.status, (start, end_at, updated)):
+            self._undated(source, ref, "no day on which it was taken")
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -408,6 +467,7 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
+            start_until=start.until if start else None,
             end=end_at,
             end_date_only=end.date_only if end else False,
             authored=start.at if start else None,
@@ -426,9 +486,7 @@ class MedicationReader:
             identifiers=_identifiers(r.identifier) if clozapine and len(r.identifier) else (),
             strength_mg=found.strength.mg_per_unit if draft and clozapine else None,
             valid_until=self._valid_until(r.dispenseRequest) if r.dispenseRequest is not None else None,
-            updated=self._updated(r.meta)
-            if len(r.meta) and not draft and r.status not in ORDER_LIVE
-            else None,
+            updated=updated,
         )
 
     def _updated(self, meta: Raw) -> datetime | None:
@@ -482,6 +540,9 @@ class MedicationReader:
             end = last_day(end)
         elif end is not None and end.until is not None and CLOZAPINE in found.drugs:
             self._undated(source, ref, "no day on which it ended")
+        updated = self._updated(s.meta) if s.status not in STATEMENT_LIVE and len(s.meta) else None
+        if _is_of_no_day(CLOZAPINE in found.drugs, s.status, (start, end, asserted, updated)):
+            self._undated(source, ref, "no day on which it was taken")
         systemic, parenteral = route_facts(sig_of(s.dosage).route, found)
         return Medication(
             ref=ref,
@@ -496,6 +557,7 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
+            start_until=start.until if start else None,
             end=end.at if end else None,
             end_date_only=end.date_only if end else False,
             authored=asserted.at if asserted else None,
@@ -503,7 +565,7 @@ class MedicationReader:
             not_taken=s.status == "not-taken",
             stops=s.status == "stopped" and end is None,
             of_a_moment=s.status == "not-taken" and (period is None or period.start is None),
-            updated=self._updated(s.meta) if s.status not in STATEMENT_LIVE and len(s.meta) else None,
+            updated=updated,
         )
 
     def dispense(self, d: MedicationDispense, source: str) -> Medication:
@@ -537,6 +599,7 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
+            start_until=start.until if start else None,
             dose=dose,
             days_supply=_days(d.daysSupply),
             amount_mg=_handed_over_mg(d, found),
@@ -599,6 +662,11 @@ class MedicationReader:
         # One open-ended instruction keeps the order open.
         end = max(known_ends) if len(known_ends) == len(ends) else None
         return (min(starts) if starts else authored), end
+
+
+def _is_of_no_day(clozapine: bool, status: str | None, days: Iterable[object]) -> bool:
+    """A record of clozapine that is over and names no day at all: nobody knows when that was."""
+    return clozapine and status in _OVER and all(day is None for day in days)
 
 
 def _contained(identifier: str, contained: list[Any] | None) -> MedicationResource | None:

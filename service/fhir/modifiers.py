@@ -1,16 +1,16 @@
-"""``modifierExtension``: a sender may say in it that a resource means something else than its elements (R4 extensibility.html, "Modifier
-Extensions"). None is known here: a result that carries one is shown and not judged; any other record is read, and the card says so."""
+"""``modifierExtension`` and ``implicitRules``: a sender may say there that a resource means something else than its elements (R4 extensibility.html,
+"Modifier Extensions"; resource.html). None is known here: a result that carries one is shown and not judged; any other record is read, and the card says so."""
 
 from __future__ import annotations
 
 from service.fhir.resources import Resource
 
-MODIFIED = "a modifierExtension says that it means something else than it shows, and nobody knows what"
+MODIFIED = "a modifierExtension, or implicitRules, say that it may mean something else than it shows, and nobody knows what"
 #: Bytes of an empty list.
 EMPTY = 2
 
 
 def is_modified(resource: Resource) -> bool:
-    """Whether a resource carries a modifierExtension."""
+    """Whether a resource carries a modifierExtension, or names rules that it is to be read by."""
     raw = resource.modifierExtension
-    return len(raw) > EMPTY and bytes(raw) != b"null"
+    return bool(resource.implicitRules) or (len(raw) > EMPTY and bytes(raw) != b"null")

@@ -45,6 +45,7 @@ from service.fhir.resources import (
 from service.fhir.subjects import Whose
 from service.fhir.times import NO_YEARS, Moment, read_moment, read_stretch
 from service.fhir.units import agreed_conversion, split_text
+from service.fhir.without_results import LONG_AGO, Holder, has_results, holder_of
 
 _STATUS: dict[str | None, ResultStatus] = {
     "final": "final",
@@ -66,6 +67,7 @@ _LONGEST_UNIT = 60
 _MOST_COMPONENTS = 200
 _MOST_CONTAINED = 1000
 _NOT_PLAIN = _RANGED | _POSTURED
+_COUNTED = frozenset({"anc", "wbc"})
 _instant = datetime.fromisoformat
 
 
@@ -138,6 +140,8 @@ class ObservationReader:
         #: Result -> the panels and reports that name it; specimen -> itself: they tell when a result is of that does not.
         self._holders: dict[str, list[Observation | DiagnosticReport]] = {}
         self._specimens: dict[str, Specimen] = {}
+        #: Panels and reports whose results may not have come (:meth:`close`).
+        self._empty: list[Holder] = []
         self._by_loinc = kinds_by_loinc()
 
     def read(self, resources: Iterable[Resource], source: str) -> list[Resource]:
@@ -157,6 +161,7 @@ class ObservationReader:
                     self.books.irrelevant(source, ref_of(resource), "no-result", why)
                     continue
                 self._group(resource.result or (), resource)
+                self._hold(resource, source, resource.result or ())
                 self.books.read(source, resource)
             elif type(resource) is Specimen:
                 for key in self.whose.home.keys_of("Specimen", resource.id, resource.full_url):
@@ -210,6 +215,43 @@ class ObservationReader:
             books.irrelevant(source, ref, "another-test", "no rule asks for this test")
         else:
             books.not_understood(source, ref, "test", "no code of a known terminology says which test it is")
+
+    def _hold(self, held: Observation | DiagnosticReport, source: str, members: Iterable[Reference]) -> None:
+        """Keep a panel or report, to see later whether its results came."""
+        name = _reference(held) if isinstance(held, Observation) else ref_of(held)
+        keys = (self.whose.home.key(m.reference, holder=held.full_url) for m in members)
+        at = self._moment(held) if isinstance(held, Observation) else self._effective(held)
+        if at is None:
+            at = read_moment(held.issued, self.zone)
+        holder = holder_of(held, source, name, (key for key in keys if key), at)
+        if holder is not None:
+            self._empty.append(holder)
+
+    def close(self) -> None:
+        """After everything was read: name panels and reports of which no result came."""
+        for holder in self._empty:
+            if has_results(holder, self.measurements, self.unusable):
+                continue
+            at = holder.at
+            self.books.element(holder.source, holder.ref, "result", "result", holder.why)
+            if holder.kind in _COUNTED:
+                counted = at.at if at is not None else LONG_AGO
+                self.problems.append(
+                    ReadProblem(
+                        holder.source,
+                        holder.ref,
+                        f"a blood count: {holder.why}",
+                        counted=counted,
+                        if_due=not holder.low,
+                    )
+                )
+            else:
+                self.unusable.append(
+                    UnusableResult(
+                        holder.kind, _REPORT, holder.why, holder.ref,
+                        at.at if at is not None else None, at.date_only if at is not None else False,
+                    )
+                )  # fmt: skip
 
     def _facts(self) -> int:
         return len(self.coded) + sum(map(len, self.measurements.values()))
@@ -298,6 +340,7 @@ class ObservationReader:
         if (
             plain is None
             or len(o.modifierExtension)
+            or o.implicitRules
             or status is None
             or quantity.comparator is not None
             or o.id is None
@@ -360,6 +403,8 @@ class ObservationReader:
 
     def _read(self, o: Observation, source: str) -> None:
         kind, unit = self._kind(o.code)
+        if not o.component and _is_heading(o) and (o.status or "").strip().lower() not in _NO_RESULT:
+            self._hold(o, source, o.hasMember or ())
         if kind is None:
             if o.component:
                 self._read_components(o, source)
@@ -648,6 +693,8 @@ class ObservationReader:
 
 
 _ECG = RecordText("ECG")
+#: How a panel or report is shown of which no result came.
+_REPORT = RecordText("report")
 _NO_VALUE = "no value"
 _raw_list = msgspec.json.Decoder(list[Raw])
 
@@ -665,6 +712,18 @@ def _positive_flag(o: Observation | Component) -> str:
         return "POS"
     flag = "" if o.valueString or o.valueCodeableConcept else flag_of(o.interpretation)
     return flag if flag in _WITHOUT_NUMBER else ""
+
+
+def _is_heading(o: Observation) -> bool:
+    """A panel: no value in any form, none said to be absent, no flag."""
+    return (
+        quantity_of(o) is None
+        and o.valueString is None
+        and o.valueCodeableConcept is None
+        and not other_value(o)
+        and not len(o.dataAbsentReason)
+        and not len(o.interpretation)
+    )
 
 
 def _specimen_inside(o: Observation, identifier: str) -> Specimen | None:

@@ -21,6 +21,8 @@ def _observations(codes: str, count: int) -> str:
 
 #: Panels that hold counts in ``component``: CBC with differential.
 _CBC_PANELS = ("57021-8", "69742-5", "57782-5")
+#: The same, and the CBC without a differential (CBC panel - Blood by Automated count), whose result names its members.
+CBC_PANELS = frozenset((*_CBC_PANELS, "58410-2"))
 _BLOOD_PRESSURE_PANELS = ("85354-9", "55284-4")
 
 QUERIES: dict[str, str] = {

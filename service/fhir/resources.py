@@ -79,6 +79,8 @@ class Resource(Struct, tag_field="resourceType", gc=False):
     full_url: str | None = field(default=None, name="(fullUrl)")
     #: Says that the resource may mean something else than its elements say (R4 extensibility); none is known here.
     modifierExtension: Raw = Raw(b"")
+    #: Rules without which the resource must not be read (R4 resource.html); none is known here.
+    implicitRules: Any = None
 
 
 class Observation(Resource, tag="Observation"):
@@ -122,7 +124,12 @@ class DiagnosticReport(Resource, tag="DiagnosticReport"):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     issued: str | None = None
+    code: CodeableConcept | None = None
     result: list[Reference] | None = None
+    #: Looked at only where no result of the report came: what it says in words or as a document.
+    conclusion: Any = None
+    conclusionCode: Any = None
+    presentedForm: Raw = Raw(b"")
     #: Read later.
     contained: Raw = Raw(b"")
 
@@ -252,6 +259,8 @@ class MedicationRequest(_DrugRecord, tag="MedicationRequest"):
     reportedReference: Reference | None = None
     #: Read only of orders of clozapine.
     identifier: Raw = Raw(b"")
+    #: Read only of orders of clozapine, for what may change their dose.
+    note: Raw = Raw(b"")
     #: Read only of orders that are over and name no end.
     meta: Raw = Raw(b"")
 

@@ -61,11 +61,14 @@ class _Tidied:
     def __init__(self) -> None:
         #: An instruction is too long to be read.
         self.unread = False
+        #: An instruction carries a modifierExtension, which nobody knows here.
+        self.modified = False
 
     def line(self, value: Any) -> Any:
         """One dosage instruction. Where one of its texts is too long, the other goes too: alone it might mislead."""
         if not isinstance(value, dict):
             return self.of(value)
+        self.modified = self.modified or bool(value.get("modifierExtension"))
         written = [to_read(text, DOSAGE) for key in _WRITTEN if isinstance(text := value.get(key), str)]
         if None in written:
             self.unread = True
@@ -113,6 +116,8 @@ def _sig(content: bytes) -> Sig:
         return Sig(("unreadable",))
     if isinstance(decoded, list) and len(decoded) > _MOST_LINES:
         return Sig((), unreadable=f"it has more than {_MOST_LINES} dosage instructions")
+    if tidied.modified:
+        return Sig((), unreadable="a dosage instruction carries a modifierExtension")
     lines = tuple(decoded) if isinstance(decoded, list) else () if decoded is None else (decoded,)
     bounds = tuple(
         (period.get("start"), period.get("end"))

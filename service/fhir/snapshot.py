@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from service.alerts.case.exposure import ORDER_LIVE
 from service.alerts.case.order_at_hand import is_blank
 from service.alerts.case.supply_length import with_lengths
 from service.alerts.facts.patient import (
@@ -35,13 +36,21 @@ from service.alerts.knowledge.conditions import (
 )
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import product_by_code
-from service.fhir.code_fates import is_of_a_terminology
+from service.fhir.code_fates import is_of_a_terminology, is_open
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
 from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.modifiers import MODIFIED, is_modified
+from service.fhir.notes import (
+    SPEAKS_OF_THE_DOSE,
+    advice_of,
+    amounts_of,
+    speaks_of_a_stop,
+    speaks_of_another_dose,
+    texts_of,
+)
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
@@ -59,7 +68,9 @@ from service.fhir.resources import (
     ServiceRequest,
 )
 from service.fhir.resources import Medication as MedicationResource
+from service.fhir.sig import sig_of
 from service.fhir.statuses import UNKNOWN_STATUS, settle
+from service.fhir.strength import strength_in_name
 from service.fhir.subjects import Whose
 from service.fhir.times import read_date, read_moment
 from service.fhir.timing import repeated_every
@@ -230,6 +241,8 @@ class _Builder:
                 self.problems.append(ReadProblem(source, record.ref, UNKNOWN_STATUS, hints=hints))
                 self.spoilt.add(source)
                 self.books.element(source, ref_of(r), "status", "status", UNKNOWN_STATUS)
+            self._say_instead(record, source)
+            self._say_notes(record, r, source)
             if is_modified(r):
                 self._modified(record, r, source)
         self._enter(record, r, source)
@@ -285,6 +298,8 @@ class _Builder:
                     continue
                 self.drafts.append(draft)
                 self._enter(draft, r, DRAFTS)
+                self._say_instead(draft, DRAFTS)
+                self._say_notes(draft, r, DRAFTS)
                 if is_modified(r):
                     self._modified(draft, r, DRAFTS)
                 if self.medication_reader.unread_names != unread:
@@ -332,10 +347,11 @@ class _Builder:
 
     def _wanted(self, decoded: Decoded, selections: Sequence[str] | None) -> set[str] | None:
         """Ids of the selected drafts; None when every draft is in question, also because a selection names none of them."""
-        if selections is None:
-            return None
+        if not selections:
+            return None  # an empty list selects nothing, which no client means
+        among = {r.id for r in decoded.resources} | {u.id for u in decoded.unknown}
         wanted = {_id_in(s) for s in selections if _may_name_a_medication(s)}
-        if wanted <= {r.id for r in decoded.resources} | {u.id for u in decoded.unknown}:
+        if wanted <= among and not among.isdisjoint(map(_id_in, selections)):
             return wanted
         if not decoded.problems:
             self.problems.append(ReadProblem(DRAFTS, "", "a selected order is not among the draft orders"))
@@ -345,6 +361,35 @@ class _Builder:
         """Note that a text was too long to be read."""
         self.problems.append(ReadProblem(source, ref, why))
         self.spoilt.add(source)
+
+    def _say_instead(self, record: Medication, source: str) -> None:
+        """Note that codes and words of a record name different drugs: it counts as one of all of them, and which is right nobody knows."""
+        drugs = self.medication_reader.instead
+        if not any(_speaks_up(drug) for drug in drugs):
+            return
+        why = f"its codes and words name different drugs: {' and '.join(d.replace('-', ' ') for d in drugs)}"
+        self.problems.append(ReadProblem(source, record.ref, why, hints=CLOZAPINE in drugs))
+        self.books.element(source, record.ref, "medication", "product", why)
+
+    def _say_notes(self, record: Medication, r: Resource, source: str) -> None:
+        """Note that a text beside the dose of an order of clozapine may say that it is another one, or none."""
+        if type(r) is not MedicationRequest or CLOZAPINE not in record.drugs or record.stops:
+            return
+        if record.role != "draft" and record.status not in ORDER_LIVE:
+            return
+        lines = sig_of(r.dosageInstruction).lines
+        beside = [*texts_of(r.note), *advice_of(lines)]
+        written = [
+            line["text"] for line in lines if isinstance(line, dict) and isinstance(line.get("text"), str)
+        ]
+        if record.role == "draft" and (record.dose is None or record.dose.unreadable):
+            return  # the dose was not read, and a card says so
+        known = _amounts_of(record) | amounts_of(lines)
+        if any(map(speaks_of_a_stop, (*beside, *written))) or any(
+            speaks_of_another_dose(text, known) for text in beside
+        ):
+            self.problems.append(ReadProblem(source, record.ref, SPEAKS_OF_THE_DOSE))
+            self.books.element(source, ref_of(r), "note", "dose", SPEAKS_OF_THE_DOSE)
 
     def _modified(self, record: Medication, r: Resource, source: str) -> None:
         """Note that a record which a rule may ask for carries a modifierExtension."""
@@ -375,12 +420,16 @@ class _Builder:
         if not kinds:
             if unread:
                 self.books.not_understood(source, ref_of(c), "name", _UNREAD_NAME)
-            elif is_of_a_terminology(c.code) or names:
+            elif names or (is_of_a_terminology(c.code) and not is_open(c.code)):
                 self.books.irrelevant(source, ref_of(c), "another-problem", "no rule asks for this problem")
             else:
                 self.books.not_understood(source, ref_of(c), "problem", _NO_WORDS)
+                over = _code(c.clinicalStatus) in _OVER
                 if _has_any_code(c.code) and _code(c.verificationStatus) not in _NEVER_TRUE:
-                    self.problems.append(ReadProblem(source, ref, _NO_WORDS))
+                    if not is_open(c.code):
+                        self.problems.append(ReadProblem(source, ref, _NO_WORDS))
+                    elif not over:
+                        self.problems.append(ReadProblem(source, ref, _NO_WORDS, at_orders=True))
             return
         if not label:  # a code without words is named by what it was read as
             kind = next(iter(kinds))
@@ -402,6 +451,7 @@ class _Builder:
             verification=verification,
             onset=onset.at if onset else None,
             onset_date_only=onset.date_only if onset else False,
+            onset_until=onset.until if onset else None,
             named=tuple(by_text),
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
@@ -435,6 +485,9 @@ class _Builder:
         ]
         if drugs:
             ref = f"AllergyIntolerance/{a.id}" if a.id else ""
+            if is_modified(a):
+                self._unread(source, ref, MODIFIED)
+                self.books.element(source, ref_of(a), "modifierExtension", "modifier", MODIFIED)
             self.allergies[ref or f"#{len(self.allergies)}"] = Allergy(
                 ref,
                 tuple(sorted(drugs)),
@@ -458,14 +511,14 @@ class _Builder:
             self.books.read(source, a)
         elif unread:
             self.books.not_understood(source, ref_of(a), "name", _UNREAD_NAME)
-        elif names or is_of_a_terminology(a.code):
+        elif names or (is_of_a_terminology(a.code) and not is_open(a.code)):
             self.books.irrelevant(
                 source, ref_of(a), "another-allergy", "it names none of the drugs that rules ask for"
             )
         elif _has_any_code(a.code):
             self.books.not_understood(source, ref_of(a), "allergy", _NO_WORDS)
             if _code(a.verificationStatus) not in _NEVER_TRUE:
-                self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS))
+                self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS, at_orders=is_open(a.code)))
         else:
             self.books.not_understood(source, ref_of(a), "allergy", "nothing says to what")
 
@@ -509,6 +562,8 @@ class _Builder:
 _NO_WORDS = "no code of a known terminology and no words say what it is"
 #: What was never true matters to nobody (R4 condition-ver-status, allergyintolerance-verification).
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
+#: A problem that is over (R4 condition-clinical).
+_OVER = frozenset({"resolved", "inactive", "remission"})
 #: Characters of a status that are repeated.
 _WORD = 40
 #: Why a problem or an allergy may not be known in full.
@@ -577,6 +632,20 @@ def _has_code(concepts: Any, code: str) -> bool:
 def _speaks_up(drug: str) -> bool:
     """Whether a drug is clozapine or raises a finding of its own beside it."""
     return drug == CLOZAPINE or bool(alerting_classes_of(drug))
+
+
+def _amounts_of(record: Medication) -> frozenset[float]:
+    """mg that an order has: of a day, of a single dose, of its steps, of a tablet."""
+    dose, strength = record.dose, strength_in_name(record.label).mg_per_unit
+    found = {record.strength_mg, strength}
+    if dose is not None:
+        found |= {
+            dose.mg_per_day,
+            dose.first_mg_per_day,
+            dose.largest_single_mg,
+            *(s.mg_per_day for s in dose.steps),
+        }
+    return frozenset(mg for mg in found if mg is not None)
 
 
 def _names_a_product(r: MedicationRequest) -> bool:
@@ -662,6 +731,7 @@ def build(
             builder.problems.append(source_left_out(source, error))
             builder.spoilt.add(source)
             books.balance(source, builder.problems[-1].reason)
+    builder.observations.close()
     try:
         builder.take_drafts(decoded_orders, selections)
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.alerts.knowledge.catalogue import offered_reasons, referral_ids, test_ids, tests_by_text
 from service.alerts.knowledge.classes import alerting_classes_of, has_class, longest_offset_days
+from service.alerts.knowledge.code_systems import RXNORM
 from service.alerts.knowledge.codes import (
     coded_by_loinc,
     coded_by_snomed,
@@ -44,7 +45,7 @@ def warm() -> None:
     """Read the data, compile the patterns of names, and validate the orders that cards offer."""
     drugs_by_name(_ANY)
     hints_at_clozapine(_ANY.encode())
-    product_by_code(_ANY, _ANY)
+    product_by_code(RXNORM, _ANY)
     alerting_classes_of(_ANY)
     has_class(_ANY, _ANY)
     is_long_acting(_ANY)
@@ -57,7 +58,7 @@ def warm() -> None:
     is_counted({"unit": _ANY})
     product_reaches(_ANY, ())
     is_known_without_card(_ANY)
-    is_code_without_card(_ANY, _ANY)
+    is_code_without_card(RXNORM, _ANY)
     longest_offset_days()
     kind_by_words(_ANY)
     kinds_of_words()

@@ -15,6 +15,7 @@ from service.alerts.knowledge.conditions import ConditionKind, condition_kinds
 from service.alerts.knowledge.drug_names import by_folded_name, drugs_by_name
 from service.alerts.knowledge.drugs import Drug, drugs, names_of, wrong_drugs
 from service.alerts.knowledge.no_card import without_card
+from service.alerts.knowledge.product_codes import coded, harmless
 from service.alerts.knowledge.products import atc, product_by_code, product_rows
 from service.alerts.knowledge.spelling import folded
 from service.alerts.policy.policy import policy_by_id
@@ -329,3 +330,12 @@ def test_an_edition_of_snomed_ct_is_snomed_ct() -> None:
         product = product_by_code(system, "387568001")
         assert product is not None
         assert product.drugs == ("clozapine",)
+
+
+def test_the_long_list_of_codes_holds_codes_that_can_exist_each_once() -> None:
+    listed = [(system, code) for system, code in (*coded(), *harmless())]
+    assert len(listed) == len(set(listed))
+    assert [code for system, code in listed if "snomed" in system and not _snomed(code)] == []
+    assert {drug for meaning in coded().values() for drug in meaning.drugs} <= set(drugs())
+    short = {(row.system, code) for row in product_rows() for code in (row.code, *row.codes)}
+    assert short.isdisjoint(listed)

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from service.alerts.facts.patient import Dose
+from service.alerts.knowledge.drug_names import is_long_acting
+from service.alerts.knowledge.product_codes import coded
 from service.alerts.knowledge.products import codes_of, product_by_code
 from service.fhir.medication import MedicationReader
 from service.fhir.resources import Medication, MedicationRequest
@@ -128,3 +130,37 @@ def test_a_product_whose_code_and_name_disagree_counts_no_tablets() -> None:
         "100 mg by the product code, 25 mg by the product name"
         in _drafted(None, name="clozapine 25 mg tablet").unreadable
     )
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "drugs"),
+    [
+        (RXNORM, "42355", ("fluvoxamine",)),  # ingredients
+        (RXNORM, "2551", ("ciprofloxacin",)),
+        (RXNORM, "2002", ("carbamazepine",)),
+        (RXNORM, "856792", ("amitriptyline", "chlordiazepoxide")),
+        ("http://snomed.info/sct", "96213009", ("fluvoxamine",)),
+        ("http://snomed.info/sct", "321945000", ("fluvoxamine",)),
+        ("https://dmd.nhs.uk", "321945000", ("fluvoxamine",)),
+        ("https://dmd.nhs.uk", "42272411000001105", ("fluvoxamine",)),
+        ("https://dmd.nhs.uk", "42270011000001100", ("clozapine",)),
+        ("urn:oid:2.16.840.1.113883.6.96", "321574000", ("clozapine",)),
+    ],
+)
+def test_ingredients_and_products_are_known_by_code_alone(
+    system: str, code: str, drugs: tuple[str, ...]
+) -> None:
+    product = product_by_code(system, code)
+    assert product is not None
+    assert product.drugs == drugs
+    # A code of one system is none of another.
+    other = "https://dmd.nhs.uk" if system == RXNORM else RXNORM
+    assert product_by_code(other, code) is None
+
+
+def test_a_code_of_a_depot_is_a_depot_and_one_of_tablets_none() -> None:
+    assert {meaning.given for meaning in coded().values()} == {"", "injection", "long-acting"}
+    depots = [m for m in coded().values() if m.given == "long-acting"]
+    assert depots
+    assert all(is_long_acting(m.label) for m in depots)
+    assert not any(is_long_acting(m.label) for m in coded().values() if m.given != "long-acting")

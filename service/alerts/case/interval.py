@@ -273,7 +273,8 @@ def kept_schedule(case: Banded) -> int | None:
 
 def _scheduled(case: Banded, past: tuple[Episode, ...]) -> Interval:
     """What the schedule asks for on this day of the course; anew from the first normal count where an episode asks for that."""
-    day = case.course_day
+    # What is not known to be long past may be of today: the shorter interval holds.
+    day = case.least_course_day
     if day is None:
         days = int(case.policy.unknown_start_every_days.value)
         return Interval(

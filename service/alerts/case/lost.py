@@ -71,6 +71,26 @@ def lost(case: Case) -> Lost:
     return _beside_clozapine(case) if case.relevant else _elsewhere(case)
 
 
+def _of_interest(case: Case) -> list[ReadProblem]:
+    """What was not read and may matter, for what this question is about and what is known beside it."""
+    problems = [p for p in case.snapshot.read_problems if p.matters]
+    if not any(p.counted is not None or p.at_orders for p in problems):
+        return problems
+    return [p for p in problems if _is_wanted(case, p) and (case.clozapine_drafts or not p.at_orders)]
+
+
+def _is_wanted(case: Case, p: ReadProblem) -> bool:
+    """True but for a count whose values did not come while a usable one is as new, or none is due."""
+    if p.counted is None or not case.relevant:
+        return p.counted is None or (p.counted <= case.as_of and not p.if_due)
+    newest = case.anc.newest
+    if newest is None or newest.at is None:
+        return True
+    if case.days_since(newest.at) <= case.days_since(p.counted):
+        return False
+    return not p.if_due or case.answered_days(newest) >= case.interval_days
+
+
 def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...]:
     """Sources that were not read to the end, but for those that the site does not have."""
     snapshot = case.snapshot
@@ -79,7 +99,7 @@ def _missing(case: Case, sources: Iterable[SourceName]) -> tuple[SourceName, ...
 
 def _beside_clozapine(case: Case) -> Lost:
     """The patient is on clozapine, or it is ordered or stopped: whatever could not be read matters."""
-    problems = [p for p in case.snapshot.read_problems if p.matters and not p.if_not_known]
+    problems = [p for p in _of_interest(case) if not p.if_not_known]
     unread = _unread_medications(case)
     if case.is_order_hook and not (case.clozapine_drafts or case.stop_drafts or warned(case)):
         # Clozapine is taken as it is; what else is taken beside it is for its own orders and for visits.
@@ -90,7 +110,7 @@ def _beside_clozapine(case: Case) -> Lost:
 
 def _elsewhere(case: Case) -> Lost:
     """Nothing that was read says that clozapine is taken: what was not read is said where it may be taken all the same, and matters."""
-    problems = [p for p in case.snapshot.read_problems if p.matters]
+    problems = _of_interest(case)
     orders = [p for p in problems if p.source == "draftOrders"]
     unread = _unread_medications(case)
     hidden = _missing(case, _EVIDENCE)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Problem
 
 
+def latest_onset(case: Case, p: Problem) -> datetime | None:
+    """When a problem began at the latest: of a month or a year its last day, today at most; None: nobody knows."""
+    if p.onset is None or p.onset_until is None:
+        return p.onset
+    return max(p.onset, min(p.onset_until - timedelta(days=1), case.as_of))
+
+
 def is_recent_problem(case: Case, p: Problem) -> bool:
     """A problem that began in the last weeks (policy ``results.recent_days``)."""
-    return p.onset is not None and case.days_since(p.onset) <= case.policy.results.recent_days.value
+    began = latest_onset(case, p)
+    return began is not None and case.days_since(began) <= case.policy.results.recent_days.value
 
 
 def in_course(case: Case, p: Problem) -> bool:
@@ -16,4 +26,5 @@ def in_course(case: Case, p: Problem) -> bool:
     start = case.course.start
     if case.starting or not case.continuing:
         return False
-    return start is None or p.onset is None or case.snapshot.day(p.onset) >= case.snapshot.day(start)
+    began = latest_onset(case, p)
+    return start is None or began is None or case.snapshot.day(began) >= case.snapshot.day(start)

@@ -112,7 +112,7 @@ def falls_below(m: Measurement, limit: float) -> bool:
 
 def in_myocarditis_window(case: Case) -> bool:
     """The first weeks; a course whose start nobody knows may be in them."""
-    day = case.course_day
+    day = case.least_course_day
     return day is None or day < case.policy.myocarditis.window_days.value
 
 

@@ -38,6 +38,16 @@ def taken_since(case: Case, drug_id: str) -> datetime | None:
     return case.taken_since[drug_id]
 
 
+def latest_since(case: Case, drug_id: str, since: datetime) -> datetime:
+    """Since when a drug is taken at the latest: a record that names a month or a year may have begun on its last day."""
+    vague = [
+        min(m.start_until - timedelta(days=1), case.as_of)
+        for m in _records(case, drug_id)
+        if m.start == since and m.start_until is not None
+    ]
+    return max((since, *vague))
+
+
 def _unbroken_since(case: Case, records: list[Medication]) -> datetime | None:
     if len(records) == 1:
         return _begun(records[0]) if is_live(records[0], case.as_of) else None
@@ -217,13 +227,16 @@ def standing(case: Case, drug_id: str, levels: Iterable[Measurement]) -> Standin
         return "changed" if anew else "first"
     if start is None or case.days_since(since) < rule.settled_days.value:
         return "new"
+    latest = latest_since(case, drug_id, since)
+    if case.days_since(latest) < rule.settled_days.value:
+        return "level-needed"  # it may be new, and it may be long settled
     drafted, before = case.drafted_mg_per_day, case.established_mg_per_day
     raised = drafted is not None and before is not None and drafted > before
     changed = clozapine_changed(case)
     fits = [
         m
         for m in levels
-        if m.at is not None and (m.at - since).days >= rule.level_after_days.value and m.at <= case.as_of
+        if m.at is not None and (m.at - latest).days >= rule.level_after_days.value and m.at <= case.as_of
     ]
     newest = fits[0] if fits else None
     if newest is not None and judged_value(newest) > case.policy.levels.high.value:

@@ -80,6 +80,21 @@ class Treatment:
         )
 
     @lazy
+    def orders_to_go_home_with(self) -> tuple[Medication, ...]:
+        """At a discharge: the new orders of clozapine for home, which can still be cut."""
+        if self.hook != "encounter-discharge":
+            return ()
+        new = self.policy.dosing.renewal_after_days.value
+        return tuple(
+            m
+            for m in self.clozapine_records
+            if m.setting == "discharge"
+            and m.start is not None
+            and is_live(m, self.as_of)
+            and self.days_since(m.start) <= new
+        )
+
+    @lazy
     def stop_drafts(self) -> tuple[Medication, ...]:
         """Selected orders that stop clozapine."""
         return tuple([d for d in self.drafts if CLOZAPINE in d.drugs and d.stops])
@@ -270,6 +285,19 @@ class Treatment:
         if self.starting:
             return 0
         return self.days_since(self.course.start) if self.course.start is not None else None
+
+    @lazy
+    def least_course_day(self) -> int | None:
+        """Day of the course if it began as late as its records allow: one that names a month or a year may have begun on its last day."""
+        start, day = self.course.start, self.course_day
+        if start is None or day is None or self.starting:
+            return day
+        latest = [
+            min(m.start_until - timedelta(days=1), self.as_of) if m.start_until is not None else m.start
+            for m in self.clozapine_records
+            if m.start is not None and start <= m.start <= self.as_of
+        ]
+        return min(day, self.days_since(min(latest))) if latest else day
 
     @lazy
     def in_titration(self) -> bool:

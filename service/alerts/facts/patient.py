@@ -172,6 +172,8 @@ class Medication(Struct, frozen=True, gc=False):
     long_acting: bool = False
     start: datetime | None = None
     start_date_only: bool = False
+    #: The record names only a month or a year: it began before this time (exclusive), at ``start`` at the earliest.
+    start_until: datetime | None = None
     end: datetime | None = None
     end_date_only: bool = False
     #: When it was ordered; of a statement, when it was said.
@@ -237,6 +239,8 @@ class Problem(Struct, frozen=True, gc=False):
     verification: RecordText = NOTHING
     onset: datetime | None = None
     onset_date_only: bool = False
+    #: The record names only a month or a year: it began before this time (exclusive), at ``onset`` at the earliest.
+    onset_until: datetime | None = None
     #: The kinds that its words name; the others come from codes alone, whose meaning is often wider (D70.8).
     named: tuple[str, ...] = ()
     #: When it ended, as far as a date says so.
@@ -270,6 +274,12 @@ class ReadProblem(Struct, frozen=True, gc=False):
     in_question_only: bool = False
     #: It is of interest only where nothing else says that clozapine is taken: a dispense of it without a date.
     if_not_known: bool = False
+    #: It is of interest only where clozapine is ordered: a problem in a code that no table holds.
+    at_orders: bool = False
+    #: A blood count of that time was done, and its values did not come: of interest while no usable count is as new ...
+    counted: datetime | None = None
+    #: ... and, unless this is False, one is due.
+    if_due: bool = True
 
 
 class ClinicianFlag(Struct, frozen=True, gc=False):

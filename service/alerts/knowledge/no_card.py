@@ -9,8 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.knowledge.branches import branches
-from service.alerts.knowledge.code_systems import ATC, RXNORM, canonical
+from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.data_file import load
+from service.alerts.knowledge.product_codes import harmless
+
+#: Systems whose further codes stand in ``product_codes.toml``.
+_LISTED = frozenset({RXNORM, SNOMED, DMD})
 
 
 class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,4 +62,7 @@ def _codes_without_card() -> frozenset[tuple[str, str]]:
 def is_code_without_card(system: str, code: str) -> bool:
     """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
     known = canonical(system)
-    return (known, code.strip().upper() if known == ATC else code.strip()) in _codes_without_card()
+    named = (known, code.strip().upper() if known == ATC else code.strip())
+    if named in _codes_without_card():
+        return True
+    return known in _LISTED and (SNOMED if known == DMD else known, named[1]) in harmless()

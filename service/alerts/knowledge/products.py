@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 from msgspec import Struct
 
 from service.alerts.knowledge import ndc
-from service.alerts.knowledge.code_systems import ATC, DMD, SNOMED, canonical
+from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
 from service.alerts.knowledge.data_file import KnowledgeError, load
 from service.alerts.knowledge.drugs import drugs
+from service.alerts.knowledge.product_codes import coded
 
 
 class Product(Struct, frozen=True):
@@ -163,7 +164,24 @@ def product_by_code(system: str, code: str) -> Product | None:
     if product is not None and product.mg is not None:
         return product
     found = imported_product(system, code) if _imported.products else None
-    return found or product or _imported.learned.get((system, code)) or _of_group(system, code)
+    return (
+        found
+        or product
+        or _imported.learned.get((system, code))
+        or _of_group(system, code)
+        or _listed(system, code)
+    )
+
+
+#: Systems of ``product_codes.toml``.
+_LISTED = frozenset({RXNORM, SNOMED, DMD})
+
+
+@lru_cache(maxsize=4096)
+def _listed(system: str, code: str) -> Product | None:
+    """A product of the long list, which gives neither names nor strengths."""
+    found = coded().get((SNOMED if system == DMD else system, code)) if system in _LISTED else None
+    return Product(found.drugs, found.label, named=True) if found is not None else None
 
 
 #: Groups of the ATC in which every drug is a cytotoxic; those of L01 beside them (kinase inhibitors, antibodies, others) are named one by one.

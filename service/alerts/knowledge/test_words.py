@@ -25,6 +25,8 @@ class Words(Struct, frozen=True):
 class _Table(Struct):
     kind: dict[str, Words]
     elsewhere: Words
+    #: Names of the blood count as a whole.
+    panel: Words
 
 
 def _plain(text: str) -> str:
@@ -55,6 +57,17 @@ def _folded() -> tuple[tuple[str, ...], tuple[tuple[str, Words], ...]]:
 def kinds_of_words() -> dict[str, Words]:
     """Every kind that is recognised by words."""
     return _table().kind
+
+
+@lru_cache(maxsize=4096)
+def is_panel_of_counts(title: str) -> bool:
+    """Whether a title names the blood count as a whole; not one of another specimen."""
+    plain, said = _plain(title), _table().panel
+    if any(other in plain for other in _folded()[0]):
+        return False
+    return any(map(plain.__contains__, map(_plain, said.part))) or not set(_WORD.findall(plain)).isdisjoint(
+        said.word
+    )
 
 
 @lru_cache(maxsize=8192)

@@ -31,7 +31,7 @@ SITUATIONS = frozenset(
         "stopped",  # the course has ended
         "last-dose-known",
         "interrupted",  # a break in the course, lasting or over, or one of unknown length that is only said
-        "supply-ordered",  # a clozapine draft says for how many days
+        "supply-ordered",  # a clozapine draft, or a new order to go home with, says for how many days
         "no-anc",  # no usable ANC is on record
         "abnormal-count",  # any ANC or WBC, or a preliminary one, may lie outside the normal band
         "unusable-count",  # a count that the policy judges cannot be used
@@ -95,7 +95,10 @@ def _words(case: Case) -> list[str]:
         ("stopped", course.stopped_at is not None),
         ("last-dose-known", course.last_dose is not None),
         ("interrupted", _is_interrupted(course)),
-        ("supply-ordered", any(d.days_supply for d in case.clozapine_drafts)),
+        (
+            "supply-ordered",
+            any(d.days_supply for d in (*case.clozapine_drafts, *case.orders_to_go_home_with)),
+        ),
         ("no-anc", case.anc.newest is None),
         ("abnormal-count", case.any_abnormal_count),
         ("unusable-count", unusable),

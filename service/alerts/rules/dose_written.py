@@ -10,6 +10,7 @@ from service.alerts.phrases.dose import dose_fact
 from service.alerts.phrases.medication import medication_evidence
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Fact, Found
+from service.alerts.say.sentence import Dose as Milligrams
 from service.alerts.say.sentence import Param, Record, Sentence, quoting, sentence
 
 #: Characters of a contradiction in a summary.
@@ -120,4 +121,37 @@ def product_contradicts_itself(case: Case) -> Iterator[Found]:
     )
 
 
-RULES = (dose_written_two_ways, dose_unreadable, product_contradicts_itself)
+@when("drafted")
+def dose_below_the_smallest(case: Case) -> Iterator[Found]:
+    """A clozapine order of less at a time than anybody starts with, and not what is taken already: a dose of another drug, or a slip."""
+    smallest = case.policy.dosing.restart_single
+    small = [
+        (d, dose.largest_single_mg)
+        for d, dose in _read(case)
+        if dose.mg_per_day and dose.largest_single_mg and dose.largest_single_mg < smallest.value
+    ]
+    # Beside another order of the call it is the small part of a larger dose.
+    if not small or len(small) < len(case.clozapine_drafts):
+        return
+    if case.drafted_mg_per_day is not None and case.drafted_mg_per_day == case.established_mg_per_day:
+        return
+    most = max(mg for _, mg in small)
+    yield Found(
+        code="dose-below-smallest",
+        severity="warning",
+        subject="dose-small",
+        summary=sentence(
+            "dose-below-smallest.summary", dose=Milligrams(most), smallest=Milligrams(smallest.value)
+        ),
+        why=tuple(
+            sentence("dose-below-smallest.order", order=Record(d.label), dose=Milligrams(mg))
+            for d, mg in small
+        ),
+        policy_says=(sentence("dose-below-smallest.policy", smallest=Milligrams(smallest.value)),),
+        suggested=(sentence("dose-below-smallest.which-drug"), sentence("dose-below-smallest.which-dose")),
+        evidence=_evidence(d for d, _ in small),
+        citation=case.policy.cite(smallest),
+    )
+
+
+RULES = (dose_written_two_ways, dose_unreadable, product_contradicts_itself, dose_below_the_smallest)

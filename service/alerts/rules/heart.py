@@ -172,7 +172,7 @@ def tachycardia(case: Case) -> Iterator[Found]:
     limit = case.policy.results.heart_rate_high
     if pulse is None or not reaches(pulse, limit.value):
         return
-    day = case.course_day
+    day = case.least_course_day
     early = day is None or day < case.policy.myocarditis.window_days.value
     offers = offer_test(case, "ecg", "routine", sentence("tachycardia.reason-ecg", pulse=measured(pulse)))
     if early:

@@ -52,7 +52,7 @@ def fever(case: Case) -> Iterator[Found]:
         return
     highest = max(readings, key=lambda m: m.value)
     assert highest.at is not None
-    day = case.course_day
+    day = case.least_course_day
     # A course whose start nobody knows may be in its first weeks.
     early = day < rule.early_days.value if day is not None else case.continuing
     full = highest.value >= rule.threshold.value

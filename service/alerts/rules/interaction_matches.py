@@ -12,7 +12,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.level import hours_after_dose
 from service.alerts.case.readings import exceeds, reaches
 from service.alerts.case.seizures import SEIZURES
-from service.alerts.case.together import Standing, standing, taken_since
+from service.alerts.case.together import Standing, latest_since, standing, taken_since
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.knowledge.class_effects import InteractionClass, Pair
 from service.alerts.knowledge.classes import alerting_classes_of, classes, has_class
@@ -242,6 +242,7 @@ def both_since(case: Case, drug_id: str) -> datetime | None:
     since = taken_since(case, drug_id)
     if since is None:
         return None
+    since = latest_since(case, drug_id, since)
     start = case.course.start
     return since if start is None or start < since else start
 

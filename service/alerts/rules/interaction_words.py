@@ -183,7 +183,7 @@ def ended(case: Case, left: Left) -> tuple[Sentence, ...]:
         day = Day(case.snapshot.day(medication.end))
         return (sentence("interaction-stopped.ended-on", drug=record, title=what, day=day),)
     if medication.status == ON_HOLD:
-        return (sentence("interaction-stopped.on-hold", drug=record, title=what),)
+        return (sentence("interaction-stopped.held", drug=record, title=what),)
     began = medication.start or medication.authored
     return (
         sentence("interaction-stopped.ended", drug=record, title=what),

@@ -56,7 +56,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
     elif day is not None:
         summary = sentence(f"interaction-stopped.on-{change}", drug=named, day=day, days=offset)
     elif medication.status == ON_HOLD:
-        summary = sentence(f"interaction-stopped.on-hold-{change}", drug=named, days=offset)
+        summary = sentence(f"interaction-stopped.held-{change}", drug=named, days=offset)
     else:
         summary = sentence(f"interaction-stopped.day-unknown-{change}", drug=named, days=offset)
     return Found(

@@ -68,12 +68,13 @@ def _allowed_days(case: Case) -> tuple[int, date | None]:
 
 @when("supply-ordered")
 def supply_exceeds_interval(case: Case) -> Iterator[Found]:
-    """More days' supply are ordered than the monitoring interval (or the next blood count) allows."""
-    if not any(d.days_supply for d in case.clozapine_drafts):
+    """More days' supply are ordered, or at a discharge given to take home, than the monitoring interval (or the next blood count) allows."""
+    orders = (*case.clozapine_drafts, *case.orders_to_go_home_with)
+    if not any(d.days_supply for d in orders):
         return
     interval = case.interval
     allowed, due = _allowed_days(case)
-    for draft in case.clozapine_drafts:
+    for draft in orders:
         if draft.days_supply is None or draft.days_supply <= allowed:
             continue
         required = case.policy.dispensing.requires_current_count
