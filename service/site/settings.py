@@ -74,7 +74,7 @@ class Settings(SiteOptions, Links, BaseSettings):
     #: Calls answered at once by one process; one more gets 503.
     max_concurrent_calls: int = Field(default=200, ge=1, le=10_000)
     call_seconds: float = Field(default=10.0, gt=0, le=60)
-    #: Processes that judge calls with large bodies, so that these hold nobody else up; 0: such calls are judged beside all others.
+    #: Processes kept ready for calls with large bodies, so that these hold nobody else up; 0: such calls are judged beside all others.
     judging_processes: int = Field(default=2, ge=0, le=64)
     #: Processor seconds that one of them may spend on a call; then the call is ended.
     judging_seconds: float = Field(default=5.0, gt=0, le=60)
