@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from service.alerts.facts.reason import Reason
+from service.alerts.say.language import english
+
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 PATIENT = "clz-p1"
 LOINC = "http://loinc.org"
@@ -182,3 +185,8 @@ def call(hook: str, prefetch: Json | None = None, *orders: Json, **more: Any) ->
 def codes(answer: Json) -> list[tuple[str, str]]:
     """(finding code, indicator) of every card."""
     return [(card["source"]["topic"]["code"], card["indicator"]) for card in answer["cards"]]
+
+
+def words(reason: Reason) -> str:
+    """Why something was not read, or how it was, in English."""
+    return english().reason(reason)

@@ -25,6 +25,7 @@ from service.alerts.knowledge.product_codes import coded
 from service.alerts.knowledge.products import atc, product_rows
 from service.alerts.knowledge.test_words import kinds_of_words
 from service.alerts.policy.check import unconfirmed
+from service.alerts.policy.patient_sheet import patient_sheet
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy.reference import reference_words
 from service.alerts.policy.sheet import in_force, sheet
@@ -32,6 +33,7 @@ from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.fhir.resources import AnyResource
 from service.web.openapi import document
+from tools import statements
 from tools.noise import table
 from tools.vignette_pages import pages as vignette_pages
 
@@ -72,6 +74,20 @@ def policy_page(policy: Policy) -> str:
         f"- **{key}** {s.title}" + (f", {s.date}" if s.date else "") for key, s in policy.sources.items()
     )
     return "\n\n".join([*parts, "## Sources", "\n".join(sources)]) + "\n"
+
+
+def patient_sheet_page(policy: Policy) -> str:
+    """The sheet for the patient of a policy, with what each line rests on."""
+    parts = [
+        _NOTE + f"# Sheet for the patient: {policy.title}",
+        f"Served at `/policies/{policy.id}/patient` to be printed. The words stand in `service/alerts/policy/patient_sheet.toml`, the numbers are those of [the policy](../policies/{policy.id}.md). "
+        "A line whose number is not confirmed carries a * on the sheet.",
+        *([f"**{reference}** The sheet says so, too."] if (reference := reference_words(policy)) else []),
+    ]
+    for section in patient_sheet(policy):
+        lines = [(x.says, "; ".join(x.basis), _confirmed(x.confirmed)) for x in section.lines]
+        parts += [f"## {section.title}", _table(("line", "source", ""), lines)]
+    return "\n\n".join(parts) + "\n"
 
 
 def drugs_page() -> str:
@@ -171,6 +187,9 @@ def interactions_page() -> str:
                 _BEFORE.read_text(encoding="utf-8").strip(),
                 "Now:",
                 table(),
+                "Where a policy follows EU or UK product information 7 of the 216 most prescribed drugs are critical (3.2 of 100; 1.1 weighted). They stay so: co-trimoxazole, methotrexate, azathioprine and "
+                "mycophenolate depress the marrow, and the product information contraindicates such drugs with clozapine; carbamazepine does so and induces strongly; a depot (paliperidone) cannot be "
+                "withdrawn when neutropenia occurs; ciprofloxacin asks for a third of the dose under every policy.",
                 "## What is said more quietly, and why",
                 "Drugs of a class, or situations, for which it is told more quietly than before. Each is a judgement to be reviewed by the site's pharmacist.",
                 "It holds for a drug that stands alone in an ordinary patient. Beside another drug of the same effect, by injection (sedation, QT), with a QTc that is prolonged, a seizure on the "
@@ -314,15 +333,26 @@ def findings_page() -> str:
         "- **urgent** – its place among equally severe findings; the others follow by their code.\n"
         "- **overrides** – the set of reasons that its warnings and critical cards offer.\n"
         "- **critical** – *stops*: clozapine must stop or not be started, nobody can close its alert; *always said*: no override silences it either.\n"
-        "- **written as** – what the sweep may write into the EHR for it, beside CommunicationRequest and DetectedIssue, which every finding may become.",
+        "- **written as** – what the sweep may write into the EHR for it, beside CommunicationRequest and DetectedIssue, which every finding may become.\n"
+        "- **patient sheet** – the section of the sheet for the patient ([sheets](patient-sheets)) that its cards link to; *whole*: the sheet from its top.",
     ]
     by_topic: dict[str, list[tuple[object, ...]]] = {}
     for code, f in finding_codes().items():
         critical = [word for word, holds in (("stops", f.stops), ("always said", f.always_said)) if holds]
         by_topic.setdefault(f.topic, []).append(
-            (f"`{code}`", f.title, f.means, ", ".join(f.hooks), order[code] + 1 if code in order else "", ", ".join(f.overrides), ", ".join(critical), ", ".join(f.told_as))
+            (f"`{code}`", f.title, f.means, ", ".join(f.hooks), order[code] + 1 if code in order else "", ", ".join(f.overrides), ", ".join(critical), ", ".join(f.told_as), f.patient_sheet.replace("-", " "))
         )  # fmt: skip
-    header = ("code", "title", "means", "told at", "urgent", "overrides", "critical", "written as")
+    header = (
+        "code",
+        "title",
+        "means",
+        "told at",
+        "urgent",
+        "overrides",
+        "critical",
+        "written as",
+        "patient sheet",
+    )
     for topic, rows in by_topic.items():
         parts += [f"## {topic}", _table(header, rows)]
     reasons = [(set_id, "; ".join(r.display for r in override_reasons(set_id))) for set_id in reason_sets()]
@@ -398,6 +428,24 @@ def unconfirmed_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def statements_page() -> str:
+    """What the literature says, line by line, and which finding, page or sheet has it."""
+    header = (
+        "statement",
+        "source",
+        "finding",
+        "stands also, or instead, in",
+        "shown by",
+        "why not, or what to know",
+    )
+    parts = [
+        _NOTE + "# What the literature says, and where it stands",
+        statements.introduction(),
+        _table(header, statements.rows()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 _LIMITS = "<!-- not understood: generated by `make generated` from here to the end -->"
 
 
@@ -438,10 +486,13 @@ def files() -> dict[Path, bytes]:
     limits = ROOT / "docs" / "limits.md"
     made[limits] = limits_page(limits.read_text(encoding="utf-8")).encode()
     made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
+    made[ROOT / "docs" / "clinical-safety" / "statements.md"] = statements_page().encode()
     for name, text in vignette_pages(_NOTE).items():
         made[ROOT / "docs" / "vignettes" / name] = text.encode()
     for policy_id in policy_ids():
-        made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy_by_id(policy_id)).encode()
+        policy = policy_by_id(policy_id)
+        made[ROOT / "docs" / "policies" / f"{policy_id}.md"] = policy_page(policy).encode()
+        made[ROOT / "docs" / "patient-sheets" / f"{policy_id}.md"] = patient_sheet_page(policy).encode()
     return made
 
 

@@ -25,6 +25,7 @@ from service.alerts.facts.patient import (
     UnusableResult,
 )
 from service.alerts.knowledge.classes import classes_of
+from service.alerts.say.language import english
 from service.backtest.export import Faults
 from service.backtest.histories import MedicationHistory, ProblemHistory, histories, problem_history, seconds
 from service.backtest.known import (
@@ -144,7 +145,7 @@ class Chart:
         reading = self.reading
         for index, ((where, raw), (resource, problem)) in enumerate(zip(lines, _decoded(lines), strict=True)):
             if problem is not None:
-                faults.add(where, problem.reason)
+                faults.add(where, english().reason(problem.reason))
                 at = known_at_of_unreadable(raw, reading.site.zone)
                 self._unreadable.append((seconds(at), problem))
             if resource is None:

@@ -218,13 +218,20 @@ def _without_amounts(order: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def changed_dose(order: dict[str, Any], mg_per_day: float, doses_per_day: int) -> dict[str, Any]:
+def changed_dose(
+    order: dict[str, Any], mg_per_day: float, doses_per_day: int, tablet_mg: float | None = None
+) -> dict[str, Any]:
     """A draft MedicationRequest as sent, with only its dose replaced (a whole resource, as an ``update`` needs).
 
     What restates the old dose is left out: the narrative, extensions and numbered instructions of the dosage, and the amount to
     dispense, which the prescriber enters. An order for a limited time stays limited.
+
+    With ``tablet_mg`` the product is named anew, by name and strength alone: the one of the order cannot give the dose.
     """
     changed = _without_amounts(order)
+    if tablet_mg is not None:
+        changed.pop("medicationReference", None)
+        changed["medicationCodeableConcept"] = {"text": f"clozapine {mg(tablet_mg)} oral tablet"}
     single = mg_per_day / doses_per_day
     old = order.get("dosageInstruction")
     first = old[0] if isinstance(old, list) and old and isinstance(old[0], dict) else {}

@@ -9,6 +9,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 from msgspec import Struct
 
+from service.alerts.facts.reason import Reason, because
+from service.alerts.say.language import english
+
 #: A page larger than this is not read.
 _MAX_PAGE_BYTES = 5_000_000
 #: Servers and what stands before them refuse longer addresses; links to the next page are far shorter.
@@ -16,7 +19,19 @@ _MAX_ADDRESS = 8_000
 
 
 class FetchFailed(Exception):
-    """A query that could not be answered; the message says why without any content of the answer."""
+    """A query that could not be answered; it says why without any content of the answer.
+
+    Args:
+        why: in words for operators, or as a reason where a card may say it.
+    """
+
+    def __init__(self, why: Reason | str) -> None:
+        super().__init__(why)
+        self.reason = why if isinstance(why, Reason) else because("server.failed")
+
+    def __str__(self) -> str:
+        why = self.args[0]
+        return english().reason(why) if isinstance(why, Reason) else str(why)
 
 
 class Refused(FetchFailed):
@@ -54,19 +69,19 @@ class FhirServer(Struct, frozen=True):
         """Absolute URL of a query (``Observation?…``) or of a link the server sent. Raises FetchFailed for foreign addresses."""
         base = self.base_url.rstrip("/") + "/"
         if len(query) > _MAX_ADDRESS or not query.isprintable():
-            raise FetchFailed("the link is not an address")
+            raise FetchFailed(because("server.no-address"))
         try:
             url = urljoin(base, query)
             here, there = urlsplit(base), urlsplit(url)
         except ValueError:
-            raise FetchFailed("the link is not an address") from None
+            raise FetchFailed(because("server.no-address")) from None
         inside = there.path.startswith(here.path) or there.path == here.path.rstrip("/")
         if (
             (there.scheme, there.netloc) != (here.scheme, here.netloc)
             or not inside
             or ".." in unquote(there.path)
         ):
-            raise FetchFailed("the link leads to another server")
+            raise FetchFailed(because("server.elsewhere"))
         return url
 
     async def get(self, query: str) -> bytes:
@@ -84,14 +99,14 @@ class FhirServer(Struct, frozen=True):
             async with self.client.stream("GET", self.address(query), headers=headers) as response:
                 if response.status_code != 200:
                     refused = Refused if response.status_code in _REFUSALS else FetchFailed
-                    raise refused(f"the FHIR server answered {response.status_code}")
+                    raise refused(because("server.answered", status=response.status_code))
                 return await _bounded(response)
         except httpx.InvalidURL:
-            raise FetchFailed("the link is not an address") from None
+            raise FetchFailed(because("server.no-address")) from None
         except httpx.HTTPError as error:
-            raise FetchFailed(f"the FHIR server could not be reached ({type(error).__name__})") from None
+            raise FetchFailed(because("server.unreachable", error=type(error).__name__)) from None
         except ValueError as error:  # a token that no header can hold, an answer that breaks the protocol
-            raise FetchFailed(f"the FHIR server could not be asked ({type(error).__name__})") from None
+            raise FetchFailed(because("server.unasked", error=type(error).__name__)) from None
 
 
 def allowed_server(url: str, allow_list: tuple[str, ...]) -> str | None:
@@ -104,7 +119,7 @@ async def _bounded(response: httpx.Response) -> bytes:
     """The body of an answer, unpacked step by step so that a small answer cannot become a large one. Raises FetchFailed."""
     encoding = response.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
-        raise FetchFailed("the FHIR server's answer is compressed in a way that was not asked for")
+        raise FetchFailed(because("server.compressed"))
     unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
     parts: list[bytes] = []
     size = 0
@@ -114,11 +129,11 @@ async def _bounded(response: httpx.Response) -> bytes:
                 # One byte more than fits is enough to know.
                 part = unpack.decompress(part, _MAX_PAGE_BYTES + 1 - size)
             except zlib.error:
-                raise FetchFailed("the FHIR server's answer cannot be unpacked") from None
+                raise FetchFailed(because("server.not-unpacked")) from None
         size += len(part)
         if size > _MAX_PAGE_BYTES:
-            raise FetchFailed("the FHIR server's answer is too large")
+            raise FetchFailed(because("server.too-large"))
         parts.append(part)
     if unpack is not None and not unpack.eof:
-        raise FetchFailed("the FHIR server's answer is cut short")
+        raise FetchFailed(because("server.cut-short"))
     return b"".join(parts)

@@ -9,10 +9,12 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
+from service.alerts.facts.reason import Reason, because
 from service.alerts.knowledge.classes import alerting_classes_of
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.hint import hints_at_clozapine
 from service.alerts.knowledge.products import product_by_code
+from service.alerts.say.language import english
 from service.fhir.references import base_of, is_id, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
 from service.fhir.resources import AnyResource, Bundle, OperationOutcome, Peek, RawBundle, RawEntry, Resource
@@ -51,6 +53,11 @@ _IN_FORCE = frozenset({None, "active", "current", "draft", "on-hold", "unknown"}
 #: A record whose type begins so is of a drug, in this release of FHIR or in another; these types only describe products.
 _DRUG_RECORD = "Medication"
 _PRODUCTS = frozenset({"Medication", "MedicationKnowledge"})
+_NO_OBJECT = because("left-out.no-object")
+_EMPTY_ENTRY = because("left-out.empty-entry")
+_QUERY_FAILED = because("server.query-failed")
+_ANOTHER_TYPE = because("ledger.another-type")
+_UNKNOWN_TYPE = because("ledger.unknown-type")
 
 
 class Unknown(Struct, frozen=True):
@@ -92,13 +99,13 @@ def reference_of(type_name: object, resource_id: object) -> str:
     return f"{type_name}/{resource_id}" if isinstance(resource_id, str) and is_id(resource_id) else type_name
 
 
-def _at_fault(error: Exception) -> str:
+def _at_fault(error: Exception) -> Reason:
     """The element a decoder complained about, without values."""
     match = re.search(r"`\$\.?([A-Za-z0-9_.\[\]]*)`$", str(error))
     where = re.sub(r"\[\.\.\.\]|\[\d*\]", "", match.group(1)) if match else ""
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return f"the element {where} has the wrong type" if where else "it is not a FHIR resource in JSON"
+        return because("left-out.nested")
+    return because("left-out.wrong-type", element=where) if where else because("left-out.no-resource")
 
 
 def names_clozapine(type_name: object, raw: Raw | bytes, source: str) -> bool:
@@ -110,9 +117,10 @@ def names_clozapine(type_name: object, raw: Raw | bytes, source: str) -> bool:
     return of_a_drug and hints_at_clozapine(bytes(raw))
 
 
-def _left_out(source: str, reference: str, why: str, *, names: bool) -> ReadProblem:
+def not_read(source: str, reference: str, why: Reason, *, names: bool) -> ReadProblem:
     """What is said of a part that could not be read, and of its naming clozapine."""
-    return ReadProblem(source, reference, f"{why}{'; it names clozapine' if names else ''}", hints=names)
+    said = because("left-out.names-clozapine", why=why) if names else why
+    return ReadProblem(source, reference, said, hints=names)
 
 
 def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProblem | None]:
@@ -123,27 +131,27 @@ def read_one(raw: Raw | bytes, source: str) -> tuple[Resource | None, ReadProble
         try:
             peek = _peek.decode(raw)
         except _BAD_JSON:
-            return None, ReadProblem(source, "", "an entry is not a JSON object")
+            return None, ReadProblem(source, "", _NO_OBJECT)
         if isinstance(peek.resourceType, str) and peek.resourceType not in _KNOWN:
             return None, None
         reference = reference_of(peek.resourceType, peek.id)
         names = names_clozapine(peek.resourceType, raw, source)
-        return None, _left_out(source, reference, f"left out: {_at_fault(error)}", names=names)
+        return None, not_read(
+            source, reference, because("left-out.fault", fault=_at_fault(error)), names=names
+        )
 
 
 def source_left_out(source: str, error: Exception) -> ReadProblem:
     """What is said of a source whose reading failed as a whole."""
-    return ReadProblem(
-        source, "", f"not read: this service failed on it ({type(error).__name__}); tell its operators"
-    )
+    fault = because("left-out.service-failed", error=type(error).__name__)
+    return ReadProblem(source, "", because("left-out.source-fault", fault=fault))
 
 
 def left_out(resource: Resource, source: str, error: Exception) -> ReadProblem:
     """What is said of a resource that nobody expected to look like this: it must cost itself, never the call."""
     reference = reference_of(type(resource).__name__, resource.id)
-    return ReadProblem(
-        source, reference, f"left out: this service failed on it ({type(error).__name__}); tell its operators"
-    )
+    fault = because("left-out.service-failed", error=type(error).__name__)
+    return ReadProblem(source, reference, because("left-out.fault", fault=fault))
 
 
 def lost_something(issues: object) -> bool:
@@ -265,9 +273,7 @@ def _note_refusal(decoded: Decoded, response: object, source: str) -> None:
     status = str(response.get("status") or "") if isinstance(response, dict) else ""
     if _REFUSED.match(status):
         decoded.partial = True
-        decoded.problems.append(
-            ReadProblem(source, "", f"a part of the query failed (the FHIR server answered {status[:3]})")
-        )
+        decoded.problems.append(ReadProblem(source, "", because("server.part-failed", status=status[:3])))
 
 
 def _note_total(decoded: Decoded, bundle: Bundle | RawBundle) -> None:
@@ -294,17 +300,17 @@ def _read_carefully(raw: Raw | bytes, source: str, *, unknown_too: bool = False,
         try:
             entry = _raw_entry.decode(raw_entry)
         except _BAD_JSON:
-            decoded.problems.append(ReadProblem(source, "", "an entry is not a JSON object"))
+            decoded.problems.append(ReadProblem(source, "", _NO_OBJECT))
             decoded.partial = True
-            decoded.aside.append(unreadable(source, "", "an entry is not a JSON object"))
+            decoded.aside.append(unreadable(source, "", _NO_OBJECT))
             continue
         if entry.response is not None:
             _note_refusal(decoded, entry.response, source)
         if not len(entry.resource):
             if unknown_too:
-                decoded.problems.append(ReadProblem(source, "", "an entry holds no resource"))
+                decoded.problems.append(ReadProblem(source, "", _EMPTY_ENTRY))
                 decoded.partial = True
-                decoded.aside.append(unreadable(source, "", "an entry holds no resource"))
+                decoded.aside.append(unreadable(source, "", _EMPTY_ENTRY))
             continue
         if nesting < _DEEPEST and _is_bundle(entry.resource):
             inner = _read_carefully(entry.resource, source, unknown_too=unknown_too, nesting=nesting + 1)
@@ -345,14 +351,15 @@ def _of_another_release(raw: Raw | bytes, source: str) -> ReadProblem | None:
     names = names_clozapine(peek.resourceType, raw, source)
     if peek.resourceType in _LISTS and peek.status in _IN_FORCE and hints_at_clozapine(bytes(raw)):
         # No order of it, and no hint by itself; where a count is low, or an order warns beside it, it is where to look.
-        why = f"not read: a {peek.resourceType}; it names clozapine"
+        assert peek.resourceType is not None
+        why = because("left-out.list-names-clozapine", type=peek.resourceType)
         return ReadProblem(source, reference_of(peek.resourceType, peek.id), why, if_not_known=True)
     if not names and not _names_an_interacting_drug(peek.resourceType, raw):
         return None
     reference = reference_of(peek.resourceType, peek.id)
-    type_name = reference.partition("/")[0] or "record of its type"
-    why = f"left out: a {type_name} is no record this service reads"
-    return _left_out(source, reference, why, names=names)
+    type_name = reference.partition("/")[0]
+    why = because("left-out.no-record", type=type_name) if type_name else because("left-out.no-record-at-all")
+    return not_read(source, reference, why, names=names)
 
 
 def _names_an_interacting_drug(type_name: object, raw: Raw | bytes) -> bool:
@@ -363,15 +370,16 @@ def _names_an_interacting_drug(type_name: object, raw: Raw | bytes) -> bool:
 
 def _too_many(source: str, raw: Raw | bytes) -> Decoded:
     """Reading a part of it could leave out the result that matters, so none of it is read, and the card says so."""
-    why = f"its Bundle has more than {MAX_ENTRIES} entries and was not read"
-    problem = _left_out(source, "", why, names=names_clozapine(None, raw, source))
-    return Decoded([], [problem], failed=True, aside=[Entry(source, "Bundle", "not understood", "size", why)])
+    why = because("left-out.too-many-entries", most=MAX_ENTRIES)
+    problem = not_read(source, "", why, names=names_clozapine(None, raw, source))
+    aside = Entry(source, "Bundle", "not understood", "size", english().reason(why))
+    return Decoded([], [problem], failed=True, aside=[aside])
 
 
 def _failed_query(source: str) -> Decoded:
     return Decoded(
         [],
-        [ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)],
+        [ReadProblem(source, "", _QUERY_FAILED, matters=False)],
         failed=True,
         aside=[heard(source)],
     )
@@ -382,16 +390,16 @@ def heard(source: str) -> Entry:
     return Entry(source, "OperationOutcome", "read")
 
 
-def unreadable(source: str, ref: str, why: str) -> Entry:
+def unreadable(source: str, ref: str, why: Reason) -> Entry:
     """A resource that cannot be read."""
-    return Entry(source, ref, "not understood", "form", why)
+    return Entry(source, ref, "not understood", "form", english().reason(why))
 
 
 def of_other_type(source: str, type_name: object, ref: str) -> Entry:
     """A resource of a type that no rule reads: irrelevant where the type is known to say nothing of drugs or results."""
     if type_name in NAMES_NO_DRUG:
-        return Entry(source, ref, "irrelevant", "another-type", "no rule asks for resources of its type")
-    return Entry(source, ref, "not understood", "type", "its type is none that this service reads")
+        return Entry(source, ref, "irrelevant", "another-type", english().reason(_ANOTHER_TYPE))
+    return Entry(source, ref, "not understood", "type", english().reason(_UNKNOWN_TYPE))
 
 
 def _of_other_type(source: str, raw: Raw | bytes) -> Entry:
@@ -408,20 +416,18 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
         type_name = None
     if not isinstance(type_name, str) or type_name == "Bundle":
         what = (
-            f"its Bundle cannot be read: {_at_fault(error)}"
+            because("left-out.bundle", fault=_at_fault(error))
             if type_name == "Bundle"
-            else "it is neither a resource nor a Bundle"
+            else because("left-out.neither")
         )
         decoded.failed = True
-        decoded.problems.append(_left_out(source, "", what, names=names_clozapine(None, raw, source)))
+        decoded.problems.append(not_read(source, "", what, names=names_clozapine(None, raw, source)))
         decoded.aside.append(unreadable(source, "", what))
         return decoded
     resource, problem = read_one(raw, source)
     if isinstance(resource, OperationOutcome):
         decoded.failed = True
-        decoded.problems.append(
-            ReadProblem(source, "", "the client's query failed (OperationOutcome)", matters=False)
-        )
+        decoded.problems.append(ReadProblem(source, "", _QUERY_FAILED, matters=False))
         decoded.aside.append(heard(source))
     elif resource is not None:
         decoded.resources.append(resource)
@@ -432,6 +438,6 @@ def _read_single(raw: Raw | bytes, source: str, error: Exception) -> Decoded:
     else:
         decoded.failed = True
         decoded.aside.append(_of_other_type(source, raw))
-        what = "it holds another type of resource than was asked for"
-        decoded.problems.append(_left_out(source, "", what, names=names_clozapine(type_name, raw, source)))
+        what = because("left-out.another-type")
+        decoded.problems.append(not_read(source, "", what, names=names_clozapine(type_name, raw, source)))
     return decoded

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import reduce
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from service.alerts.facts.patient import FROM_THE_TEXT, Dose, DoseStep
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.alerts.facts.record_text import DOSAGE, to_show
+from service.fhir.dosage_items import NOT_UNDERSTOOD
 from service.fhir.dosage_text import Written, read_text
 from service.fhir.numbers import finite
 from service.fhir.strength import VOLUME_ML, Strength, is_counted, mass_mg, unit_name
@@ -57,7 +60,7 @@ class _Line(Struct):
     start: date | None = None
     end: date | None = None
     mg_per_day_max: float | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
     @property
     def mg_per_day(self) -> float:
@@ -89,37 +92,40 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _amount_mg(quantity: dict[str, Any], strength: Strength) -> tuple[float, str]:
+def _amount_mg(quantity: dict[str, Any], strength: Strength) -> tuple[float, Reason]:
     """mg of one dose quantity (0: nothing at that time) and a note on how it was read. Raises Unreadable."""
     value = finite(quantity.get("value"))
     if value is None:
-        raise Unreadable("doseQuantity has no number")
+        raise Unreadable(because("dose-unread.no-number"))
     if value < 0:
-        raise Unreadable("the dose is negative")
+        raise Unreadable(because("dose-unread.negative"))
     unit = str(quantity.get("unit") or quantity.get("code") or "")
     if value == 0:
-        return 0.0, ""
+        return 0.0, NO_REASON
     names = [str(quantity.get(k) or "") for k in ("code", "unit")]
     for name in names:
         mass = mass_mg(name)
         if mass is not None:
-            return value * mass, ""
+            return value * mass, NO_REASON
     for name in names:
         if (volume := VOLUME_ML.get(unit_name(name))) is not None:
             if strength.mg_per_ml is None:
-                raise Unreadable(f"the dose is in {unit}, and {_not_known('concentration', strength)}")
-            return value * volume * strength.mg_per_ml, f"concentration from {strength.read_from}"
+                raise Unreadable(_not_known("concentration", unit, strength))
+            note = because("dose-note.concentration-from", source=strength.read_from)
+            return value * volume * strength.mg_per_ml, note
     if is_counted(quantity):
         if strength.mg_per_unit is None:
-            raise Unreadable(f"the dose is in {unit or 'units'}, and {_not_known('strength', strength)}")
-        return value * strength.mg_per_unit, f"strength from {strength.read_from}"
-    raise Unreadable(f"the dose has the unit “{unit[:20]}”, not a mass" if unit else "the dose has no unit")
+            raise Unreadable(_not_known("strength", unit, strength))
+        return value * strength.mg_per_unit, because("dose-note.strength-from", source=strength.read_from)
+    raise Unreadable(because("dose-unread.unit", unit=unit[:20]) if unit else because("dose-unread.no-unit"))
 
 
-def _not_known(what: str, strength: Strength) -> str:
+def _not_known(what: Literal["concentration", "strength"], unit: str, strength: Strength) -> Reason:
+    """A dose is in a unit of which the product does not tell the mg."""
+    in_unit = because("dose-unread.in-unit", unit=unit) if unit else because("dose-unread.in-units")
     if strength.conflict:
-        return f"the {what} of the product is {strength.conflict}"
-    return f"the {what} of the product is not known"
+        return because(f"dose-unread.{what}-conflict", dose=in_unit, conflict=strength.conflict)
+    return because(f"dose-unread.{what}-not-known", dose=in_unit)
 
 
 def _rate_mg(ratio: dict[str, Any], strength: Strength) -> float | None:
@@ -144,10 +150,10 @@ def _agree_on_one(quantities: list[Any], strength: Strength) -> None:
             continue
     for mg in read[1:]:
         if not _close(mg, read[0]):
-            raise Unreadable(f"the dose is given as {read[0]:g} mg and as {mg:g} mg")
+            raise Unreadable(because("dose-unread.two-amounts", one=read[0], other=mg))
 
 
-def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str, bool] | None:
+def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, Reason, bool] | None:
     """mg of one dose (the high end of a range), a note, and whether it is that of the day; None when the line has no structured dose."""
     rates = line.get("doseAndRate")
     candidates = rates if isinstance(rates, list) else [rates] if isinstance(rates, dict) else []
@@ -164,10 +170,10 @@ def _dose_of(line: dict[str, Any], strength: Strength) -> tuple[float, str, bool
             if isinstance(dose_range, dict):
                 end = _dict(dose_range.get("high")) or _dict(dose_range.get("low"))
                 mg, note = _amount_mg(end, strength)
-                return mg, "; ".join(n for n in (note, "upper end of the dose range") if n), False
+                return mg, _and(note, because("dose-note.upper-end")), False
             a_day = _rate_mg(_dict(holder.get("rateRatio")), strength)
             if a_day is not None:
-                return a_day, "the dose of the day, from its rate", True
+                return a_day, because("dose-note.rate"), True
         except Unreadable as why:
             unreadable = unreadable or why
     if unreadable is not None:
@@ -213,7 +219,7 @@ def _read_line(
     mg, note, of_the_day = dose
     notes = [note]
     if mg > _ABSURD_MG:
-        raise Unreadable("the dose is absurdly large")
+        raise Unreadable(because("dose-unread.absurd"))
     if often is None and of_the_day:
         often = HowOften(1.0)
     if often is None and written.doses and mg > 0:
@@ -221,20 +227,18 @@ def _read_line(
             return _from_text(text, written, often, common), None
         only = written.doses[0]
         often = HowOften(only.per_day, only.bedtime, only.every_days)
-        notes.append("timing from the text")
+        notes.append(because("dose-note.timing-from-the-text"))
     if often is None:
         if mg == 0:
             often = HowOften(1.0)
         elif maximum is None:
             raise Unreadable(
-                f"the timing of the dose is missing ({written.unreadable})"
+                because("dose-unread.untimed-text", why=written.unreadable)
                 if written.unreadable
-                else "the timing of the dose is missing"
+                else because("dose-unread.untimed")
             )
         else:
-            return [
-                _Line(mg=mg, per_day=maximum / mg, notes=("at most, from maxDosePerPeriod",), **common)
-            ], None
+            return [_Line(mg=mg, per_day=maximum / mg, notes=(because("dose-note.maximum"),), **common)], None
     notes.append(often.note)
     read = _Line(
         mg=mg / often.per_day if of_the_day else mg,
@@ -273,13 +277,11 @@ def _advice_on_dose(line: dict[str, Any]) -> str:
 def _from_text(text: str, written: Written, often: HowOften | None, common: dict[str, Any]) -> list[_Line]:
     """The doses of the text, for a line that has none in its fields. Raises Unreadable."""
     if not text:
-        raise Unreadable("dosageInstruction has neither a dose nor a text")
+        raise Unreadable(because("dose-unread.neither"))
     if written.unreadable:
-        raise Unreadable(
-            f"the text was not understood: {written.unreadable}".replace(
-                "understood: not understood", "understood"
-            )
-        )
+        known = written.unreadable.id != NOT_UNDERSTOOD
+        why = written.unreadable if known else written.unreadable.params["words"]
+        raise Unreadable(because("dose-unread.text-not-understood", why=why))
     found = [
         _Line(
             mg=part.mg, per_day=part.per_day, bedtime=part.bedtime, times=part.times, every_days=part.every_days,
@@ -289,7 +291,7 @@ def _from_text(text: str, written: Written, often: HowOften | None, common: dict
     ]  # fmt: skip
     if len(found) == 1 and often is not None and often.per_day != found[0].per_day:
         found[0].notes += (
-            f"{found[0].per_day:g} times a day by the text, {often.per_day:g} by the timing: the higher was taken",
+            because("dose-note.higher-number-of-times", text=found[0].per_day, timing=often.per_day),
         )
         found[0].per_day = max(often.per_day, found[0].per_day)
     return found
@@ -312,12 +314,12 @@ def _fullest(lines: list[_Line]) -> list[_Line]:
     return max(by_day, key=lambda day: sum(line.mg_per_day for line in day))
 
 
-def _days_without(lines: list[_Line]) -> str:
+def _days_without(lines: list[_Line]) -> tuple[Reason, ...]:
     """The days of the week on which nothing is given."""
     if not lines or not all(line.weekdays for line in lines):
-        return ""
+        return ()
     given = frozenset().union(*(line.weekdays for line in lines if line.mg > 0))
-    return ", ".join(day.capitalize() for day in WEEK if day not in given)
+    return tuple(because(f"weekday.{day}") for day in WEEK if day not in given)
 
 
 def _times(lines: list[_Line]) -> tuple[str, ...]:
@@ -390,7 +392,7 @@ def _never_last(day: int | None) -> float:
     return float("inf") if day is None else day
 
 
-def _two_ways(said: list[_Said | None], lines: list[_Line]) -> str:
+def _two_ways(said: list[_Said | None], lines: list[_Line]) -> Reason:
     """Where text and fields contradict each other: both, in words; the lines get the dose that counts. Empty when they agree."""
     in_fields = sum(s.fields for s in said if s is not None)
     contradicting = [
@@ -403,9 +405,12 @@ def _two_ways(said: list[_Said | None], lines: list[_Line]) -> str:
         for line in lines:
             if line.instruction == index:
                 line.mg *= s.factor
-    return "; ".join(
-        f"{s.text:g} mg/day by its text, {s.fields:g} mg/day by its fields" for _, s in contradicting
-    )
+    ways = [because("dose-unread.two-ways", text=s.text, fields=s.fields) for _, s in contradicting]
+    return reduce(_and, ways, NO_REASON)
+
+
+def _and(one: Reason, other: Reason) -> Reason:
+    return because("reading.two", one=one, other=other) if one else other
 
 
 def _close(a: float, b: float) -> bool:
@@ -428,36 +433,36 @@ def read_dose(dosage: Any, strength: Strength, *, lower: bool = False) -> Dose:
     ]
     text = to_show("; ".join(texts), DOSAGE)
     if not lines_raw:
-        return Dose(mg_per_day=None, unreadable="the order has no dosage instruction")
+        return Dose(mg_per_day=None, unreadable=because("dose-unread.no-instruction"))
     lines: list[_Line] = []
     said: list[_Said | None] = []
     try:
         for index, line in enumerate(lines_raw):
             if not isinstance(line, dict):
-                raise Unreadable("dosageInstruction is not an object")
+                raise Unreadable(because("dose-unread.no-object"))
             read, both = _read_line(line, strength, index, lower)
             lines += read
             said.append(both)
             if len(lines) > _MOST_DOSES:
-                raise Unreadable(f"it names more than {_MOST_DOSES} doses")
+                raise Unreadable(because("dose-unread.too-many", most=_MOST_DOSES))
         if not any(line.mg for line in lines):
-            raise Unreadable("the dose is zero")
+            raise Unreadable(because("dose-unread.zero"))
     except Unreadable as why:
-        return Dose(mg_per_day=None, text=text, unreadable=str(why))
+        return Dose(mg_per_day=None, text=text, unreadable=why.reason)
     two_ways = _two_ways(said, lines)
     steps = _steps(lines)
     daily = max(s.mg_per_day for s in steps) if steps else _on_one_day(lines)
     if daily > _ABSURD_MG:
-        return Dose(mg_per_day=None, text=text, unreadable="the dose is absurdly large")
+        return Dose(mg_per_day=None, text=text, unreadable=because("dose-unread.absurd"))
     notes = list(dict.fromkeys(note for line in lines for note in line.notes))
     if strength.conflict:
-        notes.append(f"strength of the product: {strength.conflict}")
+        notes.append(because("dose-note.conflict", conflict=strength.conflict))
     if without := _days_without(lines):
-        notes.append(f"not every day: nothing on {without}")
+        notes.append(because("dose-note.nothing-on", days=without))
     if any(line.as_needed for line in lines):
-        notes.append("as needed: counted as if always taken")
+        notes.append(because("dose-note.as-needed"))
     if two_ways:
-        notes.append(f"{two_ways}: the {'lower' if lower else 'higher'} counts")
+        notes.append(because(f"dose-note.{'lower' if lower else 'higher'}-counts", ways=two_ways))
     taken = [line for line in lines if line.mg > 0]
     if steps:
         often = taken[0].per_day / taken[0].every_days

@@ -7,12 +7,17 @@ from typing import Any
 
 from msgspec import Struct
 
+from service.alerts.facts.reason import Reason, because
 from service.fhir.dosage_words import Word
 from service.fhir.strength import Strength
 
 
 class NotRead(Exception):
-    """A text that is not understood; the message says what of it."""
+    """A text that is not understood, and what of it."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 #: Numbers above these are no count of tablets, no number of times a day.
@@ -38,19 +43,18 @@ class Amount(Struct, frozen=True):
             return self.number
         if self.unit == "ml":
             if strength.mg_per_ml is None:
-                raise NotRead("the text gives mL, and the concentration of the product is not known")
+                raise NotRead(because("dose-text.ml"))
             return self.number * strength.mg_per_ml
         if self.unit == "bare" and strength.mg_per_ml is not None:
-            raise NotRead("the text gives a number without a unit")
+            raise NotRead(because("dose-text.number-alone"))
         if self.each_mg is not None:
             if strength.mg_per_unit is not None and not same(self.each_mg, strength.mg_per_unit):
-                raise NotRead(
-                    f"the text speaks of {self.each_mg:g} mg each, the product holds {strength.mg_per_unit:g} mg"
-                )
+                raise NotRead(because("dose-text.each", said=self.each_mg, product=strength.mg_per_unit))
             return self.number * self.each_mg
         if strength.mg_per_unit is None:
-            said = strength.conflict or "not known"
-            raise NotRead(f"the text gives a number of tablets, and the strength of the product is {said}")
+            if strength.conflict:
+                raise NotRead(because("dose-text.tablets-conflict", conflict=strength.conflict))
+            raise NotRead(because("dose-text.tablets"))
         return self.number * strength.mg_per_unit
 
 
@@ -109,7 +113,9 @@ class Amounts:
         # “2 (two)”, “one (1)”
         if self.is_sign("(", ahead + 1) and self.kind(ahead + 2) == "number" and self.is_sign(")", ahead + 3):
             if self.value(ahead + 2) != value:
-                raise NotRead(f"“{self.text(ahead)} ({self.text(ahead + 2)})” are two numbers")
+                raise NotRead(
+                    because("dose-text.two-numbers", one=self.text(ahead), other=self.text(ahead + 2))
+                )
             used += 3
         return value, used
 
@@ -120,7 +126,7 @@ class Amounts:
         if self.kind(ahead) != "number" or self.value(ahead) >= 1 or self.text(ahead)[0].isdigit():
             return None
         if not is_joined:
-            raise NotRead(f"“{self.text(ahead - 1)} {self.text(ahead)}” may be two amounts")
+            raise NotRead(because("dose-text.two-amounts", one=self.text(ahead - 1), other=self.text(ahead)))
         return self.value(ahead), 1
 
     def fraction(self, ahead: int) -> tuple[float, int] | None:
@@ -128,7 +134,7 @@ class Amounts:
             top, bottom = self.value(ahead), self.value(ahead + 2)
             if top in (1, 3) and bottom in (2, 4) and top < bottom:
                 return top / bottom, 3
-            raise NotRead(f"“{self.text(ahead)}/{self.text(ahead + 2)}” is no amount")
+            raise NotRead(because("dose-text.no-fraction", top=self.text(ahead), bottom=self.text(ahead + 2)))
         return None
 
     def _article(self, ahead: int, used: int) -> int:
@@ -163,9 +169,8 @@ class Amounts:
             if more is None:
                 return value, used, is_range
             if more[0] <= value:
-                raise NotRead(
-                    f"“{self.text(ahead)} … {self.text(ahead + used + gap)}” is no range of amounts"
-                )
+                last = self.text(ahead + used + gap)
+                raise NotRead(because("dose-text.no-range", first=self.text(ahead), last=last))
             value, used, is_range = more[0], used + gap + more[1], True
 
     # -- amounts ------------------------------------------------------------------------------------------------
@@ -199,20 +204,20 @@ class Amounts:
             return self._higher(Amount(number, "mg", is_range=is_range), ahead, used)
         if self.kind(ahead + used) in FORMS:
             if ascii_fraction and value < 1 and self.kind(ahead + used) == "units":
-                raise NotRead("“1/2 tablets” is half a tablet, or one or two")
+                raise NotRead(because("dose-text.half-or-two-tablets"))
             used += 1
             each = self._each(ahead + used)
             if each is not None:
                 return Amount(value, "tablet", each[0], is_range=is_range), used + each[1]
             if value > _MOST_TABLETS:
-                raise NotRead(f"{value:g} tablets are no dose")
+                raise NotRead(because("dose-text.too-many-tablets", tablets=value))
             return self._higher(Amount(value, "tablet", is_range=is_range), ahead, used)
         if ascii_fraction and value < 1:
-            raise NotRead("“1/2” is a half, or one or two")
+            raise NotRead(because("dose-text.half-or-two"))
         if "." in self.text(ahead) or "," in self.text(ahead):
-            raise NotRead(f"“{self.text(ahead)}” has no unit")
+            raise NotRead(because("dose-text.no-unit", number=self.text(ahead)))
         if value > MOST_BARE:
-            raise NotRead(f"“{value:g}” has no unit")
+            raise NotRead(because("dose-text.no-unit", number=value))
         return Amount(value, "bare", is_range=is_range), used
 
     def _higher(self, amount: Amount, ahead: int, used: int) -> tuple[Amount, int]:

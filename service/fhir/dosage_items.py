@@ -6,12 +6,17 @@ from typing import Any
 
 from msgspec import Struct
 
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.fhir.dosage_amounts import FORMS, MOST_BARE, Amount, Amounts, NotRead
 from service.fhir.dosage_words import Word
 
 #: A scheme (1-0-1) of more tablets at a time is none; without the word “tablets” halves are of no more than so many.
 _MOST_IN_A_SCHEME = 20
 _MOST_HALVED = 5
+#: Of a text with words that are not known.
+NOT_UNDERSTOOD = "dose-text.not-understood"
+#: Words that were not understood and are named.
+_NAMED = 4
 _SCHEME = ("MORN", "NOON", "EVE", "HS")
 
 
@@ -26,6 +31,8 @@ class Item(Struct, frozen=True):
     kind: str
     value: Any = None
     text: str = ""
+    #: How often, of what is not taken every day.
+    often: Reason = NO_REASON
 
 
 TIMES = frozenset(
@@ -86,8 +93,8 @@ class Reader(Amounts):
         """The last item that is no connecting sign."""
         return next((i for i in reversed(self.items[-3:]) if i.kind not in ("comma", "and")), Item("none"))
 
-    def add(self, kind: str, value: Any = None, text: str = "") -> None:
-        self.items.append(Item(kind, value, text))
+    def add(self, kind: str, value: Any = None, text: str = "", often: Reason = NO_REASON) -> None:
+        self.items.append(Item(kind, value, text, often))
 
     def not_known(self) -> None:
         self.unknown.append(self.text())
@@ -122,7 +129,7 @@ class Reader(Amounts):
         elif self.kind(ahead) in ("volume", "number") or self.is_sign("-–—/", ahead):
             return False
         elif not all(map(_may_be_tablets, numbers)):
-            raise NotRead(f"“{'-'.join(f'{n:g}' for n in numbers)}” may be tablets or mg")
+            raise NotRead(because("dose-text.scheme", scheme="-".join(f"{n:g}" for n in numbers)))
         self.at += ahead
         self.add("scheme", [(Amount(n, unit), part) for n, part in zip(numbers, _SCHEME, strict=False) if n])
         return True
@@ -152,11 +159,10 @@ class Reader(Amounts):
             assert self.at > start, "a word was not taken"
         if self.unknown:
             named = list(dict.fromkeys(self.unknown))
-            raise NotRead(
-                "not understood: "
-                + ", ".join(f"“{word[:20]}”" for word in named[:4])
-                + (" …" if len(named) > 4 else "")
-            )
+            words = tuple(because("dose-text.word", word=word[:20]) for word in named[:_NAMED])
+            more = len(named) > _NAMED
+            named_words = because("dose-text.more-words" if more else "dose-text.words", words=words)
+            raise NotRead(because(NOT_UNDERSTOOD, words=named_words))
         return self.items
 
     def _harmless(self) -> None:
@@ -177,7 +183,7 @@ class Reader(Amounts):
 
     def _alternate(self) -> None:
         self.at += 1
-        self.add("alternate", 2.0, "every other day")
+        self.add("alternate", 2.0, often=because("often.other-day"))
 
     def _as_needed(self) -> None:
         self._take("as_needed")
@@ -305,7 +311,7 @@ class Reader(Amounts):
             "nights",
         ):
             days = 2.0 if self.kind(ahead) == "second" else 3.0
-            name = f"every {'other' if days == 2 else 'third'} {self.text(ahead + 1)}"
+            name = because("often.every-other" if days == 2 else "often.every-third", of=self.text(ahead + 1))
             self.at += ahead + (0 if self.kind(ahead + 1) == "part" else 1)
             self.at += 1
             self._drop_part_marker(name, days)
@@ -326,22 +332,22 @@ class Reader(Amounts):
                 return
             if self.kind(after) in ("days", "nights") and low[0] > 1:
                 self.at += after + 1
-                self.add("alternate", low[0], f"every {low[0]:g} days")
+                self.add("alternate", low[0], often=because("often.every-days", days=low[0]))
                 return
             if self.kind(after) in FORMS or value:  # “each 2 tablets”
                 self.not_known()
                 return
         self.not_known()
 
-    def _drop_part_marker(self, name: str, days: float) -> None:
-        self.add("alternate", days, name)
+    def _drop_part_marker(self, often: Reason, days: float) -> None:
+        self.add("alternate", days, often=often)
 
     def _second(self) -> None:
         # “alternate nights”, “other” alone is not known
         if self.text() == "alternate" and self.kind(1) in ("part", "nights", "day", "days"):
-            name = f"alternate {self.text(1)}"
+            often = because("often.alternate", of=self.text(1))
             self.at += 1 if self.kind(1) == "part" else 2
-            self.add("alternate", 2.0, name)
+            self.add("alternate", 2.0, often=often)
         else:
             self.not_known()
 
@@ -600,7 +606,7 @@ class Reader(Amounts):
                 self.at += clock[1]
                 self.add("clock", clock[0])
                 return
-            raise NotRead(f"“{self.text()} {self.text(1)}” is an hour or a number of tablets")
+            raise NotRead(because("dose-text.hour-or-tablets", number=self.text(), half=self.text(1)))
         self._an_amount()
 
     def _dutch(self, times: float, used: int) -> None:
@@ -631,7 +637,7 @@ class Reader(Amounts):
             and self.kind(1) in ("volume", "unit", "units")
             and amount.unit == "mg"
         ):
-            raise NotRead("the text gives a concentration")
+            raise NotRead(because("dose-text.concentration"))
         if amount.unit == "mg" and self.kind() == "total":
             self.at += 1
             self.add("restated", amount, "total")

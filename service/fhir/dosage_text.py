@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from msgspec import Struct
 
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.fhir.dosage_amounts import Amount, NotRead, same
 from service.fhir.dosage_items import TIMES, Item, Reader
 from service.fhir.dosage_words import LONGEST, words_of
@@ -33,7 +34,7 @@ class WrittenDose(Struct, frozen=True):
     #: Parts of the day (FHIR EventTiming) it names; empty when it names none.
     times: frozenset[str] = frozenset()
     #: “every other day”: how far apart the days are on which it is taken; empty when it is taken every day.
-    not_daily: str = ""
+    not_daily: Reason = NO_REASON
     #: Days between two days on which it is taken.
     every_days: float = 1.0
 
@@ -43,8 +44,13 @@ class Written(Struct, frozen=True):
 
     doses: tuple[WrittenDose, ...] = ()
     as_needed: bool = False
-    notes: tuple[str, ...] = ()
-    unreadable: str = ""
+    notes: tuple[Reason, ...] = ()
+    unreadable: Reason = NO_REASON
+
+
+def not_every_day(often: Reason) -> Reason:
+    """The note of a dose that is not taken every day."""
+    return because("dose-note.not-every-day", often=often)
 
 
 class _Clause(Struct):
@@ -60,7 +66,7 @@ class _Timing(Struct, frozen=True):
     per_day: float
     parts: frozenset[str]
     bedtime: bool
-    not_daily: str
+    not_daily: Reason
     every_days: float
     #: The amount is that of the whole day, taken in this many doses.
     divided: bool
@@ -71,7 +77,7 @@ class _Timing(Struct, frozen=True):
     of_day_or_dose: bool = False
 
 
-def _fail(why: str) -> NoReturn:
+def _fail(why: Reason) -> NoReturn:
     raise NotRead(why)
 
 
@@ -116,7 +122,9 @@ def _points(times: list[Item]) -> tuple[list[set[str]], int]:
             else:
                 if any(p == {part} and (not clock or not c or clock == c) for p, c in points):
                     _fail(
-                        f"“{part.lower()}” comes twice" if joint == "and" else "a time of the day comes twice"
+                        because("dose-text.part-twice", part=part.lower())
+                        if joint == "and"
+                        else because("dose-text.time-twice")
                     )
                 points.append(({part}, clock))
             joint = ""
@@ -133,60 +141,61 @@ def _timing(times: list[Item]) -> _Timing | None:
     as_needed = any(i.kind == "as_needed" for i in named)
     for index, item in enumerate(times):
         if item.kind == "meals" and "and" in {i.kind for i in times[max(index - 1, 0) : index + 2]}:
-            _fail("the text does not say after how many meals")
+            _fail(because("dose-text.how-many-meals"))
     times = [i for i in times if i.kind != "meals"]
     for before, item in pairwise(times):
         if item.kind == "as_needed" and before.kind in ("and", "or"):
-            _fail("more may be taken as needed, and the text does not say how much")
+            _fail(because("dose-text.more-as-needed"))
     often = [i for i in named if i.kind in ("frequency", "once", "hours")]
     daily = [i for i in named if i.kind == "daily"]
     apart = [i for i in named if i.kind == "alternate"]
     divided = [i for i in named if i.kind == "divided"]
     points, count = _points(times)
     if len(apart) > 1 or len(divided) > 1:
-        _fail("the timing is said twice")
+        _fail(because("dose-text.timing-twice"))
     numbers: set[float] = set()
     for item in often:
         number = 24.0 / item.value if item.kind == "hours" else item.value
         if not 0 < number <= _MOST_TIMES:
             if item.kind == "hours" and item.value > 24:
-                apart.append(Item("alternate", item.value / 24, f"every {item.value:g} hours"))
+                every = because("often.every-hours", hours=float(item.value))
+                apart.append(Item("alternate", item.value / 24, often=every))
                 number = 1.0
             else:
-                _fail("the number of times a day is not one")
+                _fail(because("dose-text.number-of-times"))
         numbers.add(float(math.ceil(number - 1e-9)))
     if len(apart) > 1:
-        _fail("the timing is said twice")
+        _fail(because("dose-text.timing-twice"))
     if len(numbers) > 1:
-        _fail("the text names two different numbers of times a day")
+        _fail(because("dose-text.two-numbers-of-times"))
     per_day = numbers.pop() if numbers else None
     weak = bool(often) and all(i.kind == "once" for i in often)
     if per_day == 1 and weak and (daily or points):
         per_day, weak = None, False  # “once daily at 8 am and 8 pm” is twice, as “daily” is
         daily = daily or [Item("daily", 1.0)]
     if per_day is not None and weak and not daily and not divided and per_day != count:
-        _fail("a number of times, but not of a day")
+        _fail(because("dose-text.times-of-no-day"))
     if any(i.kind == "or" for i in times) and not _or_between_parts(times):
-        _fail("the text leaves a choice")
+        _fail(because("dose-text.choice"))
     sizes = [i.value for i in divided if i.value is not None]
     if divided:
         if points and per_day is None and not sizes:
             per_day = float(count)
         if sizes and per_day not in (None, sizes[0]):
-            _fail("the text names two different numbers of doses")
+            _fail(because("dose-text.two-numbers-of-doses"))
         per_day = sizes[0] if sizes else per_day if per_day is not None else 2.0
         if points and count != per_day:
-            _fail("the number of doses and the times of the day differ")
+            _fail(because("dose-text.doses-and-times"))
     elif per_day is not None:
         if daily and _before(times, "daily", ("frequency", "once", "hours")) and per_day > 1:
-            _fail("the amount may be that of the day or of one dose")
+            _fail(because("dose-text.day-or-dose"))
         if points and count != per_day:
             if count == 1 and _joined(times):
                 per_day += 1
             else:
-                _fail("the number of times a day and the times of the day differ")
+                _fail(because("dose-text.number-and-times"))
         elif points and _joined(times):
-            _fail("the text may add times of the day or name them")
+            _fail(because("dose-text.adds-or-names"))
     elif points:
         per_day = float(count)
         if daily and _joined(times):
@@ -194,14 +203,14 @@ def _timing(times: list[Item]) -> _Timing | None:
     elif daily or apart:
         per_day = 1.0
     else:
-        return None if as_needed else _fail("the text does not say how often")
+        return None if as_needed else _fail(because("dose-text.how-often"))
     parts = frozenset(p for point in points for p in point) if count == per_day else frozenset()
     gap = apart[0] if apart else None
     return _Timing(
         per_day=per_day,
         parts=parts,
         bedtime=bool(points) and count == per_day and all(p <= _EVENING for p in points),
-        not_daily=gap.text if gap is not None else "",
+        not_daily=gap.often if gap is not None else NO_REASON,
         every_days=gap.value if gap is not None else 1.0,
         divided=bool(divided),
         as_needed=as_needed,
@@ -301,7 +310,7 @@ def _one_amount(group: list[Item]) -> list[Amount]:
     if len(amounts) > 1:
         connected = [i.kind for i in group if i.kind != "amount"]
         if connected != ["and"] * (len(amounts) - 1) or any(i.value.up_to for i in amounts):
-            _fail("two amounts stand beside each other")
+            _fail(because("dose-text.two-beside"))
     return [i.value for i in amounts]
 
 
@@ -318,11 +327,11 @@ def _clauses(
     for kind, group in sentence.groups:
         stripped, connection = _stripped(group)
         if kind == "A" and connection == "and" and any(i.kind == "meals" for i in group):
-            _fail("the text does not say after how many meals")
+            _fail(because("dose-text.how-many-meals"))
         groups.append((kind, stripped))
         connections.append(connection)
     if "or" in connections[:-1]:
-        _fail("the text leaves a choice")
+        _fail(because("dose-text.choice"))
     schemes = [i for kind, group in groups if kind == "A" for i in group if i.kind == "scheme"]
     if schemes:
         others = [
@@ -332,7 +341,7 @@ def _clauses(
             if i.kind not in ("scheme", "comma", "daily", "as_needed")
         ]
         if len(schemes) > 1 or others or before or pending:
-            _fail("more stands beside a scheme of morning, noon and night")
+            _fail(because("dose-text.beside-scheme"))
         extra = [i for kind, group in groups for i in group if i.kind == "as_needed"]
         return [
             _Clause(a, [Item("part", part), *extra], scheme_part=part) for a, part in schemes[0].value
@@ -348,14 +357,14 @@ def _clauses(
         ):
             pending = []  # what is handed out
         else:
-            _fail("an amount has no timing")
+            _fail(because("dose-text.amount-untimed"))
     if pattern == "A":
         return [], _one_amount(groups[0][1])
     if pattern == "T":
         if len(before) == 1 and not before[0].scheme_part:
             before[0].times = [*before[0].times, Item("comma"), *groups[0][1]]
             return [], []
-        _fail("a timing has no amount")
+        _fail(because("dose-text.timing-alone"))
     if pattern == "TAT":
         groups = [groups[1], ("T", [*groups[0][1], Item("comma"), *groups[2][1]])]
         connections, pattern = ["", ""], "AT"
@@ -371,12 +380,12 @@ def _clauses(
             (groups[i + 1], groups[i], connections[i - 1] if i else "") for i in range(0, len(groups), 2)
         ]
     else:
-        _fail("an amount has no timing")
+        _fail(because("dose-text.amount-untimed"))
     for (_, amounts), (_, times), connection in pairs:
         taken = _one_amount(amounts)
         joined = connection == "and"
         if found and taken[0].up_to and not joined:
-            _fail("the text leaves open how far the dose goes")
+            _fail(because("dose-text.open-end"))
         for amount in taken:
             found.append(_Clause(amount, times, joined))
             joined = True
@@ -396,39 +405,39 @@ def _doses(items: list[Item], strength: Strength) -> Written:
         clauses += fresh
         asides += [(item, len(clauses)) for item in sentence.asides]
     if pending:
-        _fail("the text does not say how often")
+        _fail(because("dose-text.how-often"))
     if not clauses:
-        _fail("the text gives no dose")
+        _fail(because("dose-text.no-dose"))
     clauses = _restated(clauses, items, strength)
     read = []
     for clause in clauses:
         timing = _timing(clause.times)
         if timing is None:
-            _fail("the text does not say how often")
+            _fail(because("dose-text.how-often"))
         mg = clause.amount.mg(strength)
         if mg <= 0:
-            _fail("the dose is zero")
+            _fail(because("dose-text.zero"))
         if timing.of_day_or_dose and (clause.amount.unit in ("mg", "ml") or clause.amount.number > 1):
-            _fail("the amount may be that of the day or of one dose")
+            _fail(because("dose-text.day-or-dose"))
         read.append((clause, timing, mg / timing.per_day if timing.divided else mg))
     read = _added_up(read)
     if len(read) > 1 and any(t.not_daily for _, t, _ in read):
-        _fail("the text names several doses that are not taken every day")  # one day this, the next that
+        _fail(because("dose-text.several-not-daily"))  # one day this, the next that
     if len(read) > 1 and any(i.kind == "length" for i in items):
-        _fail("the text names several doses and how long one is taken")
+        _fail(because("dose-text.several-and-length"))
     total = sum(mg * t.per_day for _, t, mg in read)
     for item in items:
         if item.kind == "sum" and not same(item.value.mg(strength), total):
-            _fail("the total that the text names is not that of its doses")
+            _fail(because("dose-text.other-total"))
     doses = [WrittenDose(mg, t.per_day, t.bedtime, t.parts, t.not_daily, t.every_days) for _, t, mg in read]
     doses, limited = _limited(doses, items, strength, total)
-    notes = [f"not every day: {t.not_daily}" for _, t, _ in read if t.not_daily]
+    notes = [not_every_day(t.not_daily) for _, t, _ in read if t.not_daily]
     if any(c.amount.is_range or c.amount.up_to for c, _, _ in read) or any(i.kind == "up_to" for i in items):
-        notes.append("the higher of the amounts named")
+        notes.append(because("dose-note.higher"))
     if limited:
-        notes.append("at most what the text names as the maximum")
+        notes.append(because("dose-note.at-most"))
     if any(t.divided for _, t, _ in read):
-        notes.append("the amount is that of the day, divided")
+        notes.append(because("dose-note.divided"))
     return Written(tuple(doses), any(t.as_needed for _, t, _ in read), tuple(dict.fromkeys(notes)))
 
 
@@ -449,14 +458,14 @@ def _added_up(read: list[_Read]) -> list[_Read]:
         joined = clause.joined or index == 0
         if timing.parts:
             if taken & timing.parts and not joined:
-                _fail("two doses are named for one time of the day")
+                _fail(because("dose-text.two-for-one-time"))
             taken |= timing.parts
         elif (
             not joined
             or (index == 0 and len(read) > 1 and not (read[1][0].joined or read[1][1].parts))
             or (index == 0 and timing.only_daily and not read[1][0].joined)
         ):
-            _fail("two doses are named, and it is not said that both are taken")
+            _fail(because("dose-text.two-doses"))
     return read
 
 
@@ -472,7 +481,7 @@ def _restated(clauses: list[_Clause], items: list[Item], strength: Strength) -> 
         target = before[-1] if before else amounts[0][1] if amounts else None
         clause = found.get(id(target)) if target is not None else None
         if clause is None:
-            _fail("an amount stands where none is expected")
+            _fail(because("dose-text.unexpected-amount"))
         _agree(clause, item, strength, len(clauses) == 1)
     return clauses
 
@@ -482,21 +491,21 @@ def _agree(clause: _Clause, item: Item, strength: Strength, alone: bool) -> None
     said, amount = item.value, clause.amount
     if said.unit != "mg":
         if amount.unit != "mg":
-            _fail("two amounts stand beside each other")
+            _fail(because("dose-text.two-beside"))
         if (
             strength.mg_per_unit is not None
             and said.unit in ("tablet", "bare")
             and not same(said.mg(strength), amount.number)
         ):
-            _fail("the amount in mg and the number of tablets do not agree")
+            _fail(because("dose-text.mg-and-tablets"))
         return
     if amount.unit == "mg":
         if item.text == "each" or not (same(said.number, amount.number) or (alone and item.text == "total")):
-            _fail("two amounts of mg stand beside each other")
+            _fail(because("dose-text.two-mg"))
         if not same(said.number, amount.number):
             timing = _timing(clause.times)
             if timing is None or not same(said.number, amount.number * timing.per_day):
-                _fail("the total that the text names is not that of its doses")
+                _fail(because("dose-text.other-total"))
         return
     known = (
         amount.mg(strength)
@@ -507,11 +516,11 @@ def _agree(clause: _Clause, item: Item, strength: Strength, alone: bool) -> None
     if item.text == "each" or (known is not None and same(stated * amount.number, known)):
         stated *= amount.number
     elif amount.number != 1 and known is None and item.text not in ("total", "equal"):
-        _fail("the mg named may be that of one tablet or of all")
+        _fail(because("dose-text.one-or-all"))
     if known is not None and not same(stated, known):
         timing = _timing(clause.times) if alone and item.text == "total" else None
         if timing is None or not same(stated, known * timing.per_day):
-            _fail("the amount in mg and the number of tablets do not agree")
+            _fail(because("dose-text.mg-and-tablets"))
         stated = known
     clause.amount = Amount(stated, "mg", is_range=amount.is_range, up_to=amount.up_to)
 
@@ -532,11 +541,11 @@ def _limited(
         else:
             most = amount.mg(strength)
         if most > total and is_open and not same(most, total):
-            _fail("the text leaves open how far the dose goes")  # “1 tablet at night as needed, max 3”
+            _fail(because("dose-text.open-end"))  # “1 tablet at night as needed, max 3”
         if most >= total or same(most, total):
             continue
         if not item.text or len(doses) > 1 or most < doses[0].mg:
-            _fail("the maximum that the text names is below its dose")
+            _fail(because("dose-text.maximum-below"))
         only = doses[0]
         doses = [
             WrittenDose(only.mg, most / only.mg, only.bedtime, frozenset(), only.not_daily, only.every_days)
@@ -565,8 +574,8 @@ def read_timing(text: str) -> WrittenDose | None:
 def read_text(text: str, strength: Strength) -> Written:
     """Every dose of a text that is understood as a whole; else why it is not. Never raises."""
     if len(text) > LONGEST:
-        return Written(unreadable=f"the text of the dosage instruction is longer than {LONGEST} characters")
+        return Written(unreadable=because("dose-text.too-long", most=LONGEST))
     try:
         return _doses(Reader(words_of(text)).read(), strength)
     except NotRead as why:
-        return Written(unreadable=str(why))
+        return Written(unreadable=why.reason)

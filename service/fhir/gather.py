@@ -10,6 +10,8 @@ from msgspec import Raw, Struct
 
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem, SourceState
+from service.alerts.facts.reason import Reason, because
+from service.alerts.say.language import english
 from service.fhir.client import FetchFailed, Refused, Server
 from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
 from service.fhir.queries import QUERIES
@@ -29,9 +31,11 @@ _MAX_PAGES = 20
 _MOST_PRODUCTS = 50
 #: Prefetch keys that are worth one query of their own when the client says null (P2: blood counts).
 _CONFIRMED_WHEN_NULL = frozenset({"counts"})
+ONLY_FIRST_PAGE = because("server.first-page-only")
 #: Orders and statements that are in force, or may be.
 _RUNNING = frozenset({"active", "draft", "on-hold", "intended", "unknown", "in-progress", "", None})
-_TOO_LATE = "its product could not be read: the FHIR server did not answer in time"
+_NO_ANSWER = because("server.no-answer-in-time")
+_TOO_LATE = because("product.not-fetched", why=_NO_ANSWER)
 _NO_QUERIES: dict[str, str | None] = dict.fromkeys(QUERIES)
 _ABSENT = Raw(b"")
 _NULL = Raw(b"null")
@@ -58,7 +62,7 @@ class Gathered(Struct):
     #: Products that were fetched because records refer to them.
     products: list[Medication] = []
     #: Product (``Medication/7``) that records refer to -> why it could not be fetched.
-    failed: dict[str, str] = {}
+    failed: dict[str, Reason] = {}
 
     def state(self, source: str) -> SourceState:
         """State of a source; one that was never asked for is unavailable."""
@@ -127,7 +131,7 @@ def _is_another_answer(data: SourceData, decoded: Decoded, source: str) -> bool:
     asked = re.split(r"[?/]", QUERIES.get(source, ""), maxsplit=1)[0]
     if not decoded.alone or not asked or (came := type(decoded.resources[0]).__name__) == asked:
         return False
-    data.problems.append(ReadProblem(source, "", f"the answer holds one {came} and no {asked}"))
+    data.problems.append(ReadProblem(source, "", because("server.another-answer", came=came, asked=asked)))
     return True
 
 
@@ -140,7 +144,7 @@ def _is_cut_short(data: SourceData, decoded: Decoded, source: str) -> bool:
     page = int(asked.group(1)) if asked is not None else 0
     if decoded.next_link or not decoded.entries < min(decoded.total, page):
         return False
-    why = f"only {decoded.entries} of {decoded.total} were sent"
+    why = because("server.sent-in-part", sent=decoded.entries, total=decoded.total)
     data.problems.append(ReadProblem(source, "", why))
     return True
 
@@ -151,7 +155,7 @@ def only_sent(prefetch: Mapping[str, Value | Raw | None], own_server: str = "") 
     for page in following:
         data = gathered.sources[page.source]
         if data.state == "incomplete":
-            data.problems.append(ReadProblem(page.source, "", "only the first page was sent"))
+            data.problems.append(ReadProblem(page.source, "", ONLY_FIRST_PAGE))
     return gathered
 
 
@@ -161,7 +165,7 @@ def _decoded(value: Value | Raw, source: str) -> Decoded:
         return read_value(value, source) if isinstance(value, Raw) else sound(value, source)
     except Exception as error:
         problem = source_left_out(source, error)
-        aside = [Entry(source, "", "not understood", "fault", problem.reason)]
+        aside = [Entry(source, "", "not understood", "fault", english().reason(problem.reason))]
         return Decoded([], [problem], failed=True, aside=aside)
 
 
@@ -207,7 +211,7 @@ class _Products:
             if key in self._asked or not self._known.isdisjoint((key, beside)):
                 continue
             if len(self._asked) >= _MOST_PRODUCTS:
-                self._gathered.failed[key] = "too many products to fetch"
+                self._gathered.failed[key] = because("product.too-many")
                 continue
             self._asked.add(key)
             self._gathered.failed[key] = _TOO_LATE
@@ -217,12 +221,11 @@ class _Products:
         try:
             found = read_value(await self._server.get(key), "medications").resources
         except FetchFailed as why:
-            self._gathered.failed[key] = f"its product could not be read: {why}"
+            self._gathered.failed[key] = because("product.not-fetched", why=why.reason)
             return
         except Exception as error:  # what nobody expected costs the product, never the call
-            self._gathered.failed[key] = (
-                f"its product could not be read: this service failed on it ({type(error).__name__}); tell its operators"
-            )
+            fault = because("left-out.service-failed", error=type(error).__name__)
+            self._gathered.failed[key] = because("product.not-fetched", why=fault)
             return
         for resource in found:
             if type(resource) is Medication and resource.id in (identifier, None):
@@ -230,9 +233,7 @@ class _Products:
                 self._gathered.products.append(resource)
                 self._gathered.failed.pop(key, None)
                 return
-        self._gathered.failed[key] = (
-            "its product could not be read: the FHIR server answered with something else"
-        )
+        self._gathered.failed[key] = because("product.not-fetched", why=because("server.something-else"))
 
 
 async def gather(
@@ -272,11 +273,7 @@ async def gather(
     for task in tasks:
         data = gathered.sources[task.source]
         if data.state != "complete" and not data.problems:
-            data.problems.append(
-                ReadProblem(
-                    task.source, "", "the FHIR server did not answer in time", matters=bool(data.resources)
-                )
-            )
+            data.problems.append(ReadProblem(task.source, "", _NO_ANSWER, matters=bool(data.resources)))
     return gathered
 
 
@@ -321,14 +318,14 @@ async def _fetch(server: Server, task: _Task, gathered: Gathered, products: _Pro
     seen: set[str] = set()
     for _ in range(_MAX_PAGES):
         if query in seen:
-            data.problems.append(ReadProblem(task.source, "", "the pages of the search lead in a circle"))
+            data.problems.append(ReadProblem(task.source, "", because("server.circle")))
             return
         seen.add(query)
         try:
             decoded = read_value(await _page(server, query, first=query == task.query), task.source)
         except FetchFailed as why:
             if not confirming:
-                data.problems.append(ReadProblem(task.source, "", str(why), matters=bool(data.resources)))
+                data.problems.append(ReadProblem(task.source, "", why.reason, matters=bool(data.resources)))
             return
         before = data.state
         if decoded.server:
@@ -346,4 +343,4 @@ async def _fetch(server: Server, task: _Task, gathered: Gathered, products: _Pro
             return
         data.state = "incomplete"
         query = decoded.next_link
-    data.problems.append(ReadProblem(task.source, "", "the search has too many pages"))
+    data.problems.append(ReadProblem(task.source, "", because("server.too-many-pages")))

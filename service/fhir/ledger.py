@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from service.alerts.facts.ledger import Entry, Ledger
+from service.alerts.facts.reason import Reason
+from service.alerts.say.language import english
 from service.fhir.resources import Resource
 
 
@@ -46,7 +48,7 @@ class Books:
             if self.in_words:
                 self._entries.append(entry)
 
-    def balance(self, source: str, why: str) -> None:
+    def balance(self, source: str, why: Reason) -> None:
         """A source could not be read to its end: what nobody got to is not understood."""
         entered = self._read + sum(self._irrelevant.values()) + sum(self._not_understood.values())
         if entered < self._given:
@@ -62,23 +64,23 @@ class Books:
         """As :meth:`read` for many at once; not where entries are kept."""
         self._read += many
 
-    def irrelevant(self, source: str, ref: str, kind: str, why: str, many: int = 1) -> None:
+    def irrelevant(self, source: str, ref: str, kind: str, why: Reason, many: int = 1) -> None:
         """Resources positively bear on no rule."""
         self._irrelevant[kind] = self._irrelevant.get(kind, 0) + many
         if self.in_words:
-            self._entries += [Entry(source, ref, "irrelevant", kind, why)] * many
+            self._entries += [Entry(source, ref, "irrelevant", kind, english().reason(why))] * many
 
-    def not_understood(self, source: str, ref: str, kind: str, why: str, many: int = 1) -> None:
+    def not_understood(self, source: str, ref: str, kind: str, why: Reason, many: int = 1) -> None:
         """Nobody can tell what resources say."""
         self._not_understood[kind] = self._not_understood.get(kind, 0) + many
         if self.in_words:
-            self._entries += [Entry(source, ref, "not understood", kind, why)] * many
+            self._entries += [Entry(source, ref, "not understood", kind, english().reason(why))] * many
 
-    def element(self, source: str, ref: str, element: str, kind: str, why: str) -> None:
+    def element(self, source: str, ref: str, element: str, kind: str, why: Reason) -> None:
         """An element of a resource that was read is not understood."""
         self._elements[kind] = self._elements.get(kind, 0) + 1
         if self.in_words:
-            self._entries.append(Entry(source, ref, "not understood", kind, why, element))
+            self._entries.append(Entry(source, ref, "not understood", kind, english().reason(why), element))
 
     def closed(self) -> Ledger:
         """The ledger."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from msgspec import Raw, Struct
 from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
-from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.facts.reason import NO_REASON, Reason, because
+from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show
 from service.alerts.knowledge.classes import has_class
 from service.alerts.knowledge.code_systems import PRODUCT_SYSTEMS, canonical
 from service.alerts.knowledge.drug_names import drugs_by_name, is_long_acting
@@ -36,7 +37,7 @@ from service.fhir.resources import (
 from service.fhir.resources import Medication as MedicationResource
 from service.fhir.routes import is_parenteral, product_reaches, route_reaches
 from service.fhir.sig import Sig, dose_of, sig_of
-from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
+from service.fhir.strength import BY_CODE, Strength, agreed, strength_in_name, strength_of_ratio
 from service.fhir.subjects import subject_of
 from service.fhir.times import Moment, is_for_ever, is_of_a_year, last_day, read_moment
 
@@ -84,7 +85,8 @@ _Concepts = tuple[_Concept, ...]
 _NO_STRENGTH = Strength()
 
 
-UNREAD_NAME = too_long("a name of its medication", NAME)
+UNREAD_NAME = because("unread.medication-name-too-long", most=NAME)
+_NOT_SENT = because("product.not-sent")
 UNREAD_REASON = RecordText("a reason of more characters than are read")
 
 
@@ -197,7 +199,7 @@ def _identify(
                 drugs += known.drugs
                 by_code = True
                 if known.mg is not None:
-                    stated.append(Strength(mg_per_unit=known.mg, read_from="the product code"))
+                    stated.append(Strength(mg_per_unit=known.mg, read_from=BY_CODE))
                 if known.named:
                     given.append(known.label)
             if display:
@@ -278,7 +280,7 @@ class MedicationReader:
         products: Mapping[str, MedicationResource] | None = None,
         local_codes: Mapping[tuple[str, str], str] | None = None,
         home: Home | None = None,
-        failed: Mapping[str, str] | None = None,
+        failed: Mapping[str, Reason] | None = None,
         country: str = "",
     ) -> None:
         self.zone = zone
@@ -289,7 +291,7 @@ class MedicationReader:
         self.failed = failed or {}
         self.problems: list[ReadProblem] = []
         #: References to Medication resources that are nowhere to be found, and why.
-        self.unresolved: dict[str, str] = {}
+        self.unresolved: dict[str, Reason] = {}
         #: Records of which a name was too long to be read.
         self.unread_names = 0
         #: Drugs that the codes and words of the last record name instead of each other.
@@ -361,7 +363,7 @@ class MedicationReader:
         if target.form == "contained":
             found = _contained(target.id, contained)
             if found is None:
-                self.unresolved[text] = "the product inside it is missing"
+                self.unresolved[text] = because("product.contained-missing")
             return found
         same = ""
         if target.form == "absolute" and not self.home.own and record is not None:
@@ -375,7 +377,7 @@ class MedicationReader:
             # The tail of a foreign address is its server's business and is not repeated.
             foreign = target.form == "absolute" and key == target.text
             self.unresolved[text] = self.failed.get(key) or (
-                "its product is on another server" if foreign else "its product was not sent"
+                because("product.elsewhere") if foreign else _NOT_SENT
             )
         return product
 
@@ -386,23 +388,23 @@ class MedicationReader:
         reference: Reference | None,
         contained: list[Any] | None,
         record: Resource | None = None,
-    ) -> str:
+    ) -> Reason:
         """Why nobody can tell what a record's drug is; empty when a code or a usable name tells, be it of a drug without rules."""
         if found.drugs or found.matched_by != "none":
-            return ""
+            return NO_REASON
         concepts = [concept] if concept is not None else []
         why = NAMES_NO_PRODUCT
         if reference is not None:
             if (reference.display or "").strip():
-                return ""
+                return NO_REASON
             product = self._product(reference, contained, record)
             if product is not None:
                 concepts += [c for c in (product.code, *_ingredients(product)) if c is not None]
-                why = "its product has no name"
+                why = because("product.unnamed")
             elif reference.reference:
-                why = self.unresolved.get(reference.reference, "its product was not sent")
+                why = self.unresolved.get(reference.reference, _NOT_SENT)
             elif len(reference.identifier):
-                why = "its product is named by a number only"
+                why = because("product.number-only")
         told = any(
             _text(c).strip()
             or any(
@@ -412,9 +414,9 @@ class MedicationReader:
             for c in concepts
         )
         if told:
-            return ""
+            return NO_REASON
         if reference is None and any(c.code for x in concepts for c in x.coding or ()):
-            return "its product has only a code of the sender's own, without a name"
+            return because("product.own-code")
         return why
 
     # -- records ------------------------------------------------------------------------------------------------
@@ -429,15 +431,14 @@ class MedicationReader:
         sig = sig_of(r.dosageInstruction)
         start, end = self._order_period(r, sig, ref, source)
         end_at = end.at if end else None
-        if (
-            end is None
-            and start is not None
-            and sig.length is not None
-            and not draft
-            and CLOZAPINE not in found.drugs
-        ):
+        if end is None and start is not None and not draft and CLOZAPINE not in found.drugs:
+            length = sig.length
+            if length is None and sig.until_finished and r.dispenseRequest is not None:
+                supplied = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
+                length = timedelta(days=supplied) if supplied else None
             # A course of another drug is over when its days are, unless it may be dispensed again.
-            end_at = start.at + sig.length if not _repeats(r.dispenseRequest) else None
+            if length is not None and not _repeats(r.dispenseRequest):
+                end_at = start.at + length
         route = sig.route
         systemic, parenteral = route_facts(route, found)
         # Only some doses are ever asked for.
@@ -451,14 +452,14 @@ class MedicationReader:
         clozapine = CLOZAPINE in found.drugs
         updated = self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None
         if not draft and _is_of_no_day(clozapine, r.status, (start, end_at, updated)):
-            self._undated(source, ref, "no day on which it was taken")
+            self._undated(source, ref, because("unread.clozapine-not-taken"))
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
-            unread=self.unread(found, *named) if not found.drugs else "",
+            unread=self.unread(found, *named) if not found.drugs else NO_REASON,
             status=r.status or ("draft" if draft else ""),
             intent=r.intent or "order",
             systemic=systemic,
@@ -539,10 +540,10 @@ class MedicationReader:
         if s.status in STATEMENT_LIVE:
             end = last_day(end)
         elif end is not None and end.until is not None and CLOZAPINE in found.drugs:
-            self._undated(source, ref, "no day on which it ended")
+            self._undated(source, ref, because("unread.clozapine-no-end"))
         updated = self._updated(s.meta) if s.status not in STATEMENT_LIVE and len(s.meta) else None
         if _is_of_no_day(CLOZAPINE in found.drugs, s.status, (start, end, asserted, updated)):
-            self._undated(source, ref, "no day on which it was taken")
+            self._undated(source, ref, because("unread.clozapine-not-taken"))
         systemic, parenteral = route_facts(sig_of(s.dosage).route, found)
         return Medication(
             ref=ref,
@@ -550,7 +551,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
-            unread=self.unread(found, *named) if not found.drugs else "",
+            unread=self.unread(found, *named) if not found.drugs else NO_REASON,
             status=s.status or "",
             systemic=systemic,
             parenteral=parenteral,
@@ -579,7 +580,7 @@ class MedicationReader:
         if start is not None and is_of_a_year(start):
             start = None
         if start is None and prepared is None and d.whenPrepared is None and CLOZAPINE in found.drugs:
-            self._undated(source, ref, "no day on which it was handed over")
+            self._undated(source, ref, because("unread.clozapine-no-hand-over"))
         dose = (
             dose_of(d.dosageInstruction, found.strength)
             if len(d.dosageInstruction) and CLOZAPINE in found.drugs
@@ -592,7 +593,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
-            unread=self.unread(found, *named) if not found.drugs else "",
+            unread=self.unread(found, *named) if not found.drugs else NO_REASON,
             status=d.status or "",
             systemic=systemic,
             parenteral=parenteral,
@@ -617,7 +618,7 @@ class MedicationReader:
         if start is None or start.until is not None:
             start = None  # of a dose a month is no time
             if CLOZAPINE in found.drugs:
-                self._undated(source, ref, "no day on which the dose was given")
+                self._undated(source, ref, because("unread.clozapine-no-day"))
         systemic, parenteral = route_facts(sig_of(a.dosage).route, found)
         return Medication(
             ref=ref,
@@ -625,7 +626,7 @@ class MedicationReader:
             drugs=found.drugs,
             label=found.label,
             matched_by=found.matched_by,
-            unread=self.unread(found, *named) if not found.drugs else "",
+            unread=self.unread(found, *named) if not found.drugs else NO_REASON,
             status=a.status or "",
             systemic=systemic,
             parenteral=parenteral,
@@ -642,12 +643,12 @@ class MedicationReader:
         """A date; one that does not exist is reported."""
         moment = read_moment(text, self.zone)
         if moment is None and text is not None:
-            self.problems.append(ReadProblem(source, ref, f"{element} is not a date that exists"))
+            self.problems.append(ReadProblem(source, ref, because("unread.no-such-date", element=element)))
         return moment
 
-    def _undated(self, source: str, ref: str, why: str) -> None:
+    def _undated(self, source: str, ref: str, why: Reason) -> None:
         """Note that a record of clozapine tells of no day. It may be years old: by itself it is no hint that clozapine is taken."""
-        self.problems.append(ReadProblem(source, ref, f"it names clozapine, and {why}", if_not_known=True))
+        self.problems.append(ReadProblem(source, ref, why, if_not_known=True))
 
     def _order_period(
         self, r: MedicationRequest, sig: Sig, ref: str, source: str

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from service.alerts.facts.reason import because
 from service.fhir.resources import Resource
 
-MODIFIED = "a modifierExtension, or implicitRules, say that it may mean something else than it shows, and nobody knows what"
+MODIFIED = because("unread.modified")
 #: Bytes of an empty list.
 EMPTY = 2
 

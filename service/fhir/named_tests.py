@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from service.alerts.facts.reason import Reason, because
 from service.alerts.facts.record_text import NAME, VALUE, to_read, to_show
 from service.alerts.knowledge.codes import kinds
 from service.alerts.knowledge.test_words import kind_by_words
@@ -22,7 +23,7 @@ class Named(NamedTuple):
     """A result that is known by its words: kind, and why it is not used."""
 
     kind: str
-    reason: str
+    reason: Reason
 
 
 def by_words(code: CodeableConcept | None, o: Observation | Component) -> Named | None:
@@ -35,7 +36,7 @@ def by_words(code: CodeableConcept | None, o: Observation | Component) -> Named 
         if kind and title and _has_value(o) and _may_be(kind, o):
             return Named(
                 kind,
-                f"no code that this service knows says what it is; it is named “{to_show(title, _QUOTED)}”",
+                because("result-unused.named-only", name=to_show(title, _QUOTED)),
             )
     return None
 
@@ -57,4 +58,4 @@ def _may_be(kind: str, o: Observation | Component) -> bool:
     sent = to_read(quantity.code or "", VALUE), to_read(quantity.unit or "", VALUE)
     if None in sent or not any(sent):
         return sent == ("", "")
-    return not isinstance(agreed_conversion(kinds()[kind].dimension, sent[0] or "", sent[1] or ""), str)
+    return not isinstance(agreed_conversion(kinds()[kind].dimension, sent[0] or "", sent[1] or ""), Reason)

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from service.alerts.facts.reason import because
+
 #: Why an order with such a text is not known in full. The text itself may hold anything and is not repeated.
-SPEAKS_OF_THE_DOSE = "a text beside its dose speaks of a dose, a change or a stop, and was not read"
+SPEAKS_OF_THE_DOSE = because("unread.speaks-of-the-dose")
 #: Characters that are looked through.
 _LOOKED_AT = 4000
 _anything = msgspec.json.Decoder()

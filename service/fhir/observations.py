@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
 from service.alerts.facts.patient import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
-from service.alerts.facts.record_text import NOTHING, VALUE, RecordText, to_read, to_show, too_long
+from service.alerts.facts.reason import NO_REASON, Reason, because
+from service.alerts.facts.record_text import NOTHING, VALUE, RecordText, to_read, to_show
 from service.alerts.knowledge.codes import (
     LOINC,
     Kind,
@@ -90,7 +91,7 @@ def _plain(loinc: str, value: float | int | str | None, unit: str | None, code: 
     if kind is None or kind.id in _NOT_PLAIN or kind.plausible_max is None:
         return None
     conversion = agreed_conversion(kind.dimension, code or "", unit or "")
-    if isinstance(conversion, str) or value is None or isinstance(value, str) or abs(value) > LARGEST:
+    if isinstance(conversion, Reason) or value is None or isinstance(value, str) or abs(value) > LARGEST:
         return None
     converted = value * conversion.factor + conversion.offset
     if not kind.plausible_min <= converted <= kind.plausible_max:
@@ -157,7 +158,7 @@ class ObservationReader:
             elif type(resource) is DiagnosticReport:
                 if (resource.status or "").strip().lower() in _NO_RESULT:
                     # What it contains is withdrawn with it; results of their own speak for themselves.
-                    why = f"its status is {resource.status}"
+                    why = because("ledger.no-result", status=to_show(resource.status or ""))
                     self.books.irrelevant(source, ref_of(resource), "no-result", why)
                     continue
                 self._group(resource.result or (), resource)
@@ -205,16 +206,20 @@ class ObservationReader:
             for reason in why:
                 books.element(source, ref, "value", "result", reason)
         elif why:
+            each = list(dict.fromkeys(why))
+            said_together = reduce(lambda one, other: because("reading.two", one=one, other=other), each)
             named = all(u.by_words for u in self.unusable[refused:]) and len(self.problems) == said
-            books.not_understood(source, ref, "test" if named else "result", "; ".join(dict.fromkeys(why)))
+            books.not_understood(source, ref, "test" if named else "result", said_together)
         elif (o.status or "").strip().lower() in _NO_RESULT:
-            books.irrelevant(source, ref, "no-result", f"its status is {o.status}")
+            books.irrelevant(
+                source, ref, "no-result", because("ledger.no-result", status=to_show(o.status or ""))
+            )
         elif self._kind(o.code)[0] is not None or o.component:
-            books.irrelevant(source, ref, "empty", "it is a heading: its results stand beside it")
+            books.irrelevant(source, ref, "empty", because("ledger.heading"))
         elif is_of_a_terminology(o.code):
-            books.irrelevant(source, ref, "another-test", "no rule asks for this test")
+            books.irrelevant(source, ref, "another-test", because("ledger.another-test"))
         else:
-            books.not_understood(source, ref, "test", "no code of a known terminology says which test it is")
+            books.not_understood(source, ref, "test", because("ledger.no-test-code"))
 
     def _hold(self, held: Observation | DiagnosticReport, source: str, members: Iterable[Reference]) -> None:
         """Keep a panel or report, to see later whether its results came."""
@@ -240,7 +245,7 @@ class ObservationReader:
                     ReadProblem(
                         holder.source,
                         holder.ref,
-                        f"a blood count: {holder.why}",
+                        because("unread.blood-count", why=holder.why),
                         counted=counted,
                         if_due=not holder.low,
                     )
@@ -276,22 +281,22 @@ class ObservationReader:
         try:
             inside = _raw_list.decode(holder.contained)
         except (msgspec.DecodeError, RecursionError):
-            self.problems.append(ReadProblem(source, key, "what it contains could not be read"))
+            self.problems.append(ReadProblem(source, key, because("unread.contained")))
             self.spoilt.add(source)
             return found
         if len(inside) > _MOST_CONTAINED:
-            why = f"it contains more than {_MOST_CONTAINED} resources, which were not read"
+            why = because("unread.too-many-contained", most=_MOST_CONTAINED)
             self.problems.append(ReadProblem(source, key, why))
             self.spoilt.add(source)
             return found
         for raw in inside:
             result, problem = read_one(raw, source)
             if problem is not None:
-                self.problems.append(ReadProblem(source, key, f"a result inside it was {problem.reason}"))
+                self.problems.append(ReadProblem(source, key, because("unread.inside", why=problem.reason)))
             if not isinstance(result, Observation):
                 continue
-            if why := self._not_whose(result, holder):
-                self.problems.append(ReadProblem(source, key, f"a result inside it was {why}"))
+            if foreign := self._not_whose(result, holder):
+                self.problems.append(ReadProblem(source, key, because("unread.inside", why=foreign)))
                 continue
             if not (result.effectiveDateTime or result.effectiveInstant or result.effectivePeriod):
                 result.effectiveDateTime, result.effectivePeriod = (
@@ -306,11 +311,11 @@ class ObservationReader:
             found.append(result)
         return found
 
-    def _not_whose(self, result: Observation, holder: Observation | DiagnosticReport) -> str:
+    def _not_whose(self, result: Observation, holder: Observation | DiagnosticReport) -> Reason:
         """Why a result inside a report is not believed to be the patient's; one that names nobody, or somebody inside, is its holder's."""
         subject = result.subject
         if subject is None or (subject.reference or "").startswith("#") or not self.whose.patient_id:
-            return ""
+            return NO_REASON
         return self.whose.why_not_of(subject, holder.full_url)
 
     def _read_plain(self, o: Observation) -> bool:
@@ -436,7 +441,7 @@ class ObservationReader:
         moment = self._moment(o)
         reference = _reference(o)
         if len(o.component or ()) > _MOST_COMPONENTS:
-            why = f"it has more than {_MOST_COMPONENTS} components, which were not read"
+            why = because("unread.too-many-components", most=_MOST_COMPONENTS)
             self.problems.append(ReadProblem(source, reference, why))
             self.spoilt.add(source)
             return
@@ -527,7 +532,7 @@ class ObservationReader:
         self,
         kind: Kind,
         o: Observation | Component,
-        reason: str,
+        reason: Reason,
         moment: Moment | None,
         raw: str = "",
         ref: str = "",
@@ -550,12 +555,12 @@ class ObservationReader:
     ) -> None:
         """Keep a result that has no number: what it has in its place, how it is flagged, or why there is nothing."""
         if word := text_of(o.valueCodeableConcept) if kind.dimension == "count" else "":
-            self._refuse(kind, o, "its value is a word, not a number", moment, raw=word, ref=ref)
+            self._refuse(kind, o, because("result-unused.word"), moment, raw=word, ref=ref)
         elif other := other_value(o):
-            self._refuse(kind, o, "its value is not one number", moment, raw=other, ref=ref)
+            self._refuse(kind, o, because("result-unused.not-one-number"), moment, raw=other, ref=ref)
         else:
             absent = why_absent(o.dataAbsentReason)
-            why = f"it has no value ({absent})" if absent else "it has no value"
+            why = because("result-unused.absent", why=absent) if absent else because("result-unused.no-value")
             flag = flag_of(o.interpretation)
             self._refuse(kind, o, why, moment, raw="flagged" if flag else _NO_VALUE, ref=ref)
 
@@ -589,20 +594,20 @@ class ObservationReader:
         if quantity is not None and quantity.value is not None:
             value = quantity.value
             if isinstance(value, str):
-                self._refuse(kind, o, "its value is a text, not a number", moment, ref=reference)
+                self._refuse(kind, o, because("result-unused.text"), moment, ref=reference)
                 return
             if quantity.comparator:
                 bound = _COMPARATORS.get(quantity.comparator, "?")
             named = [to_read(text or "", VALUE) for text in (quantity.unit, quantity.code)]
             unit, code = (text or NOTHING for text in named)
             if None in named:
-                self._refuse(kind, o, too_long("its unit", VALUE), moment, ref=reference)
+                self._refuse(kind, o, because("unread.unit-too-long", most=VALUE), moment, ref=reference)
                 return
             if abs(value) > LARGEST:
                 self._refuse(
                     kind,
                     o,
-                    "its value is not possible",
+                    because("result-unused.impossible"),
                     moment,
                     raw="a number of too many digits",
                     ref=reference,
@@ -612,14 +617,16 @@ class ObservationReader:
         elif text is not None:
             said = to_read(text, VALUE)
             if said is None:
-                self._refuse(kind, o, too_long("its text", VALUE), moment, raw=text, ref=reference)
+                self._refuse(
+                    kind, o, because("unread.text-too-long", most=VALUE), moment, raw=text, ref=reference
+                )
                 return
             text = said
             # A site that names the unit of a laboratory names it for its numbers sent as text, too.
             parts = split_text(text) or (split_text(f"{text} {site_unit}") if site_unit else None)
             if parts is None:
                 self._refuse(
-                    kind, o, "its text is not one number with a unit", moment, raw=text, ref=reference
+                    kind, o, because("result-unused.not-number-and-unit"), moment, raw=text, ref=reference
                 )
                 return
             bound, value, unit = _COMPARATORS.get(parts[0], ""), parts[1], parts[2]
@@ -632,22 +639,22 @@ class ObservationReader:
             converted = float(value)
         else:
             conversion = agreed_conversion(kind.dimension, code, unit)
-            if isinstance(conversion, str) and not unit and not code and site_unit:
+            if isinstance(conversion, Reason) and not unit and not code and site_unit:
                 conversion = agreed_conversion(kind.dimension, "", site_unit)
-            if isinstance(conversion, str):
+            if isinstance(conversion, Reason):
                 self._refuse(kind, o, conversion, moment, raw=raw, ref=reference)
                 return
             converted = value * conversion.factor + conversion.offset
         if not math.isfinite(converted) or value < 0:
-            self._refuse(kind, o, "its value is not possible", moment, raw=raw, ref=reference)
+            self._refuse(kind, o, because("result-unused.impossible"), moment, raw=raw, ref=reference)
             return
         if bound == "?":
-            self._refuse(kind, o, "its comparator is not known", moment, raw=raw, ref=reference)
+            self._refuse(kind, o, because("result-unused.comparator"), moment, raw=raw, ref=reference)
             return
         if converted < kind.plausible_min or (
             kind.plausible_max is not None and converted > kind.plausible_max
         ):
-            self._refuse(kind, o, "its value is not possible in this unit", moment, raw=raw, ref=reference)
+            self._refuse(kind, o, because("result-unused.impossible-in-unit"), moment, raw=raw, ref=reference)
             return
         if moment is None:
             stated = isinstance(o, Observation) and (
@@ -656,7 +663,7 @@ class ObservationReader:
             self._refuse(
                 kind,
                 o,
-                "its date does not exist" if stated else "it has no date",
+                because("result-unused.no-such-date") if stated else because("result-unused.no-date"),
                 None,
                 raw=raw,
                 ref=reference,
@@ -739,15 +746,16 @@ def _specimen_inside(o: Observation, identifier: str) -> Specimen | None:
     return None
 
 
-def _status(o: Observation) -> tuple[ResultStatus | None, str]:
+def _status(o: Observation) -> tuple[ResultStatus | None, Reason]:
     """The status of a result; without one that counts, why not, and nothing to say of one that is no result."""
     if o.status is None:
-        return None, "it has no status"
+        return None, because("result-unused.no-status")
     if is_modified(o):
         return None, MODIFIED
     word = o.status.strip().lower()
     found = _STATUS.get(word)
-    return found, "" if found is not None or word in _NO_RESULT else "its status is not known"
+    known = found is not None or word in _NO_RESULT
+    return found, NO_REASON if known else because("result-unused.status")
 
 
 def _reference(o: Observation) -> str:

@@ -7,6 +7,7 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
+from service.alerts.facts.reason import Reason
 from service.alerts.facts.record_text import VALUE, to_read
 from service.alerts.knowledge.codes import Kind
 from service.fhir.numbers import finite
@@ -88,6 +89,6 @@ def upper_limit(kind: Kind, o: Observation | Component, unit: str, code: str) ->
                 found.append(high * factor)
             continue
         agreed = agreed_conversion(kind.dimension, own_code, own_unit or ("" if own_code else unit or code))
-        if not isinstance(agreed, str):
+        if not isinstance(agreed, Reason):
             found.append(round(high * agreed.factor + agreed.offset, 6))
     return min(found, default=None)

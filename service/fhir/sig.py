@@ -14,7 +14,9 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from service.alerts.facts.patient import Dose
-from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read, too_long
+from service.alerts.facts.reason import NO_REASON, Reason, because
+from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, to_read
+from service.fhir.course_text import CourseText, read_course
 from service.fhir.dosage import read_dose
 from service.fhir.strength import Strength
 from service.fhir.timing import length_of
@@ -37,10 +39,12 @@ class Sig(Struct, frozen=True):
     bounds: tuple[tuple[Any, Any] | None, ...] = ()
     #: Any line has a boundsPeriod.
     is_bounded: bool = False
-    #: Length of the course when every line has one (boundsDuration, the longer end of boundsRange); None otherwise.
+    #: Length of the course when every line has one (boundsDuration, the longer end of boundsRange, or in words); None otherwise.
     length: timedelta | None = None
+    #: It is taken until what was supplied is finished.
+    until_finished: bool = False
     #: Why no dose is read from it; empty when it can be looked at.
-    unreadable: str = ""
+    unreadable: Reason = NO_REASON
     #: A text of it is too long to be read.
     unread: bool = False
 
@@ -115,9 +119,9 @@ def _sig(content: bytes) -> Sig:
     except (msgspec.DecodeError, RecursionError):
         return Sig(("unreadable",))
     if isinstance(decoded, list) and len(decoded) > _MOST_LINES:
-        return Sig((), unreadable=f"it has more than {_MOST_LINES} dosage instructions")
+        return Sig((), unreadable=because("dose-unread.too-many-instructions", most=_MOST_LINES))
     if tidied.modified:
-        return Sig((), unreadable="a dosage instruction carries a modifierExtension")
+        return Sig((), unreadable=because("dose-unread.modified"))
     lines = tuple(decoded) if isinstance(decoded, list) else () if decoded is None else (decoded,)
     bounds = tuple(
         (period.get("start"), period.get("end"))
@@ -125,18 +129,42 @@ def _sig(content: bytes) -> Sig:
         else None
         for line in lines
     )
-    return Sig(lines, _route(lines), bounds, any(bounds), _length(lines), unread=tidied.unread)
+    words = tuple(map(_course, lines))
+    return Sig(
+        lines,
+        _route(lines),
+        bounds,
+        any(bounds),
+        _length(lines, words),
+        bool(words) and all(w.until_finished for w in words),
+        unread=tidied.unread,
+    )
 
 
-def _length(lines: tuple[Any, ...]) -> timedelta | None:
+def _course(line: Any) -> CourseText:
+    """What the words of a line say of the length of the course."""
+    return read_course(" ".join(t for key in _WRITTEN if isinstance(t := _get(line, key), str)))
+
+
+def _length(lines: tuple[Any, ...], words: tuple[CourseText, ...]) -> timedelta | None:
     """How long the course is: lines that follow each other one after the other, else the longest."""
-    lengths = [_length_of(_get(_get(line, "timing"), "repeat")) for line in lines]
+    lengths = [
+        # Where the words and the fields differ the longer one is told: a drug that ends too early looks stopped.
+        max((d for d in (_length_of(_get(_get(line, "timing"), "repeat")), _said(course)) if d), default=None)
+        for line, course in zip(lines, words, strict=True)
+    ]
     known = [length for length in lengths if length is not None]
     if not known or len(known) < len(lengths):
         return None
     places = [_get(line, "sequence") for line in lines]
     follow = None not in places and len(set(map(str, places))) == len(places)
     return sum(known, timedelta()) if follow else max(known)
+
+
+def _said(course: CourseText) -> timedelta | None:
+    return (
+        timedelta(days=course.days) if course.days is not None and 0 < course.days <= _LONGEST_DAYS else None
+    )
 
 
 def _length_of(repeat: Any) -> timedelta | None:
@@ -157,13 +185,13 @@ def _dose(content: bytes, strength: Strength, lower: bool) -> Dose:
         return dose
     if dose.mg_per_day is None:
         return replace(dose, unreadable=_UNREAD_TEXT)
-    return replace(dose, notes=(*dose.notes, f"{_UNREAD_TEXT} and was not read"))
+    return replace(dose, notes=(*dose.notes, because("dose-note.text-too-long", most=DOSAGE)))
 
 
-_TOO_LARGE = Sig((), unreadable=f"its dosage instructions are larger than {_MOST_BYTES} bytes")
+_TOO_LARGE = Sig((), unreadable=because("dose-unread.too-large", most=_MOST_BYTES))
 
 
-_UNREAD_TEXT = too_long("its text", DOSAGE)
+_UNREAD_TEXT = because("unread.text-too-long", most=DOSAGE)
 
 
 def sig_of(raw: Raw) -> Sig:

@@ -22,7 +22,8 @@ from service.alerts.facts.patient import (
     SourceState,
     TestOrder,
 )
-from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show, too_long
+from service.alerts.facts.reason import Reason, because
+from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show
 from service.alerts.knowledge.catalogue import tests_by_text
 from service.alerts.knowledge.classes import alerting_classes_of
 from service.alerts.knowledge.code_systems import canonical
@@ -149,7 +150,7 @@ class _Builder:
     """Collects the facts of one call."""
 
     def __init__(
-        self, whose: Whose, zone: tzinfo, maps: SiteMaps, failed: Mapping[str, str], books: Books
+        self, whose: Whose, zone: tzinfo, maps: SiteMaps, failed: Mapping[str, Reason], books: Books
     ) -> None:
         self.whose = whose
         self.zone = zone
@@ -252,21 +253,19 @@ class _Builder:
         books, ref = self.books, ref_of(r)
         if record is None:
             status = to_show(str(getattr(r, "status", None) or ""), _WORD)
-            books.irrelevant(source, ref, "not-in-force", f"it orders or records nothing (status {status})")
+            books.irrelevant(source, ref, "not-in-force", because("ledger.records-nothing", status=status))
         elif record.drugs:
             books.read(source, r)
             if CLOZAPINE in record.drugs and record.dose is not None and record.dose.unreadable:
                 books.element(source, ref, "dosage", "dose", record.dose.unreadable)
         elif record.role == "draft" and is_blank(record):
-            books.irrelevant(source, ref, "blank", "its drug has not been chosen yet")
+            books.irrelevant(source, ref, "blank", because("ledger.blank"))
         elif record.unread:
             books.not_understood(source, ref, "product", record.unread)
         elif record.matched_by != "none":
-            books.irrelevant(source, ref, "no-interaction", "a drug without an interaction with clozapine")
+            books.irrelevant(source, ref, "no-interaction", because("ledger.no-interaction"))
         else:
-            books.not_understood(
-                source, ref, "name", "no code or name that this service knows says which drug it is"
-            )
+            books.not_understood(source, ref, "name", because("ledger.unknown-drug"))
 
     def take_drafts(self, decoded: Decoded, selections: Sequence[str] | None) -> None:
         self.problems += decoded.problems
@@ -306,7 +305,7 @@ class _Builder:
                     self._unread(DRAFTS, draft.ref, UNREAD_NAME)
                 if selected and not (draft.drugs or draft.label or draft.stops) and _names_a_product(r):
                     self.problems.append(
-                        ReadProblem(DRAFTS, draft.ref, draft.unread or "its medication has no name")
+                        ReadProblem(DRAFTS, draft.ref, draft.unread or because("product.medication-unnamed"))
                     )
                 # The draft of an order that the record holds already is the newer state of it; but until the drug
                 # is stopped it is taken, and of clozapine the order tells what has been taken so far (Case.clozapine_records).
@@ -321,7 +320,7 @@ class _Builder:
             elif not isinstance(r, _MEDICATION_RECORDS):
                 books.read(DRAFTS, r)
             else:
-                books.not_understood(DRAFTS, ref_of(r), "type", "it is no order that this service reads")
+                books.not_understood(DRAFTS, ref_of(r), "type", because("ledger.no-order"))
             if (
                 isinstance(r, _MEDICATION_RECORDS)
                 and type(r) is not MedicationRequest
@@ -333,13 +332,14 @@ class _Builder:
 
     def _unread_draft(self, reference: str, drugs: frozenset[str]) -> None:
         """An order in a form that no rule reads: it may be one of clozapine, or of what interacts with it."""
-        type_name = reference.partition("/")[0] or "resource of no known type"
+        type_name = reference.partition("/")[0]
+        why = because("unread.no-order", type=type_name) if type_name else because("unread.no-order-at-all")
         names = CLOZAPINE in drugs
         self.problems.append(
             ReadProblem(
                 DRAFTS,
                 reference,
-                f"a {type_name} is no order this service reads{': it names clozapine' if names else ''}",
+                because("unread.names-clozapine", why=why) if names else why,
                 hints=names,
                 in_question_only=not names,
             )
@@ -354,10 +354,10 @@ class _Builder:
         if wanted <= among and not among.isdisjoint(map(_id_in, selections)):
             return wanted
         if not decoded.problems:
-            self.problems.append(ReadProblem(DRAFTS, "", "a selected order is not among the draft orders"))
+            self.problems.append(ReadProblem(DRAFTS, "", because("unread.selection")))
         return None
 
-    def _unread(self, source: str, ref: str, why: str) -> None:
+    def _unread(self, source: str, ref: str, why: Reason) -> None:
         """Note that a text was too long to be read."""
         self.problems.append(ReadProblem(source, ref, why))
         self.spoilt.add(source)
@@ -367,7 +367,7 @@ class _Builder:
         drugs = self.medication_reader.instead
         if not any(_speaks_up(drug) for drug in drugs):
             return
-        why = f"its codes and words name different drugs: {' and '.join(d.replace('-', ' ') for d in drugs)}"
+        why = because("unread.other-drugs", drugs=tuple(d.replace("-", " ") for d in drugs))
         self.problems.append(ReadProblem(source, record.ref, why, hints=CLOZAPINE in drugs))
         self.books.element(source, record.ref, "medication", "product", why)
 
@@ -401,7 +401,7 @@ class _Builder:
 
     def _condition(self, c: Condition, source: str) -> None:
         if c.code is None:
-            self.books.not_understood(source, ref_of(c), "problem", "it names no problem")
+            self.books.not_understood(source, ref_of(c), "problem", because("ledger.no-problem"))
             return
         ref = f"Condition/{c.id}" if c.id else ""
         by_text: dict[str, None] = {}
@@ -421,7 +421,7 @@ class _Builder:
             if unread:
                 self.books.not_understood(source, ref_of(c), "name", _UNREAD_NAME)
             elif names or (is_of_a_terminology(c.code) and not is_open(c.code)):
-                self.books.irrelevant(source, ref_of(c), "another-problem", "no rule asks for this problem")
+                self.books.irrelevant(source, ref_of(c), "another-problem", because("ledger.another-problem"))
             else:
                 self.books.not_understood(source, ref_of(c), "problem", _NO_WORDS)
                 over = _code(c.clinicalStatus) in _OVER
@@ -435,6 +435,7 @@ class _Builder:
             kind = next(iter(kinds))
             label = to_show(f"{kind.replace('-', ' ')} (code {by_code[kind]})")
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
+        recorded = read_moment(c.recordedDate, self.zone)
         status = _code(c.clinicalStatus)
         verification = _code(c.verificationStatus)
         if verification in ("", "confirmed") and is_suspected(label):
@@ -455,6 +456,7 @@ class _Builder:
             named=tuple(by_text),
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
+            recorded=recorded.at if recorded else None,
         )
         self.books.read(source, c)
         if is_modified(c):
@@ -512,24 +514,22 @@ class _Builder:
         elif unread:
             self.books.not_understood(source, ref_of(a), "name", _UNREAD_NAME)
         elif names or (is_of_a_terminology(a.code) and not is_open(a.code)):
-            self.books.irrelevant(
-                source, ref_of(a), "another-allergy", "it names none of the drugs that rules ask for"
-            )
+            self.books.irrelevant(source, ref_of(a), "another-allergy", because("ledger.another-allergy"))
         elif _has_any_code(a.code):
             self.books.not_understood(source, ref_of(a), "allergy", _NO_WORDS)
             if _code(a.verificationStatus) not in _NEVER_TRUE:
                 self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS, at_orders=is_open(a.code)))
         else:
-            self.books.not_understood(source, ref_of(a), "allergy", "nothing says to what")
+            self.books.not_understood(source, ref_of(a), "allergy", because("ledger.no-substance"))
 
     def _test(self, s: ServiceRequest, source: str, *, draft: bool) -> None:
         if s.code is None or s.status not in _LIVE_REQUEST:
             if s.code is None:
-                self.books.not_understood(source, ref_of(s), "order", "it names no test")
+                self.books.not_understood(source, ref_of(s), "order", because("ledger.names-no-test"))
             else:
                 status = to_show(s.status or "", _WORD)
                 self.books.irrelevant(
-                    source, ref_of(s), "not-in-force", f"it orders nothing (status {status})"
+                    source, ref_of(s), "not-in-force", because("ledger.orders-nothing", status=status)
                 )
             return
         tests = {
@@ -542,9 +542,7 @@ class _Builder:
         if (named := tests_by_text().get(label.strip().lower())) is not None:
             tests.add(named)
         if not tests:
-            self.books.irrelevant(
-                source, ref_of(s), "another-order", "it orders none of the tests that cards suggest"
-            )
+            self.books.irrelevant(source, ref_of(s), "another-order", because("ledger.another-order"))
         else:
             self.tests.append(
                 TestOrder(
@@ -559,7 +557,7 @@ class _Builder:
 
 
 #: A problem or an allergy that nobody here can read, nor anybody who sees only its name.
-_NO_WORDS = "no code of a known terminology and no words say what it is"
+_NO_WORDS = because("unread.no-words")
 #: What was never true matters to nobody (R4 condition-ver-status, allergyintolerance-verification).
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 #: A problem that is over (R4 condition-clinical).
@@ -567,7 +565,7 @@ _OVER = frozenset({"resolved", "inactive", "remission"})
 #: Characters of a status that are repeated.
 _WORD = 40
 #: Why a problem or an allergy may not be known in full.
-_UNREAD_NAME = too_long("its name", NAME)
+_UNREAD_NAME = because("unread.name-too-long", most=NAME)
 
 
 def _names(concept: CodeableConcept) -> tuple[list[RecordText], bool]:

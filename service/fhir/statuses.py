@@ -5,6 +5,7 @@ Codes are compared as they are written, so that ``Active`` would read as an orde
 
 from __future__ import annotations
 
+from service.alerts.facts.reason import because
 from service.fhir.resources import (
     MedicationAdministration,
     MedicationDispense,
@@ -30,7 +31,7 @@ _KNOWN: dict[type[Record], frozenset[str]] = {
         {"in-progress", "not-done", "on-hold", "completed", "entered-in-error", "stopped", "unknown"}
     ),
 }  # fmt: skip
-UNKNOWN_STATUS = "its status is none that FHIR R4 has"
+UNKNOWN_STATUS = because("unread.status")
 
 
 def settle(record: Record) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.fhir.numbers import finite
 
 MASS_MG = {
@@ -43,9 +44,14 @@ class Strength(Struct, frozen=True):
     mg_per_unit: float | None = None
     mg_per_ml: float | None = None
     #: Where it was read, for the card.
-    read_from: str = ""
+    read_from: Reason = NO_REASON
     #: What two places say that do not agree (“100 mg by the product code, 25 mg by the product name”); then neither counts tablets.
-    conflict: str = ""
+    conflict: Reason = NO_REASON
+
+
+BY_CODE = because("strength.product-code")
+BY_NAME = because("strength.product-name")
+BY_RESOURCE = because("strength.medication-resource")
 
 
 def mass_mg(unit: str) -> float | None:
@@ -98,14 +104,12 @@ def agreed(strengths: tuple[Strength, ...]) -> Strength:
         return Strength()
     first = stated[0]
     for other in stated[1:]:
-        for a, b, unit in (
-            (first.mg_per_unit, other.mg_per_unit, "mg"),
-            (first.mg_per_ml, other.mg_per_ml, "mg/mL"),
+        for a, b, id in (
+            (first.mg_per_unit, other.mg_per_unit, "strength.conflict"),
+            (first.mg_per_ml, other.mg_per_ml, "strength.conflict-per-ml"),
         ):
             if a is not None and b is not None and abs(a - b) > 0.001 * a:
-                return Strength(
-                    conflict=f"{a:g} {unit} by {first.read_from}, {b:g} {unit} by {other.read_from}"
-                )
+                return Strength(conflict=because(id, a=a, first=first.read_from, b=b, other=other.read_from))
     return first
 
 
@@ -120,8 +124,8 @@ def strength_in_name(name: str) -> Strength:
     if not mg:
         return Strength()
     if volume:
-        return Strength(mg_per_ml=mg / float(per or 1), read_from="the product name")
-    return Strength(mg_per_unit=mg, read_from="the product name")
+        return Strength(mg_per_ml=mg / float(per or 1), read_from=BY_NAME)
+    return Strength(mg_per_unit=mg, read_from=BY_NAME)
 
 
 def _volume_ml(unit: str) -> float | None:
@@ -152,8 +156,8 @@ def strength_of_ratio(ratio: Any) -> Strength:
     volume = _agreed_unit(per, _volume_ml)
     counted = is_counted(per)
     if volume is not None and not counted:
-        return Strength(mg_per_ml=mg / (amount * volume), read_from="the Medication resource")
+        return Strength(mg_per_ml=mg / (amount * volume), read_from=BY_RESOURCE)
     # Coded as a volume and written as a tablet it is of neither.
     if (per.get("code") or per.get("unit")) and (volume is not None or not counted):
         return Strength()
-    return Strength(mg_per_unit=mg / amount, read_from="the Medication resource")
+    return Strength(mg_per_unit=mg / amount, read_from=BY_RESOURCE)

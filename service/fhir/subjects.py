@@ -8,15 +8,14 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw, Struct
 
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.fhir.references import Home, read_reference
 from service.fhir.resources import Patient, Reference, Resource
 
-OTHER_PATIENT = "left out: it belongs to another patient"
-OTHER_SERVER = "left out: it belongs to a patient of another server"
-UNTOLD = (
-    "left out: nobody can tell whose it is, its patient is named only by a number that is not this patient's"
-)
-UNCOMPARED = "left out: nobody can tell whose it is, its patient is named only by a number and no Patient was sent to compare"
+OTHER_PATIENT = because("left-out.other-patient")
+OTHER_SERVER = because("left-out.other-server")
+UNTOLD = because("left-out.untold")
+UNCOMPARED = because("left-out.uncompared")
 _SPACES = re.compile(r"[\s\-]+")
 
 
@@ -83,39 +82,39 @@ class Whose:
         self._numbers: frozenset[Number] | None = None
         self._looked = False
 
-    def why_not(self, resource: Resource) -> str:
+    def why_not(self, resource: Resource) -> Reason:
         """Why a record is not believed to be the patient's; empty when it is."""
         if type(resource) is Patient:
             return self._why_not_patient(resource)
         return self.why_not_of(subject_of(resource), resource.full_url)
 
-    def _why_not_patient(self, patient: Patient) -> str:
+    def _why_not_patient(self, patient: Patient) -> Reason:
         if patient.id is not None and patient.id != self.patient_id:
             return OTHER_PATIENT
-        return OTHER_SERVER if self.home.elsewhere(patient.full_url) else ""
+        return OTHER_SERVER if self.home.elsewhere(patient.full_url) else NO_REASON
 
-    def why_not_of(self, subject: Reference | None, holder: str | None = None) -> str:
+    def why_not_of(self, subject: Reference | None, holder: str | None = None) -> Reason:
         """As :meth:`why_not`, of a reference in a record with a ``fullUrl``. A record that names nobody came with the patient's own data."""
         if subject is None:
-            return ""
+            return NO_REASON
         text = subject.reference
         if not text:
             return self._by_number(subject.identifier)
         if text == self.plain and not self._mixed:
-            return ""
+            return NO_REASON
         target = read_reference(text)
         if target.form == "urn":
             named = self.home.names.get(target.text, "")
-            return "" if self.plain == named or target.id == self.patient_id else OTHER_PATIENT
+            return NO_REASON if self.plain == named or target.id == self.patient_id else OTHER_PATIENT
         if (target.type, target.id) != ("Patient", self.patient_id):
             return OTHER_PATIENT
         if target.form == "relative":
-            return OTHER_SERVER if self.home.elsewhere(holder) else ""
+            return OTHER_SERVER if self.home.elsewhere(holder) else NO_REASON
         # Where nobody says which server is the EHR's own, type and id must do: the record came in answer to a search for this
         # patient, and to leave out every count of an EHR that writes whole addresses would hide more than it protects from.
-        return OTHER_SERVER if self.home.own and target.base not in self.home.own else ""
+        return OTHER_SERVER if self.home.own and target.base not in self.home.own else NO_REASON
 
-    def _by_number(self, raw: Raw) -> str:
+    def _by_number(self, raw: Raw) -> Reason:
         """A logical reference: it must be one of the patient's own numbers.
 
         A stranger's normal count must not hide the patient's own 400; what cannot be compared is left out and said, never guessed.
@@ -123,7 +122,7 @@ class Whose:
         """
         number = number_in(raw)
         if number is None:
-            return ""
+            return NO_REASON
         if not self._looked:
             own = next((r for r in self._sent if type(r) is Patient and not self._why_not_patient(r)), None)
             self._numbers, self._looked = numbers_of(own), True
@@ -131,5 +130,5 @@ class Whose:
             return UNCOMPARED
         system, value = number
         if any(v == value and (s == system or not s or not system) for s, v in self._numbers):
-            return ""
+            return NO_REASON
         return OTHER_PATIENT if any(s == system for s, _ in self._numbers) else UNTOLD

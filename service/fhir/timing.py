@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from service.fhir.dosage_text import read_timing
+from service.alerts.facts.reason import NO_REASON, Reason, because
+from service.fhir.dosage_text import not_every_day, read_timing
 from service.fhir.numbers import finite
 from service.fhir.times import read_date
 
@@ -38,7 +39,11 @@ WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Unreadable(Exception):
-    """A dosage instruction that cannot be turned into mg per day; the message says why."""
+    """A dosage instruction that cannot be turned into mg per day, and why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class HowOften(Struct, frozen=True):
@@ -48,7 +53,7 @@ class HowOften(Struct, frozen=True):
     bedtime: bool = False
     #: Days from one on which it is taken to the next, 1 = every day.
     every_days: float = 1.0
-    note: str = ""
+    note: Reason = NO_REASON
 
 
 class Length(Struct, frozen=True):
@@ -93,7 +98,7 @@ def days_of_week(timing: dict[str, Any]) -> frozenset[str]:
     named = named if isinstance(named, list) else [named] if named else []
     days = frozenset(str(day).lower() for day in named)
     if not days <= frozenset(WEEK):
-        raise Unreadable("timing.repeat.dayOfWeek is not a day of the week")
+        raise Unreadable(because("timing.no-weekday"))
     return days
 
 
@@ -102,7 +107,7 @@ def how_often(timing: dict[str, Any]) -> HowOften | None:
     found = _how_often(timing)
     coded = next((_CODES[code] for code in _codes_of(timing) if code in _CODES), None)
     if found is not None and coded is not None and not math.isclose(found.per_day, coded):
-        raise Unreadable(f"the timing says both {coded:g} and {found.per_day:g} doses a day")
+        raise Unreadable(because("timing.two-numbers", coded=coded, fields=found.per_day))
     return found
 
 
@@ -118,9 +123,9 @@ def _how_often(timing: dict[str, Any]) -> HowOften | None:
     unit = repeat.get("periodUnit")
     weekdays = days_of_week(timing)
     if frequency is not None and frequency <= 0:
-        raise Unreadable("timing.repeat.frequency is not a positive number")
+        raise Unreadable(because("timing.frequency"))
     named = sum(_MEALS_A_DAY if x in _MEAL else 1.0 for x in when)
-    note = "each meal counted: three a day" if any(x in _MEAL for x in when) else ""
+    note = because("dose-note.each-meal") if any(x in _MEAL for x in when) else NO_REASON
     if isinstance(times, list) and times:
         a_day = frequency if frequency is not None and (period, unit) == (1, "d") else 0.0
         late = all(str(x) >= _EVENING_FROM for x in times)
@@ -128,31 +133,31 @@ def _how_often(timing: dict[str, Any]) -> HowOften | None:
     if period is not None and isinstance(unit, str):
         hours = period * _HOURS.get(unit, 0.0)
         if hours <= 0:
-            raise Unreadable("timing.repeat.period is not a length of time")
+            raise Unreadable(because("timing.period"))
         each = frequency if frequency is not None else named or 1.0
         if len(when) > 1 and frequency in (None, 1.0):
             each = named
-        return _spread(each, hours, weekdays, bedtime, note if frequency is None else "")
+        return _spread(each, hours, weekdays, bedtime, note if frequency is None else NO_REASON)
     if when:
         return HowOften(named, bedtime, note=note)
     if set(codes) & _EVERY_OTHER_DAY:
-        return HowOften(1.0, bedtime, 2.0, "not every day: every other day")
+        return HowOften(1.0, bedtime, 2.0, not_every_day(because("often.other-day")))
     for code in codes:
         if code in _CODES:
             return HowOften(_CODES[code], bedtime)
     for name in _names_of(timing):
         if (written := read_timing(name)) is not None:
-            said = f"not every day: {written.not_daily}" if written.not_daily else ""
+            said = not_every_day(written.not_daily) if written.not_daily else NO_REASON
             return HowOften(written.per_day, written.bedtime, written.every_days, said)
     if frequency is not None and period is None and unit is None and repeat:
-        raise Unreadable("timing.repeat has a frequency but no period")
+        raise Unreadable(because("timing.no-period"))
     count = finite(repeat.get("countMax")) or finite(repeat.get("count"))
     if weekdays:
         return HowOften(1.0, bedtime)
-    return HowOften(1.0, bedtime, note="given once") if count == 1 else None
+    return HowOften(1.0, bedtime, note=because("dose-note.once")) if count == 1 else None
 
 
-def _spread(each: float, hours: float, weekdays: frozenset[str], bedtime: bool, note: str) -> HowOften:
+def _spread(each: float, hours: float, weekdays: frozenset[str], bedtime: bool, note: Reason) -> HowOften:
     """So many doses in so many hours: the most on one day, and how far apart the days are."""
     days = hours / 24
     if days <= 1:
@@ -162,7 +167,9 @@ def _spread(each: float, hours: float, weekdays: frozenset[str], bedtime: bool, 
     apart = days / each
     if weekdays or apart <= 1:
         return HowOften(on_one_day, bedtime, note=note)
-    return HowOften(on_one_day, bedtime, apart, f"not every day: {each:g} in {days:g} days")
+    return HowOften(
+        on_one_day, bedtime, apart, not_every_day(because("often.in-days", times=each, days=days))
+    )
 
 
 def repeated_every(timing: Any) -> float | None:

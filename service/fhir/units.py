@@ -7,6 +7,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from service.alerts.facts.reason import Reason, because
 from service.alerts.facts.record_text import to_show
 from service.alerts.knowledge.codes import Linear, conversions, dimensions
 
@@ -84,7 +85,7 @@ def _of_another_kind(dimension: str, unit: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | str:
+def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | Reason:
     """Conversion for a Quantity with a UCUM code and a unit as displayed, or the reason why there is none."""
     by_code = conversion(dimension, code) if code else None
     by_unit = conversion(dimension, unit) if unit else None
@@ -100,11 +101,11 @@ def agreed_conversion(dimension: str, code: str, unit: str) -> Linear | str:
             return _contradicts(unit, code)
         return found
     given = to_show(unit or code, _QUOTED)
-    return f"“{given}” is not a unit of this result" if given else "it has no unit"
+    return because("unit.not-of-this-result", unit=given) if given else because("unit.none")
 
 
-def _contradicts(unit: str, code: str) -> str:
-    return f"its unit is written “{to_show(unit, _QUOTED)}” but coded “{to_show(code, _QUOTED)}”"
+def _contradicts(unit: str, code: str) -> Reason:
+    return because("unit.contradicts", unit=to_show(unit, _QUOTED), code=to_show(code, _QUOTED))
 
 
 #: Characters of a unit that a reason repeats.

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.facts.patient import Measurement, UnusableResult
+from service.alerts.facts.reason import Reason, because
 from service.alerts.facts.record_text import NAME, to_read
 from service.alerts.knowledge.codes import kinds_by_loinc
 from service.alerts.knowledge.conditions import kinds_by_code, kinds_by_text
@@ -28,9 +29,9 @@ _COUNTS = frozenset({"anc", "wbc"})
 _SHOWN = frozenset({"troponin", "clozapine-level"})
 #: What a conclusion says of neutrophils.
 _LOW = frozenset({"neutropenia", "agranulocytosis-history", "neutropenic-fever"})
-_NOT_SENT = "the results that it names were not sent"
-_IN_WORDS = "it gives its result in words or as a document, which are not read"
-_NOTHING = "it holds no result"
+_NOT_SENT = because("unread.results-not-sent")
+_IN_WORDS = because("unread.results-in-words")
+_NOTHING = because("unread.no-results")
 #: The time of what names none: older than any count.
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,7 +43,7 @@ class Holder(Struct, frozen=True):
     ref: str
     #: ``anc``, ``wbc``, ``troponin``, ``clozapine-level``.
     kind: str
-    why: str
+    why: Reason
     at: Moment | None
     #: Results that it names, as :attr:`Measurement.ref` does.
     members: frozenset[str]

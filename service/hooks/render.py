@@ -21,6 +21,7 @@ from service.alerts.say.finding import (
     ReferTo,
     RemoveDraft,
 )
+from service.alerts.say.finding_codes import patient_sheet_of
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Dose, Term, quoting, sentence
 from service.fhir import build
@@ -95,7 +96,7 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
             return label, Action(
                 type="update",
                 description=description,
-                resource=scaled or build.changed_dose(draft, offer.mg_per_day, per_day),
+                resource=scaled or build.changed_dose(draft, offer.mg_per_day, per_day, offer.tablet_mg),
             )
 
 
@@ -108,6 +109,16 @@ def _reasons(set_id: str) -> tuple[Coding, ...]:
 def _policy_link(base_url: str, policy_id: str, title: str) -> tuple[Link, ...]:
     label = english().plain(sentence("action.policy", title=Term("policy", f"{policy_id}/title", title)))
     return (Link(label=label, url=f"{base_url}/policies/{policy_id}", type="absolute"),)
+
+
+@lru_cache(maxsize=256)
+def _sheet_link(base_url: str, policy_id: str, section: str) -> tuple[Link, ...]:
+    """To the sheet for the patient, at the section that the card is about; none for a card that has nothing to hand out."""
+    if not section:
+        return ()
+    place = "" if section == "whole" else f"#{section}"
+    url = f"{base_url}/policies/{policy_id}/patient{place}"
+    return (Link(label=english().plain(sentence("action.patient-sheet")), url=url, type="absolute"),)
 
 
 _sources: dict[tuple[str, str, str, str], Source] = {}
@@ -173,7 +184,8 @@ def render(text: CardText, site: Site, patient_id: str, drafts: Drafts, on_fault
     policy = site.policy
     links: tuple[Link, ...] = ()
     try:
-        links = _policy_link(site.links.base_url, policy.id, policy.title)
+        sheet = _sheet_link(site.links.base_url, policy.id, patient_sheet_of(text.code))
+        links = (*_policy_link(site.links.base_url, policy.id, policy.title), *sheet)
     except Exception as fault:
         on_fault("link policy", fault)
     label = text.citation.label

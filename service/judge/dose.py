@@ -9,6 +9,7 @@ import orjson
 from msgspec import Raw, Struct
 
 from service.alerts.facts.record_text import NAME, to_read
+from service.alerts.say.language import english
 from service.fhir.sig import dose_of
 from service.fhir.strength import strength_in_name
 from service.judge.errors import JudgeError
@@ -55,5 +56,6 @@ def read_dose(
     name = to_read(product_name, NAME) or ""
     with TURN:
         dose = dose_of(Raw(raw if lines else b""), strength_in_name(name), draft=True)
-    contradiction = (dose.two_ways,) if dose.two_ways else ()
-    return DoseRead(dose.mg_per_day, dose.unreadable, (*dose.notes, *contradiction))
+    notes = (*dose.notes, *((dose.two_ways,) if dose.two_ways else ()))
+    words = english()
+    return DoseRead(dose.mg_per_day, words.reason(dose.unreadable), tuple(map(words.reason, notes)))

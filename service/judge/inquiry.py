@@ -12,6 +12,8 @@ from msgspec import Raw, Struct
 from cds_hooks import HOOKS, BadRequest
 from cds_hooks.request import envelope_reader, read_request
 from service.alerts.facts.patient import ReadProblem, SourceState
+from service.alerts.facts.reason import because
+from service.alerts.say.language import english
 from service.fhir.decode import Value, read_value
 from service.fhir.gather import Gathered, SourceData, only_sent
 from service.fhir.queries import QUERIES
@@ -111,7 +113,9 @@ def _of_bundle(body: bytes, hook: str) -> Inquiry:
     """A Bundle is the whole record, and its drafts are the orders that are asked about."""
     decoded = read_value(body, "bundle")
     if decoded.failed:
-        raise JudgeError("the Bundle could not be read: " + "; ".join(p.reason for p in decoded.problems))
+        raise JudgeError(
+            "the Bundle could not be read: " + "; ".join(english().reason(p.reason) for p in decoded.problems)
+        )
     resources = _resources(body)
     patients = [r for r in resources if r.get("resourceType") == "Patient"]
     if len(patients) != 1:
@@ -121,7 +125,7 @@ def _of_bundle(body: bytes, hook: str) -> Inquiry:
     ]
     problems = list(decoded.problems)
     if decoded.next_link:
-        problems.append(ReadProblem("bundle", "", "only the first page is in the file"))
+        problems.append(ReadProblem("bundle", "", because("server.first-page-in-file")))
     # Every source was looked at, unless a part of the record is missing: nobody knows which.
     state: SourceState = "incomplete" if decoded.partial or decoded.next_link else "complete"
     gathered = Gathered({key: SourceData(state, [], []) for key in QUERIES})

@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from cds_hooks import Card, ProtocolError
 from service.alerts.facts.ledger import Ledger
-from service.alerts.facts.patient import ReadProblem, SourceState
+from service.alerts.facts.patient import SourceState
 from service.alerts.policy.policy import Policy
 from service.alerts.say.cards import cards_of
 from service.alerts.say.finding import Finding
+from service.alerts.say.language import english
 from service.hooks.causes import summary_of
 from service.hooks.render import render_all
 from service.hooks.required import require_data, require_grounds
@@ -26,6 +27,22 @@ from service.options.weighed import Weighed
 
 #: At the ends of the calendar no rule could count days.
 _YEARS = (1900, 2999)
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """A resource, or a part of one, that could not be read or was left out.
+
+    Args:
+        source: prefetch key, ``draftOrders``, or the file.
+        ref: the resource (``Observation/7``), as far as it can be told.
+        reason: why, in English.
+        matters: what is missing could have changed the answer.
+    """
+
+    source: str
+    ref: str
+    reason: str
+    matters: bool
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
@@ -49,7 +66,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     policy: str
     findings: tuple[Finding, ...]
     cards: tuple[Card, ...]
-    read_problems: tuple[ReadProblem, ...]
+    read_problems: tuple[LeftOut, ...]
     ledger: Ledger
     sources: dict[str, SourceState]
 
@@ -121,7 +138,10 @@ def _judged(inquiry: Inquiry, site: Site, as_of: datetime) -> Judgement:
         policy=site.policy.id,
         findings=tuple(findings),
         cards=cards,
-        read_problems=snapshot.read_problems,
+        read_problems=tuple(
+            LeftOut(source=p.source, ref=p.ref, reason=english().reason(p.reason), matters=p.matters)
+            for p in snapshot.read_problems
+        ),
         ledger=snapshot.ledger,
         sources=snapshot.sources,
     )

@@ -17,16 +17,19 @@ from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
 from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem
+from service.alerts.facts.reason import because
+from service.alerts.say.language import english
 from service.fhir.decode import (
     heard,
     lost_something,
     names_clozapine,
+    not_read,
     of_other_type,
     read_one,
     reference_of,
     unreadable,
 )
-from service.fhir.gather import Gathered, SourceData
+from service.fhir.gather import ONLY_FIRST_PAGE, Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.references import read_reference
 from service.fhir.resources import AnyResource, OperationOutcome, Resource
@@ -108,7 +111,7 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
     drafts += parameters.order_resources
     sound = [draft for draft in drafts if _in_json(draft) is not None]
     if len(sound) < len(drafts):
-        problems.append(ReadProblem(DRAFTS, "", f"left out: {_NESTED}"))
+        problems.append(ReadProblem(DRAFTS, "", _NESTED))
     orders = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": d} for d in sound]}
     return Question(
         patient_id=patient_id,
@@ -266,7 +269,7 @@ def _note_pages(bundle: Json, where: str, issues: list[Issue], problems: list[Re
                     f"{where}.link",
                 )
             )
-            problems.append(ReadProblem(_RECORD, "", "only the first page was sent"))
+            problems.append(ReadProblem(_RECORD, "", ONLY_FIRST_PAGE))
             return True
     return False
 
@@ -284,7 +287,7 @@ def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list
             f"{where}.entry[{entry.index}].resource",
         )
     )
-    problems.append(ReadProblem(_RECORD, "", "a query of the sender failed (OperationOutcome)"))
+    problems.append(ReadProblem(_RECORD, "", because("server.sender-query-failed")))
     return True
 
 
@@ -302,9 +305,7 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
             )
         )
         names = names_clozapine(type_name, _in_json(entry.resource) or b"", _RECORD)
-        also = "; it names clozapine" if names else ""
-        why = f"left out: it is not a FHIR R4 resource{also}"
-        problems.append(ReadProblem(_RECORD, "", why, hints=names))
+        problems.append(not_read(_RECORD, "", because("left-out.not-r4"), names=names))
         return None
     if type_name not in _READ:
         return None
@@ -313,7 +314,7 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
     content = _in_json(entry.resource)
     name = reference_of(type_name, entry.resource.get("id"))
     if content is None:
-        problem: ReadProblem | None = ReadProblem(_RECORD, name, f"left out: {_NESTED}")
+        problem: ReadProblem | None = ReadProblem(_RECORD, name, _NESTED)
     else:
         resource, problem = read_one(content, _RECORD)
     if resource is not None:
@@ -335,7 +336,8 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
             )
         )
     if problem is not None and not found:
-        issues.append(Issue("error", "invalid", f"{name}: {problem.reason}. Send it again corrected.", at))
+        why = english().reason(problem.reason)
+        issues.append(Issue("error", "invalid", f"{name}: {why}. Send it again corrected.", at))
     return resource
 
 
@@ -357,7 +359,7 @@ def _is_fhir(type_name: str) -> bool:
     return True
 
 
-_NESTED = "it is nested too deeply"
+_NESTED = because("left-out.fault", fault=because("left-out.nested"))
 
 
 def _in_json(resource: Json) -> bytes | None:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, select
 
 from service.alerts.facts.patient import Dose, Measurement, Medication, PatientSnapshot
 from service.alerts.facts.record_text import RecordText, to_show
+from service.alerts.say.language import english
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
@@ -206,7 +207,7 @@ def _import_ndjson(
                 continue
             resource, problem = read_one(line.encode(), "import")
             if problem is not None:
-                done.problem(number, problem.reason)
+                done.problem(number, english().reason(problem.reason))
                 continue
             patient = patient_of(resource) if resource is not None else ""
             if resource is None or not patient:

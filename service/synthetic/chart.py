@@ -40,10 +40,10 @@ class Chart(Struct, frozen=True):
 
 def make_chart(story: Story, *, seed: int, number: int, as_of: datetime) -> Chart:
     """The chart of patient ``number`` (from 1) at ``as_of``; the same arguments give the same chart."""
-    return _Writer(story, f"syn-{seed}-{number}", Random(f"{seed}/{number}"), as_of).write()  # noqa: S311
+    return Writer(story, f"syn-{seed}-{number}", Random(f"{seed}/{number}"), as_of).write()  # noqa: S311
 
 
-class _Writer:
+class Writer:
     def __init__(self, story: Story, patient_id: str, random: Random, as_of: datetime) -> None:
         self.story = story
         self.patient_id = patient_id

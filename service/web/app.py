@@ -27,7 +27,7 @@ from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, 
 from service.alerts.knowledge.catalogue import offered_reasons
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import imported_release
-from service.alerts.policy.policy import policy_by_id, policy_ids
+from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy.reference import reference_only
 from service.aside.answers import Answers
 from service.aside.aside import Aside
@@ -434,19 +434,27 @@ def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
             return _page(pages.policies_page(found))
         return Response(orjson.dumps({"policies": found}), media_type="application/json")
 
-    async def policy(request: Request) -> Response:
+    def asked_for(request: Request) -> Policy:
         policy_id = request.path_params["id"]
         # The cards of every site link to its policy, also to one of its own.
         own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
         if policy_id in own:
-            found = own[policy_id]
-        elif policy_id in policy_ids():
-            found = policy_by_id(policy_id)
-        else:
-            raise HTTPException(404, f"There is no such policy. Known: {', '.join(policy_ids())}.")
+            return own[policy_id]
+        if policy_id in policy_ids():
+            return policy_by_id(policy_id)
+        raise HTTPException(404, f"There is no such policy. Known: {', '.join(policy_ids())}.")
+
+    async def policy(request: Request) -> Response:
+        found = asked_for(request)
         if _wants_page(request):
             return _page(pages.policy_page(found))
         return Response(pages.policy_json(found), media_type="application/json")
+
+    async def patient(request: Request) -> Response:
+        found = asked_for(request)
+        if _wants_page(request):
+            return _page(pages.patient_page(found))
+        return Response(pages.patient_json(found), media_type="application/json")
 
     async def openapi_document(_: Request) -> Response:
         return Response(document, media_type="application/json")
@@ -465,6 +473,7 @@ def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
         Route("/", entrance),
         Route("/policies", policies),
         Route("/policies/{id}", policy),
+        Route("/policies/{id}/patient", patient),
         Route("/openapi.json", openapi_document),
         Route("/docs", docs),
     ]

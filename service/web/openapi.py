@@ -415,6 +415,17 @@ def document() -> dict[str, Any]:
                 },
             }
         },
+        "/policies/{id}/patient": {
+            "get": {
+                "summary": "The sheet for the patient that belongs to a policy: as JSON, or as a page to print where HTML is asked for",
+                "tags": ["Governance"],
+                "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
+                "responses": {
+                    "200": {"description": "The sheet.", "content": policy_media},
+                    "404": _error("No such policy."),
+                },
+            }
+        },
     }
     paths |= openapi_registry.paths()
     return {

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from service.alerts.policy.patient_sheet import patient_sheet
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
 from service.alerts.policy.sheet import in_force, sheet
@@ -57,6 +58,29 @@ def policy_page(policy: Policy) -> str:
             tables=sheet(policy),
             reference=reference_words(policy),
             confirmed=[confirmed_words(c) for c in policy.confirmations],
+        )
+    )
+
+
+def patient_json(policy: Policy) -> bytes:
+    """The sheet for the patient, every line with what it rests on."""
+    sections = patient_sheet(policy)
+    return msgspec.json.encode(
+        {"policy": policy.id, "referenceOnly": list(reference_only(policy)), "sections": sections}
+    )
+
+
+def patient_page(policy: Policy) -> str:
+    """The sheet for the patient, to print; what it rests on stands on the screen only."""
+    sections = patient_sheet(policy)
+    return (
+        _environment()
+        .get_template("patient.html")
+        .render(
+            policy=policy,
+            sections=sections,
+            number_open=any(line.number_open for section in sections for line in section.lines),
+            reference=reference_words(policy),
         )
     )
 

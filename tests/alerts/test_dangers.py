@@ -380,3 +380,36 @@ def _coded(text: str, code: str) -> Json:
 def test_a_text_that_denies_is_not_overruled_by_its_code(text: str, known: bool) -> None:
     row = {"hook": "patient-view", "on": [_ON], "resources": {"conditions": [_coded(text, "59282003")]}}
     assert ("thromboembolism" in {f.code for f in findings(row)}) is known
+
+
+def test_low_pressure_that_persists_is_a_reason_to_stop() -> None:
+    card = _one(
+        "orthostatic-hypotension", hook="patient-view", on=[_ON], counts=["systolic 88 mm[Hg] 1 d ago"]
+    )
+    assert card.severity == "warning"
+    assert any("persists" in step and "stopped" in step for step in card.suggested)
+
+
+def test_diabetes_that_stays_uncontrolled_is_weighed_again() -> None:
+    card = _one("hyperglycemia", hook="patient-view", on=[_ON], counts=["HbA1c 9 % 1 d ago"])
+    assert any("in spite of treatment" in step for step in card.suggested)
+
+
+def test_a_baseline_too_old_says_do_not_start_and_offers_to_remove_the_draft() -> None:
+    card = _one("baseline-count-too-old", draft=["clozapine 12.5 mg"], counts=["ANC 4.0 10*3/uL 8 d ago"])
+    assert card.severity == "critical"
+    assert "8 days" in card.summary
+    assert "overdue" not in _text(card)
+    assert {type(offer).__name__ for offer in card.offers} >= {"RemoveDraft", "OrderTest"}
+
+
+def test_a_course_begun_on_an_old_baseline_says_where_national_rules_decide() -> None:
+    row: Json = {
+        "hook": "medication-refill",
+        "draft": ["clozapine 50 mg"],
+        "on": ["clozapine 50 mg since 3 d"],
+        "counts": ["ANC 4.0 10*3/uL 14 d ago", "WBC 7.0 10*3/uL 14 d ago"],
+    }
+    for policy, decides in (("eu-smpc-2025", True), ("jp-2023", True), ("uk-smpc", False)):
+        card = _one("baseline-count-too-old", policy=policy, **row)
+        assert any("national rules decide" in line for line in card.policy_says) == decides

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from service.alerts.case.lost import NEEDED
 from service.alerts.evaluate import evaluate
 from service.alerts.facts.patient import ReadProblem, SourceName
+from service.alerts.facts.reason import because
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.rules.data_unavailable import _WHERE
 from service.alerts.say.finding import Citation
@@ -76,7 +77,10 @@ def test_a_failed_source_of_each_kind_is_named() -> None:
 def test_a_cause_names_three_records_and_counts_the_rest() -> None:
     facts = facts_of({"on": ["clozapine 300 mg since 500 d"], "counts": ["ANC 3.0 10*3/uL 2 d ago"]})
     for several, line in ((3, "(O/0, O/1, O/2)"), (5, "(O/0, O/1, O/2 and 2 more)")):
-        problems = tuple(ReadProblem("labs", f"O/{n}", "left out") for n in range(several))
+        problems = tuple(
+            ReadProblem("labs", f"O/{n}", because("reading.in-words", text="left out"))
+            for n in range(several)
+        )
         asked = replace(facts, read_problems=problems)
         (said,) = [f for f in evaluate(asked, policy_by_id("us-label-2025"), NOW) if f.subject == "data"]
         assert said.why[-1] == f"Other laboratory results {line} – left out"

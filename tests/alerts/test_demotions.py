@@ -8,6 +8,7 @@ from service.alerts.case.beside import base_severity
 from service.alerts.knowledge.classes import classes
 from service.alerts.knowledge.demotions import Demotion, demotions
 from service.alerts.knowledge.drugs import drugs
+from tests.alerts.vignette import findings
 from tools.noise import noise, orders
 
 
@@ -21,6 +22,9 @@ def test_a_demotion_is_true_of_the_data(demotion: Demotion) -> None:
         assert base_severity(group, drug_id) == demotion.new
         if demotion.visits_only:
             assert demotion.class_id in drugs()[drug_id].visits_only
+    if demotion.stop:
+        assert group.stopped
+        return
     if not demotion.drugs and demotion.visits_only:
         assert group.visits_only
     if not demotion.drugs and not demotion.visits_only:
@@ -55,3 +59,25 @@ def test_the_aims_of_quiet_are_kept() -> None:
     assert top.plain["info"] <= 15
     assert ward.weighted["warning"] <= 15
     assert ward.weighted["critical"] <= 2
+
+
+@pytest.mark.parametrize(
+    "drugs_of_ward",
+    [
+        "sertraline lorazepam senna metformin atorvastatin",
+        "haloperidol procyclidine senna omeprazole paracetamol",
+        "lithium valproate macrogol levothyroxine propranolol",
+        "risperidone clonazepam docusate amlodipine ramipril",
+        "amisulpride escitalopram senna hyoscine metformin",
+        "venlafaxine zopiclone bisacodyl warfarin furosemide",
+    ],
+)
+def test_a_usual_ward_patient_is_left_in_peace(drugs_of_ward: str) -> None:
+    on = ["clozapine 300 mg since 500 d", *(f"{drug} since 400 d" for drug in drugs_of_ward.split())]
+    row = {"on": on, "counts": ["ANC 3.2 10*3/uL every 28 d from 400 d to 12 d", "QTc 420 ms 50 d ago"]}
+    renewal = [
+        f for f in findings({**row, "draft": ["clozapine 300 mg"]}) if f.code.startswith("interaction")
+    ]
+    visit = [f for f in findings({**row, "hook": "patient-view"}) if f.code.startswith("interaction")]
+    assert len([f for f in renewal if f.severity != "info"]) <= 1
+    assert 1 <= len(visit) <= 3

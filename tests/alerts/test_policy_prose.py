@@ -158,3 +158,30 @@ def test_a_sites_policy_is_read_with_the_notes_of_the_one_it_changes(tmp_path: P
     path = tmp_path / "own.toml"
     path.write_text(_HEAD.format(parent="us-label-2025") + 'notes = ["Agreed by the pharmacy."]\n')
     assert load_policy(path).notes == ("Agreed by the pharmacy.",)
+
+
+@pytest.mark.parametrize("name", policy_ids())
+def test_no_text_of_a_band_says_how_often_by_itself(name: str) -> None:
+    """How often to count in a band is a value of it: its words are made from that."""
+    content = tomllib.loads((POLICY_FILES / f"{name}.toml").read_text())
+    written = [
+        f"{band['name']}: {text}"
+        for band in (*content.get("bands", ()), {"name": "falling"} | content.get("falling", {}))
+        if band.get("every_days")
+        for key in ("every_label", "title", "steps", "says")
+        for text in ([band[key]] if isinstance(band.get(key), str) else band.get(key, ()))
+        if re.search(r"\b(?<!three times )(twice weekly|daily)\b", text)
+    ]
+    assert not written
+
+
+@pytest.mark.parametrize(
+    ("days", "label"), [(1, "daily"), (2, "four times weekly"), (5, "twice weekly"), (7, "weekly")]
+)
+def test_a_band_that_is_counted_more_often_says_so(tmp_path: Path, days: int, label: str) -> None:
+    text = (POLICY_FILES / "us-label-2025.toml").read_text()
+    path = tmp_path / "us-label-2025.toml"
+    path.write_text(text.replace("every_days = 3\n", f"every_days = {days}\n"))
+    mild = next(b for b in load_policy(path).bands if b.name == "mild" and b.population == "general")
+    assert mild.every_label == label
+    assert any(f"ANC {label} until" in step for step in mild.steps)

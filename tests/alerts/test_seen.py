@@ -21,6 +21,7 @@ from service.alerts.facts.patient import (
     Problem,
     UnusableResult,
 )
+from service.alerts.facts.reason import because
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say import sentence as s
 from service.alerts.say.finding import Evidence, Finding
@@ -336,7 +337,7 @@ def test_every_kind_of_fact_is_evidence() -> None:
     problem = Problem("Condition/1", ("syncope", "constipation"), "Syncope", "active", "confirmed", NOW - DAY)
     allergy = Allergy("AllergyIntolerance/1", ("clozapine",), "Clozapine", "active")
     coded = CodedResult("smoking", "current", NOW - DAY, "Observation/1", "current")
-    unusable = UnusableResult("anc", "2.5", "no unit", "Observation/1", NOW - DAY)
+    unusable = UnusableResult("anc", "2.5", because("unit.none"), "Observation/1", NOW - DAY)
     changes: list[tuple[str, Any, dict[str, Any]]] = [
         ("problems", problem, {"clinical_status": "resolved"}),
         ("problems", problem, {"verification": "refuted"}),

@@ -58,7 +58,7 @@ def _named() -> Iterator[tuple[str, str, frozenset[str] | None]]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue
             where = f"{path.name}:{node.lineno}"
-            if node.func.id == "sentence" and node.args:
+            if node.func.id in ("sentence", "because") and node.args:
                 found = _pattern(node.args[0])
                 names = (
                     None

@@ -37,6 +37,9 @@ UNREAD = {
     "eu-smpc-2025": [
         "bands[general anc mild].sampling",
         "bands[ben anc ben-neutropenia].sampling",
+        "bands[general anc moderate].sampling",
+        "bands[general anc severe].sampling",
+        "bands[ben anc ben-severe].sampling",
         "dispensing.requires_current_count",
         "interruption.new_course",
         "eosinophils.high",

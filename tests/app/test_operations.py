@@ -220,6 +220,23 @@ def test_policies_as_json_and_as_pages(client: httpx.Client) -> None:
     assert "/policies/us-label-2025" in client.get("/policies", headers={"Accept": "text/html"}).text
 
 
+def test_the_sheet_for_the_patient_of_every_policy(client: httpx.Client) -> None:
+    for policy in client.get("/policies").json()["policies"]:
+        address = f"/policies/{policy['id']}/patient"
+        content = client.get(address).json()
+        assert content["referenceOnly"] == policy["referenceOnly"]
+        page = client.get(address, headers={"Accept": "text/html"})
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        assert ("Reference only" in page.text) == bool(policy["referenceOnly"])
+        assert all(f'<section id="{section["id"]}"' in page.text for section in content["sections"])
+        assert (
+            f'href="{address}"'
+            in client.get(address.removesuffix("/patient"), headers={"Accept": "text/html"}).text
+        )
+    assert client.get("/policies/unknown/patient").status_code == 404
+
+
 def test_openapi_is_served_kept_and_true(client: httpx.Client) -> None:
     served = client.get("/openapi.json").json()
     kept = json.loads((Path(__file__).parents[2] / "openapi" / "openapi.json").read_text())

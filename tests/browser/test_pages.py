@@ -59,6 +59,7 @@ def test_docs_show_the_api_and_load_nothing_from_elsewhere(
         ("/", "Clozapine safety service"),
         ("/policies", "US label 2025"),
         ("/policies/us-label-2025", "severe neutropenia"),
+        ("/policies/us-label-2025/patient", "Taking clozapine safely"),
     ],
 )
 def test_pages_render(
@@ -71,3 +72,31 @@ def test_pages_render(
     shot = tmp_path / "page.png"
     assert browser.save_screenshot(str(shot))
     assert shot.stat().st_size > 5_000
+
+
+def _sized(browser: webdriver.Chrome, width: int, media: str = "") -> None:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
+
+
+def test_the_sheet_for_the_patient_fits_a_telephone_and_a_sheet_of_paper(
+    browser: webdriver.Chrome, client: httpx.Client
+) -> None:
+    base = str(client.base_url).rstrip("/")
+    try:
+        _sized(browser, 320)
+        browser.get(f"{base}/policies/uk-smpc/patient#missed-doses")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
+        top = browser.find_element(By.ID, "missed-doses").location["y"] - browser.execute_script(
+            "return scrollY"
+        )
+        assert 0 <= top < 400  # the link of a card leads to its section
+        staff = browser.find_element(By.CLASS_NAME, "staff")
+        assert staff.is_displayed()
+        _sized(browser, 794, "print")
+        assert not staff.is_displayed()
+        assert browser.find_element(By.ID, "emergency").is_displayed()
+        assert "not confirmed" not in browser.find_element(By.TAG_NAME, "body").text
+    finally:
+        _sized(browser, 1200)

@@ -217,6 +217,40 @@ def test_P5_a_visit_without_orders_and_counts_is_never_an_empty_answer(client: h
     assert client.post(_SIGN, json=order_of_another).json() == {"cards": []}
 
 
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (7, [("anc-standing-order", "info")]),
+        (30, []),
+        (90, [("anc-standing-order", "warning")]),
+    ],
+)
+def test_a_standing_order_is_read_where_it_is_sent_and_the_rest_is_fetched(
+    connected: Any, days: int, said: list[tuple[str, str]]
+) -> None:
+    """No key asks for ServiceRequests (docs/integration.md): one that comes with ``labs`` is judged by counts of the server."""
+    client, ehr, access = connected
+    standing = {
+        "resourceType": "ServiceRequest",
+        "id": "standing-1",
+        "status": "active",
+        "intent": "order",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "57021-8"}]},
+        "subject": {"reference": "Patient/clz-p1"},
+        "occurrenceTiming": {"repeat": {"frequency": 1, "period": days, "periodUnit": "d"}},
+    }
+    ehr.add(*(anc(3.2, float(day), id=f"anc-{day}") for day in range(3, 500, 28)))
+    sent = prefetch()
+    sent["labs"]["entry"].append({"resource": standing})
+    del sent["counts"], sent["medications"]
+    answer = client.post(
+        "/cds-services/clozapine-patient-view", json=call("patient-view", sent, **access)
+    ).json()
+    assert [c for c in codes(answer) if c[0] == "anc-standing-order"] == said
+    assert _asked(ehr, "Observation")
+    assert not _asked(ehr, "ServiceRequest")
+
+
 def test_P5_foreign_servers_are_never_called(start_service: Any, ehr: Ehr) -> None:
     closed = start_service(errors="status")
     access = {

@@ -15,8 +15,8 @@ from service.fhir.dosage import read_dose
 from service.fhir.dosage_amounts import NotRead
 from service.fhir.dosage_items import Reader
 from service.fhir.dosage_words import words_of
-from service.fhir.strength import Strength, agreed, strength_in_name, strength_of_ratio
-from tests.data import clozapine
+from service.fhir.strength import BY_CODE, BY_NAME, Strength, agreed, strength_in_name, strength_of_ratio
+from tests.data import clozapine, words
 
 TABLET = strength_in_name("clozapine 100 MG Oral Tablet")
 LIQUID = strength_in_name("clozapine 50 MG/ML Oral Suspension")
@@ -157,7 +157,7 @@ TEXTS = [
 @pytest.mark.parametrize(("text", "mg"), TEXTS)
 def test_texts(text: str, mg: float) -> None:
     dose = read_dose([{"text": text}], TABLET)
-    assert dose.unreadable == ""
+    assert not dose.unreadable
     assert dose.mg_per_day == pytest.approx(mg)
 
 
@@ -282,7 +282,7 @@ def _bounded(
     ],
 )
 def test_what_was_not_understood_is_named(text: str, named: str) -> None:
-    assert named in read_dose([{"text": text}], TABLET).unreadable
+    assert named in words(read_dose([{"text": text}], TABLET).unreadable)
 
 
 def test_as_needed_in_a_text_is_said() -> None:
@@ -293,7 +293,7 @@ def test_as_needed_in_a_text_is_said() -> None:
 def test_a_text_that_is_not_every_day_says_so() -> None:
     dose = read_dose([{"text": "50 mg every third night"}], TABLET)
     assert (dose.mg_per_day, dose.first_mg_per_day, dose.mean_mg_per_day) == (50, 50, pytest.approx(16.667))
-    assert "not every day: every third night" in dose.notes
+    assert "not every day: every third night" in map(words, dose.notes)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ STRUCTURED += [
 )
 def test_structured(lines: list[dict[str, Any]], mg: float) -> None:
     dose = read_dose(lines, TABLET)
-    assert dose.unreadable == ""
+    assert not dose.unreadable
     assert dose.mg_per_day == pytest.approx(mg)
 
 
@@ -422,7 +422,7 @@ def test_lines_of_other_days_of_the_week_are_no_steps() -> None:
 def test_fields_that_contradict_each_other_are_not_read(line: dict[str, Any], says: str) -> None:
     dose = read_dose([line], TABLET)
     assert dose.mg_per_day is None
-    assert says in dose.unreadable
+    assert says in words(dose.unreadable)
 
 
 @pytest.mark.parametrize(
@@ -448,9 +448,9 @@ def test_a_dose_outside_of_dose_and_rate_as_in_stu3(name: str) -> None:
 def test_days_without_a_dose_are_said() -> None:
     dose = read_dose([_weekly(100, *_WEEK[:5])], TABLET)
     assert dose.mean_mg_per_day == pytest.approx(500 / 7, abs=0.001)
-    assert "not every day: nothing on Sat, Sun" in dose.notes
+    assert "not every day: nothing on Sat, Sun" in map(words, dose.notes)
     assert read_dose([_weekly(100, *_WEEK)], TABLET).notes == ()
-    assert "dayOfWeek" in read_dose([_weekly(100, "someday")], TABLET).unreadable
+    assert "dayOfWeek" in words(read_dose([_weekly(100, "someday")], TABLET).unreadable)
 
 
 def test_numbered_steps_come_one_day_after_the_other_at_the_earliest() -> None:
@@ -466,14 +466,14 @@ def test_text_and_fields_that_contradict_each_other(
     lines = [_line(fields, text=text)]
     assert read_dose(lines, TABLET).mg_per_day == ordered
     assert read_dose(lines, TABLET, lower=True).mg_per_day == taken
-    assert "by its text" in read_dose(lines, TABLET).two_ways
-    assert read_dose([_line(300, text="3 tablets nocte")], TABLET).two_ways == ""
-    assert read_dose([_line(300, text="as agreed")], TABLET).two_ways == ""
+    assert "by its text" in words(read_dose(lines, TABLET).two_ways)
+    assert not read_dose([_line(300, text="3 tablets nocte")], TABLET).two_ways
+    assert not read_dose([_line(300, text="as agreed")], TABLET).two_ways
 
 
 def test_volume_needs_a_concentration() -> None:
     assert read_dose([_line(2, "mL")], LIQUID).mg_per_day == 100
-    assert "concentration" in read_dose([_line(2, "mL")], TABLET).unreadable
+    assert "concentration" in words(read_dose([_line(2, "mL")], TABLET).unreadable)
 
 
 @pytest.mark.parametrize(
@@ -495,11 +495,11 @@ def test_volume_needs_a_concentration() -> None:
 def test_unreadable_says_why(line: dict[str, Any], why: str) -> None:
     dose = read_dose([line], TABLET)
     assert dose.mg_per_day is None
-    assert why in dose.unreadable
+    assert why in words(dose.unreadable)
 
 
 def test_tablets_of_unknown_strength_are_unreadable() -> None:
-    assert "strength" in read_dose([_line(3, "tablet")], Strength()).unreadable
+    assert "strength" in words(read_dose([_line(3, "tablet")], Strength()).unreadable)
 
 
 def test_titration_steps() -> None:
@@ -652,19 +652,16 @@ def test_a_strength_is_a_mass(numerator: Any, per_unit: float | None) -> None:
 
 
 def test_strengths_that_disagree_count_no_tablets() -> None:
-    code, name = Strength(25, read_from="the product code"), Strength(100, read_from="the product name")
+    code, name = Strength(25, read_from=BY_CODE), Strength(100, read_from=BY_NAME)
     found = agreed((Strength(), code, name))
-    assert (
-        "25 mg by the product code, 100 mg by the product name"
-        in read_dose([_line(2, "tablet")], found).unreadable
+    assert "25 mg by the product code, 100 mg by the product name" in words(
+        read_dose([_line(2, "tablet")], found).unreadable
     )
-    assert "25 mg by the product code" in read_dose([{"text": "2 tablets nocte"}], found).unreadable
+    assert "25 mg by the product code" in words(read_dose([{"text": "2 tablets nocte"}], found).unreadable)
     in_mg = read_dose([_line(200)], found)
     assert in_mg.mg_per_day == 200
-    assert any("100 mg by the product name" in note for note in in_mg.notes)
-    assert (
-        agreed((code, Strength(25, read_from="the product name"), Strength(mg_per_ml=50))).mg_per_unit == 25
-    )
+    assert any("100 mg by the product name" in words(note) for note in in_mg.notes)
+    assert agreed((code, Strength(25, read_from=BY_NAME), Strength(mg_per_ml=50))).mg_per_unit == 25
 
 
 _JSON = st.recursive(

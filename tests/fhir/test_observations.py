@@ -12,7 +12,7 @@ from service.alerts.facts.patient import Measurement, PatientSnapshot
 from service.fhir import snapshot
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
-from tests.data import LOINC, NOW, ago, bundle, observation
+from tests.data import LOINC, NOW, ago, bundle, observation, words
 
 Json = dict[str, Any]
 BODY_POSITION = "http://hl7.org/fhir/StructureDefinition/observation-bodyPosition"
@@ -221,7 +221,7 @@ def test_a_resource_that_nobody_expected_costs_only_itself(monkeypatch: pytest.M
     )
     assert [m.ref for m in facts.measurements["anc"]] == ["Observation/sound"]
     assert facts.state("labs") == "incomplete"
-    assert [(p.ref, p.reason, p.matters) for p in facts.read_problems] == [
+    assert [(p.ref, words(p.reason), p.matters) for p in facts.read_problems] == [
         (
             "Observation/odd",
             "left out: this service failed on it (ZeroDivisionError); tell its operators",

@@ -14,7 +14,7 @@ from service.alerts.knowledge.product_codes import coded
 from service.alerts.knowledge.products import codes_of, product_by_code
 from service.fhir.medication import MedicationReader
 from service.fhir.resources import Medication, MedicationRequest
-from tests.data import RXNORM
+from tests.data import RXNORM, words
 
 
 def _mg_per_day(code: str, unit: str, amount: float) -> float | None:
@@ -121,14 +121,13 @@ def test_a_product_whose_code_and_resource_disagree_counts_no_tablets() -> None:
     other = {"numerator": {"value": 25, "unit": "mg"}, "denominator": {"value": 1, "unit": "tablet"}}
     dose = _drafted(other)
     assert dose.mg_per_day is None
-    assert "25 mg by the Medication resource, 100 mg by the product code" in dose.unreadable
+    assert "25 mg by the Medication resource, 100 mg by the product code" in words(dose.unreadable)
     assert _drafted(other, unit="mg").mg_per_day == 10
 
 
 def test_a_product_whose_code_and_name_disagree_counts_no_tablets() -> None:
-    assert (
-        "100 mg by the product code, 25 mg by the product name"
-        in _drafted(None, name="clozapine 25 mg tablet").unreadable
+    assert "100 mg by the product code, 25 mg by the product name" in words(
+        _drafted(None, name="clozapine 25 mg tablet").unreadable
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.alerts.facts.reason import Reason, because
 from service.alerts.knowledge.codes import conversions, kinds
 from service.fhir.units import agreed_conversion, conversion, split_text
 
@@ -86,15 +87,15 @@ def test_cells_per_litre() -> None:
 )
 def test_not_a_count_is_not_guessed(unit: str) -> None:
     assert conversion("count", unit) is None
-    assert isinstance(agreed_conversion("count", "", unit), str)
+    assert isinstance(agreed_conversion("count", "", unit), Reason)
 
 
 def test_code_and_unit_must_agree() -> None:
     assert agreed_conversion("count", "10*3/uL", "K/uL") == conversion("count", "K/uL")
-    assert isinstance(agreed_conversion("count", "10*3/uL", "/uL"), str)
-    assert agreed_conversion("count", "10*3/uL", "%") == "its unit is written “%” but coded “10*3/uL”"
-    assert agreed_conversion("count", "%", "10*3/uL") == "its unit is written “10*3/uL” but coded “%”"
-    assert isinstance(agreed_conversion("percent", "%", "10*9/L"), str)
+    assert isinstance(agreed_conversion("count", "10*3/uL", "/uL"), Reason)
+    assert agreed_conversion("count", "10*3/uL", "%") == because("unit.contradicts", unit="%", code="10*3/uL")
+    assert agreed_conversion("count", "%", "10*3/uL") == because("unit.contradicts", unit="10*3/uL", code="%")
+    assert isinstance(agreed_conversion("percent", "%", "10*9/L"), Reason)
     assert agreed_conversion("count", "10*3/uL", "x 1000 per cubic mm") == conversion("count", "10*3/uL")
 
 

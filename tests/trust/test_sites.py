@@ -84,7 +84,9 @@ def test_a_call_gets_its_own_site_s_policy_profile_and_record(
         card = _as(two, caller, name, _BODY | {"hookInstance": instance}).json()["cards"][0]
         assert card["links"][0]["url"] == f"{BASE}/policies/{policy}"
         assert card["selectionBehavior"] == behaviour
+        assert card["links"][1]["url"] == f"{BASE}/policies/{policy}/patient#blood-tests"
         assert two.get(f"/policies/{policy}").json()["id"] == policy
+        assert two.get(f"/policies/{policy}/patient").json()["policy"] == policy
         assert [(r.site, r.policy) for r in _rows(two, HookCall, instance)] == [(name, policy)]
         assert {r.site for r in _rows(two, CardShown, instance)} == {name}
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from service.alerts.case.samples import STATUS_RANK, Samples
 from service.alerts.case.series import Series, series_of, standing_of
 from service.alerts.facts.patient import Measurement, UnusableResult
+from service.alerts.facts.reason import Reason, because
 from service.alerts.facts.record_text import to_show
 
 #: ANC may exceed the WBC of its sample by rounding only (clinical.md 3.1).
@@ -100,7 +101,7 @@ def calculated_anc(
             continue  # of "above" times "below" nobody knows on which side the product lies
         if percent > 100:
             shares = " + ".join(m.raw for m in used)
-            reason = f"the neutrophils of its differential make more than all white cells ({shares})"
+            reason = because("result-unused.over-all-white-cells", shares=shares)
             refused.append(_not_calculated(wbc, f"WBC {wbc.raw}", reason))
             continue
         status = max((wbc.status, *(m.status for m in used)), key=STATUS_RANK.__getitem__)
@@ -123,7 +124,7 @@ def calculated_anc(
     return results
 
 
-def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: str) -> UnusableResult:
+def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: Reason) -> UnusableResult:
     return UnusableResult("anc", to_show(raw), reason, part.ref, part.at, part.date_only)
 
 
@@ -159,9 +160,9 @@ def _uncountable(
             continue
         other = any(taken(kind, sample) for kind in _SHARES) if u.kind == "wbc" else taken("wbc", sample)
         if other and not taken("anc", sample):
-            name = "white cell count" if u.kind == "wbc" else "share of neutrophils"
+            part = "wbc" if u.kind == "wbc" else "share"
             found.append(
-                _not_calculated(u, u.raw, f"it is the {name} that the ANC is worked out from, and {u.reason}")
+                _not_calculated(u, u.raw, because(f"result-unused.anc-without-{part}", why=u.reason))
             )
     return found
 
@@ -220,7 +221,7 @@ def _uncontradicted(
     for anc in direct:
         wbc = samples.matching(anc)
         if wbc is not None and anc.value > wbc.value * _ANC_OVER_WBC:
-            reason = f"it is higher than the white cell count of the same sample ({wbc.raw})"
+            reason = because("result-unused.over-white-cells", wbc=wbc.raw)
             refused.append(
                 UnusableResult(
                     kind="anc", raw=anc.raw, reason=reason, ref=anc.ref, at=anc.at, date_only=anc.date_only

@@ -88,6 +88,8 @@ def is_kept(chart: Chart, live: list[Medication], supplied_at: datetime | None, 
         return False
     ordered = [r for r in live if r.role == "order"]
     on_ward = any(r.setting == "inpatient" for r in ordered)
+    # A dose that was not given just now was charted on a ward: an order that only changes another one sends nobody home from there.
+    withheld_lately = not chart.ends_with_a_dose and as_of - last_entry <= chart.kept
     superseded = [supplied_at] if supplied_at is not None else []
     superseded += [
         r.start
@@ -96,6 +98,7 @@ def is_kept(chart: Chart, live: list[Medication], supplied_at: datetime | None, 
         and r.setting != "inpatient"
         and not (on_ward and r.setting in FOR_HOME)
         and r.intent not in CARRIED_OUT
+        and not (withheld_lately and r.replaces and not r.setting)
     ]
     if any(began > last_entry for began in superseded):
         return False

@@ -18,6 +18,8 @@ STATEMENT_LIVE = frozenset({"active", "intended", "unknown", ""})
 DISPENSE_GIVEN = frozenset({"completed", "in-progress", "on-hold", "unknown", ""})
 #: A dose on hold was not given, and of one that was stopped nobody knows how much.
 NOT_ADMINISTERED = frozenset({"not-done", "entered-in-error", "unknown", "on-hold", "stopped"})
+#: Orders and statements that are over, with or without a date.
+OVER = frozenset({"completed", "stopped", "ended"})
 #: Intents of orders that carry out another one.
 CARRIED_OUT = frozenset({"filler-order", "instance-order"})
 #: Settings of orders for a patient who is not on a ward.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from service.alerts.case.case import Case
@@ -28,3 +29,14 @@ def in_course(case: Case, p: Problem) -> bool:
         return False
     began = latest_onset(case, p)
     return start is None or began is None or case.snapshot.day(began) >= case.snapshot.day(start)
+
+
+def latest_known(case: Case, problems: Iterable[Problem]) -> datetime | None:
+    """Since when the record knows the last of them: it may have begun long before it was put on record. None: one has no date at all."""
+    latest: datetime | None = None
+    for p in problems:
+        dates = [at for at in (latest_onset(case, p), p.recorded) if at is not None]
+        if not dates:
+            return None
+        latest = max(*dates, *([latest] if latest is not None else dates))
+    return latest

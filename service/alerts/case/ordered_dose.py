@@ -7,6 +7,10 @@ from datetime import datetime, timedelta
 from service.alerts.case.doses import Doses
 from service.alerts.case.exposure import was_given
 from service.alerts.case.record import Record
+from service.alerts.facts.patient import Medication
+
+#: Hooks at which an order may have begun long ago.
+_LATER = frozenset({"medication-verify", "medication-refill"})
 
 
 def is_elderly(case: Record) -> bool:
@@ -21,8 +25,19 @@ def drafted_first_day(case: Doses) -> float | None:
     for draft in case.clozapine_drafts:
         if draft.dose is None or draft.dose.mg_per_day is None:
             return None
-        total += draft.dose.first_mg_per_day or draft.dose.mg_per_day
+        steps = steps_from_today(case, draft)
+        total += steps[0][1] if steps else draft.dose.first_mg_per_day or draft.dose.mg_per_day
     return total
+
+
+def steps_from_today(case: Doses, draft: Medication) -> list[tuple[int, float]]:
+    """(days from today, mg per day) of the steps of an order; one that runs already, verified late or filled again, is in the step of today."""
+    steps = sorted((s.first_day, s.mg_per_day) for s in draft.dose.steps) if draft.dose is not None else []
+    begun = case.days_since(draft.start) if draft.start is not None and case.hook in _LATER else 0
+    if begun <= 0 or not steps:
+        return steps
+    over = [mg for day, mg in steps if day <= begun]
+    return [*([(0, over[-1])] if over else []), *((day - begun, mg) for day, mg in steps if day > begun)]
 
 
 def first_day_dose(case: Doses) -> float | None:

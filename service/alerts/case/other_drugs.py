@@ -7,6 +7,7 @@ from datetime import datetime
 from service.alerts.case.doses import Doses
 from service.alerts.case.ending import Ending, endings_of
 from service.alerts.case.exposure import (
+    OVER,
     is_live,
     was_given,
 )
@@ -16,8 +17,6 @@ from service.alerts.facts.practice import AS_USUAL, Practice
 from service.alerts.knowledge.classes import has_class
 from service.alerts.policy.policy import Policy
 
-#: Orders and statements that are over, with or without a date.
-_OVER = frozenset({"completed", "stopped", "ended"})
 ON_HOLD = "on-hold"
 
 
@@ -71,7 +70,7 @@ class OtherDrugs(Doses):
 
     def over_undated(self, m: Medication) -> datetime | None:
         """The latest end of another drug's order or statement that is over without a date, as far as evidence bounds it; else its beginning."""
-        if m.role not in ("order", "statement") or m.status not in (*_OVER, ON_HOLD):
+        if m.role not in ("order", "statement") or m.status not in (*OVER, ON_HOLD):
             return None
         known = self.over_at_latest(m)
         return known if known is not None or m.status == ON_HOLD else m.start or m.authored

@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from service.alerts.case.case import Case
+from service.alerts.case.onset import latest_known
 from service.alerts.facts.patient import CodedResult, Problem
 
 
@@ -24,6 +25,8 @@ class Pregnancy(Struct, frozen=True):
     positive: CodedResult | None
     tested: CodedResult | None
     outlasted: bool
+    #: Since when the record knows of it, by its newest entry or the first positive test; None: an entry has no date.
+    since: datetime | None
 
 
 def pregnancy_now(case: Case) -> Pregnancy | None:
@@ -41,7 +44,22 @@ def pregnancy_now(case: Case) -> Pregnancy | None:
     if not problems and positive is None:
         return None
     outlasted = any(p.onset is not None and case.days_since(p.onset) > carried for p in problems)
-    return Pregnancy(problems, positive, tested, outlasted)
+    return Pregnancy(problems, positive, tested, outlasted, _known_since(case, problems, positive))
+
+
+def _known_since(case: Case, problems: tuple[Problem, ...], positive: CodedResult | None) -> datetime | None:
+    """The newest entry of the list, or the first of the positive tests that follow each other: one that confirms another is no news."""
+    listed = latest_known(case, problems)
+    if problems and listed is None:
+        return None
+    first = positive.at if positive is not None else None
+    for test in case.coded("pregnancy-test", "pregnancy-status"):
+        if first is None or test.at is None or test.at > first or test.value not in ("positive", "negative"):
+            continue
+        if not _is_positive(case, test):
+            break
+        first = test.at
+    return max((at for at in (listed, first) if at is not None), default=None)
 
 
 def _over_since(case: Case, at: datetime | None) -> bool:

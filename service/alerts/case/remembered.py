@@ -24,6 +24,7 @@ from service.alerts.facts.patient import (
     SourceState,
     UnusableResult,
 )
+from service.alerts.facts.reason import Reason, restored, stored
 from service.alerts.knowledge.codes import source_of
 
 #: Newest results kept per kind: a year of weekly counts, and more than any interval rule looks back for other kinds.
@@ -32,12 +33,16 @@ _Fact = TypeVar("_Fact")
 
 
 def _encode(value: object) -> str:
+    if isinstance(value, Reason):
+        return stored(value)
     if isinstance(value, tzinfo):
         return str(value)
     raise NotImplementedError
 
 
 def _decode(wanted: type, value: object) -> Any:
+    if wanted is Reason:
+        return restored(str(value))
     if wanted is tzinfo:
         return ZoneInfo(str(value))
     raise NotImplementedError

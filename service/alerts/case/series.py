@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from service.alerts.case.samples import STATUS_RANK
 from service.alerts.facts.patient import Measurement, ResultStatus, UnusableResult
+from service.alerts.facts.reason import because
 
 #: A result dated later than this after ``as_of`` is a mistake (clinical.md 3.1: more than 1 day).
 _FUTURE_TOLERANCE = timedelta(days=1)
@@ -189,13 +190,15 @@ def series_of(
     usable: list[Measurement] = []
     for m in measurements:
         if m.at is None:
-            refused.append(UnusableResult(kind=m.kind, raw=m.raw, reason="it has no date", ref=m.ref))
+            refused.append(
+                UnusableResult(kind=m.kind, raw=m.raw, reason=because("result-unused.no-date"), ref=m.ref)
+            )
         elif m.at > limit:
             refused.append(
                 UnusableResult(
                     kind=m.kind,
                     raw=m.raw,
-                    reason="its date lies in the future",
+                    reason=because("result-unused.in-future"),
                     ref=m.ref,
                     at=m.at,
                     date_only=m.date_only,

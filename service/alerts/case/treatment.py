@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from service.alerts.case.course import Course, course_of
 from service.alerts.case.ending import Renewing, is_over_undated
 from service.alerts.case.exposure import (
+    OVER,
     is_live,
     waits,
 )
@@ -120,7 +123,18 @@ class Treatment:
         if not self._stored.untaken:
             return self._all_clozapine
         untaken = {id(m) for m in self._stored.untaken}
-        return tuple(m for m in self._all_clozapine if id(m) not in untaken)
+        return tuple(self._before_question(m) for m in self._all_clozapine if id(m) not in untaken)
+
+    def _before_question(self, m: Medication) -> Medication:
+        """An order that was ended when the order in question took its place: without that one it runs on, for nobody stopped the drug."""
+        if m.role != "order" or m.status not in OVER or m.stop_reason:
+            return m
+        for copy in self._stored.untaken:
+            if m.ref not in copy.replaces or copy.start is None:
+                continue
+            if m.end is None or abs((self.snapshot.day(m.end) - self.snapshot.day(copy.start)).days) <= 1:
+                return replace(m, status="active", stops=False, end=None, end_date_only=False)
+        return m
 
     @lazy
     def _all_clozapine(self) -> tuple[Medication, ...]:

@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from service.alerts.facts.ledger import EMPTY, Ledger
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.alerts.facts.record_text import NOTHING, RecordText
 
 #: Where facts come from: the prefetch keys of the service, plus the orders in the hook's context.
@@ -78,7 +79,7 @@ class UnusableResult(Struct, frozen=True, gc=False):
 
     kind: str
     raw: RecordText
-    reason: str
+    reason: Reason
     ref: str
     at: datetime | None = None
     date_only: bool = False
@@ -105,9 +106,9 @@ class CodedResult(Struct, frozen=True, gc=False):
 
 
 #: Why nobody can tell which drug a record is of: it names none at all.
-NAMES_NO_PRODUCT = "it names no product"
+NAMES_NO_PRODUCT = because("product.none-named")
 #: The note of a dose that was read from its text alone.
-FROM_THE_TEXT = "read from the text"
+FROM_THE_TEXT = because("dose-note.from-the-text")
 
 
 class DoseStep(Struct, frozen=True, gc=False):
@@ -140,15 +141,15 @@ class Dose(Struct, frozen=True, gc=False):
     times: tuple[str, ...] = ()
     #: How the dose was written, as sent (shown to the clinician, escaped).
     text: RecordText = NOTHING
-    unreadable: str = ""
+    unreadable: Reason = NO_REASON
     #: Assumptions made while reading ("strength from the product name"), shown on the card.
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
     #: mg per day on average where not every day has the same dose: how long a supply lasts.
     mean_mg_per_day: float | None = None
     #: What text and fields say where they contradict each other; empty when they agree.
-    two_ways: str = ""
+    two_ways: Reason = NO_REASON
     #: What product code, name and Medication resource say of the strength where they contradict each other, although the dose is in mg.
-    strengths: str = ""
+    strengths: Reason = NO_REASON
 
 
 class Medication(Struct, frozen=True, gc=False):
@@ -214,8 +215,8 @@ class Medication(Struct, frozen=True, gc=False):
     seen_active: datetime | None = None
     #: mg in one unit (tablet) of a draft of clozapine, when its product tells.
     strength_mg: float | None = None
-    #: Why nobody can tell which drug it is ("its product was not sent"): it may be clozapine. Empty when a code or a name tells.
-    unread: str = ""
+    #: Why nobody can tell which drug it is (its product was not sent): it may be clozapine. Empty when a code or a name tells.
+    unread: Reason = NO_REASON
 
 
 class TestOrder(Struct, frozen=True, gc=False):
@@ -247,6 +248,8 @@ class Problem(Struct, frozen=True, gc=False):
     abated: datetime | None = None
     #: The diagnosis of one encounter, not an entry of the problem list.
     of_encounter: bool = False
+    #: When it was put on record: it may have begun long before.
+    recorded: datetime | None = None
 
 
 class Allergy(Struct, frozen=True, gc=False):
@@ -265,7 +268,7 @@ class ReadProblem(Struct, frozen=True, gc=False):
 
     source: str
     ref: str
-    reason: str
+    reason: Reason
     #: True if what is missing could have changed the answer (a count, a clozapine order), False for noise.
     matters: bool = True
     #: What can be seen of it points to clozapine: it names the drug, or it is a count too low for it.

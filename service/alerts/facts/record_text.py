@@ -78,8 +78,3 @@ def to_read(text: str, limit: int) -> RecordText | None:
         return None
     tidy = one_line(text)
     return RecordText(tidy) if len(tidy) <= limit else None
-
-
-def too_long(what: str, limit: int) -> str:
-    """Why a text was not read: ``its unit is longer than 200 characters``."""
-    return f"{what} is longer than {limit} characters"

@@ -26,6 +26,8 @@ class Demotion(Struct, frozen=True, forbid_unknown_fields=True, rename={"class_i
     situation: str = ""
     #: As information it is not told at an order.
     visits_only: bool = False
+    #: It is about the stop of a drug of the class.
+    stop: bool = False
     confirmed: bool = True
 
 

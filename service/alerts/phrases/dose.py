@@ -10,7 +10,7 @@ from service.alerts.case.witness import Basis
 from service.alerts.facts.patient import FROM_THE_TEXT, Medication
 from service.alerts.policy.parts.breaks import MissedDoseTier
 from service.alerts.say.found import Fact
-from service.alerts.say.sentence import Day, Moment, Param, Record, Sentence, quoted, quoting, sentence
+from service.alerts.say.sentence import Day, Moment, Param, Record, Sentence, Why, quoted, sentence
 
 #: What a last dose is known by.
 _BY: dict[Basis, str] = {
@@ -61,7 +61,7 @@ def dose_fact(m: Medication) -> Fact:
 def how_read(drafts: Iterable[Medication]) -> tuple[Sentence, ...]:
     """What was assumed while the doses were read, a line per assumption: the days without a dose, the two ways it is written."""
     notes = (note for d in drafts if d.dose is not None for note in d.dose.notes if note != FROM_THE_TEXT)
-    return tuple(sentence("dose.read-so", how=quoting(note)) for note in dict.fromkeys(notes))
+    return tuple(sentence("dose.read-so", how=Why(note)) for note in dict.fromkeys(notes))
 
 
 def tier_says(case: Case, tier: MissedDoseTier) -> Sentence:

@@ -20,7 +20,7 @@ from service.alerts.say.sentence import (
     Sent,
     Sentence,
     Term,
-    quoting,
+    Why,
     recorded,
     sentence,
 )
@@ -95,9 +95,9 @@ def result_evidence(case: Case, results: Iterable[Measurement]) -> tuple[Fact, .
     return tuple(Fact(m.ref, result_line(case, m), m.at, m.date_only) for m in results)
 
 
-def refusal(u: UnusableResult) -> Record:
-    """Why a result was not used, in the words of whoever read it: they may quote the record."""
-    return quoting(u.reason, REASON_LIMIT, REASON_LIMIT)
+def refusal(u: UnusableResult) -> Why:
+    """Why a result was not used: it may quote the record."""
+    return Why(u.reason, REASON_LIMIT, REASON_LIMIT)
 
 
 def refused_evidence(results: Iterable[UnusableResult]) -> tuple[Fact, ...]:

@@ -39,6 +39,7 @@ from service.alerts.policy.parts.counts import (
 from service.alerts.policy.parts.doses import DoseTimes, Dosing
 from service.alerts.policy.parts.interactions import Interactions
 from service.alerts.policy.parts.pathway import Pathway
+from service.alerts.policy.parts.quiet import Quiet
 from service.alerts.policy.parts.record import RecordReading
 from service.alerts.policy.parts.results import Fever, Levels, Myocarditis, Results
 from service.alerts.policy.parts.schedule import (
@@ -83,6 +84,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     platelets: Platelets
     overdue: Overdue
     unknown_end: UnknownEnd
+    quiet: Quiet
     record: RecordReading
     dose_times: DoseTimes
     unless_stated: UnlessStated

@@ -7,6 +7,7 @@ else from the top of the policy (``{dosing.daily_maximum}``, ``{schedule.weekly.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,6 +36,14 @@ def _often(days: float) -> str:
     return _OFTEN.get(int(days), f"every {_days(days)}") if days == int(days) else f"every {_days(days)}"
 
 
+def _weekly(days: float) -> str:
+    """How often a week, of days that lie between two counts at most: of four days twice."""
+    if not 1 < days < _WEEK:
+        return _often(days)
+    times = math.ceil(_WEEK / days)
+    return f"{_TIMES.get(times) or f'{_WORDS[times]} times'} weekly"
+
+
 def _days(days: float) -> str:
     return _counted(days, "day")
 
@@ -52,6 +61,7 @@ _FORMS: Mapping[str, Callable[[float], str]] = {
     "weeks": _weeks,
     "indays": lambda hours: _days(hours / 24),
     "often": _often,
+    "weekly": _weekly,
     "times": lambda n: _TIMES.get(int(n), f"{_plain(n)} times") if n == int(n) else f"{_plain(n)} times",
     "words": lambda n: _WORDS[int(n)] if n == int(n) and 0 <= n < len(_WORDS) else _plain(n),
 }

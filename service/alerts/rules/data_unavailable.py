@@ -8,6 +8,7 @@ from service.alerts.case.beside import warned_of
 from service.alerts.case.case import Case
 from service.alerts.case.lost import NEEDED, Lost, all_read, lost, low_count, warned
 from service.alerts.facts.patient import Measurement, Medication, ReadProblem, SourceName
+from service.alerts.facts.reason import Reason
 from service.alerts.phrases.count import count_evidence, count_fact, short_count
 from service.alerts.phrases.medication import drug_fact
 from service.alerts.say.cited import own
@@ -19,6 +20,8 @@ from service.alerts.say.sentence import (
     Record,
     Sentence,
     Term,
+    Why,
+    explained,
     quoting,
     sentence,
 )
@@ -85,11 +88,7 @@ def _found(case: Case, unread: Lost) -> Found:
         evidence=(
             *(count_evidence(case, low) if low is not None else ()),
             *(drug_fact(d) for d in orders if d.ref),
-            *(
-                Fact(p.ref, Sentence("quoted.text", {"text": quoting(p.reason)}))
-                for p in unread.problems[:8]
-                if p.ref
-            ),
+            *(Fact(p.ref, explained(p.reason)) for p in unread.problems[:8] if p.ref),
         ),
         missing=named or (sentence("data-unavailable.missing-records"),),
         citation=own("unchecked"),
@@ -173,7 +172,7 @@ def _causes(case: Case, unread: Lost) -> list[Sentence]:
         for p in case.snapshot.read_problems
         if p in unread.problems or (not p.if_not_known and (case.relevant or p.source in sources))
     ]
-    causes: dict[tuple[str, str], dict[str, None]] = {}
+    causes: dict[tuple[str, Reason], dict[str, None]] = {}
     # What may be clozapine itself comes first: orders of this call, then records whose drug nobody knows.
     untold = [p for p in unread.problems if p not in told]
     for p in sorted((*untold, *told), key=lambda p: p.source != "draftOrders"):
@@ -187,10 +186,10 @@ def _causes(case: Case, unread: Lost) -> list[Sentence]:
     return lines
 
 
-def _cause(source: str, reason: str, refs: list[str]) -> Sentence:
+def _cause(source: str, reason: Reason, refs: list[str]) -> Sentence:
     said: dict[str, Param] = {
         "source": Sentence(_WHERE[source][0]) if source in _WHERE else quoting(source),
-        "reason": quoting(reason),
+        "reason": Why(reason),
     }
     if not refs:
         return Sentence("data-unavailable.cause", said)

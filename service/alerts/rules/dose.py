@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.ordered_dose import drafted_first_day, is_elderly
+from service.alerts.case.tablet import other_tablet
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
@@ -27,8 +28,9 @@ def dose_start_too_high(case: Case) -> Iterator[Found]:
     start = rule.restart_single.value
     drafts = case.clozapine_drafts
     offers: tuple[Offer, ...] = ()
+    tablet = other_tablet(case, drafts[0], start) if len(drafts) == 1 else None
     if len(drafts) == 1 and drafts[0].ref:
-        offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), start),)
+        offers = (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), start, tablet_mg=tablet),)
     yield Found(
         code="dose-start-too-high",
         # What others may take on the first day is no collapse foretold.
@@ -71,6 +73,7 @@ def dose_start_too_high(case: Case) -> Iterator[Found]:
                 "dose-start-too-high.start-at" if limit.value > start else "dose-start-too-high.start-once",
                 start=Dose(start),
             ),
+            *((sentence("dose.other-tablet", tablet=Dose(tablet), dose=Dose(start)),) if tablet else ()),
             sentence("dose-start-too-high.record"),
         ),
         evidence=tuple(dose_fact(d) for d in drafts),

@@ -11,7 +11,7 @@ from service.alerts.phrases.medication import medication_evidence
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose as Milligrams
-from service.alerts.say.sentence import Param, Record, Sentence, quoting, sentence
+from service.alerts.say.sentence import Param, Record, Sentence, Why, sentence
 
 #: Characters of a contradiction in a summary.
 _SHORT = 80
@@ -36,12 +36,12 @@ def dose_written_two_ways(case: Case) -> Iterator[Found]:
         code="dose-unreadable",
         severity="warning",
         subject="dose-two-ways",
-        summary=sentence("dose-unreadable.two-ways", ways=quoting(found[0][1].two_ways, short=_SHORT)),
+        summary=sentence("dose-unreadable.two-ways", ways=Why(found[0][1].two_ways, short=_SHORT)),
         why=tuple(
             sentence(
                 "dose-unreadable.order-written",
                 order=Record(d.label),
-                reason=quoting(dose.two_ways),
+                reason=Why(dose.two_ways),
                 dose=Record(dose.text),
             )
             for d, dose in found
@@ -68,7 +68,7 @@ def dose_unreadable(case: Case) -> Iterator[Found]:
         return
     first = unreadable[0]
     reason: Param = (
-        quoting(first.dose.unreadable, short=70)
+        Why(first.dose.unreadable, short=70)
         if first.dose is not None and first.dose.unreadable
         else sentence("dose-unreadable.gives-no-dose")
     )
@@ -92,7 +92,7 @@ def _why_unreadable(draft: Medication) -> Sentence:
         return sentence(
             "dose-unreadable.order", order=order, reason=sentence("dose-unreadable.no-instruction")
         )
-    reason = quoting(dose.unreadable)
+    reason = Why(dose.unreadable)
     if not dose.text:
         return sentence("dose-unreadable.order", order=order, reason=reason)
     return sentence("dose-unreadable.order-written", order=order, reason=reason, dose=Record(dose.text))
@@ -108,9 +108,9 @@ def product_contradicts_itself(case: Case) -> Iterator[Found]:
         code="dose-unreadable",
         severity="warning",
         subject="dose-product",
-        summary=sentence("dose-product.summary", strengths=quoting(found[0][1].strengths, short=_SHORT)),
+        summary=sentence("dose-product.summary", strengths=Why(found[0][1].strengths, short=_SHORT)),
         why=tuple(
-            sentence("dose-product.order", order=Record(d.label), strengths=quoting(dose.strengths))
+            sentence("dose-product.order", order=Record(d.label), strengths=Why(dose.strengths))
             for d, dose in found
         ),
         policy_says=(sentence("dose-product.policy"),),

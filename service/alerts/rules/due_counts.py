@@ -8,6 +8,7 @@ from datetime import timedelta
 from service.alerts.case.baseline import minima, was_begun_on_old_baseline
 from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import counts_readable, preliminary_anc, stalest
+from service.alerts.case.kept import counts_kept
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.count import (
     count_evidence,
@@ -26,28 +27,22 @@ from service.alerts.phrases.count import (
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.result import day_of, refusal
 from service.alerts.phrases.start import start_only, start_says
+from service.alerts.phrases.supply import supply_end, supply_evidence, supply_line
 from service.alerts.policy.parts.counts import Analyte
 from service.alerts.rules.asked import when
-from service.alerts.rules.missing_counts import SUPPLY_HOOKS, held_lines, holder, offer_count, urgency
+from service.alerts.rules.missing_counts import (
+    held_lines,
+    holder,
+    national_rules,
+    offer_count,
+    supply_forbidden,
+    urgency,
+)
 from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Day, Param, Record, Sentence, sentence
 
 _DUE_SOON_HOOKS = frozenset({"patient-view", "encounter-discharge"})
-
-
-def _supply_forbidden(case: Case) -> bool:
-    """The policy is known to require a current count where clozapine is supplied, and this call is about a supply.
-
-    That it requires one is not enough where nobody has read so: national rules decide then, and the card says it.
-    """
-    required = case.policy.dispensing.requires_current_count
-    return required.value and required.confirmed and case.hook in SUPPLY_HOOKS
-
-
-def _national_rules(case: Case) -> tuple[Sentence, ...]:
-    required = case.policy.dispensing.requires_current_count
-    return (sentence("anc-overdue.national-rules"),) if required.value and not required.confirmed else ()
 
 
 def _cited(case: Case) -> Citation:
@@ -120,7 +115,7 @@ def wbc_missing(case: Case) -> Iterator[Found]:
     newest = case.anc.newest
     if newest is None or case.results("wbc").newest is not None:
         return  # without an ANC, anc-missing says it
-    required = _supply_forbidden(case)
+    required = supply_forbidden(case)
     offers, steps = offer_count(
         case, "urgent" if case.starting else "routine", sentence("anc-missing.reason-wbc")
     )
@@ -163,7 +158,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
     late = age - interval.days
     due = Day(case.today - timedelta(days=late))
     name = count_name(newest.kind)
-    required = _supply_forbidden(case)
+    required = supply_forbidden(case)
     severity = urgency(
         case,
         "critical"
@@ -196,7 +191,7 @@ def anc_overdue(case: Case) -> Iterator[Found]:
                 why=interval.why,
                 days=Counted(interval.days),
             ),
-            *_national_rules(case),
+            *national_rules(case),
         ),
         suggested=steps,
         unchecked=newer_may_exist(case),
@@ -227,6 +222,9 @@ def anc_due_soon(case: Case) -> Iterator[Found]:
     left = interval.days - case.answered_days(newest)
     if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
         return
+    if counts_kept(case):
+        return  # whoever comes in time needs no reminder: a count that is missed is overdue the day after
+    supply = supply_end(case)
     due = Day(case.today + timedelta(days=left))
     counts = judged_names(case)
     offers, steps = offer_cbc(case, "routine", sentence("anc-due-soon.reason", counts=counts, day=due))
@@ -234,17 +232,21 @@ def anc_due_soon(case: Case) -> Iterator[Found]:
         code="anc-due-soon",
         severity="info",
         subject="anc",
-        summary=sentence(
-            "anc-due-soon.next-blood-count" if case.uses_wbc else "anc-due-soon.next-anc",
-            day=due,
-            every=interval.label,
+        summary=Sentence(
+            f"anc-due-soon.next-{'blood-count' if case.uses_wbc else 'anc'}{'' if supply is None else '-supply'}",
+            {"day": due, "every": interval.label, **({} if supply is None else {"supply": Day(supply)})},
         ),
-        why=(last_usable(case, newest), start_line(case)),
+        why=(
+            last_usable(case, newest),
+            start_line(case),
+            *(() if supply is None else (supply_line(case, supply),)),
+        ),
         policy_says=(sentence("anc-due-soon.policy", counts=counts, every=interval.label, why=interval.why),),
-        suggested=steps,
-        evidence=count_evidence(case, newest),
+        suggested=steps if supply is None else (*steps, sentence("supply-gap.renew")),
+        evidence=(*count_evidence(case, newest), *(() if supply is None else (supply_evidence(case),))),
         citation=_cited(case),
         offers=offers,
+        also=() if supply is None else ("supply-gap",),
     )
 
 

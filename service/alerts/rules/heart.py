@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import takewhile
 
 from service.alerts.case.case import Case
 from service.alerts.case.readings import exceeds, falls_below, is_recent, reaches, recent
+from service.alerts.case.standing import is_new, is_told, raises_dose, worse_since
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.result import (
     course_line,
@@ -27,7 +29,10 @@ _LYING = frozenset({"lying", "sitting"})
 @when("qtc")
 @when(*RELEVANT)
 def qt_prolonged(case: Case) -> Iterator[Found]:
-    """A QTc above the limit for the sex; the lower limit while the sex is not known."""
+    """A QTc above the limit for the sex, the lower one while the sex is not known.
+
+    One that is known and no worse is information, unless more clozapine or another drug that prolongs it is ordered.
+    """
     qtc = recent(case, "qtc") if case.relevant else None
     if qtc is None:
         return
@@ -36,7 +41,11 @@ def qt_prolonged(case: Case) -> Iterator[Found]:
     critical = reaches(qtc, rule.qtc_critical.value)
     if not critical and not exceeds(qtc, limit.value):
         return
-    severity: Severity = "critical" if critical else "warning"
+    since = worse_since(takewhile(lambda m: exceeds(m, limit.value), case.series("qtc")))
+    matters = case.starting or is_new(case, since) or raises_dose(case) or _prolonging_ordered(case)
+    if not critical and not matters and not is_told(case, since):
+        return
+    severity: Severity = "critical" if critical else "warning" if matters else "info"
     others = case.taken_now("qt")
     known_sex = case.snapshot.sex in ("female", "male")
     yield Found(
@@ -75,6 +84,11 @@ def qt_prolonged(case: Case) -> Iterator[Found]:
             *offer_test(case, "electrolytes", "urgent", sentence("qt-prolonged.reason-electrolytes")),
         ),
     )
+
+
+def _prolonging_ordered(case: Case) -> bool:
+    """Another drug that prolongs the QTc is ordered."""
+    return any(m in case.other_drafts for m in case.taken_now("qt"))
 
 
 def _pair_among(readings: list[Measurement], together: timedelta) -> tuple[Measurement, Measurement] | None:
@@ -156,6 +170,7 @@ def orthostatic_hypotension(case: Case) -> Iterator[Found]:
             sentence("orthostatic-hypotension.no-rise"),
             sentence("orthostatic-hypotension.look"),
             sentence("orthostatic-hypotension.advise"),
+            sentence("orthostatic-hypotension.persists"),
         ),
         evidence=result_evidence(case, found),
         citation=case.policy.cite(limit),

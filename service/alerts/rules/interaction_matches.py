@@ -12,6 +12,7 @@ from service.alerts.case.case import Case
 from service.alerts.case.level import hours_after_dose
 from service.alerts.case.readings import exceeds, reaches
 from service.alerts.case.seizures import SEIZURES
+from service.alerts.case.standing import is_new
 from service.alerts.case.together import Standing, latest_since, standing, taken_since
 from service.alerts.facts.patient import Medication, Problem
 from service.alerts.knowledge.class_effects import InteractionClass, Pair
@@ -111,10 +112,11 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
             raised.append(group.severity["eu"])
         if group.id in own.severity_eu:
             raised.append(own.severity_eu[group.id])
-    if "titration" in group.severity and case.in_titration:
-        raised.append(group.severity["titration"])
-    if "first_weeks" in group.severity and in_first_weeks(case):
-        raised.append(group.severity["first_weeks"])
+    before = medication.role != "draft" and was_there_before(case, drug_id)
+    for situation, holds in (("titration", case.in_titration), ("first_weeks", in_first_weeks(case))):
+        # What was taken before clozapine began was told when it began; only what is critical is told again at each dose.
+        if holds and situation in group.severity and not (before and group.severity[situation] != "critical"):
+            raised.append(group.severity[situation])
     if drug_id in group.parenteral_critical and medication.parenteral:
         raised.append("critical")
     if _stands_out(case, group, drug_id, medication, base):
@@ -137,7 +139,7 @@ def _match(case: Case, group: InteractionClass, drug_id: str, medication: Medica
         not raised
         and "long_standing" in group.severity
         and drug_id not in group.severity_of
-        and _is_settled(case, group, drug_id)
+        and _is_settled(case, group, drug_id, before=before)
     ):
         severity = group.severity["long_standing"]
     eu = case.policy.interactions.severity_region == "eu"
@@ -251,10 +253,22 @@ def _is_long(case: Case, since: datetime | None) -> bool:
     return since is not None and case.days_since(since) > case.policy.interactions.long_standing_days.value
 
 
-def _is_settled(case: Case, group: InteractionClass, drug_id: str) -> bool:
+def was_there_before(case: Case, drug_id: str) -> bool:
+    """The drug is older than this course, and no news any more: the start of clozapine was the moment to weigh it."""
+    since, start = taken_since(case, drug_id), case.course.start
+    return (
+        not case.starting
+        and since is not None
+        and start is not None
+        and since < start
+        and not is_new(case, since)
+    )
+
+
+def _is_settled(case: Case, group: InteractionClass, drug_id: str, *, before: bool) -> bool:
     """Both have been taken for longer than the policy calls long-standing, and the record shows what the class asks for."""
-    since = both_since(case, drug_id)
-    if since is None or not _is_long(case, since):
+    since = taken_since(case, drug_id) if before else both_since(case, drug_id)
+    if since is None or not (before or _is_long(case, since)):
         return False
     match group.settled_by:
         case "ecg":

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.case.other_drugs import ON_HOLD
+from service.alerts.case.tablet import HALVES
 from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
@@ -31,8 +32,6 @@ from service.alerts.say.sentence import (
     sentence,
 )
 
-#: A tablet is broken into two.
-_HALVES = 2
 #: So many times as long as a level takes to tell is long.
 _LONG = 2
 #: So many other drugs are named on a card.
@@ -274,7 +273,7 @@ def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | N
     if target < times * step:
         times, target = 1, max(step, third // step * step)
     tablet = draft.strength_mg if draft is not None else None
-    gives = tablet is None or (target / times) % (tablet / _HALVES) == 0
+    gives = tablet is None or (target / times) % (tablet / HALVES) == 0
     return Third(base, target, times, gives, tablet) if target < now else None
 
 
@@ -306,7 +305,7 @@ def start_small(case: Case) -> tuple[list[Sentence], tuple[ChangeDose, ...]]:
     if len(drafts) != 1 or not drafts[0].ref or drafts[0].dose is None or drafts[0].dose.steps:
         return steps, ()
     tablet = drafts[0].strength_mg
-    if (tablet is not None and first % (tablet / _HALVES)) or case.drafted_mg_per_day in (None, first):
+    if (tablet is not None and first % (tablet / HALVES)) or case.drafted_mg_per_day in (None, first):
         return steps, ()
     return steps, (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), first, 1, step_mg=first),)
 
@@ -324,7 +323,7 @@ def change_to(case: Case, third: Third) -> tuple[ChangeDose, ...]:
     if third.times == 1 and third.target > at_once and not bedtime and _is_once_daily(draft):
         # More than is given at once by day: the doses are new, and so are their times.
         return (ChangeDose(draft.ref, label, third.target, 2),)
-    step = third.tablet_mg / _HALVES if third.tablet_mg else case.policy.dosing.dose_step.value
+    step = third.tablet_mg / HALVES if third.tablet_mg else case.policy.dosing.dose_step.value
     return (ChangeDose(draft.ref, label, third.target, third.times, step_mg=step),)
 
 

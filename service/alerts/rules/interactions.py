@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
 from service.alerts.case.together import clozapine_dose_before, taken_since
@@ -57,11 +59,12 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
     if not best:
         return
     shared = joint_with(case, best)
-    found = []
-    for drug_ids, (medication, of_drug) in best.items():
-        if shared is not None and not shared.drugs.keys().isdisjoint(drug_ids):
-            continue
-        found.append(_finding(case, drug_ids, medication, of_drug))
+    alone: list[_Product] = [
+        ((medication,), of_drug)
+        for drug_ids, (medication, of_drug) in best.items()
+        if shared is None or shared.drugs.keys().isdisjoint(drug_ids)
+    ]
+    found = [_finding(case, medications, of_drugs) for medications, of_drugs in _met(alone)]
     if shared is not None:
         found.append(joint(case, shared))
     yield from found if case.is_order_hook else as_one(case, found)
@@ -113,6 +116,31 @@ def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]
     }
 
 
+_Product = tuple[tuple[Medication, ...], list[Match]]
+
+
+def _met(products: list[_Product]) -> list[_Product]:
+    """Products that are warned of because of each other, as one: the pair is one matter."""
+    found: list[_Product] = []
+    for medications, matched in products:
+        met = next((i for i, (_, others) in enumerate(found) if _meet(others[0], matched[0])), None)
+        if met is None:
+            found.append((medications, matched))
+        else:
+            found[met] = ((*found[met][0], *medications), sorted([*found[met][1], *matched], key=rank))
+    return found
+
+
+def _meet(one: Match, other: Match) -> bool:
+    """Each is as severe as the other, by the same class, and adds to it."""
+    return (
+        one.group.id == other.group.id
+        and one.severity == other.severity != "info"
+        and other.drug_id in one.others
+        and one.drug_id in other.others
+    )
+
+
 def _bears_on_order(case: Case, medication: Medication, found: list[Match]) -> bool:
     """The combination is made by an order of this call, and is worth a word there."""
     if not (medication.role == "draft" or case.starting):
@@ -140,15 +168,16 @@ def _is_named_already(
     )
 
 
-def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, found: list[Match]) -> Found:
-    leading = found[0]
+def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]) -> Found:
+    drug_ids = tuple(sorted({m.drug_id for m in found}))
+    leading = replace(found[0], others=tuple(d for d in found[0].others if d not in drug_ids))
     lead, severity = leading.group, leading.severity
     others = list({m.group.id: m for m in found[1:] if m.group.finding != lead.finding}.values())
     named = drugs_first(drug_ids)
     ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
     perhaps = case.perhaps_taken and not ordered
     why = [
-        together(case, medication, ordered=bool(ordered), perhaps=perhaps),
+        *(together(case, m, ordered=bool(ordered), perhaps=perhaps) for m in medications),
         quoted("interaction", f"{lead.id}.mechanism", lead.mechanism),
     ]
     if moves_level(lead):
@@ -172,7 +201,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
             if laxatives
             else sentence("interaction.slow-bowel", problem=problem)
         )
-    if medication.matched_by == "name":
+    if any(m.matched_by == "name" for m in medications):
         why.append(sentence("interaction.by-name", drug=named))
     why += doubts(case, leading)
     offers: list[Offer | Wish] = []
@@ -192,13 +221,8 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
         offers += changes
     elif moves_level(lead):
         steps += _level_steps(case, leading)
-    if (
-        medication.role == "draft"
-        and medication.ref
-        and severity != "info"
-        and case.hook in ("order-select", "order-sign")
-    ):
-        offers.append(RemoveDraft(medication.ref, w.plain(medication.label)))
+    if severity != "info" and case.hook in ("order-select", "order-sign"):
+        offers += [RemoveDraft(m.ref, w.plain(m.label)) for m in medications if m.role == "draft" and m.ref]
     for test_id in dict.fromkeys(t for m in found for t in m.group.orders):
         offers += offer_test(case, test_id, "routine", sentence("interaction.reason", drug=named))
     known = set(lead.steps)
@@ -245,7 +269,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
         policy_says=tuple(says),
         suggested=tuple(steps),
         evidence=(
-            started(medication),
+            *map(started, medications),
             *(
                 started(m)
                 for m in (ordered or case.current_clozapine or (case.clozapine_records if perhaps else ()))[
@@ -255,7 +279,7 @@ def _finding(case: Case, drug_ids: tuple[str, ...], medication: Medication, foun
         ),
         citation=cite(case, leading),
         offers=tuple(offers),
-        changes_order=_bears_on_order(case, medication, found),
+        changes_order=any(_bears_on_order(case, m, found) for m in medications),
         also=tuple(dict.fromkeys(m.group.finding for m in others)),
     )
 

@@ -75,7 +75,7 @@ class Joint(Struct, frozen=True):
     """All that moves the level at the same time."""
 
     drugs: dict[str, Joined]
-    #: Smoking was stopped lately.
+    #: Smoking was stopped, or begun, lately.
     smoking: SmokingChange | None = None
     #: Inhibitors and inducers that have stopped, or stop with this call.
     left: tuple[Left, ...] = ()
@@ -101,14 +101,19 @@ def joint_with(case: Case, best: Told) -> Joint | None:
             found = matches(case, drug_id, medication)
             if any(map(_is_mover, found)):
                 joined[drug_id] = Joined(medication, tuple(found), False)
-    raises = any(m.group.effect == "raises" for j in told.values() for m in j.matches if _is_mover(m))
-    change = _smoking(case) if raises else None
-    smoking = change if change is not None and change.stopped else None
+    smoking = smoking_here(case)
+    if smoking is not None and not smoking.stopped and _is_cut(told):
+        smoking = None  # it takes nothing from the third of the dose, and has a card of its own
     left = tuple([one for one in left_drugs(case) if still_moves(case, one)]) if case.continuing else ()
     products = {j.medication.drugs for j in joined.values()}
     if len(products) + len(left) + (smoking is not None) < 2:
         return None
     return Joint(joined, smoking, left)
+
+
+def _is_cut(told: Mapping[str, Joined]) -> bool:
+    """A third of the dose is asked for."""
+    return any(m.standing == "new" for j in told.values() for m in j.matches)
 
 
 def _is_mover(match: Match) -> bool:
@@ -117,7 +122,7 @@ def _is_mover(match: Match) -> bool:
     return moves_level(group) and SEVERITY_RANK[base_severity(group, match.drug_id)] >= _WARNING
 
 
-def _smoking(case: Case) -> SmokingChange | None:
+def smoking_here(case: Case) -> SmokingChange | None:
     """The change of smoking, where it counts for the level."""
     if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
         return None
@@ -130,6 +135,15 @@ def smoking_is_severe(case: Case) -> bool:
     return (dose is not None and dose >= rule.smoking_critical_dose.value) or (
         level is not None and reaches(level, rule.smoking_critical_level.value)
     )
+
+
+def smoking_severity(case: Case, change: SmokingChange) -> Severity:
+    """How severe a change of smoking is by itself."""
+    if not change.stopped:
+        return "warning"
+    if is_lowered_for_smoking(case, change):
+        return "info"
+    return "critical" if smoking_is_severe(case) else "warning"
 
 
 def is_lowered_for_smoking(case: Case, change: SmokingChange) -> bool:
@@ -162,10 +176,8 @@ def joint(case: Case, shared: Joint) -> Found:
     told = sorted((m for j in of_drugs.values() if j.told for m in j.matches), key=_gravest_mover)
     lead = told[0].group
     severity: Severity = told[0].severity
-    if change is not None and smoking_is_severe(case):
-        severity = worst(severity, "critical")
-    elif change is not None:
-        severity = worst(severity, "warning")
+    if change is not None:
+        severity = worst(severity, smoking_severity(case, change))
     order = sorted(of_drugs, key=lambda d: (not of_drugs[d].told, d))
     perhaps = case.perhaps_taken
     ordered = case.clozapine_drafts or (() if case.on_clozapine else case.clozapine_in_session)
@@ -186,7 +198,7 @@ def joint(case: Case, shared: Joint) -> Found:
     for left in shared.left:
         why += [*ended(case, left), *doses_beside(case, left)]
     if change is not None:
-        why.append(_smoking_line(change))
+        why.append(smoking_line(change))
     why += [
         quoted("interaction", f"{g}.mechanism", text)
         for g, text in {m.group.id: m.group.mechanism for m in movers}.items()
@@ -209,14 +221,17 @@ def joint(case: Case, shared: Joint) -> Found:
     also = [m.group.finding for m in (*told, *movers) if m.group.finding != lead.finding]
     also += [group.stopped for left in shared.left for group in left.groups.values()]
     if change is not None:
-        also.append("smoking-stopped")
+        also.append(smoking_code(change))
     return Found(
         code=lead.finding,
         severity=("warning" if severity == "critical" else severity) if perhaps and not ordered else severity,
         subject=f"drug:{'+'.join(sorted(of_drugs))}",
         summary=summary,
         why=tuple(why),
-        policy_says=_says(case, movers),
+        policy_says=(
+            *_says(case, movers),
+            *((sentence("smoking.policy"),) if change is not None else ()),
+        ),
         suggested=tuple(steps),
         evidence=(
             *(started(j.medication) for j in of_drugs.values()),
@@ -239,7 +254,12 @@ def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:
     return -SEVERITY_RANK[match.severity], not moves_level(match.group), match.rank
 
 
-def _smoking_line(change: SmokingChange) -> Sentence:
+def smoking_code(change: SmokingChange) -> str:
+    """The finding that tells of the change of smoking."""
+    return "smoking-stopped" if change.stopped else "smoking-started"
+
+
+def smoking_line(change: SmokingChange) -> Sentence:
     answer = Record(change.changed.raw)
     if change.admission:
         return sentence("smoking.admission", day=Day(change.day), answer=answer)
@@ -252,9 +272,11 @@ def _dose(
     """What to do with the dose: summary, steps, and the one offer."""
     change, left = shared.smoking, shared.left
     effects = {m.group.effect for m in movers} | {one.effect for one in left}
+    if change is not None:
+        effects.add("raises" if change.stopped else "lowers")
     strong = [m for m in movers if m.group.reduce_to_one_third]
     now = case.current_mg_per_day
-    days = _days(case, movers, left)
+    days = _days(case, movers, shared)
     levels = [sentence("interaction.level-after", days=days[0])]
     if len(days) > 1:
         levels.append(sentence("interaction.level-again", days=days[-1]))
@@ -331,7 +353,15 @@ def _dose(
         if not now:
             return sentence("interaction.joint-both-ways-no-dose", drugs=named, days=days[0]), steps, ()
         summary = (
-            sentence("interaction.joint-both-ways", drugs=named, dose=Dose(now), days=days[0])
+            sentence(
+                f"interaction.joint-opposed-{smoking_code(change)}",
+                drugs=named,
+                day=Day(change.day),
+                dose=Dose(now),
+                days=days[0],
+            )
+            if gone is None and change is not None
+            else sentence("interaction.joint-both-ways", drugs=named, dose=Dose(now), days=days[0])
             if gone is None
             else sentence(
                 "interaction.joint-both-ways-left", drugs=named, left=gone, dose=Dose(now), days=days[0]
@@ -340,7 +370,11 @@ def _dose(
         return summary, steps, ()
     if effects == {"lowers"}:
         summary = (
-            sentence("interaction.joint-lower", drugs=named, days=days[0])
+            sentence(
+                "interaction.joint-lower-smoking-started", drugs=named, day=Day(change.day), days=days[0]
+            )
+            if change is not None
+            else sentence("interaction.joint-lower", drugs=named, days=days[0])
             if gone is None
             else sentence("interaction.joint-lower-left", drugs=named, left=gone, days=days[0])
         )
@@ -369,11 +403,11 @@ def _dose(
     return summary, steps, ()
 
 
-def _days(case: Case, movers: list[Match], left: tuple[Left, ...]) -> list[Counted]:
+def _days(case: Case, movers: list[Match], shared: Joint) -> list[Counted]:
     """When to take a level: when the first of them has its full effect, and when the last one has."""
-    days = {onset_days(m.drug_id, m.group.id) for m in movers} | {one.offset_days for one in left}
+    days = {onset_days(m.drug_id, m.group.id) for m in movers} | {one.offset_days for one in shared.left}
     days.add(first_level_days(case, min(days)))
-    if left:
+    if shared.left or shared.smoking is not None:
         days.add(min(*days, int(case.policy.interactions.level_after_days.value)))
     return [Counted(d) for d in sorted({min(days), max(days)})]
 

@@ -6,11 +6,11 @@ from msgspec import Struct
 
 from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
-from service.alerts.case.together import stop_window_days
+from service.alerts.case.together import dose_before_stopped, stop_window_days
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
 from service.alerts.knowledge.classes import classes_of, longest_offset_days, offset_days
-from service.alerts.say.finding import SEVERITY_RANK
+from service.alerts.say.finding import SEVERITY_RANK, Severity
 
 #: Statuses of drafts that stop nothing by themselves: taken back, or an order not to give the drug.
 _NO_STOP = frozenset({"cancelled", "draft", "active", ""})
@@ -71,14 +71,28 @@ def left_drugs(case: Case) -> list[Left]:
 
 
 def still_moves(case: Case, left: Left) -> bool:
-    """Its effect on the level still goes on, and is one that is warned of when the drug is new."""
+    """Its effect on the level still goes on, and its end is worth a warning."""
     over = left.medication.end or case.over_undated(left.medication)
     if left.medication.role != "draft" and (over is None or case.days_since(over) > left.offset_days):
         return False
-    return any(
+    return severity_of_stop(case, left) == "warning"
+
+
+def severity_of_stop(case: Case, left: Left) -> Severity:
+    """A warning after what is warned of when it is new, or where the dose of clozapine was changed since it was added; else information."""
+    loud = any(
         SEVERITY_RANK[base_severity(group, drug_id)] >= SEVERITY_RANK["warning"]
         for drug_id, group in left.groups.items()
     )
+    return "warning" if loud or _is_dose_changed(case, left) else "info"
+
+
+def _is_dose_changed(case: Case, left: Left) -> bool:
+    """The dose of clozapine is another than before the drug, in the direction in which the level moves now."""
+    before, now = dose_before_stopped(case, left.longest), case.established_mg_per_day
+    if before is None or now is None:
+        return False
+    return now < before if left.effect == "lowers" else now > before
 
 
 def _is_over(case: Case, medication: Medication, drug_id: str, group: InteractionClass) -> bool:

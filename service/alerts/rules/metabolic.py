@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import takewhile
 
 from service.alerts.case.case import Case
 from service.alerts.case.readings import exceeds, reaches, recent, recent_comparable
+from service.alerts.case.standing import is_told, worse_since
 from service.alerts.facts.patient import Measurement, Problem
 from service.alerts.phrases.result import (
     course_line,
@@ -81,7 +83,11 @@ def _glucose(
         policy_says=(sentence("hyperglycemia.policy"),),
         suggested=(sentence("hyperglycemia.ask"), sentence("hyperglycemia.treat-ketoacidosis"))
         if urgent
-        else (sentence("hyperglycemia.confirm"), sentence("hyperglycemia.treat-diabetes")),
+        else (
+            sentence("hyperglycemia.confirm"),
+            sentence("hyperglycemia.treat-diabetes"),
+            sentence("hyperglycemia.uncontrolled"),
+        ),
         evidence=(
             *result_evidence(case, found),
             *(Fact(p.ref, recorded(p.label), p.onset) for p in ketosis),
@@ -89,6 +95,11 @@ def _glucose(
         citation=case.policy.cite(limit),
         offers=offer_test(case, "hba1c", "urgent" if urgent else "routine", sentence("hyperglycemia.reason")),
     )
+
+
+def _gained(before: Measurement, m: Measurement, limit: Value) -> bool:
+    gain = (m.value - before.value) / before.value * 100
+    return gain >= limit.value or math.isclose(gain, limit.value)  # 5.6 kg on 80 kg are 7 %, not 6.999…
 
 
 @when_it_bears
@@ -109,9 +120,12 @@ def weight_gain(case: Case) -> Iterator[Found]:
     ]
     if not before:
         return
-    gain = (now.value - before[0].value) / before[0].value * 100
     limit = case.policy.results.weight_gain_percent
-    if gain < limit.value and not math.isclose(gain, limit.value):  # 5.6 kg on 80 kg are 7 %, not 6.999…
+    if not _gained(before[0], now, limit):
+        return
+    gain = (now.value - before[0].value) / before[0].value * 100
+    run = takewhile(lambda m: _gained(before[0], m, limit), case.series("weight"))
+    if not is_told(case, worse_since(run)):
         return
     yield Found(
         code="weight-gain",

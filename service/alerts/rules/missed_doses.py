@@ -9,6 +9,7 @@ from service.alerts.case.ordered_dose import first_day_dose
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.restart import reached_tier, returned_dose, stepped, tier_dose
 from service.alerts.case.returning import Return
+from service.alerts.case.tablet import other_tablet
 from service.alerts.case.witness import ESTIMATED, Doubt
 from service.alerts.phrases.dose import (
     estimated,
@@ -88,6 +89,7 @@ def missed_dose(case: Case) -> Iterator[Found]:
     said = estimated(gap, course.last_dose_basis)
     if course.last_dose_doubt and course.last_dose_basis not in ESTIMATED:
         said = sentence("gap.by-ward-chart", gap=gap)
+    offers = _offers(case, target[0]) if target is not None else ()
     yield Found(
         code="missed-dose-retitrate",
         severity=severity,
@@ -105,6 +107,7 @@ def missed_dose(case: Case) -> Iterator[Found]:
             sentence("missed-dose-retitrate.ask-really")
             if unsure or course.last_dose_date_only
             else sentence("missed-dose-retitrate.measure-first-dose"),
+            *_tablet_line(offers),
             sentence("missed-dose-retitrate.titrate"),
         ),
         evidence=(
@@ -118,7 +121,7 @@ def missed_dose(case: Case) -> Iterator[Found]:
         ),
         decisive=(tier.name, course.last_dose.isoformat()),
         citation=case.policy.cite(tier),
-        offers=_offers(case, target[0]) if target is not None else (),
+        offers=offers,
     )
 
 
@@ -275,6 +278,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
     if back.gap.estimated:
         gap = estimated(gap, "supply")
     reached, most = Dose(back.reached), Dose(next_mg)
+    offers = _offers(case, next_mg)
     yield Found(
         code="missed-dose-retitrate",
         severity=back.tier.severity_when_estimated if back.gap.estimated else back.tier.severity,
@@ -302,6 +306,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
             *_first_titration_caution(case),
             sentence("missed-dose-retitrate.give-at-most", next=most),
             sentence("missed-dose-retitrate.measure-dose"),
+            *_tablet_line(offers),
             sentence("missed-dose-retitrate.titrate"),
         ),
         evidence=(
@@ -311,7 +316,7 @@ def _rises_too_far(case: Case, back: Return) -> Iterator[Found]:
         ),
         decisive=(back.tier.name, back.gap.start.isoformat(), w.number(back.reached)),
         citation=case.policy.cite(back.tier),
-        offers=_offers(case, next_mg),
+        offers=offers,
     )
 
 
@@ -382,7 +387,18 @@ def _offers(case: Case, mg_per_day: float) -> tuple[Offer, ...]:
         return ()
     draft = case.clozapine_drafts[0]
     per_day = 2 if mg_per_day > case.policy.dosing.once_daily_maximum.value else 1
-    return (ChangeDose(draft.ref, w.plain(draft.label), stepped(case, mg_per_day, per_day), per_day),)
+    dose = stepped(case, mg_per_day, per_day)
+    tablet = other_tablet(case, draft, dose / per_day)
+    return (ChangeDose(draft.ref, w.plain(draft.label), dose, per_day, tablet_mg=tablet),)
+
+
+def _tablet_line(offers: tuple[Offer, ...]) -> tuple[Sentence, ...]:
+    """That the order is changed to another tablet."""
+    return tuple(
+        sentence("dose.other-tablet", tablet=Dose(o.tablet_mg), dose=Dose(o.mg_per_day / o.doses_per_day))
+        for o in offers
+        if isinstance(o, ChangeDose) and o.tablet_mg is not None
+    )
 
 
 RULES = (missed_dose, rise_after_restart_order)

@@ -13,6 +13,21 @@ from service.alerts.say.sentence import Record, Sentence, quoting, sentence
 SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
 
 
+def supply_forbidden(case: Case) -> bool:
+    """The policy is known to require a current count where clozapine is supplied, and this call is about a supply.
+
+    That it requires one is not enough where nobody has read so: national rules decide then, and the card says it.
+    """
+    required = case.policy.dispensing.requires_current_count
+    return required.value and required.confirmed and case.hook in SUPPLY_HOOKS
+
+
+def national_rules(case: Case) -> tuple[Sentence, ...]:
+    """That national rules decide, where nobody has read that the policy requires a current count."""
+    required = case.policy.dispensing.requires_current_count
+    return (sentence("anc-overdue.national-rules"),) if required.value and not required.confirmed else ()
+
+
 def urgency(case: Case, severity: Severity) -> Severity:
     """The severity of a finding that a count is missing or overdue.
 

@@ -8,8 +8,10 @@ from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.bowel import BLOCKED_BOWEL
 from service.alerts.case.case import Case
 from service.alerts.case.myocarditis import HEART_PROBLEMS, myocarditis_now
+from service.alerts.case.onset import latest_known
 from service.alerts.case.pregnancy import Pregnancy, pregnancy_now
 from service.alerts.case.seizures import UNCONTROLLED
+from service.alerts.case.standing import is_new, is_told, raises_dose
 from service.alerts.facts.patient import CodedResult, Problem
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.phrases.allergy import allergy_evidence, allergy_told
@@ -194,6 +196,9 @@ def pregnancy(case: Case) -> Iterator[Found]:
     found = pregnancy_now(case) if case.relevant else None
     if found is None:
         return
+    matters = case.starting or is_new(case, found.since) or raises_dose(case)
+    if not matters and not is_told(case, found.since):
+        return
     yield Found(
         code="pregnancy",
         severity="warning" if case.starting else "info",
@@ -207,7 +212,7 @@ def pregnancy(case: Case) -> Iterator[Found]:
             *((_test_evidence(found.positive),) if found.positive is not None else ()),
         ),
         citation=Citation(_SUMMARY_2026, "Pregnancy"),
-        changes_order=bool(case.clozapine_drafts),
+        changes_order=bool(case.clozapine_drafts) and matters,
     )
 
 
@@ -215,13 +220,17 @@ def pregnancy(case: Case) -> Iterator[Found]:
 @when("problems")
 @when(*RELEVANT)
 def breastfeeding(case: Case) -> Iterator[Found]:
-    """Breast-feeding under clozapine."""
+    """Breast-feeding under clozapine: a warning at the start, while it is new and where the dose is raised, else information."""
     found = case.problems_of("breastfeeding") if case.relevant else ()
     if not found:
         return
+    since = latest_known(case, found)
+    matters = case.starting or is_new(case, since) or raises_dose(case)
+    if not matters and not is_told(case, since):
+        return
     yield Found(
         code="breastfeeding",
-        severity="warning",
+        severity="warning" if matters else "info",
         subject="breastfeeding",
         summary=sentence("breastfeeding.summary"),
         why=tuple(problem_line(case, p) for p in found),

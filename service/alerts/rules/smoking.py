@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.smoking import SmokingChange, smokes, smoking_change
+from service.alerts.case.smoking import SmokingChange, smokes
+from service.alerts.case.standing import changes_dose, is_new, is_told
 from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.phrases.result import offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.interactions import told_with_smoking
-from service.alerts.rules.joint_interactions import is_lowered_for_smoking, share_of_dose, smoking_is_severe
+from service.alerts.rules.joint_interactions import (
+    is_lowered_for_smoking,
+    share_of_dose,
+    smoking_here,
+    smoking_severity,
+)
+from service.alerts.rules.stopped_drugs import smoking_told_with_stop
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Day, Dose, Quantity, Record, Term, sentence
@@ -21,22 +28,24 @@ from service.alerts.say.sentence import Day, Dose, Quantity, Record, Term, sente
 @when("continuing")
 def smoking_changed(case: Case) -> Iterator[Found]:
     """The smoking status changed lately."""
-    if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
+    change = smoking_here(case)
+    # Beside a drug that moves the level, or has just left, it is told on the card of that drug: one level, one suggestion.
+    if change is None or told_with_smoking(case) or smoking_told_with_stop(case):
         return
-    change = smoking_change(case)
-    # A stop beside an inhibitor is told on the card of the inhibitor: one change of the level, one suggestion.
-    if change is None or (change.stopped and told_with_smoking(case)):
-        return
-    yield _finding(case, change)
+    lowered = change.stopped and is_lowered_for_smoking(case, change)
+    severity = smoking_severity(case, change)
+    matters = change.admission or is_new(case, change.changed.at) or changes_dose(case)
+    if severity != "critical" and not matters:
+        if not is_told(case, change.changed.at):
+            return
+        severity = "info"
+    yield _finding(case, change, severity, lowered=lowered)
 
 
-def _finding(case: Case, change: SmokingChange) -> Found:
+def _finding(case: Case, change: SmokingChange, severity: Severity, *, lowered: bool) -> Found:
     changed, before, stopped, day = change.changed, change.before, change.stopped, Day(change.day)
     dose = case.current_mg_per_day
     level = case.newest("clozapine-level")
-    severe = smoking_is_severe(case)
-    lowered = stopped and is_lowered_for_smoking(case, change)
-    severity: Severity = "info" if lowered else "critical" if stopped and severe else "warning"
     answer = Record(changed.raw)
     why = [
         sentence("smoking.admission", day=day, answer=answer)

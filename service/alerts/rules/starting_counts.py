@@ -26,7 +26,13 @@ from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.start import start_says
 from service.alerts.policy.parts.values import Minimum
 from service.alerts.rules.asked import when
-from service.alerts.rules.missing_counts import SUPPLY_HOOKS, held_lines, offer_count, urgency
+from service.alerts.rules.missing_counts import (
+    held_lines,
+    national_rules,
+    offer_count,
+    supply_forbidden,
+    urgency,
+)
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Number, Sentence, sentence
@@ -103,12 +109,16 @@ def baseline_count_too_old(case: Case) -> Iterator[Found]:
 
 @when("continuing")
 def begun_on_old_baseline(case: Case) -> Iterator[Found]:
-    """Clozapine was begun some days ago, and the count before it was too old: nothing is overdue yet, but a count is missing."""
+    """Clozapine was begun some days ago, and the count before it was too old: nothing is overdue yet, but a count is missing.
+
+    A warning, and critical where a supply is at hand that the policy is known to forbid without a current count. Where nobody has read that it
+    does (EU 2025, Japan), a critical card would rest on two numbers of the service's own, this and the window of the baseline; the patient has
+    taken the first doses already, the count is asked for as urgent, and from the first weekly date on the rule of overdue counts is stricter.
+    """
     newest, (window, cited) = stalest(case), case.policy.baseline_window
     if newest is None or not case.continuing or not was_begun_on_old_baseline(case, newest):
         return
     age = case.age_days(newest) - (case.course_day or 0)
-    required = case.policy.dispensing.requires_current_count.value and case.hook in SUPPLY_HOOKS
     offers, steps = offer_count(
         case,
         "urgent",
@@ -116,7 +126,7 @@ def begun_on_old_baseline(case: Case) -> Iterator[Found]:
     )
     yield Found(
         code="baseline-count-too-old",
-        severity=urgency(case, "critical" if required else "warning"),
+        severity=urgency(case, "critical" if supply_forbidden(case) else "warning"),
         subject="anc",
         summary=sentence(
             "baseline-count-too-old.begun",
@@ -125,7 +135,11 @@ def begun_on_old_baseline(case: Case) -> Iterator[Found]:
             window=Counted(window),
         ),
         why=(*held_lines(case), last_usable_with_age(case, newest), *pending_lines(case), start_line(case)),
-        policy_says=(sentence("baseline-count-too-old.policy", window=Counted(window)), start_says(case)),
+        policy_says=(
+            sentence("baseline-count-too-old.policy", window=Counted(window)),
+            start_says(case),
+            *national_rules(case),
+        ),
         suggested=steps,
         unchecked=newer_may_exist(case),
         evidence=count_evidence(case, newest),

@@ -8,8 +8,11 @@ from datetime import date, timedelta
 from service.alerts.case.case import Case
 from service.alerts.case.coverage import coverage
 from service.alerts.case.judged_counts import stalest
+from service.alerts.case.kept import supplies_kept
 from service.alerts.phrases.dose import order_fact
+from service.alerts.phrases.supply import supply_end, supply_evidence, supply_line
 from service.alerts.rules.asked import when
+from service.alerts.rules.due_counts import anc_due_soon
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Severity
 from service.alerts.say.found import Fact, Found
@@ -19,26 +22,21 @@ from service.alerts.say.sentence import Counted, Day, Hours, Number, Record, Sen
 @when("visit")
 @when("taking")
 def supply_gap(case: Case) -> Iterator[Found]:
-    """The dispensed supply ends within days and nothing new is ordered in this call."""
-    until = case.course.supply_until
-    if case.is_order_hook or until is None or not case.on_clozapine or case.clozapine_drafts:
+    """The dispensed supply ends within days and nothing new is ordered in this call; where a count is announced, its card says it."""
+    ends, until = supply_end(case), case.course.supply_until
+    if ends is None or until is None or supplies_kept(case) or any(anc_due_soon(case)):
         return
-    limit = case.policy.supply.gap_days
-    left = (case.snapshot.day(until) - case.today).days
-    if not 0 <= left < limit.value:
-        return
-    ends = Day(case.snapshot.day(until))
     yield Found(
         code="supply-gap",
         severity="info",
         subject="supply",
-        summary=sentence("supply-gap.summary", day=ends),
-        why=(sentence("supply-gap.covers", day=ends, left=Counted(left)),),
+        summary=sentence("supply-gap.summary", day=Day(ends)),
+        why=(supply_line(case, ends),),
         policy_says=tuple(_new_titration(case)),
         suggested=(sentence("supply-gap.renew"), sentence("supply-gap.count")),
-        evidence=(Fact(case.course.supply_ref, sentence("supply-gap.evidence")),),
+        evidence=(supply_evidence(case),),
         decisive=(until.isoformat(),),
-        citation=case.policy.cite(limit),
+        citation=case.policy.cite(case.policy.supply.gap_days),
     )
 
 
@@ -59,8 +57,9 @@ def _allowed_days(case: Case) -> tuple[int, date | None]:
     days = dict(dispensing.supply_by_interval).get(interval.days, interval.days)
     newest = stalest(case)
     if dispensing.until_next_count is not None and dispensing.until_next_count.value and newest is not None:
-        left = max(0, interval.days - case.age_days(newest))
-        due = case.today + timedelta(days=interval.days - case.age_days(newest))
+        # A baseline taken in time answers from the first dose on.
+        left = max(0, interval.days - case.answered_days(newest))
+        due = case.today + timedelta(days=interval.days - case.answered_days(newest))
         if left < days:
             return left, due
     return days, None

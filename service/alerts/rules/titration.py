@@ -9,7 +9,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from service.alerts.case.case import Case
-from service.alerts.case.ordered_dose import dated_doses, is_elderly
+from service.alerts.case.ordered_dose import dated_doses, is_elderly, steps_from_today
 from service.alerts.case.together import is_return_after_stop
 from service.alerts.phrases.dose import dose_fact, how_read
 from service.alerts.policy.parts.values import Value
@@ -47,7 +47,7 @@ def _plan(case: Case) -> list[tuple[int, float]] | None:
         dose = draft.dose
         if dose is None or dose.mg_per_day is None:
             return None
-        steps = [(s.first_day, s.mg_per_day) for s in dose.steps] or [(0, dose.mg_per_day)]
+        steps = steps_from_today(case, draft) or [(0, dose.mg_per_day)]
         drafts.append(sorted(steps))
         days.update(day for day, _ in steps)
     plan: list[tuple[int, float]] = []

@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import is_
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from service.alerts.facts.patient import ORDER_HOOKS, FromRegistry
 from service.alerts.facts.record_text import one_line
 from service.alerts.say import wording as w
 from service.alerts.say.cited import cited, own
-from service.alerts.say.finding import SEVERITY_RANK, Citation, FaultObserver, Finding, Offer, Severity
+from service.alerts.say.finding import (
+    SEVERITY_RANK,
+    Citation,
+    FaultObserver,
+    Finding,
+    Offer,
+    OrderTest,
+    Severity,
+)
 from service.alerts.say.finding_codes import reasons_of, title_of, urgency
 from service.alerts.say.found import Found
 from service.alerts.say.found import told as in_words
@@ -56,6 +66,32 @@ def shown(findings: Iterable[Finding], hook: str) -> list[Finding]:
         kept.values(),
         key=lambda f: (-SEVERITY_RANK[f.severity], place.get(f.code, len(place)), f.code, f.subject),
     )
+
+
+#: FHIR request-priority, the most urgent first.
+_PRIORITIES = ("stat", "asap", "urgent", "routine")
+
+
+def asked_once(findings: Sequence[Finding]) -> list[Finding]:
+    """No two cards offer the same test: the first of them does, as urgently as any of them asks."""
+    wanted: dict[str, str] = {}
+    for test in (o for f in findings for o in f.offers if isinstance(o, OrderTest)):
+        wanted[test.test] = min(wanted.get(test.test, _PRIORITIES[-1]), test.priority, key=_place)
+    found = []
+    for finding in findings:
+        offers: list[Offer] = []
+        for offer in finding.offers:
+            if not isinstance(offer, OrderTest):
+                offers.append(offer)
+            elif (priority := wanted.pop(offer.test, None)) is not None:
+                offers.append(offer if priority == offer.priority else replace(offer, priority=priority))
+        same = len(offers) == len(finding.offers) and all(map(is_, offers, finding.offers))
+        found.append(finding if same else replace(finding, offers=tuple(offers)))
+    return found
+
+
+def _place(priority: str) -> int:
+    return _PRIORITIES.index(priority) if priority in _PRIORITIES else len(_PRIORITIES)
 
 
 def detail_of(finding: Finding, remembered: Sequence[FromRegistry] = ()) -> str:
@@ -177,7 +213,7 @@ def cards_of(
 
     A card that cannot be built is replaced by a ``data-unavailable`` card that names it; ``on_fault`` is told.
     """
-    chosen = shown(findings, hook)
+    chosen = asked_once(shown(findings, hook))
     if len(chosen) <= limit:
         return [_card_or_notice(f, remembered, on_fault) for f in chosen]
     cards = [_card_or_notice(f, remembered, on_fault) for f in chosen[: limit - 1]]

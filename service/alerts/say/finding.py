@@ -71,6 +71,8 @@ class ChangeDose(Struct, frozen=True, tag=True, gc=False):
     mg_per_day: float
     doses_per_day: int = 1
     step_mg: float | None = None
+    #: The tablet of the order cannot give the dose: the order is changed to one of so many mg.
+    tablet_mg: float | None = None
 
 
 class ReferTo(Struct, frozen=True, tag=True, gc=False):

@@ -32,6 +32,7 @@ class FindingCode(Struct, frozen=True, forbid_unknown_fields=True):
         stops: when critical it says that clozapine must stop or not be started.
         always_said: when critical no override silences it.
         told_as: resources that are written into the EHR for it, besides those that every finding may become.
+        patient_sheet: its cards link to the policy's sheet for the patient: ``whole``, or the section that is about it.
     """
 
     topic: str
@@ -42,6 +43,7 @@ class FindingCode(Struct, frozen=True, forbid_unknown_fields=True):
     stops: bool = False
     always_said: bool = False
     told_as: tuple[Literal["Task", "Flag"], ...] = ()
+    patient_sheet: str = ""
 
     @property
     def hook_names(self) -> frozenset[str]:
@@ -91,6 +93,12 @@ def title_of(code: str) -> str:
         return entry.title
     words = code.replace("-", " ")
     return words[:1].upper() + words[1:]
+
+
+def patient_sheet_of(code: str) -> str:
+    """The section of the sheet for the patient that cards of a finding link to, ``whole``, or ""."""
+    entry = finding_codes().get(code)
+    return entry.patient_sheet if entry is not None else ""
 
 
 def reasons_of(code: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from service.alerts.facts.reason import Reason, Value
 from service.alerts.say import sentence as s
 from service.alerts.say import wording as w
 from service.alerts.say.sentence import Param, Sentence
@@ -90,6 +91,9 @@ class Language:
             s.Hours: lambda p, plain: self._hours(p.value),
             s.Counted: lambda p, plain: self._counted(p.value, p.thing),
             s.Record: lambda p, plain: w.plain(p.text, p.short) if plain else w.safe(p.text, p.limit),
+            s.Why: lambda p, plain: (
+                w.plain(self.reason(p.reason), p.short) if plain else w.safe(self.reason(p.reason), p.limit)
+            ),
             s.Sent: lambda p, plain: w.plain(p.text, p.limit) if plain else w.safe(w.plain(p.text, p.limit)),
             s.Term: lambda p, plain: w.capital(p.english) if p.first else p.english,
             s.Written: lambda p, plain: p.text,
@@ -111,6 +115,27 @@ class Language:
     def markdown(self, sentence: Sentence) -> str:
         """GitHub-flavoured Markdown in which no text of the record acts."""
         return self._write(sentence, False)
+
+    def reason(self, reason: Reason) -> str:
+        """Why something was not read, or how it was: as it is, not escaped, for text of the record stands in it."""
+        fixed = self._fixed.get(reason.id)
+        if fixed is not None:
+            return fixed
+        written = ""
+        for before, name in self.templates[reason.id] if reason else ():
+            written += before
+            if name:
+                written += self._in_reason(reason.params[name])
+        return written
+
+    def _in_reason(self, value: Value) -> str:
+        if isinstance(value, Reason):
+            return self.reason(value)
+        if isinstance(value, tuple):
+            return ", ".join(map(self._in_reason, value))
+        if isinstance(value, float):
+            return f"{value:g}".replace(".", self.forms.decimal)
+        return str(value)
 
     def _write(self, sentence: Sentence, plain: bool) -> str:
         fixed = self._fixed.get(sentence.id)

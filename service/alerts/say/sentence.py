@@ -11,6 +11,7 @@ from datetime import date, datetime
 
 from msgspec import Struct
 
+from service.alerts.facts.reason import Reason
 from service.alerts.facts.record_text import RecordText, to_show
 
 
@@ -74,6 +75,14 @@ class Record(Struct, frozen=True, gc=False):
     short: int = 60
 
 
+class Why(Struct, frozen=True, gc=False):
+    """Why something was not read, or how: written, and then made safe and cut as a whole, for text of the record stands in it."""
+
+    reason: Reason
+    limit: int = 200
+    short: int = 60
+
+
 class Sent(Struct, frozen=True, gc=False):
     """A value as it was sent, short and on one line, without angle brackets."""
 
@@ -126,6 +135,7 @@ Param = (
     | Hours
     | Counted
     | Record
+    | Why
     | Sent
     | Term
     | Written
@@ -154,6 +164,11 @@ def recorded(text: RecordText) -> Sentence:
     return Sentence("quoted.text", {"text": Record(text)})
 
 
+def explained(reason: Reason) -> Sentence:
+    """A reason that stands by itself."""
+    return Sentence("quoted.text", {"text": Why(reason)})
+
+
 def unworded(param: Param) -> str:
     """What a sentence is about, in no language: its id with what stands in it, the words of the data by their ids."""
     match param:
@@ -164,6 +179,8 @@ def unworded(param: Param) -> str:
             return f"[{', '.join(map(unworded, param.items))}]"
         case Term():
             return f"{param.table}/{param.id}"
+        case Why():
+            return repr(param.reason)
         case Record() | Sent() | Written():
             return repr(param.text)
     return repr(param)
