@@ -118,10 +118,15 @@ class Card(Wire, frozen=True, kw_only=True):
 
 
 class Response(Struct, frozen=True):
-    """The answer to a hook call. ``after`` runs when the answer has been sent; it can neither delay nor fail it."""
+    """The answer to a hook call.
+
+    ``record`` runs before the answer leaves, so that nothing is answered that was not recorded: it should be quick, and must not block.
+    ``after`` runs when the answer has been sent. Neither can fail the answer.
+    """
 
     cards: tuple[Card, ...] = ()
     system_actions: tuple[Action, ...] = ()
+    record: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from cds_hooks.body import read_body
+from cds_hooks.card import Response
 from cds_hooks.errors import ProtocolError
 from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest
@@ -68,8 +69,8 @@ class Endpoint:
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
-        """Status, body, request and what to do afterwards."""
+    ) -> tuple[int, bytes, HookRequest | None, Response | None]:
+        """Status, body, request, and the response with what to do before and after it is sent."""
         raise NotImplementedError(type(self).__name__)
 
     def _allows(self, method: str) -> bool:
@@ -89,7 +90,7 @@ class Endpoint:
         cors = self._cors(scope)
         said_by_card = False
         request: HookRequest | None = None
-        after: Callable[[], None] | None = None
+        response: Response | None = None
         headers: list[tuple[bytes, bytes]] = []
         try:
             if scope["method"] == "OPTIONS":
@@ -103,10 +104,10 @@ class Endpoint:
                     headers={"Allow": f"{self.method}, OPTIONS"},
                 )
             else:
-                status, body, request, after = await self._admitted(scope, receive)
+                status, body, request, response = await self._admitted(scope, receive)
         except SaidByCard as said:
             said_by_card = True
-            status, body, request, after = said.status, said.body, said.request, said.after
+            status, body, request, response = said.status, said.body, said.request, said.response
         except ProtocolError as error:
             status, body = error.status, error.outcome()
             headers = [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
@@ -120,23 +121,25 @@ class Endpoint:
             headers.append((b"content-length", str(len(body)).encode()))
         headers += _ALWAYS
         sent = 200 if said_by_card else status
+        if response is not None and response.record is not None:
+            self._unharmed(response.record)
         await send({"type": "http.response.start", "status": sent, "headers": headers + cors})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         # In the loop's next round: the event loop writes at the end of this one, and what follows an answer must not delay it.
         asyncio.get_running_loop().call_soon(
-            self._finish, status, perf_counter() - started, request, after, said_by_card
+            self._finish, status, perf_counter() - started, request, response, said_by_card
         )
 
     async def _admitted(
         self, scope: Scope, receive: Receive
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+    ) -> tuple[int, bytes, HookRequest | None, Response | None]:
         """Who calls, whether they may now, and the answer. A stranger's body is not even read."""
         principal = await self.authenticate(scope) if self.authenticate is not None else None
         return await self._limited(scope, receive, principal)
 
     async def _limited(
         self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+    ) -> tuple[int, bytes, HookRequest | None, Response | None]:
         """The answer, within the limits."""
         self.limits.admit(principal)
         try:
@@ -173,14 +176,18 @@ class Endpoint:
         status: int,
         seconds: float,
         request: HookRequest | None,
-        after: Callable[[], None] | None,
+        response: Response | None,
         said_by_card: bool,
     ) -> None:
-        """Everything that happens once the answer is out: it must not be able to spoil it."""
+        """Everything that happens once the answer is out."""
+        if self.observer is not None:
+            self._unharmed(self.observer, self.kind, status, seconds, request, said_by_card)
+        if response is not None and response.after is not None:
+            self._unharmed(response.after)
+
+    def _unharmed(self, what: Callable[..., None], *args: object) -> None:
+        """Do what must not be able to spoil the answer."""
         try:
-            if self.observer is not None:
-                self.observer(self.kind, status, seconds, request, said_by_card)
-            if after is not None:
-                after()
+            what(*args)
         except Exception as error:
-            log.error("after the call to %s: %s", self.kind, type(error).__name__)
+            log.error("beside the answer to %s: %s", self.kind, type(error).__name__)

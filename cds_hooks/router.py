@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
 from cds_hooks.body import check_media
-from cds_hooks.card import encode
+from cds_hooks.card import Response, encode
 from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.endpoint import Authenticate, Endpoint, Fault, Observer, Offered, log
 from cds_hooks.errors import ProtocolError
@@ -63,7 +63,7 @@ class ServiceCall(Endpoint):
 
     async def _admitted(
         self, scope: Scope, receive: Receive
-    ) -> tuple[int, bytes, HookRequest | None, Callable[[], None] | None]:
+    ) -> tuple[int, bytes, HookRequest | None, Response | None]:
         started = perf_counter()
         principal = await self.authenticate(scope) if self.authenticate is not None else None
         heard = Hearing(receive)
@@ -119,7 +119,7 @@ class ServiceCall(Endpoint):
                 "call to %s was not judged: %s (%d, incident %s)",
                 self.kind, failed.code, failed.status, incident,
             )  # fmt: skip
-        raise SaidByCard(failed.status, body, heard.request, response.after)
+        raise SaidByCard(failed.status, body, heard.request, response)
 
     def _check_offered(self, principal: Any) -> None:
         hooks = self.offered(principal)
@@ -128,7 +128,7 @@ class ServiceCall(Endpoint):
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, HookRequest, Callable[[], None] | None]:
+    ) -> tuple[int, bytes, HookRequest, Response]:
         self._check_offered(principal)
         body = await self.body(scope, receive, self.limit, principal)
         with self.limits.place(principal):
@@ -138,7 +138,7 @@ class ServiceCall(Endpoint):
             if isinstance(receive, Hearing):
                 receive.parts, receive.request = [body], request
             response = await self.service.handler(request)
-            return 200, encode(response), request, response.after
+            return 200, encode(response), request, response
 
 
 class FeedbackCall(Endpoint):

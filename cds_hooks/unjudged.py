@@ -7,7 +7,6 @@ as that decision needs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -69,17 +68,15 @@ class SaidByCard(Exception):
         status: that the call failed with.
         body: of the answer.
         request: the call, where it was read as far as that.
-        after: runs when the answer has been sent.
+        response: what is done before and after it is sent.
     """
 
-    def __init__(
-        self, status: int, body: bytes, request: HookRequest | None, after: Callable[[], None] | None
-    ) -> None:
+    def __init__(self, status: int, body: bytes, request: HookRequest | None, response: Response) -> None:
         super().__init__(status)
         self.status = status
         self.body = body
         self.request = request
-        self.after = after
+        self.response = response
 
 
 class Listening(Gate):

@@ -1,4 +1,4 @@
-"""From a hook call to cards: gather → snapshot → evaluate → cards → response; recording comes after the answer."""
+"""From a hook call to cards: gather → snapshot → evaluate → cards → response; what was answered is recorded before it leaves."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pipeline:
         site: the site of calls without a principal (open mode); None when every call must be authenticated.
         clock: gives the moment of the question; tests hand in a fixed one.
         client_of: gives the HTTP client for a FHIR server (base URL) of a site (name).
-        recorder: keeps the audit trail, after the answer.
+        recorder: keeps the audit trail.
         metrics: counts.
         recalled: what the registry knows.
         terminology: asked about medication codes that nothing recognises.
@@ -100,7 +100,7 @@ class Pipeline:
             cards = render_all(texts, site, context.patient_id, context.orders, on_fault)
         return Response(
             cards,
-            after=lambda: self._record(
+            record=lambda: self._record(
                 request,
                 site,
                 gathered,
@@ -113,6 +113,7 @@ class Pipeline:
                 as_of,
                 perf_counter() - started,
             ),
+            after=lambda: self._count(request, site, as_sent, findings, texts, cards),
         )
 
     def _site(self, request: HookRequest) -> Site:
@@ -149,6 +150,20 @@ class Pipeline:
         token = request.fhir_authorization.access_token if request.fhir_authorization is not None else ""
         return FhirServer(base_url, self.client_of(site.name, base_url), token)
 
+    def _count(
+        self,
+        request: HookRequest,
+        site: Site,
+        snapshot: PatientSnapshot,
+        findings: list[Finding],
+        texts: list[CardText],
+        cards: tuple[Card, ...],
+    ) -> None:
+        self.metrics.findings(findings)
+        self.metrics.not_understood(site.name, snapshot.ledger)
+        for text, _ in zip(texts, cards, strict=False):
+            self.metrics.card(text.code, site.name, request.hook)
+
     def _record(
         self,
         request: HookRequest,
@@ -163,10 +178,6 @@ class Pipeline:
         as_of: datetime,
         seconds: float,
     ) -> None:
-        self.metrics.findings(findings)
-        self.metrics.not_understood(site.name, snapshot.ledger)
-        for text, _ in zip(texts, cards, strict=False):
-            self.metrics.card(text.code, site.name, request.hook)
         self.recorder.record(
             Call(
                 at=as_of,

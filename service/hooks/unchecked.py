@@ -71,7 +71,7 @@ class Unchecked:
     Args:
         site: the site of calls without a principal (open mode).
         clock: the moment.
-        recorder: keeps the audit trail, after the answer.
+        recorder: keeps the audit trail.
         metrics: counts.
     """
 
@@ -114,11 +114,11 @@ class Unchecked:
         text = card_of(finding_of(failure.code, failure.incident, why))
         (card,) = render_all([text], site, "", _NOTHING)
 
-        def after() -> None:
-            self._metrics.card(CODE, site.name, failure.hook)
-            self._record(site, failure, [(card.uuid, CODE, card.indicator, [], _SUBJECT)])
-
-        return Response((card,), after=after)
+        return Response(
+            (card,),
+            record=lambda: self._record(site, failure, [(card.uuid, CODE, card.indicator, [], _SUBJECT)]),
+            after=lambda: self._metrics.card(CODE, site.name, failure.hook),
+        )
 
     def _site_of(self, principal: object) -> Site | None:
         return principal if isinstance(principal, Site) else self._site

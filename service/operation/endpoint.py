@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
+from cds_hooks.card import Response
 from cds_hooks.endpoint import Endpoint
 from cds_hooks.errors import ProtocolError
 from service.alerts.facts.ledger import Ledger
@@ -37,7 +38,7 @@ class ClozapineCheck(Endpoint):
     Args:
         site: whose policy, zone and codes apply while there is no authentication; else the caller's.
         clock: gives the moment of the question when the caller names none.
-        recorder: keeps the audit trail, after the answer.
+        recorder: keeps the audit trail.
         metrics: counts findings and rules that failed.
         max_body_bytes: larger bodies are refused with 413.
         options: authentication, CORS and observer, as for the hooks.
@@ -64,7 +65,7 @@ class ClozapineCheck(Endpoint):
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, None, Callable[[], None]]:
+    ) -> tuple[int, bytes, None, Response]:
         """The Bundle of DetectedIssues. Raises ProtocolError."""
         started = perf_counter()
         body = await self._body(scope, receive, principal)
@@ -75,10 +76,14 @@ class ClozapineCheck(Endpoint):
         with self.limits.place(principal):
             question, findings, built, ledger = await asyncio.to_thread(self._check, site, body, now)
 
-        def after() -> None:
+        def record() -> None:
             self._record(site, question, findings, built, ledger, now, perf_counter() - started)
 
-        return 200, built.body, None, after
+        def count() -> None:
+            self.metrics.findings(findings)
+            self.metrics.not_understood(site.name, ledger)
+
+        return 200, built.body, None, Response(record=record, after=count)
 
     async def _body(self, scope: Scope, receive: Receive, principal: Any) -> bytes:
         try:
@@ -119,8 +124,6 @@ class ClozapineCheck(Endpoint):
         now: datetime,
         seconds: float,
     ) -> None:
-        self.metrics.findings(findings)
-        self.metrics.not_understood(site.name, ledger)
         visible = _visible(site, findings, question.event) if built.ids else []
         self.recorder.record(
             Call(

@@ -6,9 +6,9 @@ import logging
 from datetime import datetime
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from service.alerts.case.remembered import dump, load
+from service.alerts.case.remembered import encoded, load
 from service.alerts.facts.patient import PatientSnapshot
 from service.trail.call import Call
 from service.trail.spool import SpoolFile
@@ -19,11 +19,15 @@ log = logging.getLogger("service.registry")
 Patients = dict[tuple[str, str], tuple[datetime, PatientSnapshot]]
 
 
+_NOTHING = Raw(b"null")
+
+
 class _Line(Struct, frozen=True):
-    """A line of the spool: a call, and what is to be remembered of its patient (``remembered.dump``)."""
+    """A line of the spool: a call, and what is to be remembered of its patient (``remembered.encoded``)."""
 
     call: Call
-    facts: str = ""
+    #: Put in as they are: to quote them once more would take longer than all else of a line.
+    facts: Raw = _NOTHING
 
 
 _encoder = msgspec.json.Encoder()
@@ -32,7 +36,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 def line_of(call: Call, facts: PatientSnapshot | None) -> bytes:
     """A call as a line of the spool."""
-    return _encoder.encode(_Line(call, dump(facts) if facts is not None else ""))
+    return _encoder.encode(_Line(call, Raw(encoded(facts)) if facts is not None else _NOTHING))
 
 
 class Batch:
@@ -68,7 +72,7 @@ def read_again(file: SpoolFile, begun: float) -> Batch:
     for line in file.lines():
         try:
             kept = _decoder.decode(line)
-            batch.add(kept.call, load(kept.facts) if kept.facts else None)
+            batch.add(kept.call, load(bytes(kept.facts)) if kept.facts != _NOTHING else None)
         except (msgspec.MsgspecError, ValueError):  # a line that was not finished, or of another version
             unread += 1
     if unread:

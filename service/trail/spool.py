@@ -1,6 +1,6 @@
 """Calls on disk until the database has them, so that neither a stop, a kill nor a database that hangs loses one that was answered.
 
-A line is written in the moment after its call was answered, and outlives the process from then on. ``sync`` makes it outlive the machine, too.
+A line is written just before its call is answered, and outlives the process from then on. ``sync`` makes it outlive the machine, too.
 A file belongs to the process that holds its lock; files without an owner are what a process left that ended before the database had them.
 """
 

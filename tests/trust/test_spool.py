@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+import orjson
 import pytest
 from sqlalchemy import Engine, select
 from sqlmodel import Session
+from starlette.routing import Route
+from starlette.types import Message
 
+from cds_hooks import HookRequest, Response, Service, cds_routes
 from service.alerts.facts.patient import PatientSnapshot
 from service.store.database import engine_for, upgrade
 from service.store.tables import HookCall
@@ -184,3 +189,56 @@ def test_a_database_that_hangs_loses_nothing_and_says_so(postgres_url: str, tmp_
         recorder.close()
         assert _recorded(engine, prefix) == [f"{prefix}-{number}" for number in range(50)]
         engine.dispose()
+
+
+async def _answers_before(record: Callable[[], None], after: Callable[[], None], events: list[str]) -> None:
+    async def handler(_: HookRequest) -> Response:
+        return Response(record=record, after=after)
+
+    async def feedback(*_: object) -> None: ...
+
+    routes = cds_routes(
+        [
+            Service(
+                id="visit", hook="patient-view", title="A visit", description="For a visit.", handler=handler
+            )
+        ],
+        on_feedback=feedback,
+    )
+    [app] = [r.app for r in routes if isinstance(r, Route) and r.path == "/cds-services/visit"]
+    body = orjson.dumps(
+        {
+            "hook": "patient-view",
+            "hookInstance": str(uuid4()),
+            "context": {"userId": "Practitioner/1", "patientId": "1"},
+        }
+    )
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        events.append(message["type"])
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/cds-services/visit",
+        "headers": [(b"content-type", b"application/json")],
+    }  # fmt: skip
+    await app(scope, receive, send)
+    await asyncio.sleep(0)
+
+
+def test_a_call_is_recorded_before_its_answer_leaves() -> None:
+    events: list[str] = []
+    asyncio.run(_answers_before(lambda: events.append("record"), lambda: events.append("after"), events))
+    assert events == ["record", "http.response.start", "http.response.body", "after"]
+
+
+def test_a_record_that_fails_costs_itself_only() -> None:
+    events: list[str] = []
+
+    def fails() -> None:
+        raise RuntimeError
+
+    asyncio.run(_answers_before(fails, lambda: events.append("after"), events))
+    assert events == ["http.response.start", "http.response.body", "after"]

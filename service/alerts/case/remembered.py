@@ -77,11 +77,16 @@ def _newest(values: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
 
 def dump(snapshot: PatientSnapshot) -> str:
     """Facts as JSON for the database."""
-    return _encoder.encode(snapshot).decode()
+    return encoded(snapshot).decode()
 
 
-def load(text: str) -> PatientSnapshot:
-    """Facts from the database. Raises msgspec.ValidationError when they are of another version."""
+def encoded(snapshot: PatientSnapshot) -> bytes:
+    """The same, in UTF-8."""
+    return _encoder.encode(snapshot)
+
+
+def load(text: str | bytes) -> PatientSnapshot:
+    """Facts as they were dumped. Raises msgspec.ValidationError when they are of another version."""
     return _decoder.decode(text)
 
 
