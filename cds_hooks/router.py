@@ -19,7 +19,7 @@ from cds_hooks.discovery import Service, discovery_document
 from cds_hooks.endpoint import Authenticate, Endpoint, Fault, Observer, Offered, log
 from cds_hooks.errors import ProtocolError
 from cds_hooks.feedback import Feedback, read_feedback
-from cds_hooks.limits import Limits
+from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest, envelope_reader, read_request
 from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, Listening, SaidByCard, concerns
 
@@ -157,6 +157,19 @@ class FeedbackCall(Endpoint):
         with self.limits.place(principal):
             await self.on_feedback(self.service.id, items, principal)
         return 204, b"", None, None
+
+    async def _limited(
+        self, scope: Scope, receive: Receive, principal: Any
+    ) -> tuple[int, bytes, HookRequest | None, Response | None]:
+        try:
+            return await super()._limited(scope, receive, principal)
+        except TookTooLong as error:
+            raise ProtocolError(
+                503,
+                "The feedback was not stored in time. Send it again.",
+                code="timeout",
+                headers=error.headers,
+            ) from None
 
 
 class Unknown(Endpoint):

@@ -89,6 +89,7 @@ def serve(
 ) -> None:
     """Serve CDS Hooks over HTTP."""
     from service.site.trust import require_ehrs
+    from service.store.database import is_embedded
     from service.web.serving import free_port
 
     try:
@@ -108,6 +109,10 @@ def serve(
     try:
         settings.check_listening(host)
         settings.site()
+        if is_embedded(settings.database_url):
+            _, wrong = _upgraded(settings)
+            if wrong:  # hooks are answered without it
+                typer.echo(wrong, err=True)
         require_ehrs(settings)
     except SettingsError as error:
         fail(f"clozapine-cds cannot start: {error}", 3)
@@ -328,18 +333,27 @@ def policy_diff_command(
                 typer.echo(f"  {was} → {becomes}: {', '.join(situations)}")
 
 
-@db_app.command("upgrade", epilog="Example: `clozapine-cds db upgrade`")
-def db_upgrade() -> None:
-    """Bring the database schema up to date."""
+def _upgraded(settings: Settings) -> tuple[str, str]:
+    """Bring the schema up to date; gives its revision, or what is wrong."""
+    from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
     from service.store.database import upgrade
 
-    settings = _settings()
     try:
-        revision = upgrade(settings.database_url)
-    except SQLAlchemyError as error:
-        fail(f"database_url: the database cannot be used ({type(error).__name__})")
+        return upgrade(settings.database_url), ""
+    except CommandError:
+        return "", "database_url: the schema is of a newer version of the service; it stays as it is"
+    except (SQLAlchemyError, OSError) as error:
+        return "", f"database_url: the database cannot be used ({type(error).__name__})"
+
+
+@db_app.command("upgrade", epilog="Example: `clozapine-cds db upgrade`")
+def db_upgrade() -> None:
+    """Bring the database schema up to date."""
+    revision, wrong = _upgraded(_settings())
+    if wrong:
+        fail(wrong)
     out.print(f"database: schema {revision}")
 
 

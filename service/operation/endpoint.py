@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -28,6 +29,8 @@ from service.trail.recorder import Recorder
 
 PATH = "/fhir/$clozapine-check"
 NAME = "clozapine-check"
+#: Records judged at once.
+_THREADS = 4
 _TOO_LARGE = "The body is larger than {limit} bytes. Send fewer resources: the blood counts, medications, results and problems of one patient."
 _identifiers = Identifiers()
 
@@ -62,6 +65,8 @@ class ClozapineCheck(Endpoint):
         self.recorder = recorder
         self.metrics = metrics
         self.limit = max_body_bytes
+        #: Of its own: whoever waits for a database that hangs holds the others.
+        self._threads = ThreadPoolExecutor(_THREADS, "check")
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
@@ -74,7 +79,9 @@ class ClozapineCheck(Endpoint):
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
         with self.limits.place(principal):
-            question, findings, built, ledger = await asyncio.to_thread(self._check, site, body, now)
+            question, findings, built, ledger = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._check, site, body, now
+            )
 
         def record() -> None:
             self._record(site, question, findings, built, ledger, now, perf_counter() - started)

@@ -151,9 +151,14 @@ class Scheduler:
             with self._engine.begin() as connection:
                 people.give_back(connection, self._site, self._clock())
         except SQLAlchemyError as error:
-            self._troubles.says(f"alerts of {self._site.name} in hand", type(error).__name__)
+            self._troubles.says(
+                f"alerts of {self._site.name} cannot be taken back from who has them in hand",
+                type(error).__name__,
+            )
         else:
-            self._troubles.says(f"alerts of {self._site.name} in hand", "")
+            self._troubles.says(
+                f"alerts of {self._site.name} cannot be taken back from who has them in hand", ""
+            )
         async with self._new_client() as client:
             token = self._tokens(client) if self._tokens is not None else None
             try:
@@ -165,9 +170,9 @@ class Scheduler:
                     token=token,
                 )
             except (SQLAlchemyError, FetchFailed) as error:
-                self._troubles.says(f"outbox of {self._site.name}", type(error).__name__)
+                self._troubles.says(f"the outbox of {self._site.name} cannot be sent", type(error).__name__)
                 return
-        self._troubles.says(f"outbox of {self._site.name}", "")
+        self._troubles.says(f"the outbox of {self._site.name} cannot be sent", "")
         if any(done.values()):
             log.info("outbox of %s: %s", self._site.name, done)
             self._on_delivery(done)

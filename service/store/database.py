@@ -88,6 +88,11 @@ def upgrade(url: str) -> str:
     return head()
 
 
+def is_embedded(url: str) -> bool:
+    """Whether the database is a file of this machine, which nobody else brings up to date."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
 def head() -> str:
     """The newest revision this version of the service knows."""
     found = ScriptDirectory(str(_MIGRATIONS)).get_current_head()

@@ -277,7 +277,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         except SQLAlchemyError:
             raise ProtocolError(
                 503,
-                "The feedback could not be stored: the database is away. Send it again.",
+                "The feedback could not be stored: the database cannot be used now. Send it again.",
                 code="transient",
                 headers={"Retry-After": "30"},
             ) from None
@@ -499,7 +499,9 @@ def _add_errors(app: FastAPI) -> None:
         allowed = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
         if status == 405 and allowed:
             text = f"Use {' or '.join(sorted(allowed.replace(' ', '').split(',')))} on this address."
-        code = {404: "not-found", 405: "not-supported"}.get(status, "exception")
+        code = {404: "not-found", 405: "not-supported", 429: "throttled", 503: "transient"}.get(
+            status, "exception"
+        )
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
         return Response(
             operation_outcome(text, code=code),

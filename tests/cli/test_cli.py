@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -191,7 +193,6 @@ def test_serve_prints_addresses_and_a_curl_that_gets_a_card(tmp_path: Path) -> N
         port = s.getsockname()[1]
     environment = clean_environment()
     environment["CLOZAPINE_CDS_DATABASE_URL"] = f"sqlite:///{tmp_path}/var/serve.db"
-    subprocess.run([COMMAND, "db", "upgrade"], env=environment, cwd=ROOT, check=True, capture_output=True)
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", str(port)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -211,6 +212,8 @@ def test_serve_prints_addresses_and_a_curl_that_gets_a_card(tmp_path: Path) -> N
         curl = next(line.strip() for line in printed if line.strip().startswith("curl"))
         answer = subprocess.run(["bash", "-c", curl], cwd=ROOT, capture_output=True, text=True, check=True)
         assert json.loads(answer.stdout)["cards"][0]["source"]["topic"]["code"] == "anc-missing"
+        # The embedded database was made by the start.
+        assert httpx.get(f"{base}/registry/patients", trust_env=False, timeout=20).status_code == 200
     finally:
         process.terminate()
         assert process.wait(15) in (0, -15)  # a clean stop, by the signal
@@ -275,6 +278,17 @@ def test_a_database_of_another_make_is_refused_without_its_password() -> None:
     assert line.startswith("clozapine-cds cannot start: database_url: ")
     assert "PostgreSQL" in line
     assert "hush" not in line
+
+
+def test_a_schema_of_a_newer_version_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "newer.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(
+            "CREATE TABLE alembic_version (version_num VARCHAR); INSERT INTO alembic_version VALUES ('9999')"
+        )
+    done = run("db", "upgrade", CLOZAPINE_CDS_DATABASE_URL=f"sqlite:///{file}")
+    assert done.returncode == 1
+    assert done.stderr == "database_url: the schema is of a newer version of the service; it stays as it is\n"
 
 
 def test_a_port_that_is_taken_stops_the_start_before_anything_is_promised() -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
 
-from service.store.database import engine_for
+from cds_hooks import HookRequest, Limits, Response, Service, cds_routes
+from service.site.settings import Settings
+from service.store.database import engine_for, upgrade
+from service.web.app import create_app
+from tests.data import NOW, PATIENT
 from tests.hanging import Wire, wire_to
 
 
@@ -37,3 +47,69 @@ def test_the_server_ends_what_nobody_waits_for(wire: Wire) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "2s"
     engine.dispose()
+
+
+def test_a_check_goes_on_while_everybody_else_waits_for_the_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hangs.db"
+    upgrade(url)
+    app = create_app(Settings(database_url=url, call_seconds=3), clock=lambda: NOW)
+    held = threading.Event()
+
+    async def asking() -> int:
+        threads = ThreadPoolExecutor(1)
+        threads.submit(held.wait)
+        asyncio.get_running_loop().set_default_executor(threads)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            try:
+                answer = await client.post(
+                    "/fhir/$clozapine-check",
+                    json={
+                        "resourceType": "Bundle",
+                        "type": "collection",
+                        "entry": [{"resource": {"resourceType": "Patient", "id": PATIENT}}],
+                    },
+                    headers={"Content-Type": "application/fhir+json"},
+                )
+            finally:
+                held.set()
+        return answer.status_code
+
+    assert asyncio.run(asking()) == 200
+    app.state.recorder.close()
+
+
+def test_feedback_that_waits_too_long_is_told_so() -> None:
+    async def waits(*_: object) -> None:
+        await asyncio.sleep(60)
+
+    async def handler(_: HookRequest) -> Response:
+        return Response()
+
+    routes = cds_routes(
+        [Service(id="visit", hook="patient-view", title="A visit", description="A visit.", handler=handler)],
+        on_feedback=waits,
+        limits=Limits(seconds=0.01),
+    )
+
+    async def telling() -> httpx.Response:
+        transport = httpx.ASGITransport(app=Starlette(routes=routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post(
+                "/cds-services/visit/feedback",
+                json={
+                    "feedback": [
+                        {
+                            "card": "f2a9d1c4-0a0e-4b5f-9f0a-0d5e0c7c4a11",
+                            "outcome": "overridden",
+                            "outcomeTimestamp": "2026-11-20T10:00:00Z",
+                        }
+                    ]
+                },
+            )
+
+    answer = asyncio.run(telling())
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    text = answer.json()["issue"][0]["details"]["text"]
+    assert text == "The feedback was not stored in time. Send it again."
