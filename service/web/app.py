@@ -132,16 +132,16 @@ def _counts_elsewhere(sites: Sequence[Site]) -> str:
     )
 
 
-def _spool(settings: Settings, clock: Clock) -> Spool | None:
-    """Where calls are kept until the database has them; the service runs without one, and says so."""
+def _spool(settings: Settings, clock: Clock) -> tuple[Spool | None, str]:
+    """Where calls are kept until the database has them, or why they are not; the service runs without one, and says so."""
     folder = settings.spool_folder()
     if folder is None:
-        return None
+        return None, ""
     try:
-        return Spool(folder, settings.spool_megabytes * 1_000_000, clock)
+        return Spool(folder, settings.spool_megabytes * 1_000_000, clock), ""
     except OSError as error:
         log.error("calls cannot be kept on disk", folder=str(folder), why=error.strerror)
-        return None
+        return None, f"calls are kept in memory only: the spool folder cannot be used ({error.strerror})"
 
 
 def _waiting(recorder: Recorder) -> str:
@@ -167,11 +167,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     directory = Directory(settings, engine, on_renewed=metrics.renewed)
     metrics.watch_requests(directory.lines.under_way, directory.lines.left_alone)
     known_registry = LatestFacts(engine, clock)
+    spool, no_spool = _spool(settings, clock)
     recorder = Recorder(
         engine,
         remember=rememberer(directory.policy),
         on_drop=metrics.dropped.inc,
-        spool=_spool(settings, clock),
+        spool=spool,
     )
     metrics.watch_trail(lambda: recorder.waiting)
     replays = DatabaseReplays(engine, on_fault=metrics.replay_faults.inc)
@@ -196,7 +197,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     checks = [
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
         Check("database", lambda: not_ready(engine), required=settings.ready_needs_database, outside=True),
-        Check("trail", lambda: recorder.trouble or _waiting(recorder), required=False),
+        Check("trail", lambda: no_spool or recorder.trouble or _waiting(recorder), required=False),
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),

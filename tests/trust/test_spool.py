@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import orjson
 import pytest
 from sqlalchemy import Engine, select
@@ -16,11 +17,13 @@ from starlette.types import Message
 
 from cds_hooks import HookRequest, Response, Service, cds_routes
 from service.alerts.facts.patient import PatientSnapshot
+from service.site.settings import Settings
 from service.store.database import engine_for, upgrade
 from service.store.tables import HookCall
 from service.trail.call import Call
 from service.trail.recorder import Recorder
 from service.trail.spool import Spool
+from service.web.app import create_app
 from tests.data import NOW
 from tests.hanging import wire_to
 
@@ -242,3 +245,20 @@ def test_a_record_that_fails_costs_itself_only() -> None:
 
     asyncio.run(_answers_before(fails, lambda: events.append("after"), events))
     assert events == ["http.response.start", "http.response.body", "after"]
+
+
+def test_a_spool_folder_that_cannot_be_used_is_in_health(tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/spool.db", spool=str(taken))
+    app = create_app(settings, clock=lambda: NOW)
+
+    async def asking() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/health/ready")
+
+    answer = asyncio.run(asking())
+    app.state.recorder.close()
+    assert answer.status_code == 200
+    assert "in memory only" in answer.json()["checks"]["trail"][0]["output"]
