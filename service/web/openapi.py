@@ -229,6 +229,21 @@ def _page(summary: str, media: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _of_policy(summary: str, what: str, media: dict[str, Any]) -> dict[str, Any]:
+    """What there is of one policy."""
+    return {
+        "get": {
+            "summary": summary,
+            "tags": ["Governance"],
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
+            "responses": {
+                "200": {"description": what, "content": media},
+                "404": _error("No such policy."),
+            },
+        }
+    }
+
+
 def _service_paths() -> dict[str, Any]:
     paths: dict[str, Any] = {}
 
@@ -404,28 +419,14 @@ def document() -> dict[str, Any]:
             }
         },
         "/policies": _page("The shipped monitoring policies", policy_media),
-        "/policies/{id}": {
-            "get": {
-                "summary": "One policy: as JSON, or as a page where HTML is asked for",
-                "tags": ["Governance"],
-                "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
-                "responses": {
-                    "200": {"description": "The policy.", "content": policy_media},
-                    "404": _error("No such policy."),
-                },
-            }
-        },
-        "/policies/{id}/patient": {
-            "get": {
-                "summary": "The sheet for the patient that belongs to a policy: as JSON, or as a page to print where HTML is asked for",
-                "tags": ["Governance"],
-                "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
-                "responses": {
-                    "200": {"description": "The sheet.", "content": policy_media},
-                    "404": _error("No such policy."),
-                },
-            }
-        },
+        "/policies/{id}": _of_policy(
+            "One policy: as JSON, or as a page where HTML is asked for", "The policy.", policy_media
+        ),
+        "/policies/{id}/patient": _of_policy(
+            "The sheet for the patient that belongs to a policy: as JSON, or as a page to print where HTML is asked for",
+            "The sheet.",
+            policy_media,
+        ),
     }
     paths |= openapi_registry.paths()
     return {
