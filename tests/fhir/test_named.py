@@ -23,7 +23,7 @@ from tests.data import (
     order,
     prefetch,
 )
-from tests.fhir.test_odd_shapes import cards, signed, visit
+from tests.fhir.asking import cards, signed, visit
 
 _SUBJECT = {"reference": f"Patient/{PATIENT}"}
 _LOW = bundle(anc(0.4, 1))
