@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
+from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, OVER, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.reason import NO_REASON, Reason, because
@@ -52,8 +52,6 @@ _INPATIENT = {
 CLOZAPINE = "clozapine"
 _AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
-#: It was taken, and is over.
-_OVER = frozenset({"completed", "stopped", "ended"})
 #: Intents by which nobody has ordered anything yet.
 #: More repeats than any prescription has: a number nobody meant as one.
 _MOST_REPEATS = 99
@@ -667,7 +665,7 @@ class MedicationReader:
 
 def _is_of_no_day(clozapine: bool, status: str | None, days: Iterable[object]) -> bool:
     """A record of clozapine that is over and names no day at all: nobody knows when that was."""
-    return clozapine and status in _OVER and all(day is None for day in days)
+    return clozapine and status in OVER and all(day is None for day in days)
 
 
 def _contained(identifier: str, contained: list[Any] | None) -> MedicationResource | None:
