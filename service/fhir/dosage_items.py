@@ -314,7 +314,7 @@ class Reader(Amounts):
             name = because("often.every-other" if days == 2 else "often.every-third", of=self.text(ahead + 1))
             self.at += ahead + (0 if self.kind(ahead + 1) == "part" else 1)
             self.at += 1
-            self._drop_part_marker(name, days)
+            self.add("alternate", days, often=name)
             return
         got = self.number(ahead)
         if got is not None:
@@ -338,9 +338,6 @@ class Reader(Amounts):
                 self.not_known()
                 return
         self.not_known()
-
-    def _drop_part_marker(self, often: Reason, days: float) -> None:
-        self.add("alternate", days, often=often)
 
     def _second(self) -> None:
         # “alternate nights”, “other” alone is not known
