@@ -34,7 +34,7 @@ from service.alerts.rules.joint_interactions import (
 from service.alerts.rules.left_drugs import Left, left_drugs, severity_of_stop, still_moves
 from service.alerts.say.finding import worst
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Counted, Day, Dose, Record, Sentence, sentence
+from service.alerts.say.sentence import Counted, Day, Dose, Param, Record, Sentence, sentence
 
 
 def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Found]:
@@ -92,18 +92,13 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
         effects.add("raises" if change.stopped else "lowers")
     way = "both" if len(effects) > 1 else next(iter(effects))
     days = sorted({one.offset_days for one in lefts})
-    named, longest = drugs_first(drug_ids), Counted(days[-1])
+    named = drugs_first(drug_ids)
+    by: dict[str, Param] = {} if way == "both" else {"days": Counted(days[-1])}
     if change is None:
-        summary = sentence(
-            f"interaction-stopped.together-{way}", drugs=named, **({} if way == "both" else {"days": longest})
-        )
+        summary = sentence(f"interaction-stopped.together-{way}", drugs=named, **by)
     else:
-        summary = sentence(
-            f"interaction-stopped.together-{way}-{smoking_code(change)}",
-            drugs=named,
-            day=Day(change.day),
-            **({} if way == "both" else {"days": longest}),
-        )
+        by["day"] = Day(change.day)
+        summary = sentence(f"interaction-stopped.together-{way}-{smoking_code(change)}", drugs=named, **by)
     lead = max(lefts, key=lambda one: (one.effect == "raises", one.offset_days))
     movers = [Match(one.groups[one.longest], one.longest, "warning") for one in lefts]
     why: list[Sentence] = []
@@ -117,7 +112,7 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
     code = lead.groups[lead.longest].stopped
     return Found(
         code=code,
-        severity=worst("warning", *([smoking_severity(case, change)] if change is not None else [])),
+        severity="warning" if change is None else worst("warning", smoking_severity(case, change)),
         subject=f"drug:{'+'.join(sorted(drug_ids))}",
         summary=summary,
         why=tuple(why),
@@ -126,11 +121,9 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
             *((sentence("smoking.policy"),) if change is not None else ()),
         ),
         suggested=(
-            *(
-                [sentence("interaction-stopped.watch-rises")]
-                if "raises" in effects
-                else [sentence("interaction-stopped.watch-falls")]
-            ),
+            sentence("interaction-stopped.watch-rises")
+            if "raises" in effects
+            else sentence("interaction-stopped.watch-falls"),
             *_levels_together(days[-1], change),
             *_dose_together(case, lefts, change, way),
         ),
