@@ -434,9 +434,10 @@ class MedicationReader:
             if length is None and sig.until_finished and r.dispenseRequest is not None:
                 supplied = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
                 length = timedelta(days=supplied) if supplied else None
-            # A course of another drug is over when its days are, unless it may be dispensed again.
+            # A course of another drug is over when its days are, unless it may be dispensed again; of one that began in some month or year,
+            # when they are even if it began on the last day of it.
             if length is not None and not _repeats(r.dispenseRequest):
-                end_at = start.at + length
+                end_at = (start.until or start.at) + length
         route = sig.route
         systemic, parenteral = route_facts(route, found)
         # Only some doses are ever asked for.

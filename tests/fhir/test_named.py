@@ -173,7 +173,10 @@ def test_code_and_words_that_agree_say_nothing(code: str, display: str, text: st
 # -- what is selected, and drafts of no known shape ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("selections", [[], ["MedicationRequest/zz"], ["ServiceRequest/zz"], [""], ["#zz"]])
+@pytest.mark.parametrize(
+    "selections",
+    [[], ["MedicationRequest/zz"], ["ServiceRequest/zz"], ["ServiceRequest/draft-1"], [""], ["#zz"]],
+)
 def test_selections_that_name_no_draft_leave_every_draft_in_question(selections: list[str]) -> None:
     asked = call("order-select", prefetch(counts=_LOW), clozapine(12.5))
     asked["context"]["selections"] = selections

@@ -109,6 +109,11 @@ def says_of(case: Case, match: Match) -> Sentence:
     return quoted("interaction", f"{group.id}.says", group.says)
 
 
+def says_of_stop(group: InteractionClass) -> Sentence:
+    """What the documents say of the stop of a drug of a class."""
+    return quoted("interaction", f"{group.id}.stopped_says", group.stopped_says)
+
+
 def cite(case: Case, match: Match) -> Citation:
     """The documents of a class: whether a drug belongs to it, or a text was read in them, is said in words on the card."""
     group = match.group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.other_drugs import ON_HOLD
@@ -19,7 +19,7 @@ from service.alerts.rules.interaction_words import (
     ended,
     level_high,
     level_low,
-    says_of,
+    says_of_stop,
     time_line_of,
 )
 from service.alerts.rules.interactions import left_told_together, told_with_smoking
@@ -107,7 +107,7 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
     if change is not None:
         why.append(smoking_line(change))
     why += [time_line_of(one.longest, one.groups[one.longest]) for one in lefts]
-    why += dict.fromkeys(line for m in movers for line in doubts(case, m))
+    why += _each_once(line for m in movers for line in doubts(case, m))
     codes = [one.groups[one.longest].stopped for one in lefts]
     code = lead.groups[lead.longest].stopped
     return Found(
@@ -117,7 +117,7 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
         summary=summary,
         why=tuple(why),
         policy_says=(
-            *(says_of(case, m) for m in {m.group.id: m for m in movers}.values()),
+            *(says_of_stop(group) for group in {m.group.id: m.group for m in movers}.values()),
             *((sentence("smoking.policy"),) if change is not None else ()),
         ),
         suggested=(
@@ -141,6 +141,15 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
             )
         ),
     )
+
+
+def _each_once(lines: Iterable[Sentence]) -> list[Sentence]:
+    """Sentences hold data and have no hash: each once, in their order."""
+    kept: list[Sentence] = []
+    for line in lines:
+        if line not in kept:
+            kept.append(line)
+    return kept
 
 
 def _levels_together(offset: int, change: SmokingChange | None) -> tuple[Sentence, ...]:
@@ -206,7 +215,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
         subject=f"drug:{'+'.join(drug_ids)}",
         summary=summary,
         why=(*ended(case, left), *doses_beside(case, left), *doubts(case, Match(group, drug_id, "warning"))),
-        policy_says=(says_of(case, Match(group, drug_id, "warning")),),
+        policy_says=(says_of_stop(group),),
         suggested=(
             sentence(f"interaction-stopped.watch-{change}"),
             sentence("interaction-stopped.level", days=offset),
