@@ -78,6 +78,15 @@ def test_a_harmless_text_is_not_named(text: str) -> None:
     assert visit(medications=bundle(on_clozapine() | {"note": [{"text": text}]})) == {}
 
 
+def test_tablets_are_no_milligrams() -> None:
+    """Two tablets of 100 mg do not explain "2 mg"."""
+    draft = clozapine(300) | {"note": [{"text": "2 mg at night"}]}
+    draft["dosageInstruction"][0]["doseAndRate"] = [{"doseQuantity": {"value": 2, "unit": "tablet"}}]
+    assert "data-unavailable" in signed(draft)
+    draft["note"] = [{"text": "200 mg at night"}]
+    assert "data-unavailable" not in signed(draft)
+
+
 @pytest.mark.parametrize("note", [None, [], [{}], [{"text": 7}], "stop", {"text": "stop"}, [None]])
 def test_a_note_of_another_shape_costs_itself(note: Any) -> None:
     found = visit(medications=bundle(on_clozapine() | {"note": note}), counts=_LOW)
