@@ -107,7 +107,7 @@ def drugs_page() -> str:
         parts.append(f"## {group.title[0].upper()}{group.title[1:]}")
         parts.append(f"{code}; source {group.source} {group.section}".rstrip() + ".")
         if group.mechanism:
-            parts.append(f"{group.mechanism} {group.says}")
+            parts.append(f"{group.mechanism} {group.says} {group.stopped_says}".rstrip())
         if severity:
             parts.append(f"Severity – {severity}" + (f"; {exceptions}" if exceptions else "") + ".")
         parts.append(drugs + ".")

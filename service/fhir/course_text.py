@@ -51,7 +51,11 @@ _GOES_ON = re.compile(
     r"|puis|ensuite|continuer|poursuivre|renouveler|si|apres|au moins"
     r"|daarna|vervolgens|doorgaan|herhalen|indien|na|minstens"
     r"|luego|despues|continuar|seguir|repetir|tras|al menos"
-    r"|poi|quindi|continuare|proseguire|ripetere|se|dopo|almeno)\b"
+    r"|poi|quindi|continuare|proseguire|ripetere|se|dopo|almeno"
+    # Again and again, or kept for another day.
+    r"|(?:every|each|per|jede[mnrs]?|pro|chaque|par|tous les|elke|iedere|cada|ogni|al) (?:other |second )?(?:week|month|cycle|year|woche|monat|zyklus|jahr|semaine|mois|cycle|week|maand|cyclus|semana|mes|ciclo|settimana|mese)"
+    r"|monthly|cycles?|courses|monatlich|mensuel\w*|maandelijks|mensual\w*|mensil\w*"
+    r"|when\w*|prn|as needed|as required|rescue|stand.?by|bedarf|reserve|lorsque|quand|au besoin|wanneer|zo nodig|cuando|quando|al bisogno)\b"
 )
 _UNTIL_FINISHED = re.compile(
     r"\buntil (?:all )?(?:finished|gone|completed?|the (?:course|pack|box|supply) is (?:finished|complete|gone))\b|\b(?:finish|complete) the (?:course|pack|box)\b"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from msgspec import Struct
-
-from service.alerts.facts.reason import NO_REASON, Reason, because
-from service.fhir.dosage_amounts import FORMS, MOST_BARE, Amount, Amounts, NotRead
-from service.fhir.dosage_words import Word
+from service.alerts.facts.reason import because
+from service.fhir.dosage_amounts import FORMS, MOST_BARE, Amount, NotRead
+from service.fhir.dosage_item import TIMES, Item
+from service.fhir.dosage_times import Times
 
 #: A scheme (1-0-1) of more tablets at a time is none; without the word “tablets” halves are of no more than so many.
 _MOST_IN_A_SCHEME = 20
@@ -18,26 +15,6 @@ NOT_UNDERSTOOD = "dose-text.not-understood"
 #: Words that were not understood and are named.
 _NAMED = 4
 _SCHEME = ("MORN", "NOON", "EVE", "HS")
-
-
-class Item(Struct, frozen=True):
-    """A part of a text with a meaning of its own.
-
-    Kinds: amount, restated (what an amount comes to, with ``text`` each, total or nothing), sum (of the day), limit, scheme (1-0-1),
-    frequency, once (a number of times that “a day” must follow), daily, alternate, hours, part, clock, divided, as_needed,
-    and, or, comma, stop, length (how long it is taken).
-    """
-
-    kind: str
-    value: Any = None
-    text: str = ""
-    #: How often, of what is not taken every day.
-    often: Reason = NO_REASON
-
-
-TIMES = frozenset(
-    {"frequency", "once", "daily", "alternate", "hours", "part", "clock", "divided", "as_needed"}
-)
 #: Blood counts and what comes with them, in “hold if ANC < 1500”.
 _HOLD_WORDS = frozenset(
     [
@@ -81,24 +58,8 @@ def _may_be_tablets(number: float) -> bool:
     return number <= MOST_BARE and (number * part).is_integer()
 
 
-class Reader(Amounts):
+class Reader(Times):
     """Words to items. Each method looks at the words from ``at`` on and moves it past what it took."""
-
-    def __init__(self, words: list[Word]) -> None:
-        super().__init__(words)
-        self.items: list[Item] = []
-        self.unknown: list[str] = []
-
-    def last(self) -> Item:
-        """The last item that is no connecting sign."""
-        return next((i for i in reversed(self.items[-3:]) if i.kind not in ("comma", "and")), Item("none"))
-
-    def add(self, kind: str, value: Any = None, text: str = "", often: Reason = NO_REASON) -> None:
-        self.items.append(Item(kind, value, text, often))
-
-    def not_known(self) -> None:
-        self.unknown.append(self.text())
-        self.at += 1
 
     # -- schemes ------------------------------------------------------------------------------------------------
 
@@ -170,27 +131,6 @@ class Reader(Amounts):
 
     _ailment = _harmless
 
-    def _take(self, kind: str, used: int = 1) -> None:
-        value = self.value()
-        self.at += used
-        self.add(kind, value)
-
-    def _frequency(self) -> None:
-        self._take("frequency")
-
-    def _daily(self) -> None:
-        self._take("daily")
-
-    def _alternate(self) -> None:
-        self.at += 1
-        self.add("alternate", 2.0, often=because("often.other-day"))
-
-    def _as_needed(self) -> None:
-        self._take("as_needed")
-
-    def _meals(self) -> None:
-        self._take("meals")
-
     def _stop(self) -> None:
         self._take("stop")
 
@@ -199,172 +139,6 @@ class Reader(Amounts):
 
     def _or(self) -> None:
         self._take("or")
-
-    def _part(self) -> None:
-        # “100 mg 8 am”, “at 8 am”: the number before has already taken it
-        self._take("part")
-
-    def _clock(self) -> None:
-        value = self.value()
-        self.at += 1
-        while self.text() in ("h", "hrs", "hours", "uhr"):
-            self.at += 1
-        self.add("clock", value)
-
-    def _divided(self) -> None:
-        self.at += 1
-        number = None
-        ahead = 1 if self.kind() == "in" else 0
-        got = self.number(ahead)
-        if got is not None and self.kind(ahead + got[1]) == "doses":
-            number = got[0]
-            self.at += ahead + got[1] + 1
-        elif self.kind(ahead) == "doses":
-            self.at += ahead + 1
-        self.add("divided", number)
-
-    def _in(self) -> None:
-        # “in 2 divided doses”, “in two doses”
-        got = self.number(1)
-        if got is not None and self.kind(1 + got[1]) == "divided":
-            self.at += 2 + got[1] + (self.kind(2 + got[1]) == "doses")
-            self.add("divided", got[0])
-        elif got is not None and self.kind(1 + got[1]) == "doses":
-            self.at += 2 + got[1]
-            self.add("divided", got[0])
-        elif self.kind(1) == "divided":
-            self.at += 1
-            self._divided()
-        elif self._leads_to_a_time(1):
-            self.at += 1
-        else:
-            self.not_known()
-
-    def _leads_to_a_time(self, ahead: int) -> bool:
-        """A preposition stands before a time of the day: “at the latest” does not."""
-        for _ in range(5):
-            if self.kind(ahead) in ("part", "clock", "daily", "alternate", "second"):
-                return True
-            if self.kind(ahead) not in ("before", "every", "in", "at", "for", "hours_before"):
-                return False
-            ahead += 1
-        return False
-
-    def _before(self) -> None:
-        if self.text() == "on" and not self._leads_to_a_time(1):
-            # ON: omni nocte, where nothing follows that “on” could stand before
-            following = self.kind(1)
-            amount_follows = following == "number" and self.kind(2) in ("mass", "unit", "units")
-            if (
-                following in ("end", "stop", "and", "as_needed")
-                or self.is_sign(",)", 1)
-                or amount_follows
-                or following == "for"
-            ):
-                self.at += 1
-                self.add("part", "HS")
-                return
-        if self._leads_to_a_time(1) or self.kind(1) == "ailment" or self.kind(1) == "harmless":
-            self.at += 1
-        else:
-            self.not_known()
-
-    def _at(self) -> None:
-        got = self._clock_time(1)
-        if got is not None:
-            self.at += 1 + got[1]
-            self.add("clock", got[0])
-        elif self._leads_to_a_time(1):
-            self.at += 1
-        else:
-            self.not_known()
-
-    def _clock_time(self, ahead: int) -> tuple[float, int] | None:
-        """“8 am”, “8:00 pm”: minutes after midnight."""
-        half = self.text(ahead + 1).replace(" ", "")
-        if half not in ("am", "pm"):
-            return None
-        minutes: float
-        if self.kind(ahead) == "clock":
-            minutes = self.value(ahead)
-        elif (
-            self.kind(ahead) == "number"
-            and float(self.value(ahead)).is_integer()
-            and 1 <= self.value(ahead) <= 12
-        ):
-            minutes = self.value(ahead) * 60
-        else:
-            return None
-        return minutes % 720 + (720 if half == "pm" else 0), 2
-
-    def _every(self) -> None:
-        ahead = 1
-        if self.text(1) == "single":
-            ahead = 2
-        if self.kind(ahead) == "part":
-            self.at += 1
-            return
-        if self.kind(ahead) in ("second", "third") and self.kind(ahead + 1) in (
-            "day",
-            "days",
-            "part",
-            "nights",
-        ):
-            days = 2.0 if self.kind(ahead) == "second" else 3.0
-            name = because("often.every-other" if days == 2 else "often.every-third", of=self.text(ahead + 1))
-            self.at += ahead + (0 if self.kind(ahead + 1) == "part" else 1)
-            self.at += 1
-            self._drop_part_marker(name, days)
-            return
-        got = self.number(ahead)
-        if got is not None:
-            value, used, _ = got
-            after = ahead + used
-            low = self.simple(ahead)
-            assert low is not None, "a number begins with one"
-            if self.kind(after) == "hours":
-                self.at += after + 1
-                self.add("hours", low[0])  # of “every 4 to 6 hours” the shorter
-                return
-            if self.kind(after) == "hourly":
-                self.at += after + 1
-                self.add("hours", low[0])
-                return
-            if self.kind(after) in ("days", "nights") and low[0] > 1:
-                self.at += after + 1
-                self.add("alternate", low[0], often=because("often.every-days", days=low[0]))
-                return
-            if self.kind(after) in FORMS or value:  # “each 2 tablets”
-                self.not_known()
-                return
-        self.not_known()
-
-    def _drop_part_marker(self, often: Reason, days: float) -> None:
-        self.add("alternate", days, often=often)
-
-    def _second(self) -> None:
-        # “alternate nights”, “other” alone is not known
-        if self.text() == "alternate" and self.kind(1) in ("part", "nights", "day", "days"):
-            often = because("often.alternate", of=self.text(1))
-            self.at += 1 if self.kind(1) == "part" else 2
-            self.add("alternate", 2.0, often=often)
-        else:
-            self.not_known()
-
-    def _x(self) -> None:
-        # “x 30 days”; “x 2 daily”, “x3/day”
-        got = self.number(1)
-        if got is not None:
-            after = 1 + got[1]
-            if self.kind(after) in ("days", "nights", "long") or (self.kind(after) == "day" and got[0] == 1):
-                self.at += after + 1
-                self.add("length")
-                return
-            if self.kind(after) == "daily":
-                self.at += after
-                self.add("once", got[0])
-                return
-        self.not_known()
 
     def _unknown(self) -> None:
         if self.simple(0) is not None:  # “a tablet”
@@ -385,25 +159,6 @@ class Reader(Amounts):
             self.kind(1) == "before" and self.kind(2) in ("ailment", "describing")
         ):
             self.at += 1
-        else:
-            self.not_known()
-
-    def _for(self) -> None:
-        if self.kind(1) in ("for", "ailment", "purpose", "describing", "harmless") or (
-            self.kind(1) == "before" and self.kind(2) in ("ailment", "describing")
-        ):
-            self.at += 1
-            return
-        ahead = 1
-        while self.text(ahead) in ("the", "next", "a", "les", "die", "de") and ahead < 4:
-            ahead += 1
-        got = self.number(ahead)
-        if got is not None and self.kind(ahead + got[1]) in ("days", "day", "nights", "long"):
-            self.at += ahead + got[1] + 1
-            self.add("length")
-        elif self.kind(ahead) == "long" and self.text(ahead - 1) in ("a", "the", "next"):
-            self.at += ahead + 1
-            self.add("length")
         else:
             self.not_known()
 
@@ -523,28 +278,8 @@ class Reader(Amounts):
         self.not_known()
 
     _volume = _spoon = _day = _days = _nights = _long = _hours = _minutes = _hourly = _doses = _mass
+
     _to = _third = _next = _times = _each_holds = _french_day = _dutch_times = _mass
-
-    def _hours_before(self) -> None:
-        # “before bed”, “after breakfast”
-        if self._leads_to_a_time(1):
-            self.at += 1
-        else:
-            self.not_known()
-
-    def _once(self) -> None:
-        value = self.value()
-        self.at += 1
-        if self.kind() == "or" or self.is_sign("-/"):  # “once or twice daily”
-            if self.kind(1) == "frequency":
-                self.at += 2
-                self.add("frequency", self.words[self.at - 1].value)
-                return
-            if self.kind(1) == "once":
-                self.at += 2
-                self.add("once", self.words[self.at - 1].value)
-                return
-        self.add("once", value)
 
     def _vulgar(self) -> None:
         self._number()

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.fhir.dosage_amounts import Amount, NotRead, same
-from service.fhir.dosage_items import TIMES, Item, Reader
+from service.fhir.dosage_item import TIMES, Item
+from service.fhir.dosage_items import Reader
 from service.fhir.dosage_words import LONGEST, words_of
 from service.fhir.strength import Strength
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, STATEMENT_LIVE
+from service.alerts.case.exposure import CARRIED_OUT, ORDER_LIVE, OVER, STATEMENT_LIVE
 from service.alerts.case.supply_length import LONGEST_SUPPLY, lasts
 from service.alerts.facts.patient import NAMES_NO_PRODUCT, MatchedBy, Medication, ReadProblem
 from service.alerts.facts.reason import NO_REASON, Reason, because
@@ -52,8 +52,6 @@ _INPATIENT = {
 CLOZAPINE = "clozapine"
 _AT_THE_PHARMACY = frozenset({"in-progress", "on-hold"})
 _STOPPING = frozenset({"stopped", "cancelled", "ended"})
-#: It was taken, and is over.
-_OVER = frozenset({"completed", "stopped", "ended"})
 #: Intents by which nobody has ordered anything yet.
 #: More repeats than any prescription has: a number nobody meant as one.
 _MOST_REPEATS = 99
@@ -436,9 +434,10 @@ class MedicationReader:
             if length is None and sig.until_finished and r.dispenseRequest is not None:
                 supplied = _days(_get(r.dispenseRequest, "expectedSupplyDuration"))
                 length = timedelta(days=supplied) if supplied else None
-            # A course of another drug is over when its days are, unless it may be dispensed again.
+            # A course of another drug is over when its days are, unless it may be dispensed again; of one that began in some month or year,
+            # when they are even if it began on the last day of it.
             if length is not None and not _repeats(r.dispenseRequest):
-                end_at = start.at + length
+                end_at = (start.until or start.at) + length
         route = sig.route
         systemic, parenteral = route_facts(route, found)
         # Only some doses are ever asked for.
@@ -667,7 +666,7 @@ class MedicationReader:
 
 def _is_of_no_day(clozapine: bool, status: str | None, days: Iterable[object]) -> bool:
     """A record of clozapine that is over and names no day at all: nobody knows when that was."""
-    return clozapine and status in _OVER and all(day is None for day in days)
+    return clozapine and status in OVER and all(day is None for day in days)
 
 
 def _contained(identifier: str, contained: list[Any] | None) -> MedicationResource | None:

@@ -74,7 +74,9 @@ def amounts_of(lines: Iterable[Any]) -> set[float]:
         doses = line.get("doseAndRate")
         for dose in doses if isinstance(doses, list) else ():
             quantity = dose.get("doseQuantity") if isinstance(dose, dict) else None
-            if isinstance(quantity, dict) and isinstance(quantity.get("value"), int | float):
+            if not isinstance(quantity, dict) or quantity.get("code", quantity.get("unit", "mg")) != "mg":
+                continue  # two tablets are not 2 mg
+            if isinstance(quantity.get("value"), int | float):
                 found.add(float(quantity["value"]))
     return found
 

@@ -351,7 +351,10 @@ class _Builder:
             return None  # an empty list selects nothing, which no client means
         among = {r.id for r in decoded.resources} | {u.id for u in decoded.unknown}
         wanted = {_id_in(s) for s in selections if _may_name_a_medication(s)}
-        matches = not among.isdisjoint(map(_id_in, selections)) or not any(map(_may_be_read, selections))
+        drafts = {(type(r).__name__, r.id) for r in decoded.resources} | {
+            (u.type, u.id) for u in decoded.unknown
+        }
+        matches = any(_names_one(s, drafts) for s in selections) or not any(map(_may_be_read, selections))
         if wanted <= among and matches:
             return wanted
         if not decoded.problems:
@@ -659,6 +662,13 @@ def _names_a_product(r: MedicationRequest) -> bool:
 def _id_in(selection: str) -> str:
     """The id in a selection: ``MedicationRequest/1``, with a server or a version, ``urn:uuid:…`` or the bare id."""
     return read_reference(selection).id or selection.strip().rpartition("/")[2]
+
+
+def _names_one(selection: str, drafts: Collection[tuple[str, str | None]]) -> bool:
+    """Whether it names one of the drafts (type, id). Orders of drugs have several names; any other type must be the draft's own."""
+    named = read_reference(selection)
+    drug = _may_name_a_medication(selection)
+    return any(_id_in(selection) == id and (drug or named.type == type_name) for type_name, id in drafts)
 
 
 def _may_name_a_medication(selection: str) -> bool:

@@ -89,7 +89,12 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
             if draft is None:
                 return None
             per_day = offer.doses_per_day
-            change = sentence("action.change-dose", order=Record(offer.label), dose=Dose(offer.mg_per_day))
+            order, dose = Record(offer.label), Dose(offer.mg_per_day)
+            change = (
+                sentence("action.change-dose-tablet", order=order, dose=dose, tablet=Dose(offer.tablet_mg))
+                if offer.tablet_mg is not None
+                else sentence("action.change-dose", order=order, dose=dose)
+            )
             label = english().plain(change)
             description = english().plain(sentence("action.change-dose-check", change=change))
             scaled = build.scaled_dose(draft, offer.mg_per_day, offer.step_mg) if offer.step_mg else None

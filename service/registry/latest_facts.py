@@ -15,10 +15,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.alerts.facts.patient import ClinicianFlag
-from service.alerts.facts.record_text import DOSAGE, to_show
 from service.alerts.say.silence import Silence
 from service.ops.troubles import Troubles
-from service.registry.roster import patient_key, word_of
+from service.registry.roster import flag_in, patient_key
 from service.store.roster_tables import PatientFlag, RegisteredPatient
 from service.store.roster_tables import Silence as SilenceRow
 from service.store.tables import ServiceSecret
@@ -101,18 +100,7 @@ class LatestFacts:
                 .join(patient, patient.c.id == flag.c.patient)
                 .where(flag.c.withdrawn_at.is_(None))
             ):
-                at = aware(row.at)
-                assert at is not None
-                flags.setdefault((row.site, row.patient_id), []).append(
-                    ClinicianFlag(
-                        row.kind,
-                        word_of(row),
-                        at,
-                        to_show(row.text, DOSAGE),
-                        row.continue_at,
-                        aware(row.expires),
-                    )
-                )
+                flags.setdefault((row.site, row.patient_id), []).append(flag_in(row))
         self._silences = {key: tuple(found) for key, found in silences.items()}
         self._flags = {key: tuple(found) for key, found in flags.items()}
 

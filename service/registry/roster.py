@@ -252,22 +252,19 @@ def flags_of(connection: Connection, patients: Sequence[int]) -> dict[int, tuple
         return {}
     found: dict[int, list[ClinicianFlag]] = {}
     for row in connection.execute(_FLAGS, {"patients": list(patients)}):
-        at = aware(row.at)
-        assert at is not None
-        found.setdefault(row.patient, []).append(
-            ClinicianFlag(
-                row.kind,
-                word_of(row),
-                at,
-                to_show(row.text, DOSAGE),
-                row.continue_at,
-                aware(row.expires),
-            )
-        )
+        found.setdefault(row.patient, []).append(flag_in(row))
     return {patient: tuple(flags) for patient, flags in found.items()}
 
 
-def word_of(row: Row[Any]) -> RecordText:
+def flag_in(row: Row[Any]) -> ClinicianFlag:
+    """The statement of a row."""
+    at = aware(row.at)
+    assert at is not None
+    text = to_show(row.text, DOSAGE)
+    return ClinicianFlag(row.kind, _word_of(row), at, text, row.continue_at, aware(row.expires))
+
+
+def _word_of(row: Row[Any]) -> RecordText:
     """Whose word a statement is, and who entered it where that is another: anybody may write a name."""
     entered = row.entered_by
     word = row.stated_by if entered in ("", row.stated_by) else f"{row.stated_by} (entered by {entered})"

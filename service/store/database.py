@@ -16,6 +16,8 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.store.private_files import private_folder
+
 #: Longer than any statement of this service takes; a reader of the registry's pages waits no longer either.
 STATEMENT_SECONDS = 15.0
 #: So long somebody waits for a connection while all are in use.
@@ -67,7 +69,7 @@ def engine_for(url: str, patience: float | None = STATEMENT_SECONDS) -> Engine:
 
 def _kept_private(file: Path) -> None:
     """The embedded database is its owner's alone, also one that an older version made; SQLite gives its other files the mode of the first."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(file.parent)
     with suppress(OSError):  # of another account, or a disk that cannot be written: SQLite says so better
         os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         for path in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, insert
 
 from service.store.tables import RegistryAct
-from service.store.times import aware
+from service.trail import audit_event
 
 Act = Literal[
     "list", "view", "delete", "flag", "withdraw-flag", "unenrol", "enrol", "merge", "alerts", "close", "hand", "analytics", "export", "import", "sweep",
@@ -20,11 +20,6 @@ Act = Literal[
 PATIENT_KEY_SYSTEM = "https://clozapine-cds.example/patient-key"
 _acts: Any = RegistryAct.__table__  # type: ignore[attr-defined]
 _DICOM = "http://dicom.nema.org/resources/ontology/DCM"
-_REST = {
-    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
-    "code": "rest",
-    "display": "RESTful Operation",
-}
 #: R4 audit-event-action, and restful-interaction where the act is one.
 _ACTIONS: dict[str, tuple[str, str]] = {
     "list": ("R", "search-type"), "alerts": ("R", "search-type"), "analytics": ("R", "search-type"), "view": ("R", "read"),
@@ -65,10 +60,8 @@ def note(
 
 def event(row: Any) -> dict[str, Any]:
     """One act as an R4 AuditEvent."""
-    at = aware(row.at)
-    assert at is not None
     action, interaction = _ACTIONS.get(row.act, ("E", "operation"))
-    kind: dict[str, Any] = _REST
+    kind: dict[str, Any] = audit_event.REST
     if row.status == 401:
         kind = {"system": _DICOM, "code": "110114", "display": "User Authentication"}
     elif row.act == "export":
@@ -99,12 +92,6 @@ def event(row: Any) -> dict[str, Any]:
             ],
         }
     )
-    outcome: dict[str, str] = {"outcome": "0"}
-    if row.status >= 400:
-        outcome = {
-            "outcome": "4" if row.status < 500 else "8",
-            "outcomeDesc": f"It was refused ({row.status}).",
-        }
     name = row.client or "unknown token"
     return {
         "resourceType": "AuditEvent",
@@ -115,8 +102,8 @@ def event(row: Any) -> dict[str, Any]:
             {"system": "https://clozapine-cds.example/CodeSystem/registry-act", "code": row.act},
         ],
         "action": action,
-        "recorded": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-        **outcome,
+        "recorded": audit_event.recorded(row.at),
+        **audit_event.outcome(row.status, "It was refused"),
         "agent": [
             {
                 "requestor": True,

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, Engine, and_, delete, func, select
 
 from service.store.roster_tables import Alert, OutboxItem, Silence
 from service.store.tables import CardFeedback, CardShown, HookCall, RegistryAct
-from service.store.times import aware
-from service.trail import acts
+from service.trail import acts, audit_event
 
 _calls = HookCall.__table__  # type: ignore[attr-defined]
 _cards = CardShown.__table__  # type: ignore[attr-defined]
@@ -21,28 +19,11 @@ _alerts = Alert.__table__  # type: ignore[attr-defined]
 _items = OutboxItem.__table__  # type: ignore[attr-defined]
 _acts: Any = RegistryAct.__table__  # type: ignore[attr-defined]
 _silences = Silence.__table__  # type: ignore[attr-defined]
-_TYPE = {
-    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
-    "code": "rest",
-    "display": "RESTful Operation",
-}
 _EXECUTE = "E"
-
-
-def _outcome(status: int) -> dict[str, str]:
-    """AuditEvent.outcome: 4 where the call itself was at fault, 8 where this service was."""
-    if status < 400:
-        return {"outcome": "0"}
-    return {
-        "outcome": "4" if status < 500 else "8",
-        "outcomeDesc": f"The call could not be judged ({status}).",
-    }
 
 
 def event(row: Any) -> dict[str, Any]:
     """One call as an AuditEvent. It names no patient: a call is known by its hookInstance."""
-    at = aware(row.at)
-    assert at is not None
     facts = {
         "hookInstance": row.hook_instance,
         "policy": row.policy,
@@ -59,11 +40,11 @@ def event(row: Any) -> dict[str, Any]:
     return {
         "resourceType": "AuditEvent",
         "id": f"call-{row.id}",
-        "type": _TYPE,
+        "type": audit_event.REST,
         "subtype": [{"system": "https://cds-hooks.hl7.org", "code": row.hook}],
         "action": _EXECUTE,
-        "recorded": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-        **_outcome(row.status),
+        "recorded": audit_event.recorded(row.at),
+        **audit_event.outcome(row.status, "The call could not be judged"),
         "agent": agents,
         "source": {"observer": {"display": "clozapine-cds"}, "site": row.site},
         "entity": [
@@ -79,21 +60,10 @@ def events(
     connection: Connection, since: datetime, until: datetime, site: str | None = None
 ) -> Iterator[bytes]:
     """NDJSON lines of the calls of a period, oldest first. Raises ValueError when one is not valid R4 (a fault of this service)."""
-    from fhir.resources.R4B.auditevent import AuditEvent  # half a second that other commands need not wait
-
-    statement = (
-        select(_calls)
-        .where(_calls.c.at >= since.astimezone(UTC), _calls.c.at < until.astimezone(UTC))
-        .order_by(_calls.c.at, _calls.c.id)
-        .execution_options(yield_per=500)
-    )
+    statement = select(_calls)
     if site is not None:
         statement = statement.where(_calls.c.site == site)
-    for number, row in enumerate(connection.execute(statement)):
-        content = event(row)
-        if number == 0:
-            AuditEvent.model_validate_json(orjson.dumps(content))
-        yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    return audit_event.lines(connection, _calls, statement, since, until, event)
 
 
 def registry_events(
@@ -103,23 +73,12 @@ def registry_events(
 
     What was refused before it reached a site (a wrong token) belongs to none and is told where no site is asked for.
     """
-    from fhir.resources.R4B.auditevent import AuditEvent
-
-    statement = (
-        select(_acts)
-        .where(_acts.c.at >= since.astimezone(UTC), _acts.c.at < until.astimezone(UTC))
-        .order_by(_acts.c.at, _acts.c.id)
-        .execution_options(yield_per=500)
-    )
+    statement = select(_acts)
     if site is not None:
         statement = statement.where(_acts.c.site == site)
     if patient_key:
         statement = statement.where(_acts.c.patient_key == patient_key)
-    for number, row in enumerate(connection.execute(statement)):
-        content = acts.event(row)
-        if number == 0:
-            AuditEvent.model_validate_json(orjson.dumps(content))
-        yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    return audit_event.lines(connection, _acts, statement, since, until, acts.event)
 
 
 def prune(engine: Engine, now: datetime, keep_days: int) -> int:

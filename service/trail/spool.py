@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
+from service.store.private_files import private_folder
+
 log = logging.getLogger("service.registry")
 _SUFFIX = ".jsonl"
 
@@ -71,7 +73,7 @@ class Spool:
         self.folder = folder
         self.limit = limit
         self._clock = clock
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
 
     def new(self) -> SpoolFile:
         """An empty file of this process. Raises OSError."""

@@ -27,6 +27,7 @@ _ERRORS = {
     "401": _error(
         "Authentication is on, and the call carries no client token that opens this address. The reason stands in the service's log."
     ),
+    "421": _error("Without authentication: the Host is no name of this machine."),
     "429": _error("More calls per second than this EHR may make; see Retry-After."),
     "503": _error("All places are taken, or the call took too long; see Retry-After. Nothing was checked."),
     "500": _error("The service failed; nothing was checked. The text names an incident id."),
@@ -229,6 +230,21 @@ def _page(summary: str, media: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _of_policy(summary: str, what: str, media: dict[str, Any]) -> dict[str, Any]:
+    """What there is of one policy."""
+    return {
+        "get": {
+            "summary": summary,
+            "tags": ["Governance"],
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
+            "responses": {
+                "200": {"description": what, "content": media},
+                "404": _error("No such policy."),
+            },
+        }
+    }
+
+
 def _service_paths() -> dict[str, Any]:
     paths: dict[str, Any] = {}
 
@@ -404,28 +420,14 @@ def document() -> dict[str, Any]:
             }
         },
         "/policies": _page("The shipped monitoring policies", policy_media),
-        "/policies/{id}": {
-            "get": {
-                "summary": "One policy: as JSON, or as a page where HTML is asked for",
-                "tags": ["Governance"],
-                "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
-                "responses": {
-                    "200": {"description": "The policy.", "content": policy_media},
-                    "404": _error("No such policy."),
-                },
-            }
-        },
-        "/policies/{id}/patient": {
-            "get": {
-                "summary": "The sheet for the patient that belongs to a policy: as JSON, or as a page to print where HTML is asked for",
-                "tags": ["Governance"],
-                "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
-                "responses": {
-                    "200": {"description": "The sheet.", "content": policy_media},
-                    "404": _error("No such policy."),
-                },
-            }
-        },
+        "/policies/{id}": _of_policy(
+            "One policy: as JSON, or as a page where HTML is asked for", "The policy.", policy_media
+        ),
+        "/policies/{id}/patient": _of_policy(
+            "The sheet for the patient that belongs to a policy: as JSON, or as a page to print where HTML is asked for",
+            "The sheet.",
+            policy_media,
+        ),
     }
     paths |= openapi_registry.paths()
     return {

@@ -20,7 +20,9 @@ _ERRORS = {
     "400": _outcome("A parameter or the body cannot be used; the text names it."),
     "401": _outcome("No token, or an unknown one."),
     "403": _outcome("The token's role or sites do not cover this."),
-    "503": _outcome("The database is away; nothing was changed."),
+    "421": _outcome("Without authentication: the Host is no name of this machine."),
+    "429": _outcome("Too many requests with a wrong token; see Retry-After."),
+    "503": _outcome("The database is away; nothing was changed. See Retry-After."),
 }
 
 

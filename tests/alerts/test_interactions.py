@@ -235,3 +235,33 @@ def test_every_cytotoxic_is_critical(drug: str) -> None:
 def test_depots_are_known_by_brand_and_by_form(product: str, depot: bool) -> None:
     found = findings({"on": ["clozapine 300 mg since 500 d"], "draft": [product]})
     assert any("interaction-depot-antipsychotic" in (f.code, *f.also) for f in found) is depot
+
+
+@pytest.mark.parametrize(
+    ("drug", "says"),
+    [
+        ("omeprazole", "consider a lower clozapine dose"),
+        ("carbamazepine", "lower the clozapine dose"),
+        ("fluvoxamine", "go back to the original clozapine dose"),
+        ("ethinylestradiol", "consider a higher clozapine dose"),
+        ("erythromycin", "consider a higher clozapine dose"),
+    ],
+)
+def test_a_stop_cites_what_is_said_of_the_stop(drug: str, says: str) -> None:
+    """The advice for the beginning of a drug is the wrong one at its end."""
+    on = ["clozapine 300 mg since 500 d", f"{drug} from 100 d to 3 d"]
+    found = findings({"hook": "patient-view", "on": on, "counts": ["ANC 3.2 10*3/uL 2 d ago"]})
+    (stop,) = [f for f in found if f.code.endswith("-stopped")]
+    assert [line for line in stop.policy_says if says in line]
+    assert len(stop.policy_says) == 1
+
+
+def test_where_a_drug_of_the_class_takes_over_nobody_is_told_to_go_back() -> None:
+    on = [
+        "clozapine 300 mg from 500 d to 91 d",
+        "clozapine 100 mg since 90 d",
+        "fluvoxamine from 90 d to 2 d",
+    ]
+    card = _inhibitor(on=on, draft=["ciprofloxacin"])
+    assert "keep 100 mg/day" in card.summary
+    assert not any("is stopped" in line for line in card.policy_says)

@@ -95,6 +95,18 @@ def test_a_class_speaks_only_of_its_own_drugs(group: InteractionClass) -> None:
         assert all(group.source in policy_by_id(p).sources for p in ("us-label-2025", "eu-smpc-2025"))
 
 
+@pytest.mark.parametrize("group", [c for c in classes().values() if c.stopped], ids=lambda c: c.id)
+def test_what_is_said_of_a_stop_is_said_of_the_stop(group: InteractionClass) -> None:
+    """The level goes the other way then: the sentence for the beginning would ask for the wrong dose."""
+    wanted, wrong = (
+        ({"higher", "original"}, {"lower"}) if group.effect == "raises" else ({"lower"}, {"higher"})
+    )
+    words = set(re.findall(r"\w+", group.stopped_says))
+    assert words & wanted
+    assert "stopped" in words
+    assert not words & wrong
+
+
 def test_a_name_stands_for_one_drug() -> None:
     drugs = sorted({d for group in classes().values() for d in group.drugs})
     for drug in drugs:

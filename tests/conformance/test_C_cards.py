@@ -162,21 +162,23 @@ def test_C8_actions_are_well_formed(cards: list[dict[str, Any]]) -> None:
             get_fhir_model_class(action["resource"]["resourceType"]).model_validate(action["resource"])
 
 
-def _offered_update(client: httpx.Client, draft: dict[str, Any]) -> dict[str, Any]:
+def _offered_update(client: httpx.Client, draft: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     card = client.post(
         "/cds-services/clozapine-order-sign", json=call("order-sign", prefetch(counts=bundle(anc())), draft)
     ).json()["cards"][0]
-    found: dict[str, Any] = next(
-        a for s in card["suggestions"] for a in s["actions"] if a["type"] == "update"
-    )["resource"]
-    return found
+    return next(
+        (s["label"], a["resource"])
+        for s in card["suggestions"]
+        for a in s["actions"]
+        if a["type"] == "update"
+    )
 
 
 def test_C8_update_is_the_whole_draft_with_only_the_dose_changed(client: httpx.Client) -> None:
     draft = clozapine(300, extension=[{"url": "urn:x", "valueString": "kept"}], note=[{"text": "kept too"}])
     draft["dispenseRequest"] = {"numberOfRepeatsAllowed": 1, "quantity": {"value": 90}}
     draft["medicationCodeableConcept"] = {"text": "clozapine 25 MG Oral Tablet"}
-    update = _offered_update(client, draft)
+    _, update = _offered_update(client, draft)
     changed = {k for k in draft.keys() | update.keys() if draft.get(k) != update.get(k)}
     assert changed == {"dosageInstruction", "dispenseRequest"}
     assert update["dosageInstruction"][0]["doseAndRate"][0]["doseQuantity"]["value"] == 12.5
@@ -185,10 +187,11 @@ def test_C8_update_is_the_whole_draft_with_only_the_dose_changed(client: httpx.C
 
 def test_C8_a_tablet_that_cannot_give_the_dose_is_changed_with_it(client: httpx.Client) -> None:
     draft = clozapine(300)
-    update = _offered_update(client, draft)
+    label, update = _offered_update(client, draft)
     changed = {k for k in draft.keys() | update.keys() if draft.get(k) != update.get(k)}
     assert changed == {"dosageInstruction", "medicationCodeableConcept"}
-    assert "25" in update["medicationCodeableConcept"]["text"]
+    assert "25 mg" in update["medicationCodeableConcept"]["text"]
+    assert "12.5 mg/day, as 25 mg tablets" in label
 
 
 def test_C8_created_orders_are_for_the_patient_in_context(cards: list[dict[str, Any]]) -> None:

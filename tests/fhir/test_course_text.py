@@ -51,6 +51,13 @@ def test_a_length_in_words_is_read(text: str, days: int) -> None:
         "2 a day, supply for 28 days",
         "once a day for depression",
         "1/2 tablet daily",
+        "500 mg bd for 7 days every month",
+        "for 7 days of each cycle",
+        "7 Tage lang jeden Monat",
+        "pendant 7 jours chaque mois",
+        "rescue pack: bd for 7 days",
+        "bd for 7 days when chest is bad",
+        "bei Bedarf für 7 Tage",
         "",
     ],
 )
@@ -87,3 +94,14 @@ def test_a_course_of_an_inhibitor_is_over_when_its_words_say_so(
     codes = {f.code for f in found}
     assert ("interaction-inhibitor-stopped" in codes) is over
     assert ("interaction-cyp1a2-strong-inhibitor" in codes) is not over
+
+
+@pytest.mark.parametrize(("authored", "over"), [("2026-11", False), ("2026-10", False), ("2026-09", True)])
+def test_a_course_of_an_unknown_day_is_over_when_it_is_over_at_the_latest(authored: str, over: bool) -> None:
+    course = order("ciprofloxacin", id="mr-2", status="active", authoredOn=authored)
+    course["dosageInstruction"] = [{"text": "500 mg bd for 21 days"}]
+    on = bundle(clozapine(300, id="mr-1", status="active", authoredOn=day_ago(500)), course)
+    found = judge(
+        call("patient-view", prefetch(medications=on, counts=bundle(anc(3.4, 3)))), as_of=NOW
+    ).findings
+    assert ("interaction-cyp1a2-strong-inhibitor" in {f.code for f in found}) is not over

@@ -23,7 +23,7 @@ from tests.data import (
     order,
     prefetch,
 )
-from tests.fhir.test_odd_shapes import cards, signed, visit
+from tests.fhir.asking import cards, signed, visit
 
 _SUBJECT = {"reference": f"Patient/{PATIENT}"}
 _LOW = bundle(anc(0.4, 1))
@@ -76,6 +76,15 @@ def test_a_harmless_text_is_not_named(text: str) -> None:
     for draft in _beside(text):
         assert not signed(draft).keys() & {"data-unavailable", "dose-unreadable"}, draft
     assert visit(medications=bundle(on_clozapine() | {"note": [{"text": text}]})) == {}
+
+
+def test_tablets_are_no_milligrams() -> None:
+    """Two tablets of 100 mg do not explain "2 mg"."""
+    draft = clozapine(300) | {"note": [{"text": "2 mg at night"}]}
+    draft["dosageInstruction"][0]["doseAndRate"] = [{"doseQuantity": {"value": 2, "unit": "tablet"}}]
+    assert "data-unavailable" in signed(draft)
+    draft["note"] = [{"text": "200 mg at night"}]
+    assert "data-unavailable" not in signed(draft)
 
 
 @pytest.mark.parametrize("note", [None, [], [{}], [{"text": 7}], "stop", {"text": "stop"}, [None]])
@@ -173,7 +182,10 @@ def test_code_and_words_that_agree_say_nothing(code: str, display: str, text: st
 # -- what is selected, and drafts of no known shape ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("selections", [[], ["MedicationRequest/zz"], ["ServiceRequest/zz"], [""], ["#zz"]])
+@pytest.mark.parametrize(
+    "selections",
+    [[], ["MedicationRequest/zz"], ["ServiceRequest/zz"], ["ServiceRequest/draft-1"], [""], ["#zz"]],
+)
 def test_selections_that_name_no_draft_leave_every_draft_in_question(selections: list[str]) -> None:
     asked = call("order-select", prefetch(counts=_LOW), clozapine(12.5))
     asked["context"]["selections"] = selections

@@ -21,7 +21,6 @@ from tools.courses.story import FOLDER, Course, told
 
 #: What happened is seen in the morning, orders follow.
 _HAPPENED, _SEEN, _ORDERED = timedelta(hours=7), timedelta(hours=16), timedelta(hours=16.5)
-_DAILY: Json = {"timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}}
 
 
 class Instead(Struct, frozen=True, forbid_unknown_fields=True):

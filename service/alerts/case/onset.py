@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from service.alerts.case.beginning import latest_beginning
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Problem
 
 
 def latest_onset(case: Case, p: Problem) -> datetime | None:
     """When a problem began at the latest: of a month or a year its last day, today at most; None: nobody knows."""
-    if p.onset is None or p.onset_until is None:
-        return p.onset
-    return max(p.onset, min(p.onset_until - timedelta(days=1), case.as_of))
+    return latest_beginning(p.onset, p.onset_until, case.as_of) if p.onset is not None else None
 
 
 def is_recent_problem(case: Case, p: Problem) -> bool:

@@ -26,18 +26,15 @@ def is_told(case: Case, since: datetime | None) -> bool:
 
 def raises_dose(case: Case) -> bool:
     """More clozapine is ordered than is taken now; a dose that nobody can read, before or after, may be more."""
-    return case.continuing and bool(case.clozapine_drafts) and _more_than_now(case)
+    drafted, now = case.drafted_mg_per_day, case.established_mg_per_day
+    more = drafted is None or now is None or drafted > now
+    return case.continuing and bool(case.clozapine_drafts) and more
 
 
 def changes_dose(case: Case) -> bool:
     """Another dose of clozapine is ordered than is taken now, as far as both can be read."""
     drafted, now = case.drafted_mg_per_day, case.established_mg_per_day
     return case.continuing and bool(case.clozapine_drafts) and (drafted is None or drafted != now)
-
-
-def _more_than_now(case: Case) -> bool:
-    drafted, now = case.drafted_mg_per_day, case.established_mg_per_day
-    return drafted is None or now is None or drafted > now
 
 
 def is_count_due(case: Case) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Literal
 
+from service.alerts.case.beginning import latest_beginning
 from service.alerts.case.case import Case
 from service.alerts.case.exposure import is_live, span_of, was_given
 from service.alerts.case.series import judged_value
@@ -40,12 +41,12 @@ def taken_since(case: Case, drug_id: str) -> datetime | None:
 
 def latest_since(case: Case, drug_id: str, since: datetime) -> datetime:
     """Since when a drug is taken at the latest: a record that names a month or a year may have begun on its last day."""
-    vague = [
-        min(m.start_until - timedelta(days=1), case.as_of)
+    begun = [
+        latest_beginning(since, m.start_until, case.as_of)
         for m in _records(case, drug_id)
-        if m.start == since and m.start_until is not None
+        if m.start == since
     ]
-    return max((since, *vague))
+    return max((since, *begun))
 
 
 def _unbroken_since(case: Case, records: list[Medication]) -> datetime | None:

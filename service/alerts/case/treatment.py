@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from service.alerts.case.beginning import latest_beginning
 from service.alerts.case.course import Course, course_of
 from service.alerts.case.ending import Renewing, is_over_undated
 from service.alerts.case.exposure import (
@@ -307,7 +308,7 @@ class Treatment:
         if start is None or day is None or self.starting:
             return day
         latest = [
-            min(m.start_until - timedelta(days=1), self.as_of) if m.start_until is not None else m.start
+            latest_beginning(m.start, m.start_until, self.as_of)
             for m in self.clozapine_records
             if m.start is not None and start <= m.start <= self.as_of
         ]

@@ -55,6 +55,8 @@ class InteractionClass(Struct, frozen=True, forbid_unknown_fields=True):
     severity_of: dict[str, Severity] = {}
     #: Finding code when a drug of the class was stopped.
     stopped: str = ""
+    #: What the same document says of that stop: ``says`` speaks of the beginning, which is the other direction.
+    stopped_says: str = ""
     reduce_to_one_third: bool = False
     #: The class applies to long-acting injections only.
     long_acting_only: bool = False

@@ -8,12 +8,9 @@ from functools import cache, lru_cache
 import msgspec
 from msgspec import Struct
 
-from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
+from service.alerts.knowledge.code_systems import ATC, RXNORM, canonical
 from service.alerts.knowledge.data_file import load
-from service.alerts.knowledge.product_codes import harmless
-
-#: Systems whose further codes stand in ``product_codes.toml``.
-_LISTED = frozenset({RXNORM, SNOMED, DMD})
+from service.alerts.knowledge.product_codes import is_harmless
 
 
 class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +60,4 @@ def is_code_without_card(system: str, code: str) -> bool:
     """True for the code of a drug that is known and draws no card, whatever it is called beside it."""
     known = canonical(system)
     named = (known, code.strip().upper() if known == ATC else code.strip())
-    if named in _codes_without_card():
-        return True
-    return known in _LISTED and (SNOMED if known == DMD else known, named[1]) in harmless()
+    return named in _codes_without_card() or is_harmless(*named)

@@ -11,10 +11,12 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from service.alerts.knowledge.code_systems import RXNORM, SNOMED
+from service.alerts.knowledge.code_systems import DMD, RXNORM, SNOMED
 from service.alerts.knowledge.data_file import load
 
 _SYSTEMS = {"rxnorm": RXNORM, "snomed": SNOMED}
+#: Code system -> the one under which its codes are listed: those of dm+d are SNOMED CT ids.
+_LISTED_AS = {RXNORM: RXNORM, SNOMED: SNOMED, DMD: SNOMED}
 
 
 class _Row(Struct, forbid_unknown_fields=True):
@@ -65,6 +67,18 @@ def coded() -> dict[tuple[str, str], Coded]:
         meaning = Coded(row.drugs, row.given)
         found |= dict.fromkeys(((_SYSTEMS[row.system], code) for code in row.codes.split()), meaning)
     return found
+
+
+def meaning_of(system: str, code: str) -> Coded | None:
+    """What a code of a system, by its name here, stands for; None where it is not listed."""
+    listed = _LISTED_AS.get(system)
+    return coded().get((listed, code)) if listed is not None else None
+
+
+def is_harmless(system: str, code: str) -> bool:
+    """True for the code of a product without a drug that interacts with clozapine, or of one that stays where it is put."""
+    listed = _LISTED_AS.get(system)
+    return listed is not None and (listed, code) in harmless()
 
 
 @cache

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.knowledge import ndc
-from service.alerts.knowledge.code_systems import ATC, DMD, RXNORM, SNOMED, canonical
+from service.alerts.knowledge.code_systems import ATC, DMD, SNOMED, canonical
 from service.alerts.knowledge.data_file import KnowledgeError, load
 from service.alerts.knowledge.drugs import drugs
-from service.alerts.knowledge.product_codes import coded
+from service.alerts.knowledge.product_codes import meaning_of
 
 
 class Product(Struct, frozen=True):
@@ -168,14 +168,10 @@ def product_by_code(system: str, code: str) -> Product | None:
     )
 
 
-#: Systems of ``product_codes.toml``.
-_LISTED = frozenset({RXNORM, SNOMED, DMD})
-
-
 @lru_cache(maxsize=4096)
 def _listed(system: str, code: str) -> Product | None:
     """A product of the long list, which gives neither names nor strengths."""
-    found = coded().get((SNOMED if system == DMD else system, code)) if system in _LISTED else None
+    found = meaning_of(system, code)
     return Product(found.drugs, found.label, named=True) if found is not None else None
 
 

@@ -154,11 +154,15 @@ def _schedule(policy: Policy) -> Table:
     return Table("Schedule while counts are normal", texts, header, tuple(map(row, policy.schedule)))
 
 
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def _missed_doses(policy: Policy) -> Table:
     def row(t: MissedDoseTier) -> tuple[str, ...]:
         beyond = " beyond the dosing interval" if t.plus_dosing_interval else ""
         dose = (
-            f"{t.percent_low:g} to {t.percent_high:g} % of the daily dose"
+            f"{_span(t.percent_low, t.percent_high)} % of the daily dose"
             if t.percent_low is not None and t.percent_high is not None
             else f"{t.single_mg:g} mg a dose"
             + (f", at most {t.mg_per_day:g} mg on the first day" if t.mg_per_day else "")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from service.alerts.case.announced import announced_in
 from service.alerts.case.baseline import minima, was_begun_on_old_baseline
 from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import counts_readable, preliminary_anc, stalest
-from service.alerts.case.kept import counts_kept
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.count import (
     count_evidence,
@@ -41,8 +41,6 @@ from service.alerts.rules.missing_counts import (
 from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Day, Param, Record, Sentence, sentence
-
-_DUE_SOON_HOOKS = frozenset({"patient-view", "encounter-discharge"})
 
 
 def _cited(case: Case) -> Citation:
@@ -215,15 +213,10 @@ def _overdue(case: Case, newest: Measurement, late: int) -> Sentence:
 @when("taking")
 def anc_due_soon(case: Case) -> Iterator[Found]:
     """The next count is due within days; only where it can be planned."""
-    newest = stalest(case)
-    if case.hook not in _DUE_SOON_HOOKS or newest is None or not case.on_clozapine:
+    newest, left = stalest(case), announced_in(case)
+    if newest is None or left is None:
         return
     interval = case.interval
-    left = interval.days - case.answered_days(newest)
-    if interval.band is not None or not 0 <= left <= interval.due_soon_days(case.policy.schedule):
-        return
-    if counts_kept(case):
-        return  # whoever comes in time needs no reminder: a count that is missed is overdue the day after
     supply = supply_end(case)
     due = Day(case.today + timedelta(days=left))
     counts = judged_names(case)

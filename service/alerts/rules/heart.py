@@ -7,7 +7,14 @@ from datetime import timedelta
 from itertools import takewhile
 
 from service.alerts.case.case import Case
-from service.alerts.case.readings import exceeds, falls_below, is_recent, reaches, recent
+from service.alerts.case.readings import (
+    exceeds,
+    falls_below,
+    in_myocarditis_window,
+    is_recent,
+    reaches,
+    recent,
+)
 from service.alerts.case.standing import is_new, is_told, raises_dose, worse_since
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.result import (
@@ -187,8 +194,7 @@ def tachycardia(case: Case) -> Iterator[Found]:
     limit = case.policy.results.heart_rate_high
     if pulse is None or not reaches(pulse, limit.value):
         return
-    day = case.least_course_day
-    early = day is None or day < case.policy.myocarditis.window_days.value
+    early = in_myocarditis_window(case)
     offers = offer_test(case, "ecg", "routine", sentence("tachycardia.reason-ecg", pulse=measured(pulse)))
     if early:
         troponin = offer_test(case, "troponin-crp", "urgent", sentence("tachycardia.reason-troponin"))

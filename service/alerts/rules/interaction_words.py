@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.case.other_drugs import ON_HOLD
-from service.alerts.case.tablet import HALVES
+from service.alerts.case.tablet import HALVES, gives
 from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.class_effects import InteractionClass
@@ -107,6 +107,11 @@ def says_of(case: Case, match: Match) -> Sentence:
     if group.us is not None and case.policy.interactions.severity_region == "us":
         return quoted("interaction", f"{group.id}.us.says", group.us.says)
     return quoted("interaction", f"{group.id}.says", group.says)
+
+
+def says_of_stop(group: InteractionClass) -> Sentence:
+    """What the documents say of the stop of a drug of a class."""
+    return quoted("interaction", f"{group.id}.stopped_says", group.stopped_says)
 
 
 def cite(case: Case, match: Match) -> Citation:
@@ -266,18 +271,17 @@ def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | N
     if base is None or now is None:
         return None
     draft = case.clozapine_drafts[0] if len(case.clozapine_drafts) == 1 else None
-    times = _times(case, draft)
+    times = _times(draft)
     step = case.policy.dosing.dose_step.value
     third = base * case.policy.dosing.strong_inhibitor_factor.value * ROUNDED
     target = third // (times * step) * times * step
     if target < times * step:
         times, target = 1, max(step, third // step * step)
     tablet = draft.strength_mg if draft is not None else None
-    gives = tablet is None or (target / times) % (tablet / HALVES) == 0
-    return Third(base, target, times, gives, tablet) if target < now else None
+    return Third(base, target, times, gives(tablet, target / times), tablet) if target < now else None
 
 
-def _times(case: Case, draft: Medication | None) -> int:
+def _times(draft: Medication | None) -> int:
     """In how many equal doses a day the draft gives it; 1 where they differ."""
     dose = draft.dose if draft is not None else None
     if (
@@ -304,8 +308,7 @@ def start_small(case: Case) -> tuple[list[Sentence], tuple[ChangeDose, ...]]:
     drafts = case.clozapine_drafts
     if len(drafts) != 1 or not drafts[0].ref or drafts[0].dose is None or drafts[0].dose.steps:
         return steps, ()
-    tablet = drafts[0].strength_mg
-    if (tablet is not None and first % (tablet / HALVES)) or case.drafted_mg_per_day in (None, first):
+    if not gives(drafts[0].strength_mg, first) or case.drafted_mg_per_day in (None, first):
         return steps, ()
     return steps, (ChangeDose(drafts[0].ref, w.plain(drafts[0].label), first, 1, step_mg=first),)
 

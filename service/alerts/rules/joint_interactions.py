@@ -30,6 +30,7 @@ from service.alerts.rules.interaction_words import (
     level_high,
     level_low,
     says_of,
+    says_of_stop,
     start_small,
     started,
     third_of,
@@ -230,6 +231,7 @@ def joint(case: Case, shared: Joint) -> Found:
         why=tuple(why),
         policy_says=(
             *_says(case, movers),
+            *_says_of_stops(movers, shared.left),
             *((sentence("smoking.policy"),) if change is not None else ()),
         ),
         suggested=tuple(steps),
@@ -247,6 +249,13 @@ def joint(case: Case, shared: Joint) -> Found:
 
 def _says(case: Case, movers: list[Match]) -> tuple[Sentence, ...]:
     return tuple(says_of(case, m) for m in {m.group.id: m for m in movers}.values())
+
+
+def _says_of_stops(movers: list[Match], left: tuple[Left, ...]) -> tuple[Sentence, ...]:
+    """What is said of the stops; not where another drug of the class takes over, for then the dose does not go back."""
+    groups = {group.id: group for group in (one.groups[one.longest] for one in left)}
+    taking_over = {m.group.id for m in movers}
+    return tuple(says_of_stop(group) for id, group in groups.items() if id not in taking_over)
 
 
 def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:

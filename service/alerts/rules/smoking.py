@@ -44,7 +44,8 @@ def smoking_changed(case: Case) -> Iterator[Found]:
 
 def _finding(case: Case, change: SmokingChange, severity: Severity, *, lowered: bool) -> Found:
     changed, before, stopped, day = change.changed, change.before, change.stopped, Day(change.day)
-    dose = case.current_mg_per_day
+    ordered = case.current_mg_per_day
+    dose = case.established_mg_per_day or ordered
     level = case.newest("clozapine-level")
     answer = Record(changed.raw)
     why = [
@@ -52,7 +53,9 @@ def _finding(case: Case, change: SmokingChange, severity: Severity, *, lowered: 
         if change.admission
         else sentence("smoking.changed", answer=answer, day=day, before=Record(before.raw))
     ]
-    if dose is not None:
+    if dose is not None and ordered not in (None, dose):
+        why.append(sentence("smoking.dose-ordered", dose=Dose(dose), ordered=Dose(ordered)))
+    elif dose is not None:
         why.append(sentence("smoking.dose", dose=Dose(dose)))
     if level is not None:
         why.append(sentence("smoking.level", level=Quantity(level.value, "ng/mL"), day=on_day(case, level)))

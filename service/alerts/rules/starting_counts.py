@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from service.alerts.case.baseline import below_minimum, minima, was_begun_on_old_baseline
 from service.alerts.case.case import Case
 from service.alerts.case.judged_counts import stalest
@@ -33,7 +35,7 @@ from service.alerts.rules.missing_counts import (
     supply_forbidden,
     urgency,
 )
-from service.alerts.say.finding import ReferTo
+from service.alerts.say.finding import ReferTo, Severity
 from service.alerts.say.found import Found, Wish
 from service.alerts.say.sentence import Count, Counted, Number, Sentence, sentence
 
@@ -70,40 +72,18 @@ def baseline_missing(case: Case) -> Iterator[Found]:
 @when("starting")
 def baseline_count_too_old(case: Case) -> Iterator[Found]:
     """The newest usable ANC (or WBC, where the policy judges it) was taken too long before the first dose."""
-    newest, (window, cited) = stalest(case), case.policy.baseline_window
+    newest = stalest(case)
     if newest is None or not case.starting:
         return
     age = case.age_days(newest)
-    if age <= window:
+    if age <= case.policy.baseline_window[0]:
         return
-    reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age))
-    offers, steps = offer_count(case, "urgent", reason)
-    yield Found(
-        code="baseline-count-too-old",
-        severity=urgency(case, "critical"),
-        subject="anc",
-        summary=sentence(
-            "baseline-count-too-old.summary",
-            count=short_count(case, newest),
-            age=Counted(age),
-            window=Counted(window),
-        ),
-        why=(
-            *held_lines(case),
-            last_usable_with_age(case, newest),
-            *pending_lines(case),
-            start_line(case),
-            *population_lines(case),
-        ),
-        policy_says=(
-            sentence("baseline-count-too-old.policy", window=Counted(window)),
-            start_says(case),
-        ),
-        suggested=(sentence("baseline-count-too-old.wait"), *steps),
-        unchecked=newer_may_exist(case),
-        evidence=count_evidence(case, newest),
-        citation=case.policy.cite(cited),
-        offers=(*offers, *remove_drafts(case)),
+    found = _too_old(case, newest, age, "critical", "baseline-count-too-old.summary")
+    yield replace(
+        found,
+        why=(*found.why, *population_lines(case)),
+        suggested=(sentence("baseline-count-too-old.wait"), *found.suggested),
+        offers=(*found.offers, *remove_drafts(case)),
     )
 
 
@@ -115,31 +95,27 @@ def begun_on_old_baseline(case: Case) -> Iterator[Found]:
     does (EU 2025, Japan), a critical card would rest on two numbers of the service's own, this and the window of the baseline; the patient has
     taken the first doses already, the count is asked for as urgent, and from the first weekly date on the rule of overdue counts is stricter.
     """
-    newest, (window, cited) = stalest(case), case.policy.baseline_window
+    newest = stalest(case)
     if newest is None or not case.continuing or not was_begun_on_old_baseline(case, newest):
         return
     age = case.age_days(newest) - (case.course_day or 0)
-    offers, steps = offer_count(
-        case,
-        "urgent",
-        sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age)),
-    )
-    yield Found(
+    severity: Severity = "critical" if supply_forbidden(case) else "warning"
+    found = _too_old(case, newest, age, severity, "baseline-count-too-old.begun")
+    yield replace(found, policy_says=(*found.policy_says, *national_rules(case)))
+
+
+def _too_old(case: Case, newest: Measurement, age: int, severity: Severity, summary: str) -> Found:
+    """The count was so many days old at the first dose; ``summary``: id of the sentence that says so."""
+    window, cited = case.policy.baseline_window
+    reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age))
+    offers, steps = offer_count(case, "urgent", reason)
+    return Found(
         code="baseline-count-too-old",
-        severity=urgency(case, "critical" if supply_forbidden(case) else "warning"),
+        severity=urgency(case, severity),
         subject="anc",
-        summary=sentence(
-            "baseline-count-too-old.begun",
-            count=short_count(case, newest),
-            age=Counted(age),
-            window=Counted(window),
-        ),
+        summary=sentence(summary, count=short_count(case, newest), age=Counted(age), window=Counted(window)),
         why=(*held_lines(case), last_usable_with_age(case, newest), *pending_lines(case), start_line(case)),
-        policy_says=(
-            sentence("baseline-count-too-old.policy", window=Counted(window)),
-            start_says(case),
-            *national_rules(case),
-        ),
+        policy_says=(sentence("baseline-count-too-old.policy", window=Counted(window)), start_says(case)),
         suggested=steps,
         unchecked=newer_may_exist(case),
         evidence=count_evidence(case, newest),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from service.alerts.case.case import Case
 from service.alerts.case.other_drugs import ON_HOLD
@@ -19,7 +19,7 @@ from service.alerts.rules.interaction_words import (
     ended,
     level_high,
     level_low,
-    says_of,
+    says_of_stop,
     time_line_of,
 )
 from service.alerts.rules.interactions import left_told_together, told_with_smoking
@@ -34,7 +34,7 @@ from service.alerts.rules.joint_interactions import (
 from service.alerts.rules.left_drugs import Left, left_drugs, severity_of_stop, still_moves
 from service.alerts.say.finding import worst
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Counted, Day, Dose, Record, Sentence, sentence
+from service.alerts.say.sentence import Counted, Day, Dose, Param, Record, Sentence, sentence
 
 
 def stopped_inhibitor_or_inducer(case: Case) -> Iterator[Found]:
@@ -92,18 +92,13 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
         effects.add("raises" if change.stopped else "lowers")
     way = "both" if len(effects) > 1 else next(iter(effects))
     days = sorted({one.offset_days for one in lefts})
-    named, longest = drugs_first(drug_ids), Counted(days[-1])
+    named = drugs_first(drug_ids)
+    by: dict[str, Param] = {} if way == "both" else {"days": Counted(days[-1])}
     if change is None:
-        summary = sentence(
-            f"interaction-stopped.together-{way}", drugs=named, **({} if way == "both" else {"days": longest})
-        )
+        summary = sentence(f"interaction-stopped.together-{way}", drugs=named, **by)
     else:
-        summary = sentence(
-            f"interaction-stopped.together-{way}-{smoking_code(change)}",
-            drugs=named,
-            day=Day(change.day),
-            **({} if way == "both" else {"days": longest}),
-        )
+        by["day"] = Day(change.day)
+        summary = sentence(f"interaction-stopped.together-{way}-{smoking_code(change)}", drugs=named, **by)
     lead = max(lefts, key=lambda one: (one.effect == "raises", one.offset_days))
     movers = [Match(one.groups[one.longest], one.longest, "warning") for one in lefts]
     why: list[Sentence] = []
@@ -112,25 +107,23 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
     if change is not None:
         why.append(smoking_line(change))
     why += [time_line_of(one.longest, one.groups[one.longest]) for one in lefts]
-    why += dict.fromkeys(line for m in movers for line in doubts(case, m))
+    why += _each_once(line for m in movers for line in doubts(case, m))
     codes = [one.groups[one.longest].stopped for one in lefts]
     code = lead.groups[lead.longest].stopped
     return Found(
         code=code,
-        severity=worst("warning", *([smoking_severity(case, change)] if change is not None else [])),
+        severity="warning" if change is None else worst("warning", smoking_severity(case, change)),
         subject=f"drug:{'+'.join(sorted(drug_ids))}",
         summary=summary,
         why=tuple(why),
         policy_says=(
-            *(says_of(case, m) for m in {m.group.id: m for m in movers}.values()),
+            *(says_of_stop(group) for group in {m.group.id: m.group for m in movers}.values()),
             *((sentence("smoking.policy"),) if change is not None else ()),
         ),
         suggested=(
-            *(
-                [sentence("interaction-stopped.watch-rises")]
-                if "raises" in effects
-                else [sentence("interaction-stopped.watch-falls")]
-            ),
+            sentence("interaction-stopped.watch-rises")
+            if "raises" in effects
+            else sentence("interaction-stopped.watch-falls"),
             *_levels_together(days[-1], change),
             *_dose_together(case, lefts, change, way),
         ),
@@ -148,6 +141,15 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
             )
         ),
     )
+
+
+def _each_once(lines: Iterable[Sentence]) -> list[Sentence]:
+    """Sentences hold data and have no hash: each once, in their order."""
+    kept: list[Sentence] = []
+    for line in lines:
+        if line not in kept:
+            kept.append(line)
+    return kept
 
 
 def _levels_together(offset: int, change: SmokingChange | None) -> tuple[Sentence, ...]:
@@ -213,7 +215,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
         subject=f"drug:{'+'.join(drug_ids)}",
         summary=summary,
         why=(*ended(case, left), *doses_beside(case, left), *doubts(case, Match(group, drug_id, "warning"))),
-        policy_says=(says_of(case, Match(group, drug_id, "warning")),),
+        policy_says=(says_of_stop(group),),
         suggested=(
             sentence(f"interaction-stopped.watch-{change}"),
             sentence("interaction-stopped.level", days=offset),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+from service.alerts.case.announced import announced_in
 from service.alerts.case.case import Case
 from service.alerts.case.coverage import coverage
 from service.alerts.case.judged_counts import stalest
@@ -12,7 +13,6 @@ from service.alerts.case.kept import supplies_kept
 from service.alerts.phrases.dose import order_fact
 from service.alerts.phrases.supply import supply_end, supply_evidence, supply_line
 from service.alerts.rules.asked import when
-from service.alerts.rules.due_counts import anc_due_soon
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Citation, Severity
 from service.alerts.say.found import Fact, Found
@@ -24,7 +24,7 @@ from service.alerts.say.sentence import Counted, Day, Hours, Number, Record, Sen
 def supply_gap(case: Case) -> Iterator[Found]:
     """The dispensed supply ends within days and nothing new is ordered in this call; where a count is announced, its card says it."""
     ends, until = supply_end(case), case.course.supply_until
-    if ends is None or until is None or supplies_kept(case) or any(anc_due_soon(case)):
+    if ends is None or until is None or supplies_kept(case) or announced_in(case) is not None:
         return
     yield Found(
         code="supply-gap",
