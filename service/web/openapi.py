@@ -387,7 +387,7 @@ def document() -> dict[str, Any]:
                 "tags": ["CDS Hooks"],
                 "responses": {
                     "200": _json({"$ref": "#/components/schemas/Discovery"}, "The services offered."),
-                    **{status: _ERRORS[status] for status in ("401", "429", "503")},
+                    **{status: _ERRORS[status] for status in ("401", "421", "429", "503")},
                 },
             }
         },

@@ -54,6 +54,8 @@ def _operation(
         answers["404"] = _outcome("There is no such patient, flag or alert at this site.")
     if conflict:
         answers["409"] = _outcome("The alert is not open any more, or cannot be closed; the text says why.")
+    if body is not None:
+        answers["415"] = _outcome("Without authentication: the body is not `application/json`.")
     operation: dict[str, Any] = {
         "summary": summary,
         "description": f"Role: {role}.",
