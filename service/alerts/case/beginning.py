@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+#: From the first moment that is no longer meant to the last day that is.
 _DAY = timedelta(days=1)
 
 
