@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
+from functools import partial
 from itertools import pairwise
 from types import FrameType
 from typing import Any
@@ -152,7 +153,7 @@ def test_a_text_of_twice_the_length_is_twice_the_work(reader: str) -> None:
     read, most = _READERS[reader]
     for part in (*_REPEATED, "1x", "? ", "A. b. ", "day 1: 1 mg, ", "½ "):
         read(_long(part, 40))
-        assert _growth(lambda n, p=part: read(_long(p, n)), most // 8) < _GROWTH, part
+        assert _growth(read, most // 16, partial(_long, part)) < _GROWTH, part
 
 
 def _patterns() -> dict[str, re.Pattern[Any]]:
@@ -326,15 +327,15 @@ def _lines(run: Callable[[], object]) -> int:
     return lines
 
 
-def _growth(run: Callable[[int], object], size: int) -> float:
+def _growth(run: Callable[[Any], object], size: int, made: Callable[[int], Any]) -> float:
     """Lines added by a doubling over those added by the one before: two for work that is proportional to the size.
 
-    Where it is more than that, the next doubling decides: what is begun at some size adds its lines to one of them.
+    Where it is more than that, the next doublings decide: what is begun at some size adds its lines to one of them.
     """
     growth = float("inf")
-    lines = [_lines(lambda n=size * times: run(n)) for times in (1, 2)]
-    for times in (4, 8):
-        lines.append(_lines(lambda n=size * times: run(n)))
+    lines = [_lines(partial(run, made(size * times))) for times in (1, 2)]
+    for times in (4, 8, 16):
+        lines.append(_lines(partial(run, made(size * times))))
         less, more = (max(more - less, 500) for less, more in pairwise(lines[-3:]))
         growth = min(growth, more / less)
         if growth < _GROWTH:
@@ -344,10 +345,13 @@ def _growth(run: Callable[[int], object], size: int) -> float:
 
 @pytest.mark.parametrize("what", _LISTS)
 def test_twice_as_many_parts_are_twice_the_work(what: str) -> None:
-    bodies = {n: json.dumps(_LISTS[what](n)).encode() for n in (_PARTS * times for times in (1, 2, 4, 8))}
-    hook = json.loads(bodies[_PARTS])["hook"]
-    _judge(bodies[_PARTS], hook)  # tables are read when they are first used
-    assert _growth(lambda n: _judge(bodies[n], hook), _PARTS) < _GROWTH
+    def made(n: int) -> bytes:
+        return json.dumps(_LISTS[what](n)).encode()
+
+    body = made(_PARTS)
+    hook = json.loads(body)["hook"]
+    _judge(body, hook)  # tables are read when they are first used
+    assert _growth(lambda body: _judge(body, hook), _PARTS, made) < _GROWTH
 
 
 def _lists(node: Any, here: Place = ()) -> Iterator[Place]:
@@ -385,8 +389,7 @@ def test_twice_as_many_members_of_any_list_are_twice_the_work() -> None:
     _judge(json.dumps(full_call()).encode(), "order-sign")
     grown: dict[str, float] = {}
     for what, place in _every_list().items():
-        bodies = {n: _lengthened(place, n) for n in (25, 50, 100, 200)}
-        grown[what] = _growth(lambda n, b=bodies: _judge(b[n], "order-sign"), 25)
+        grown[what] = _growth(lambda body: _judge(body, "order-sign"), 25, partial(_lengthened, place))
     assert len(grown) > 40
     assert {what: growth for what, growth in grown.items() if growth >= _GROWTH} == {}
 
