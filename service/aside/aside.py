@@ -108,6 +108,9 @@ class Aside:
 
     async def aclose(self) -> None:
         """End the processes."""
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)

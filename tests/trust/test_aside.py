@@ -142,6 +142,32 @@ def test_a_large_question_is_answered_aside_as_in_place(
     assert ("anc-severe-neutropenia", "high") in [(code, severity) for code, severity, _ in found[0]]
 
 
+@pytest.mark.parametrize("path", [_SIGN, _CHECK])
+def test_what_was_judged_aside_is_recorded_before_its_answer_leaves(
+    service: httpx.Client, north: Ehr, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    recorder = service.app.state.recorder  # type: ignore[attr-defined]
+    record = recorder.record
+    kept: list[Any] = []
+
+    def slowly(*what: Any) -> None:
+        time.sleep(0.3)  # an answer that did not wait is here by then
+        record(*what)
+        kept.append(what[0])
+
+    monkeypatch.setattr(recorder, "record", slowly)
+    large = [clozapine(300), anc(0.4, 1, note=[{"text": "x" * 200_000}])]
+    bundled = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in large]}
+    taken: list[int] = []
+    judged = _aside(service)._judged
+    monkeypatch.setattr(_aside(service), "_judged", lambda *a: (taken.append(1), judged(*a))[1])
+    answer = _post(service, north, _large() if path == _SIGN else bundled, path)
+    assert (answer.status_code, len(taken)) == (200, 1)
+    assert [("anc-severe-neutropenia", "critical") in [f[:2] for f in call.findings] for call in kept] == [
+        True
+    ]
+
+
 def test_what_is_wrong_with_a_large_call_is_said_as_in_place(service: httpx.Client, north: Ehr) -> None:
     answer = _post(service, north, _large() | {"hook": "patient-view"})
     assert answer.status_code == 400

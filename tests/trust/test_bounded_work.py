@@ -388,9 +388,11 @@ def _lengthened(place: Place, n: int) -> bytes:
 def test_twice_as_many_members_of_any_list_are_twice_the_work() -> None:
     _judge(json.dumps(full_call()).encode(), "order-sign")
     grown: dict[str, float] = {}
-    for what, place in _every_list().items():
+    every = list(_every_list().items())
+    assert len(every) > 40
+    # Every second list; `make fuzz` lengthens all.
+    for what, place in every if "FUZZ" in os.environ else every[::2]:
         grown[what] = _growth(lambda body: _judge(body, "order-sign"), 25, partial(_lengthened, place))
-    assert len(grown) > 40
     assert {what: growth for what, growth in grown.items() if growth >= _GROWTH} == {}
 
 
