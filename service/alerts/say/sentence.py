@@ -153,9 +153,14 @@ def quoted(table: str, id: str, english: str) -> Sentence:
     return Sentence("quoted.text", {"text": Term(table, id, english)})
 
 
-def recorded(text: str) -> Sentence:
+def as_recorded(text: str | Reason, limit: int = 200, short: int = 60) -> Record | Why:
+    """Text of the record, or words of the service around one: made safe and cut as a whole, either way."""
+    return Why(text, limit, short) if isinstance(text, Reason) else Record(text, limit, short)
+
+
+def recorded(text: str | Reason) -> Sentence:
     """Text of the record that stands by itself: what a result or an order is called there."""
-    return Sentence("quoted.text", {"text": Record(text)})
+    return Sentence("quoted.text", {"text": as_recorded(text)})
 
 
 def explained(reason: Reason) -> Sentence:
