@@ -79,7 +79,7 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         ),
         (
             f'[[bands]]\nname = "a"\ntitle = "a"\nconfirmed_every_days = 14\nconfirmed_every_label = "weekly for 4 weeks"\n{_BAND}',
-            "'a' says 'weekly for 4 weeks' \(confirmed_every_label\), but confirmed_every_days is 14",
+            "'a' says 'weekly for 4 weeks' (confirmed_every_label), but confirmed_every_days is 14",
         ),
         (
             '[platelets]\nlow = { value = 50000, source = "NOWHERE" }\nsays = "x"\n',
