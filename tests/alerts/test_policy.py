@@ -75,7 +75,7 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         ),
         (
             f'[[bands]]\nname = "a"\ntitle = "a"\nevery_days = 3\nevery_label = "weekly"\n{_BAND}',
-            "'a' says 'weekly' \(every_label\), but every_days is 3",
+            "'a' says 'weekly' (every_label), but every_days is 3",
         ),
         (
             f'[[bands]]\nname = "a"\ntitle = "a"\nconfirmed_every_days = 14\nconfirmed_every_label = "weekly for 4 weeks"\n{_BAND}',
