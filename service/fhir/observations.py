@@ -11,7 +11,14 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from service.alerts.facts.patient import CodedResult, Measurement, ReadProblem, ResultStatus, UnusableResult
+from service.alerts.facts.patient import (
+    NO_VALUE,
+    CodedResult,
+    Measurement,
+    ReadProblem,
+    ResultStatus,
+    UnusableResult,
+)
 from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.alerts.facts.record_text import NOTHING, VALUE, RecordText, to_read, to_show
 from service.alerts.knowledge.codes import (
@@ -253,8 +260,8 @@ class ObservationReader:
             else:
                 self.unusable.append(
                     UnusableResult(
-                        holder.kind, _REPORT, holder.why, holder.ref,
-                        at.at if at is not None else None, at.date_only if at is not None else False,
+                        holder.kind, NOTHING, holder.why, holder.ref,
+                        at.at if at is not None else None, at.date_only if at is not None else False, shown=_REPORT,
                     )
                 )  # fmt: skip
 
@@ -515,16 +522,17 @@ class ObservationReader:
         found = by_words(code, o)
         if found is None:
             return
-        moment = self._moment(holder)
+        moment, sent = self._moment(holder), _as_sent(o)
         self.unusable.append(
             UnusableResult(
                 kind=found.kind,
-                raw=to_show(_as_sent(o)),
+                raw=_text_of(sent),
                 reason=found.reason,
                 ref=ref,
                 at=moment.at if moment is not None else None,
                 date_only=moment.date_only if moment is not None else False,
                 by_words=True,
+                shown=_reason_of(sent),
             )
         )
 
@@ -534,19 +542,25 @@ class ObservationReader:
         o: Observation | Component,
         reason: Reason,
         moment: Moment | None,
-        raw: str = "",
+        raw: str | Reason = "",
         ref: str = "",
     ) -> None:
         sent = raw or _as_sent(o)
-        flag = flag_of(o.interpretation) if sent != _NO_VALUE else ""
+        if sent != NO_VALUE and (flag := flag_of(o.interpretation)):
+            sent = (
+                because("shown.with-flag", sent=sent, flag=flag)
+                if isinstance(sent, Reason)
+                else f"{sent} {flag}"
+            )
         self.unusable.append(
             UnusableResult(
                 kind=kind.id,
-                raw=to_show(f"{sent} {flag}".rstrip()),
+                raw=_text_of(sent),
                 reason=reason,
                 ref=ref or (_reference(o) if isinstance(o, Observation) else ""),
                 at=moment.at if moment is not None else None,
                 date_only=moment.date_only if moment is not None else False,
+                shown=_reason_of(sent),
             )
         )
 
@@ -562,7 +576,7 @@ class ObservationReader:
             absent = why_absent(o.dataAbsentReason)
             why = because("result-unused.absent", why=absent) if absent else because("result-unused.no-value")
             flag = flag_of(o.interpretation)
-            self._refuse(kind, o, why, moment, raw="flagged" if flag else _NO_VALUE, ref=ref)
+            self._refuse(kind, o, why, moment, raw=_FLAGGED if flag else NO_VALUE, ref=ref)
 
     def _add(
         self,
@@ -580,13 +594,20 @@ class ObservationReader:
         """Convert one value and keep it, or keep why it cannot be used."""
         if kind.dimension == "own-range" and kind.id == "ecg":
             if moment is not None:
-                done = Measurement(kind.id, 1.0, moment.at, reference, _ECG, moment.date_only, "", status)
+                done = Measurement(kind.id, 1.0, moment.at, reference, NOTHING, moment.date_only, "", status)
+                done = msgspec.structs.replace(done, shown=_ECG)
                 self.measurements.setdefault(kind.id, []).append(done)
             return
         if kind.id == "troponin" and moment is not None and (flag := _positive_flag(o)):
-            sent = to_show(text_of(o.valueCodeableConcept) or o.valueString or _WITHOUT_NUMBER[flag])
+            sent = to_show(text_of(o.valueCodeableConcept) or o.valueString or "")
             positive = Measurement(kind.id, 1.0, moment.at, reference, sent, moment.date_only, "", status)
-            positive = msgspec.structs.replace(positive, specimen=specimen, until=moment.until, flag=flag)
+            positive = msgspec.structs.replace(
+                positive,
+                specimen=specimen,
+                until=moment.until,
+                flag=flag,
+                shown=NO_REASON if sent else _WITHOUT_NUMBER[flag],
+            )
             self.measurements.setdefault(kind.id, []).append(positive)
             return
         unit, code = "", ""
@@ -609,7 +630,7 @@ class ObservationReader:
                     o,
                     because("result-unused.impossible"),
                     moment,
-                    raw="a number of too many digits",
+                    raw=_TOO_MANY_DIGITS,
                     ref=reference,
                 )
                 return
@@ -673,10 +694,7 @@ class ObservationReader:
         flag = flag_of(o.interpretation) if kind.id in _RANGED and limit is None else ""
         # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
         kept = self.measurements.get(kind.id)
-        # The first of the month stands for the whole of it: people see what was sent.
-        shown = to_show(
-            " ".join(t for t in (raw, flag, "" if moment.until is None else "(no exact date)") if t)
-        )
+        sent = to_show(f"{raw} {flag}" if flag else raw)
         if kept is None:
             kept = self.measurements[kind.id] = []
         kept.append(
@@ -685,7 +703,7 @@ class ObservationReader:
                 round(converted, 6),
                 moment.at,
                 reference,
-                shown,
+                sent,
                 moment.date_only,
                 bound,
                 status,
@@ -695,19 +713,26 @@ class ObservationReader:
                 posture,
                 moment.until,
                 flag,
+                # The first of the month stands for the whole of it: people see that.
+                NO_REASON if moment.until is None else because("shown.no-exact-date", sent=sent),
             )
         )
 
 
-_ECG = RecordText("ECG")
+_ECG = because("shown.ecg")
 #: How a panel or report is shown of which no result came.
-_REPORT = RecordText("report")
-_NO_VALUE = "no value"
+_REPORT = because("shown.report")
+_FLAGGED = because("shown.flagged")
+_TOO_MANY_DIGITS = because("shown.too-many-digits")
 _raw_list = msgspec.json.Decoder(list[Raw])
 
 
 #: How a result is shown that its laboratory flags and sends no number of.
-_WITHOUT_NUMBER = {"POS": "positive", "H": "flagged H", "HH": "flagged HH"}
+_WITHOUT_NUMBER = {
+    "POS": because("shown.positive"),
+    "H": because("shown.with-flag", sent=_FLAGGED, flag="H"),
+    "HH": because("shown.with-flag", sent=_FLAGGED, flag="HH"),
+}
 
 
 def _positive_flag(o: Observation | Component) -> str:
@@ -764,8 +789,16 @@ def _reference(o: Observation) -> str:
     return f"Observation/{o.id}" if o.id else ""
 
 
-def _as_sent(o: Observation | Component) -> str:
+def _text_of(sent: str | Reason) -> RecordText:
+    return NOTHING if isinstance(sent, Reason) else to_show(sent)
+
+
+def _reason_of(sent: str | Reason) -> Reason:
+    return sent if isinstance(sent, Reason) else NO_REASON
+
+
+def _as_sent(o: Observation | Component) -> str | Reason:
     quantity = quantity_of(o)
     if quantity is not None and quantity.value is not None:
         return f"{quantity.comparator or ''}{quantity.value} {quantity.unit or quantity.code or ''}".strip()
-    return o.valueString or other_value(o) or _NO_VALUE
+    return o.valueString or other_value(o) or NO_VALUE

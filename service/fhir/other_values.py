@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from service.alerts.facts.reason import Reason, because
 from service.alerts.facts.record_text import NAME, to_read, to_show
 from service.fhir.answers import text_of
 from service.fhir.resources import CodeableConcept, Component, Observation, Quantity
@@ -24,12 +25,12 @@ def quantity_of(o: Observation | Component) -> Quantity | None:
     return Quantity(value=whole) if isinstance(whole, int) and not isinstance(whole, bool) else None
 
 
-def other_value(o: Observation | Component) -> str:
+def other_value(o: Observation | Component) -> str | Reason:
     """A value in a form that no rule reads, for people; empty where there is none."""
     if o.valueInteger is not None:
         return str(o.valueInteger)[:_SHOWN]
     if isinstance(o.valueBoolean, bool):
-        return "yes" if o.valueBoolean else "no"
+        return because("shown.yes") if o.valueBoolean else because("shown.no")
     for sent, first, second, between in (
         (o.valueRange, "low", "high", "–"),
         (o.valueRatio, "numerator", "denominator", " / "),
@@ -37,7 +38,7 @@ def other_value(o: Observation | Component) -> str:
         if isinstance(sent, dict):
             ends = [_amount(sent.get(key)) for key in (first, second)]
             return between.join(end or "?" for end in ends)[:_SHOWN]
-    return "a series of values" if o.valueSampledData is not None else ""
+    return because("shown.series") if o.valueSampledData is not None else ""
 
 
 def _amount(quantity: Any) -> str:

@@ -22,7 +22,7 @@ from service.alerts.facts.patient import (
     SourceState,
     TestOrder,
 )
-from service.alerts.facts.reason import Reason, because
+from service.alerts.facts.reason import NO_REASON, Reason, because
 from service.alerts.facts.record_text import NAME, NOTHING, RecordText, to_read, to_show
 from service.alerts.knowledge.catalogue import tests_by_text
 from service.alerts.knowledge.classes import alerting_classes_of
@@ -435,9 +435,11 @@ class _Builder:
                     elif not over:
                         self.problems.append(ReadProblem(source, ref, _NO_WORDS, at_orders=True))
             return
+        shown = NO_REASON
         if not label:  # a code without words is named by what it was read as
             kind = next(iter(kinds))
-            label = to_show(f"{kind.replace('-', ' ')} (code {by_code[kind]})")
+            label = to_show(by_code[kind] or "")
+            shown = because("shown.coded-problem", kind=because(f"problem-kind.{kind}"), code=label)
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
         recorded = read_moment(c.recordedDate, self.zone)
         status = _code(c.clinicalStatus)
@@ -458,6 +460,7 @@ class _Builder:
             onset_date_only=onset.date_only if onset else False,
             onset_until=onset.until if onset else None,
             named=tuple(by_text),
+            shown=shown,
             abated=abated.at if abated else None,
             of_encounter=_has_code(c.category, "encounter-diagnosis"),
             recorded=recorded.at if recorded else None,

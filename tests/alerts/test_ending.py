@@ -324,3 +324,10 @@ def test_completed_when_all_of_it_was_used_up_it_leaves_nothing() -> None:
     assert (ending.over_by, _bounds(ending)[2]) == (_ago(32), 0)
     ending = _carried_out(_record(start=60, days_supply=28, repeats=2, updated=_ago(4)))
     assert ending.over_by == NOW
+
+
+def test_counts_that_begin_while_the_order_is_valid_show_treatment() -> None:
+    """The chart holds the counts of the last months only; the order of long ago was valid until some days ago."""
+    recent = _counting(*range(9, 100, 7), began=500)
+    assert _bounds(_end(_record(start=500, valid_until=_ago(9)), counting=recent))[1:] == (9, 9)
+    assert _bounds(_end(_record(start=500, valid_until=_ago(110)), counting=recent))[2] == 500 - 365

@@ -13,7 +13,9 @@ from msgspec import Struct
 from service.alerts.policy.check import problems, unconfirmed
 from service.alerts.policy.parts.values import Limit, Minimum, Value
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy.prose import filled
 from service.alerts.policy.reference import confirmed_words, reference_only, reference_words
+from service.alerts.policy.said_interval import differs, said_interval
 
 BASE = 'id = "ours"\ntitle = "Ours"\njurisdiction = "US"\ninherits = "us-label-2025"\nvalid_from = 2026-01-01\nsummary = "x"\n'
 
@@ -66,6 +68,18 @@ _BAND = 'says = "x"\nsource = "US-PI"\npopulation = "general"\nanalyte = "anc"\n
         (
             '[[schedule]]\nlabel = "weekly"\nevery_days = 7\nsource = "US-PI"\nuntil_day = 30\n',
             "nothing applies from day 30",
+        ),
+        (
+            '[[schedule]]\nlabel = "every 2 weeks"\nevery_days = 7\nsource = "US-PI"\n',
+            "'every 2 weeks' says another interval than its every_days, 7",
+        ),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nevery_days = 3\nevery_label = "weekly"\n{_BAND}',
+            "'a' says 'weekly' (every_label), but every_days is 3",
+        ),
+        (
+            f'[[bands]]\nname = "a"\ntitle = "a"\nconfirmed_every_days = 14\nconfirmed_every_label = "weekly for 4 weeks"\n{_BAND}',
+            "'a' says 'weekly for 4 weeks' (confirmed_every_label), but confirmed_every_days is 14",
         ),
         (
             '[platelets]\nlow = { value = 50000, source = "NOWHERE" }\nsays = "x"\n',
@@ -379,3 +393,24 @@ def test_no_clinical_number_stands_in_a_rule() -> None:
             if isinstance(n, ast.Constant) and type(n.value) in (int, float)
         }
         assert numbers <= allowed, f"{path.name}: {numbers - allowed}"
+
+
+@pytest.mark.parametrize(
+    ("label", "days"),
+    [
+        ("daily", (1, 1)), ("weekly", (7, 7)), ("every 2 weeks", (14, 14)), ("every two weeks", (14, 14)), ("every other day", (2, 2)),
+        ("monthly", (28, 31)), ("every 12 weeks", (84, 84)), ("once a year", (364, 366)), ("every 10 days", (10, 10)), ("Every month", (28, 31)),
+        ("twice weekly", (3, 6)), ("three times a week", (2, 3)), ("weekly for 4 weeks", (7, 7)), ("wöchentlich", None), ("as before", None),
+    ],
+)  # fmt: skip
+def test_an_interval_in_words_is_understood(label: str, days: tuple[float, float] | None) -> None:
+    assert said_interval(label) == days
+
+
+@pytest.mark.parametrize("days", range(1, 61))
+@pytest.mark.parametrize("form", ["weekly", "often", "days", "weeks"])
+def test_what_the_prose_makes_of_a_number_says_that_number(form: str, days: int) -> None:
+    named = {"days": "every {n:days}", "weeks": "every {n:weeks}"}.get(form, f"{{n:{form}}}")
+    label = filled({"n": days, "label": named})["label"]
+    assert said_interval(label) is not None
+    assert not differs(label, days), label

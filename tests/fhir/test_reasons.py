@@ -13,8 +13,9 @@ import pytest
 from msgspec import Raw
 
 from service.alerts.case import remembered
-from service.alerts.facts.patient import PatientSnapshot, UnusableResult
+from service.alerts.facts.patient import NO_VALUE, PatientSnapshot, UnusableResult
 from service.alerts.facts.reason import NO_REASON, Reason, because, restored, stored
+from service.alerts.knowledge.conditions import condition_kinds
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Why, explained
 from service.fhir import snapshot
@@ -55,6 +56,14 @@ def _reasons(node: Any) -> Iterator[Reason]:
             yield from _reasons(value)
 
 
+def _quotes(facts: PatientSnapshot) -> Iterator[str]:
+    """What facts hold as text of the record: of results and problems."""
+    for result in (*(m for found in facts.measurements.values() for m in found), *facts.unusable):
+        yield result.raw
+    for problem in facts.problems:
+        yield problem.label
+
+
 def _texts(reason: Reason) -> Iterator[str]:
     """The texts that stand in a reason itself."""
     for value in reason.params.values():
@@ -71,6 +80,8 @@ def _check(facts: PatientSnapshot, sent: bytes) -> list[str]:
         for text in _texts(reason):
             parts = [part.strip().lower().rstrip("…") for part in text.replace(" + ", " ").split()]
             assert all(part in record for part in parts) or " " not in text, reason
+    for quote in _quotes(facts):
+        assert all(part in record for part in quote.lower().split()), f"{quote!r} was not sent"
     return [reason.id for reason in found]
 
 
@@ -135,6 +146,13 @@ _RECORDS = {
     "by its words": {
         "counts": anc(1.2, 1) | {"code": {"coding": [{"system": _HL7, "code": "n1", "display": "Absolute neutrophil count"}]}}
     },
+    "a month": {"counts": anc(1.2, 1) | {"effectiveDateTime": "2026-10"}},
+    "flagged without a number": {"labs": observation("67151-1", None, None, 1, interpretation=[{"coding": [{"code": "HH"}]}])},
+    "a count flagged without a number": {"counts": observation("751-8", None, None, 1, interpretation=[{"coding": [{"code": "LL"}]}])},
+    "yes": {"counts": observation("751-8", None, None, 1, valueBoolean=True)},
+    "a series": {"counts": observation("751-8", None, None, 1, valueSampledData={"dimensions": 1})},
+    "too many digits": {"counts": anc(1e300, 1)},
+    "a problem without words": {"conditions": {"resourceType": "Condition", "id": "c", "subject": {"reference": f"Patient/{PATIENT}"}, "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "I40.9"}]}}},
     "too many parts": {"counts": anc(1.2, 1) | {"component": [{"code": {"text": "x"}}] * 201}},
     "a failed query": {"labs": {"resourceType": "OperationOutcome", "issue": []}},
     "another type": {"labs": {"resourceType": "Basic"}},
@@ -210,3 +228,28 @@ def test_facts_of_the_version_that_stored_words_are_still_read() -> None:
     assert words(loaded.medications[0].unread) == "its product was not sent"
     assert loaded.medications[0].dose is not None
     assert [words(note) for note in loaded.medications[0].dose.notes] == ["strength from the product name"]
+
+
+@pytest.mark.parametrize("kind", condition_kinds())
+def test_a_problem_in_a_code_alone_is_called_by_its_kind(kind: str) -> None:
+    coded = because("shown.coded-problem", kind=because(f"problem-kind.{kind}"), code="X1")
+    assert words(coded).endswith(" (code X1)")
+    assert words(coded)[0].isalpha()
+
+
+def test_a_result_without_a_value_is_none_whichever_version_kept_it() -> None:
+    def kept(raw: str, shown: Reason = NO_REASON) -> bool:
+        return UnusableResult("anc", raw, because("unit.none"), "Observation/1", shown=shown).has_value  # type: ignore[arg-type]
+
+    assert not kept("", NO_VALUE)
+    assert not kept("no value")
+    assert kept("1.2")
+    assert kept("", because("shown.report"))
+
+
+def test_a_day_in_a_reason_is_written_by_the_language_and_comes_back() -> None:
+    known = because(
+        "shown.from-registry", sent=because("shown.no-exact-date", sent="1.2 10*3/uL"), since=NOW.date()
+    )
+    assert words(known) == f"1.2 10*3/uL (no exact date) (from this service's registry, as of {NOW:%Y-%m-%d})"
+    assert restored(stored(known)) == known

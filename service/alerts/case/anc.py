@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from service.alerts.case.samples import STATUS_RANK, Samples
 from service.alerts.case.series import Series, series_of, standing_of
 from service.alerts.facts.patient import Measurement, UnusableResult
-from service.alerts.facts.reason import Reason, because
-from service.alerts.facts.record_text import to_show
+from service.alerts.facts.reason import NO_REASON, Reason, because
+from service.alerts.facts.record_text import RecordText, to_show
 
 #: ANC may exceed the WBC of its sample by rounding only (clinical.md 3.1).
 _ANC_OVER_WBC = 1.05
@@ -39,7 +39,8 @@ def counted_anc(
                 segs,
                 kind="anc",
                 value=round(segs.value + bands.value, 6),
-                raw=to_show(f"{segs.raw} + {bands.raw} (segmented and band neutrophils)"),
+                raw=to_show(f"{segs.raw} + {bands.raw}"),
+                shown=because("shown.segmented-and-bands", sent=_added((segs, bands))),
                 bound=next(iter(bounds), ""),
                 status=max((segs.status, bands.status), key=STATUS_RANK.__getitem__),
                 upper_limit=None,
@@ -61,7 +62,7 @@ def segmented_only(
         replace(
             segs,
             kind="anc",
-            raw=to_show(f"{segs.raw}{_SEGMENTED_ONLY}"),
+            shown=because("shown.segmented-only", sent=segs.as_sent),
             upper_limit=None,
             calculated=True,
         )
@@ -94,27 +95,32 @@ def calculated_anc(
     for wbc in white_cells:
         if direct.matching(wbc) is not None:
             continue
-        used, remark = _neutrophil_share(wbc, segs, bands, total)
+        used, segmented_alone = _neutrophil_share(wbc, segs, bands, total)
         percent = sum(m.value for m in used)
         bounds = {m.bound for m in (wbc, *used) if m.bound}
         if not used or len(bounds) > 1:
             continue  # of "above" times "below" nobody knows on which side the product lies
         if percent > 100:
-            shares = " + ".join(m.raw for m in used)
-            reason = because("result-unused.over-all-white-cells", shares=shares)
-            refused.append(_not_calculated(wbc, f"WBC {wbc.raw}", reason))
+            reason = because("result-unused.over-all-white-cells", shares=_added(used))
+            refused.append(_not_calculated(wbc, reason, because("shown.white-cells", sent=wbc.as_sent)))
             continue
         status = max((wbc.status, *(m.status for m in used)), key=STATUS_RANK.__getitem__)
         if status == "preliminary" and early.matching(wbc) is not None:
             continue
         parts = " + ".join(m.raw for m in used)
+        shown = NO_REASON
+        if segmented_alone or wbc.shown or any(m.shown for m in used):
+            shown = because("shown.product", white_cells=wbc.as_sent, share=_added(used))
+        if segmented_alone:
+            shown = because("shown.segmented-only", sent=shown)
         results.append(
             replace(
                 wbc,
                 kind="anc",
                 # 3000 × (16.1 + 33.9) % is 1500, not 1499.9999999999998.
                 value=round(wbc.value * percent / 100, 6),
-                raw=f"{wbc.raw} × {parts}{remark}",
+                raw=f"{wbc.raw} × {parts}",
+                shown=shown,
                 bound=next(iter(bounds), ""),
                 status=status,
                 upper_limit=None,
@@ -124,8 +130,16 @@ def calculated_anc(
     return results
 
 
-def _not_calculated(part: Measurement | UnusableResult, raw: str, reason: Reason) -> UnusableResult:
-    return UnusableResult("anc", to_show(raw), reason, part.ref, part.at, part.date_only)
+def _added(parts: Sequence[Measurement]) -> RecordText | Reason:
+    """Parts of a sum as they are shown: ``1.2 10*3/uL + 0.1 10*3/uL``."""
+    if not any(m.shown for m in parts):
+        return to_show(" + ".join(m.raw for m in parts))
+    first, *rest = parts
+    return because("shown.sum", one=first.as_sent, other=_added(rest)) if rest else first.as_sent
+
+
+def _not_calculated(part: Measurement | UnusableResult, reason: Reason, shown: Reason) -> UnusableResult:
+    return UnusableResult("anc", part.raw, reason, part.ref, part.at, part.date_only, shown=shown)
 
 
 #: What an ANC is read or worked out from.
@@ -133,7 +147,6 @@ _OF_ANC = frozenset({"anc", "wbc", "segs", "bands", "segs-percent", "bands-perce
 _SHARES = ("segs-percent", "neutrophils-percent")
 #: Of these alone nobody works out an ANC; but a share of bands that is refused may have been that of all neutrophils.
 _REFUSED_SHARES = frozenset((*_SHARES, "bands-percent"))
-_SEGMENTED_ONLY = " (segmented neutrophils only: the true ANC may be a little higher)"
 
 
 def _uncountable(
@@ -162,24 +175,24 @@ def _uncountable(
         if other and not taken("anc", sample):
             part = "wbc" if u.kind == "wbc" else "share"
             found.append(
-                _not_calculated(u, u.raw, because(f"result-unused.anc-without-{part}", why=u.reason))
+                _not_calculated(u, because(f"result-unused.anc-without-{part}", why=u.reason), u.shown)
             )
     return found
 
 
 def _neutrophil_share(
     wbc: Measurement, segs: Samples, bands: Samples, total: Samples
-) -> tuple[list[Measurement], str]:
-    """Percentages that make up the neutrophils of a sample (segs + bands, or all neutrophils), with a remark."""
+) -> tuple[list[Measurement], bool]:
+    """Percentages that make up the neutrophils of a sample (segs + bands, or all neutrophils), and whether bands are lacking."""
     segmented = segs.matching(wbc)
     if segmented is not None:
         banded = bands.matching(wbc)
         if banded is not None:
-            return [segmented, banded], ""
+            return [segmented, banded], False
     whole = total.matching(wbc)
     if whole is not None and (segmented is None or whole.value >= segmented.value):
-        return [whole], ""
-    return ([segmented], _SEGMENTED_ONLY) if segmented is not None else ([], "")
+        return [whole], False
+    return ([segmented], True) if segmented is not None else ([], False)
 
 
 def anc_series(
@@ -221,10 +234,16 @@ def _uncontradicted(
     for anc in direct:
         wbc = samples.matching(anc)
         if wbc is not None and anc.value > wbc.value * _ANC_OVER_WBC:
-            reason = because("result-unused.over-white-cells", wbc=wbc.raw)
+            reason = because("result-unused.over-white-cells", wbc=wbc.as_sent)
             refused.append(
                 UnusableResult(
-                    kind="anc", raw=anc.raw, reason=reason, ref=anc.ref, at=anc.at, date_only=anc.date_only
+                    kind="anc",
+                    raw=anc.raw,
+                    reason=reason,
+                    ref=anc.ref,
+                    at=anc.at,
+                    date_only=anc.date_only,
+                    shown=anc.shown,
                 )
             )
         else:

@@ -12,6 +12,7 @@ from service.alerts.case.series import judged_value
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import Measurement, PatientSnapshot
 from service.alerts.facts.practice import AS_USUAL, Practice
+from service.alerts.facts.reason import because
 from service.alerts.policy.judge import band_for
 from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.policy import Policy
@@ -149,8 +150,8 @@ class Banded(Record):
 
 def bounded_by(wbc: Measurement) -> Measurement:
     """The ANC that a white cell count allows at most."""
-    raw = f"WBC {wbc.raw}, of which the neutrophils are a part"
-    return replace(wbc, kind="anc", bound="<", calculated=True, raw=raw)
+    shown = because("shown.part-of-white-cells", sent=wbc.as_sent)
+    return replace(wbc, kind="anc", bound="<", calculated=True, shown=shown)
 
 
 def _later(one: Measurement, other: Measurement) -> bool:

@@ -192,7 +192,7 @@ class _Witnesses:
             alive.append((renewed, "next"))  # whoever renews an order says that it was taken till then
         earliest, earliest_by = max(alive, key=_at)
         limits = self._limits(record, start, dose, supply)
-        latest, latest_by = self._latest(start, earliest, limits)
+        latest, latest_by = self._latest(start, earliest, limits, record.valid_until)
         over_by = _over_by(record, start, self.as_of)
         cap = _not_after(record, over_by, renewed, start)
         if cap is not None and cap[0] < latest:
@@ -267,7 +267,11 @@ class _Witnesses:
         return found
 
     def _latest(
-        self, start: datetime, earliest: datetime, limits: list[tuple[datetime, Witness]]
+        self,
+        start: datetime,
+        earliest: datetime,
+        limits: list[tuple[datetime, Witness]],
+        valid_until: datetime | None,
     ) -> tuple[datetime, Witness]:
         """The latest end that the limits and the blood counts allow, before the cap of the record itself."""
         limit = min(limits, key=_at, default=None)
@@ -276,7 +280,7 @@ class _Witnesses:
         counting = self.counting
         if counting is None:
             return limit if limit is not None else (self.as_of, "")
-        run = self._run(start, earliest)
+        run = self._run(start, earliest, valid_until)
         if run is None:
             silent: tuple[datetime, Witness] = (earliest + counting.within, "silence")
             return min(limit, silent, key=_at) if limit is not None else silent
@@ -290,8 +294,13 @@ class _Witnesses:
             return until
         return min(limit, until, key=_at)
 
-    def _run(self, start: datetime, earliest: datetime) -> tuple[datetime, datetime] | None:
-        """The last stretch of counts that shows treatment under a record: the first one after its beginning, or one that lasts long."""
+    def _run(
+        self, start: datetime, earliest: datetime, valid_until: datetime | None
+    ) -> tuple[datetime, datetime] | None:
+        """The last stretch of counts that shows treatment under a record: the first one after its beginning, or one that lasts long.
+
+        The first one begins while the order is valid, or so soon after the last thing known that it may have run on.
+        """
         counting = self.counting
         if counting is None:
             return None
@@ -301,7 +310,10 @@ class _Witnesses:
         long = [run for run in after if run[1] - run[0] >= counting.within]
         if long:
             return long[-1]
-        return after[0] if after[0][0] <= earliest + counting.within else None
+        begins_by = earliest + counting.within
+        if valid_until is not None:
+            begins_by = max(begins_by, valid_until)
+        return after[0] if after[0][0] <= begins_by else None
 
     def _until_renewed(self, start: datetime, latest: datetime, by: Witness) -> tuple[datetime, Witness]:
         """Between two orders that follow each other in time the drug may be taken, unless somebody says that it is not."""
@@ -345,7 +357,7 @@ class _Witnesses:
         if over_by is not None and start < over_by <= latest:
             said = record.role == "statement" and over_by == record.authored
             return over_by, "said" if said else "update"
-        run = self._run(start, earliest)
+        run = self._run(start, earliest, record.valid_until)
         if run is not None and run[1] >= earliest:
             return min(run[1], latest), "counts"
         return (earliest, "seen") if earliest_by == "seen" else (None, "")

@@ -173,7 +173,7 @@ def _unread_count(case: Case) -> bool:
     return any(
         newest is None or u.at is None or newest.at is None or u.at > newest.at
         for u in case.anc.unusable
-        if u.raw != "no value"
+        if u.has_value
     )
 
 

@@ -118,7 +118,7 @@ def in_myocarditis_window(case: Case) -> bool:
 
 def is_a_result(u: UnusableResult) -> bool:
     """False for an observation without any value: that says that nothing was measured."""
-    return u.raw != "no value"
+    return u.has_value
 
 
 def within_hours(case: Case, kind: str, hours: float) -> tuple[Measurement, ...]:

@@ -21,10 +21,11 @@ from service.alerts.facts.patient import (
     UnusableResult,
 )
 from service.alerts.facts.practice import AS_USUAL, Practice
+from service.alerts.facts.reason import Reason, because
+from service.alerts.facts.record_text import RecordText
 from service.alerts.knowledge.conditions import passing_kinds
 from service.alerts.policy.parts.counts import Population
 from service.alerts.policy.policy import Policy
-from service.alerts.say.finding import Evidence
 
 _INACTIVE = frozenset({"resolved", "inactive", "remission"})
 #: What a problem says of itself, if it says anything, before it relaxes a threshold (clinical.md 3.3).
@@ -33,13 +34,19 @@ _CONFIRMED = frozenset({"", "confirmed"})
 _NEVER_TRUE = frozenset({"refuted", "entered-in-error"})
 
 
+class Sign(Struct, frozen=True, gc=False):
+    """What speaks for benign ethnic neutropenia: its words, of the record or around it."""
+
+    text: RecordText | Reason
+
+
 class BenignEthnicNeutropenia(Struct, frozen=True, gc=False):
     """What the record says of benign ethnic neutropenia / Duffy-null associated neutrophil count (clinical.md 3.3)."""
 
     confirmed: bool = False
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Sign, ...] = ()
     #: Hints that do not suffice to relax a threshold.
-    unconfirmed: tuple[Evidence, ...] = ()
+    unconfirmed: tuple[Sign, ...] = ()
 
 
 _NOTHING_SAID = BenignEthnicNeutropenia()
@@ -164,19 +171,19 @@ class Record(OtherDrugs):
         """Evidence for benign ethnic neutropenia; only confirmed evidence relaxes a threshold."""
         if not self.snapshot.problems and not self.snapshot.coded and not self.snapshot.flags:
             return _NOTHING_SAID
-        evidence: list[Evidence] = []
-        hints: list[Evidence] = []
+        evidence: list[Sign] = []
+        hints: list[Sign] = []
         for p in self.snapshot.problems:
             if "benign-ethnic-neutropenia" not in p.kinds or p.verification in _NEVER_TRUE:
                 continue
-            fact = Evidence(ref=p.ref, text=p.label, at=p.onset, date_only=p.onset_date_only)
+            fact = Sign(p.name)
             sure = p.clinical_status in _ACTIVE and p.verification in _CONFIRMED and not self._is_over(p)
             if sure and "benign-ethnic-neutropenia" in p.named:
                 evidence.append(fact)
             else:
                 hints.append(fact)
         for c in self.coded("duffy-null"):
-            evidence.append(Evidence(ref=c.ref, text=c.raw, at=c.at, date_only=c.date_only))
+            evidence.append(Sign(c.raw))
         for flag in self.flags("ben"):
             evidence.append(_stated(flag))
         return BenignEthnicNeutropenia(bool(evidence), tuple(evidence), tuple(hints))
@@ -198,6 +205,6 @@ class Record(OtherDrugs):
         return "ben" if self.ben.confirmed else "general"
 
 
-def _stated(flag: ClinicianFlag) -> Evidence:
-    text = f"{flag.text or 'benign ethnic neutropenia'} (stated by {flag.by} in this service's registry)"
-    return Evidence(ref="", text=text, at=flag.at)
+def _stated(flag: ClinicianFlag) -> Sign:
+    what = flag.text or because("problem-kind.benign-ethnic-neutropenia")
+    return Sign(because("shown.stated", text=what, by=flag.by))

@@ -24,7 +24,7 @@ from service.alerts.facts.patient import (
     SourceState,
     UnusableResult,
 )
-from service.alerts.facts.reason import Reason, restored, stored
+from service.alerts.facts.reason import Reason, because, restored, stored
 from service.alerts.knowledge.codes import source_of
 
 #: Newest results kept per kind: a year of weekly counts, and more than any interval rule looks back for other kinds.
@@ -262,7 +262,6 @@ def _recalled(*parts: RecalledPart, since: date) -> FromRegistry:
 def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) -> PatientSnapshot:
     measurements = dict(snapshot.measurements)
     added: list[RecalledPart] = []
-    note = f" (from this service's registry, as of {since})" if since is not None else ""
 
     def lacking(source: SourceName) -> bool:
         return snapshot.state(source) != "complete"
@@ -274,7 +273,7 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) 
         have = {m.ref for m in measurements.get(kind, ()) if "/" in m.ref}
         have_times = {(m.at, m.value) for m in measurements.get(kind, ())}
         extra = [
-            replace(m, raw=m.raw + note) if note else m
+            replace(m, shown=because("shown.from-registry", sent=m.as_sent, since=since)) if since else m
             for m in values
             if m.ref not in have and (m.at, m.value) not in have_times
         ]

@@ -191,7 +191,9 @@ def series_of(
     for m in measurements:
         if m.at is None:
             refused.append(
-                UnusableResult(kind=m.kind, raw=m.raw, reason=because("result-unused.no-date"), ref=m.ref)
+                UnusableResult(
+                    kind=m.kind, raw=m.raw, reason=because("result-unused.no-date"), ref=m.ref, shown=m.shown
+                )
             )
         elif m.at > limit:
             refused.append(
@@ -202,6 +204,7 @@ def series_of(
                     ref=m.ref,
                     at=m.at,
                     date_only=m.date_only,
+                    shown=m.shown,
                 )
             )
         else:

@@ -72,6 +72,19 @@ class Measurement(Struct, frozen=True, gc=False):
     until: datetime | None = None
     #: How the laboratory flags it, where it sends no range to judge it by: ``H``, ``HH`` (as high as to be told at once), ``POS``.
     flag: str = ""
+    #: How it is shown, where words of the service stand around what was sent.
+    shown: Reason = NO_REASON
+
+    @property
+    def as_sent(self) -> RecordText | Reason:
+        """What people are shown of it: as it was sent, with what must be known of that."""
+        return self.shown or self.raw
+
+
+#: How a result is shown that has no value in any form.
+NO_VALUE = because("shown.no-value")
+#: The same, as versions before 0.4 kept it in the registry.
+_NO_VALUE_IN_WORDS = "no value"
 
 
 class UnusableResult(Struct, frozen=True, gc=False):
@@ -85,6 +98,18 @@ class UnusableResult(Struct, frozen=True, gc=False):
     date_only: bool = False
     #: Its words alone say of which kind it is: it carries no code that this service knows.
     by_words: bool = False
+    #: How it is shown, where words of the service stand around what was sent, or in its place.
+    shown: Reason = NO_REASON
+
+    @property
+    def as_sent(self) -> RecordText | Reason:
+        """What people are shown of it."""
+        return self.shown or self.raw
+
+    @property
+    def has_value(self) -> bool:
+        """False of an observation without any value: it says that nothing was measured."""
+        return self.shown != NO_VALUE and self.raw != _NO_VALUE_IN_WORDS
 
 
 #: The value of an answer in a code or in words that nobody knows here.
@@ -250,6 +275,13 @@ class Problem(Struct, frozen=True, gc=False):
     of_encounter: bool = False
     #: When it was put on record: it may have begun long before.
     recorded: datetime | None = None
+    #: How it is shown where its record has no words: by the kind that its code was read as.
+    shown: Reason = NO_REASON
+
+    @property
+    def name(self) -> RecordText | Reason:
+        """What people are shown as its name."""
+        return self.shown or self.label
 
 
 class Allergy(Struct, frozen=True, gc=False):

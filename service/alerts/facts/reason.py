@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, TypeAlias
 
-#: Text of the record (or a name of the data: of a type, an exception), a number, a reason within a reason, or several of these.
-Value: TypeAlias = "str | int | float | Reason | tuple[Value, ...]"
+#: Text of the record (or a name of the data: of a type, an exception), a number, a day, a reason within a reason, or several of these.
+Value: TypeAlias = "str | int | float | date | Reason | tuple[Value, ...]"
 
 
 class Reason:
@@ -48,6 +49,8 @@ def because(id: str, **params: Value) -> Reason:
 NO_REASON = Reason()
 #: What an older version of this service stored in words: shown as it is.
 _IN_WORDS = "reading.in-words"
+#: How a day is stored.
+_DAY = "day"
 
 
 def stored(reason: Reason) -> str:
@@ -72,10 +75,14 @@ def restored(text: str) -> Reason:
 def _built(value: Any) -> Any:
     if isinstance(value, Reason):
         return {"because": value.id, **{name: _built(v) for name, v in value.params.items()}}
+    if isinstance(value, date):
+        return {_DAY: value.isoformat()}
     return [_built(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _rebuilt(value: Any) -> Any:
     if isinstance(value, dict):
+        if _DAY in value:
+            return date.fromisoformat(value[_DAY])
         return Reason(value["because"], {name: _rebuilt(v) for name, v in value.items() if name != "because"})
     return tuple(_rebuilt(v) for v in value) if isinstance(value, list) else value

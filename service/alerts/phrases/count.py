@@ -18,10 +18,9 @@ from service.alerts.say.sentence import (
     Listed,
     Number,
     Param,
-    Record,
     Sentence,
     Term,
-    quoting,
+    as_recorded,
     sentence,
 )
 
@@ -49,7 +48,7 @@ def count_line(case: Case, m: Measurement) -> Sentence:
         name=count_name(m.kind),
         count=Count(m.value),
         when=when_of(case, m),
-        raw=Record(m.raw),
+        raw=as_recorded(m.as_sent),
     )
 
 
@@ -172,13 +171,13 @@ def ending_lines(case: Case) -> tuple[Sentence, ...]:
 def population_lines(case: Case) -> tuple[Sentence, ...]:
     """Which thresholds are used, and on what evidence."""
     if case.ben.confirmed:
-        facts = Listed(tuple(quoting(e.text, 80) for e in case.ben.evidence[:2]))
+        facts = Listed(tuple(as_recorded(e.text, 80) for e in case.ben.evidence[:2]))
         if not case.policy.has_ben_bands:
             return (sentence("count.ben-no-thresholds", facts=facts),)
         used = (sentence("count.ben-thresholds", facts=facts),)
         return (*used, sentence("count.ben-thresholds-open")) if _ben_is_open(case.policy) else used
     if case.ben.unconfirmed:
-        return (sentence("count.ben-unconfirmed", facts=quoting(case.ben.unconfirmed[0].text, 80)),)
+        return (sentence("count.ben-unconfirmed", facts=as_recorded(case.ben.unconfirmed[0].text, 80)),)
     return ()
 
 

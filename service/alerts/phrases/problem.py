@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Problem
 from service.alerts.say.found import Fact
-from service.alerts.say.sentence import Day, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Day, Param, Record, Sentence, as_recorded, sentence
 
 
 def problem_name(p: Problem, short: int = 60) -> Sentence:
     """A problem by its name, and that it is only suspected; in a summary cut to ``short`` characters."""
-    problem = Record(p.label, short=short)
+    problem = as_recorded(p.name, short=short)
     if p.verification in ("", "confirmed"):
         return sentence("problem.name", problem=problem)
     return sentence("problem.name-unconfirmed", problem=problem, verification=Record(p.verification))
@@ -20,7 +20,7 @@ def problem_name(p: Problem, short: int = 60) -> Sentence:
 
 def problem_line(case: Case, p: Problem) -> Sentence:
     """A problem as a fact for the card."""
-    said: dict[str, Param] = {"problem": Record(p.label)}
+    said: dict[str, Param] = {"problem": as_recorded(p.name)}
     since = unconfirmed = ""
     if p.onset is not None:
         said["day"], since = Day(case.snapshot.day(p.onset)), "-since"
@@ -32,6 +32,6 @@ def problem_line(case: Case, p: Problem) -> Sentence:
 def problem_evidence(problems: Iterable[Problem]) -> tuple[Fact, ...]:
     """Problems as evidence."""
     return tuple(
-        Fact(p.ref, sentence("problem.label", problem=Record(p.label)), p.onset, p.onset_date_only)
+        Fact(p.ref, sentence("problem.label", problem=as_recorded(p.name)), p.onset, p.onset_date_only)
         for p in problems
     )

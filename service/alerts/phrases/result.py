@@ -16,16 +16,18 @@ from service.alerts.say.sentence import (
     Number,
     Param,
     Quantity,
-    Record,
     Sent,
     Sentence,
     Term,
     Why,
+    as_recorded,
     recorded,
     sentence,
 )
 from service.alerts.say.wording import REASON_LIMIT
 
+#: Characters of a value that stands in its unit as it was sent.
+_SENT = 40
 _BOUND = {"<": "-below", ">": "-above"}
 
 
@@ -50,9 +52,13 @@ def measured(m: Measurement) -> Sentence:
     kind = kinds().get(m.kind)
     standing = "-preliminary" if m.status == "preliminary" else ""
     if kind is None or kind.dimension == "own-range":
-        return sentence(f"result.sent{standing}", name=name_of(m.kind), sent=Sent(m.raw))
+        return sentence(f"result.sent{standing}", name=name_of(m.kind), sent=_value_as_sent(m))
     amount = Quantity(m.value, kind.unit, 1)
     return sentence(f"result.value{bound_of(m)}{standing}", name=name_of(m.kind), amount=amount)
+
+
+def _value_as_sent(m: Measurement) -> Param:
+    return Sent(m.raw) if not m.shown else Why(m.shown, _SENT, _SENT)
 
 
 def when_of(case: Case, m: Measurement) -> Param:
@@ -79,7 +85,7 @@ def day_of(case: Case, at: datetime | None) -> Day:
 
 def result_line(case: Case, m: Measurement) -> Sentence:
     """A result as a fact, without full stop."""
-    shared: dict[str, Param] = {"value": measured(m), "when": when_of(case, m), "raw": Record(m.raw)}
+    shared: dict[str, Param] = {"value": measured(m), "when": when_of(case, m), "raw": as_recorded(m.as_sent)}
     if m.upper_limit is None:
         return Sentence("result.line", shared)
     return Sentence("result.line-limit", {**shared, "limit": Number(m.upper_limit)})
@@ -102,7 +108,7 @@ def refusal(u: UnusableResult) -> Why:
 
 def refused_evidence(results: Iterable[UnusableResult]) -> tuple[Fact, ...]:
     """Results that could not be used, as evidence: as they were sent."""
-    return tuple(Fact(u.ref, recorded(u.raw), u.at, u.date_only) for u in results)
+    return tuple(Fact(u.ref, recorded(u.as_sent), u.at, u.date_only) for u in results)
 
 
 def offer_test(case: Case, test: str, priority: str, reason: Text) -> tuple[Wish, ...]:

@@ -14,6 +14,7 @@ from service.alerts.policy.numbers import name_of
 from service.alerts.policy.parts.breaks import MissedDoseTier
 from service.alerts.policy.parts.counts import Analyte, Band, Population
 from service.alerts.policy.policy import Policy, PolicyError, load_policy, policy_by_id, policy_ids
+from service.alerts.policy.said_interval import differs
 from service.alerts.say.finding_codes import check_finding_codes
 
 _POPULATIONS: tuple[Population, ...] = ("general", "ben")
@@ -132,8 +133,12 @@ def _band(where: str, band: Band) -> Iterator[str]:
         yield f"{where}: {band.name!r} stops clozapine, but has no finding to say so"
     if band.finding is not None and not band.steps:
         yield f"{where}: {band.name!r} does not say what to do (steps)"
-    if any(days is not None and days <= 0 for days in (band.every_days, band.confirmed_every_days)):
-        yield f"{where}: {band.name!r} has an interval that is not positive"
+    for key in ("every", "confirmed_every"):
+        days, label = getattr(band, f"{key}_days"), getattr(band, f"{key}_label")
+        if days is not None and days <= 0:
+            yield f"{where}: {band.name!r} has an interval that is not positive"
+        elif days is not None and differs(label, days):
+            yield f"{where}: {band.name!r} says {label!r} ({key}_label), but {key}_days is {days}"
     if band.stop_when_confirmed and (band.treatment == "continue" or band.confirm_within_hours is None):
         yield (
             f"{where}: {band.name!r} stops when confirmed: it needs a treatment that stops and confirm_within_hours"
@@ -182,6 +187,8 @@ def _schedule(policy: Policy) -> Iterator[str]:
     for index, phase in enumerate(policy.schedule):
         if phase.every_days <= 0:
             yield f"schedule: {phase.label!r} has an interval of {phase.every_days} days"
+        elif differs(phase.label, phase.every_days):
+            yield f"schedule: {phase.label!r} says another interval than its every_days, {phase.every_days}"
         if phase.until_day is None:
             if index != len(policy.schedule) - 1:
                 yield f"schedule: nothing after {phase.label!r} can be reached, it has no end"

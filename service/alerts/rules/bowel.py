@@ -15,7 +15,7 @@ from service.alerts.phrases.problem import problem_evidence
 from service.alerts.rules.asked import ENDANGERED, when, when_it_bears
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Record, Sentence, sentence
+from service.alerts.say.sentence import Record, Sentence, as_recorded, sentence
 
 _SOURCE = Citation(
     "Treatment-resistant schizophrenia and clozapine management (clinical summary)", "Constipation"
@@ -71,7 +71,7 @@ def gi_hypomotility(case: Case) -> Iterator[Found]:
         subject="bowel",
         summary=sentence(
             "gi-hypomotility.blocked" if blocked else "gi-hypomotility.slow",
-            problem=Record(problems[0].label),
+            problem=as_recorded(problems[0].name),
         ),
         why=(*(_line(p) for p in problems), *_laxative_lines(case)),
         policy_says=(sentence("bowel.policy"),),

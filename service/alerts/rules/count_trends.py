@@ -22,7 +22,7 @@ from service.alerts.policy.parts.values import Value
 from service.alerts.policy.words import falling_every, policy_says
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Count, Counted, Day, Number, Record, Sentence, sentence
+from service.alerts.say.sentence import Count, Counted, Day, Number, Sentence, as_recorded, sentence
 
 
 @when("continuing")
@@ -68,7 +68,7 @@ def anc_falling(case: Case) -> Iterator[Found]:
     if signs.onset is not None and counted is not None and counted >= case.snapshot.day(signs.onset):
         return  # counted since: the denser interval says the rest
     offers, steps = offer_cbc(case, "urgent", sentence("anc-falling.reason-flu-like"))
-    sign, day = Record(signs.label), day_of(case, signs.onset)
+    sign, day = as_recorded(signs.name), day_of(case, signs.onset)
     yield Found(
         code="anc-falling",
         severity=rule.severity,

@@ -11,7 +11,17 @@ from service.alerts.phrases.problem import problem_evidence
 from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import when
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Listed, Number, Param, Record, Sent, Sentence, quoted, sentence
+from service.alerts.say.sentence import (
+    Dose,
+    Listed,
+    Number,
+    Param,
+    Record,
+    Sentence,
+    as_recorded,
+    quoted,
+    sentence,
+)
 
 _LESS_NEEDED = ("severe-renal-impairment", "severe-hepatic-impairment", "cyp2d6-poor-metaboliser")
 
@@ -161,7 +171,7 @@ def dose_reduced_need(case: Case) -> Iterator[Found]:
         strong.append(sentence("dose-reduced-need.age", years=Number(age, 0)))
         evidence.append(patient)
     problems = case.problems_of(*_LESS_NEEDED)
-    strong += [Sent(p.label, 60) for p in problems]
+    strong += [as_recorded(p.name, 60, 60) for p in problems]
     evidence += problem_evidence(problems)
     mild: list[Param] = []
     if case.snapshot.sex == "female":

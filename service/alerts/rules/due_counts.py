@@ -40,7 +40,7 @@ from service.alerts.rules.missing_counts import (
 )
 from service.alerts.say.finding import Citation, NotifyTeam, Severity
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Count, Counted, Day, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Count, Counted, Day, Param, Sentence, as_recorded, sentence
 
 
 def _cited(case: Case) -> Citation:
@@ -86,7 +86,7 @@ def anc_missing(case: Case) -> Iterator[Found]:
             start_line(case),
             *pending_lines(case),
             *(
-                sentence("anc-missing.unusable", raw=Record(u.raw), reason=refusal(u))
+                sentence("anc-missing.unusable", raw=as_recorded(u.as_sent), reason=refusal(u))
                 for u in case.anc.unusable[:2]
             ),
         ),

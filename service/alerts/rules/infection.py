@@ -16,7 +16,7 @@ from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.cited import cited_in_line
 from service.alerts.say.finding import OrderTest, Severity
 from service.alerts.say.found import Fact, Found, Wish
-from service.alerts.say.sentence import Count, Param, Quantity, Record, Sentence, sentence
+from service.alerts.say.sentence import Count, Param, Quantity, Sentence, as_recorded, sentence
 
 
 def _standing(m: Measurement) -> str:
@@ -34,7 +34,7 @@ def _cells(m: Measurement) -> Sentence:
 
 
 def _fact(case: Case, m: Measurement, said: Param) -> Sentence:
-    line = sentence("result.line", value=said, when=when_of(case, m), raw=Record(m.raw))
+    line = sentence("result.line", value=said, when=when_of(case, m), raw=as_recorded(m.as_sent))
     return sentence("result.fact", line=line)
 
 

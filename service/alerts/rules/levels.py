@@ -20,7 +20,7 @@ from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Dose, Number, Record, Sentence, recorded, sentence
+from service.alerts.say.sentence import Dose, Number, Record, Sentence, as_recorded, recorded, sentence
 
 
 def _assumption(case: Case, level: Measurement) -> Sentence:
@@ -214,8 +214,8 @@ def _causes(case: Case) -> Iterator[_Cause]:
         if p.onset is not None and not 0 <= case.days_since(p.onset) <= lasts.value:
             continue
         yield _Cause(
-            sentence("level-suggested.problem", problem=Record(p.label)),
-            Fact(p.ref, recorded(p.label), p.onset, p.onset_date_only),
+            sentence("level-suggested.problem", problem=as_recorded(p.name)),
+            Fact(p.ref, recorded(p.name), p.onset, p.onset_date_only),
             p.onset or case.as_of - timedelta(days=rule.results.recent_days.value),
         )
     within = rule.interactions.stopped_within_days.value

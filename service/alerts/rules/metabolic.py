@@ -24,7 +24,7 @@ from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Number, Record, Sentence, recorded, sentence
+from service.alerts.say.sentence import Number, Sentence, as_recorded, recorded, sentence
 
 
 @when_it_bears
@@ -44,7 +44,7 @@ def hyperglycemia(case: Case) -> Iterator[Found]:
         if high is not None:
             summary = sentence("hyperglycemia.ketoacidosis", result=measured(high), day=on_day(case, high))
         else:
-            summary = sentence("hyperglycemia.ketoacidosis-listed", problem=Record(ketosis[0].label))
+            summary = sentence("hyperglycemia.ketoacidosis-listed", problem=as_recorded(ketosis[0].name))
         found = [high] if high is not None else []
         yield _glucose(case, found, ketosis, "warning", summary, rule.glucose_warning)
         return
@@ -77,7 +77,7 @@ def _glucose(
         summary=summary,
         why=(
             *(result_fact(case, m) for m in found),
-            *(sentence("problem.line", problem=Record(p.label)) for p in ketosis),
+            *(sentence("problem.line", problem=as_recorded(p.name)) for p in ketosis),
             course_line(case),
         ),
         policy_says=(sentence("hyperglycemia.policy"),),
@@ -90,7 +90,7 @@ def _glucose(
         ),
         evidence=(
             *result_evidence(case, found),
-            *(Fact(p.ref, recorded(p.label), p.onset) for p in ketosis),
+            *(Fact(p.ref, recorded(p.name), p.onset) for p in ketosis),
         ),
         citation=case.policy.cite(limit),
         offers=offer_test(case, "hba1c", "urgent" if urgent else "routine", sentence("hyperglycemia.reason")),

@@ -24,7 +24,16 @@ from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import ChangeDose, Offer, Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Dose, Hours, Number, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import (
+    Day,
+    Dose,
+    Hours,
+    Number,
+    Param,
+    Sentence,
+    as_recorded,
+    sentence,
+)
 
 _DOUBT: dict[Doubt, str] = {
     "home": "missed-dose-retitrate.doubt-home",
@@ -219,7 +228,7 @@ def _percent(tier: MissedDoseTier) -> Sentence:
 
 def _first_titration_caution(case: Case) -> tuple[Sentence, ...]:
     events = case.problems_of("syncope", history=True)
-    return (sentence("missed-dose-retitrate.caution", problem=Record(events[0].label)),) if events else ()
+    return (sentence("missed-dose-retitrate.caution", problem=as_recorded(events[0].name)),) if events else ()
 
 
 def _since_when_unknown(case: Case) -> Iterator[Found]:

@@ -25,9 +25,9 @@ from service.alerts.say.sentence import (
     Listed,
     Number,
     Param,
-    Record,
     Sentence,
     Term,
+    as_recorded,
     sentence,
 )
 
@@ -136,7 +136,7 @@ def _unusable(case: Case, test: MonitoringTest, last: Measurement | None) -> Unu
 
 
 def _said_of_unusable(unusable: UnusableResult) -> dict[str, Param]:
-    return {"reason": refusal(unusable), "raw": Record(unusable.raw)}
+    return {"reason": refusal(unusable), "raw": as_recorded(unusable.as_sent)}
 
 
 def _name(case: Case, test: MonitoringTest, *, first: bool = False) -> Term:

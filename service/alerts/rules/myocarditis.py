@@ -28,7 +28,7 @@ from service.alerts.policy.words import policy_says, policy_steps
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Day, Param, Quantity, Record, Sentence, sentence
+from service.alerts.say.sentence import Day, Param, Quantity, Record, Sentence, as_recorded, sentence
 
 
 @when("troponin", "crp")
@@ -166,7 +166,7 @@ def myocarditis_on_the_list(case: Case) -> Iterator[Found]:
         return
     first = now[0]
     said: dict[str, Param] = {
-        "problem": Record(first.label) if first.label else sentence("myocarditis-suspected.unnamed")
+        "problem": as_recorded(first.name) if first.name else sentence("myocarditis-suspected.unnamed")
     }
     unconfirmed = _unconfirmed(first)
     if unconfirmed:
@@ -199,7 +199,7 @@ def _unconfirmed(p: Problem) -> str:
 
 
 def _problem_line(case: Case, p: Problem) -> Sentence:
-    said: dict[str, Param] = {"problem": Record(p.label)}
+    said: dict[str, Param] = {"problem": as_recorded(p.name)}
     since, unconfirmed = "", _unconfirmed(p)
     if p.onset is not None:
         said["day"], since = Day(case.snapshot.day(p.onset)), "-since"
@@ -222,9 +222,9 @@ def myocarditis_history(case: Case) -> Iterator[Found]:
         code="myocarditis-history",
         severity="critical",
         subject="rechallenge",
-        summary=sentence("myocarditis-history.start", problem=Record(active[0].label))
+        summary=sentence("myocarditis-history.start", problem=as_recorded(active[0].name))
         if active and case.starting
-        else sentence("myocarditis-history.order", problem=Record(past[0].label)),
+        else sentence("myocarditis-history.order", problem=as_recorded(past[0].name)),
         why=tuple(_problem_line(case, p) for p in past),
         policy_says=(sentence("myocarditis-history.policy"),),
         suggested=(

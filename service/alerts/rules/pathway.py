@@ -31,9 +31,9 @@ from service.alerts.say.sentence import (
     Number,
     Param,
     Quantity,
-    Record,
     Sentence,
     Term,
+    as_recorded,
     quoted,
     sentence,
 )
@@ -106,7 +106,9 @@ def _target_line(case: Case) -> Sentence:
     if not problems:
         return sentence("clozapine-trial.lasts", days=Counted(int(days.value)))
     return sentence(
-        f"clozapine-trial.lasts-{domain}", days=Counted(int(days.value)), problem=Record(problems[0].label)
+        f"clozapine-trial.lasts-{domain}",
+        days=Counted(int(days.value)),
+        problem=as_recorded(problems[0].name),
     )
 
 

@@ -31,6 +31,7 @@ from service.alerts.say.sentence import (
     Record,
     Sentence,
     Term,
+    as_recorded,
     recorded,
     sentence,
 )
@@ -56,7 +57,7 @@ def _against_clozapine(case: Case) -> tuple[tuple[Sentence, ...], tuple[Fact, ..
         ]
     harmed = case.problems_of("agranulocytosis-history", *HEART_PROBLEMS, history=True)
     allergies = clozapine_allergies(case)
-    facts += [sentence("problem.line", problem=Record(p.label)) for p in harmed]
+    facts += [sentence("problem.line", problem=as_recorded(p.name)) for p in harmed]
     facts += [allergy_line(a) for a in allergies]
     return tuple(facts), (*found, *problem_evidence(harmed), *allergy_evidence(allergies))
 

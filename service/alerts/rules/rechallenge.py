@@ -21,7 +21,7 @@ from service.alerts.policy.words import band_says
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Param, Record, Sentence, as_recorded, sentence
 
 #: Characters of a problem in a summary.
 _SHORT = 40
@@ -178,7 +178,7 @@ def _ask(heart: bool, blood: bool, *, at_once: bool) -> Sentence:
 
 def _short_problem(case: Case, p: Problem) -> Sentence:
     """A problem for a summary."""
-    label = Record(p.label, short=_SHORT)
+    label = as_recorded(p.name, short=_SHORT)
     if p.onset is None:
         return sentence("rechallenge-caution.problem", problem=label)
     return sentence("rechallenge-caution.problem-since", problem=label, day=day_of(case, p.onset))
@@ -186,7 +186,7 @@ def _short_problem(case: Case, p: Problem) -> Sentence:
 
 def _problem_line(case: Case, p: Problem) -> Sentence:
     """A problem as a fact for the card."""
-    said: dict[str, Param] = {"problem": Record(p.label)}
+    said: dict[str, Param] = {"problem": as_recorded(p.name)}
     since = unsure = ""
     if p.onset is not None:
         said["day"], since = day_of(case, p.onset), "-since"

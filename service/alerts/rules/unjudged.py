@@ -28,7 +28,7 @@ from service.alerts.phrases.result import (
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.cited import own
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Listed, Record, sentence
+from service.alerts.say.sentence import Listed, as_recorded, sentence
 
 #: Kinds of which one bad result speaks at an order of clozapine, and at any other order (``knowledge/codes.toml``).
 _AT_CLOZAPINE = judged("any-order", "clozapine")
@@ -99,7 +99,7 @@ def results_not_judged(case: Case) -> Iterator[Found]:
         summary=sentence(
             "results-not-judged.refused",
             names=Listed(names[:_NAMED]),
-            raw=Record(unusable[0].raw, short=_SHORT),
+            raw=as_recorded(unusable[0].as_sent, short=_SHORT),
             reason=refusal(unusable[0]),
         )
         if unusable
@@ -113,7 +113,7 @@ def results_not_judged(case: Case) -> Iterator[Found]:
                 sentence(
                     "results-not-judged.refused-line",
                     name=name_of(u.kind),
-                    raw=Record(u.raw),
+                    raw=as_recorded(u.as_sent),
                     when=moment_of(case, u.at, u.date_only),
                     reason=refusal(u),
                 )

@@ -20,7 +20,7 @@ from service.alerts.phrases.count import (
 from service.alerts.phrases.result import day_of, moment_of, refusal, refused_evidence
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Count, Counted, Record, sentence
+from service.alerts.say.sentence import Count, Counted, as_recorded, sentence
 
 _SHOWN = 5
 #: Characters of a value in a summary.
@@ -65,7 +65,7 @@ def anc_unusable(case: Case) -> Iterator[Found]:
         summary=sentence(
             "anc-unusable.summary",
             name=count_name(first.kind),
-            raw=Record(first.raw, short=_SHORT),
+            raw=as_recorded(first.as_sent, short=_SHORT),
             reason=refusal(first),
         ),
         why=(
@@ -73,7 +73,7 @@ def anc_unusable(case: Case) -> Iterator[Found]:
                 sentence(
                     "anc-unusable.not-used",
                     name=count_name(u.kind),
-                    raw=Record(u.raw),
+                    raw=as_recorded(u.as_sent),
                     when=moment_of(case, u.at, u.date_only),
                     reason=refusal(u),
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from string import Formatter
@@ -133,6 +134,8 @@ class Language:
             return self.reason(value)
         if isinstance(value, tuple):
             return ", ".join(map(self._in_reason, value))
+        if isinstance(value, date):
+            return value.strftime(self.forms.day)
         if isinstance(value, float):
             return f"{value:g}".replace(".", self.forms.decimal)
         return str(value)

@@ -114,7 +114,7 @@ def _said(fact: Measurement | UnusableResult | CodedResult | Problem | Allergy) 
                 fact.upper_limit,
             )
         case UnusableResult():
-            return ("unusable", fact.ref, fact.kind, fact.raw, _at(fact.at))
+            return ("unusable", fact.ref, fact.kind, fact.as_sent, _at(fact.at))
         case CodedResult():
             return ("coded", fact.ref, fact.kind, fact.value, _at(fact.at))
         case Problem():

@@ -159,9 +159,14 @@ def quoting(text: str, limit: int = 200, short: int = 60) -> Record:
     return Record(to_show(text, limit), limit, short)
 
 
-def recorded(text: RecordText) -> Sentence:
+def as_recorded(text: str | Reason, limit: int = 200, short: int = 60) -> Record | Why:
+    """Text of the record, or words of the service around one: made safe and cut as a whole, either way."""
+    return Why(text, limit, short) if isinstance(text, Reason) else quoting(text, limit, short)
+
+
+def recorded(text: RecordText | Reason) -> Sentence:
     """Text of the record that stands by itself: what a result or an order is called there."""
-    return Sentence("quoted.text", {"text": Record(text)})
+    return Sentence("quoted.text", {"text": as_recorded(text)})
 
 
 def explained(reason: Reason) -> Sentence:
