@@ -129,4 +129,5 @@ def _result(o: Observation, kind: str, value: str, raw: str, moment: Moment | No
         ref=f"Observation/{o.id}",
         raw=to_show(raw),
         date_only=moment.date_only if moment else False,
+        until=moment.until if moment else None,
     )

@@ -26,6 +26,10 @@ class Item(Struct, frozen=True):
     often: Reason = NO_REASON
 
 
+#: After “at” an hour of the clock; “at 8 hours” may be a time or an interval.
+_O_CLOCK = frozenset({"h", "heures", "uur", "horas"})
+#: Digits of “2200”.
+_HOUR_AND_MINUTES = 4
 TIMES = frozenset(
     {"frequency", "once", "daily", "alternate", "hours", "part", "clock", "divided", "as_needed"}
 )
@@ -65,20 +69,26 @@ class Items(Amounts):
             ahead += 1
         return False
 
-    def _clock_time(self, ahead: int) -> tuple[float, int] | None:
-        """“8 am”, “8:00 pm”: minutes after midnight."""
+    def _clock_time(self, ahead: int, *, after_at: bool = False) -> tuple[float, int] | None:
+        """“8 am”, “8:00 pm”, “8 Uhr”; after “at” also “8 h” and “2200”: minutes after midnight, and the words that say so."""
+        if self.kind(ahead) not in ("clock", "number"):
+            return None
         half = self.text(ahead + 1).replace(" ", "")
-        if half not in ("am", "pm"):
-            return None
-        minutes: float
+        if half in ("am", "pm"):
+            minutes = self.hour_at(ahead, last_hour=12)
+            return None if minutes is None else (minutes % 720 + (720 if half == "pm" else 0), 2)
+        if self.kind(ahead + 1) == "o_clock" or (after_at and self.text(ahead + 1) in _O_CLOCK):
+            minutes = self.hour_at(ahead, last_hour=23, first_hour=0)
+            return None if minutes is None else (minutes, 2)
+        if after_at and len(self.text(ahead)) == _HOUR_AND_MINUTES and self.text(ahead).isdecimal():
+            hour, minute = divmod(int(self.text(ahead)), 100)
+            used = 2 if self.kind(ahead + 1) == "hours" else 1
+            return (hour * 60.0 + minute, used) if hour < 24 and minute < 60 else None
+        return None
+
+    def hour_at(self, ahead: int, *, last_hour: int, first_hour: int = 1) -> float | None:
+        """Minutes after midnight of an hour written as “8” or “8:00”; None where it is no hour."""
+        value: float = self.value(ahead)
         if self.kind(ahead) == "clock":
-            minutes = self.value(ahead)
-        elif (
-            self.kind(ahead) == "number"
-            and float(self.value(ahead)).is_integer()
-            and 1 <= self.value(ahead) <= 12
-        ):
-            minutes = self.value(ahead) * 60
-        else:
-            return None
-        return minutes % 720 + (720 if half == "pm" else 0), 2
+            return value
+        return value * 60 if value.is_integer() and first_hour <= value <= last_hour else None

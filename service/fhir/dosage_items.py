@@ -10,6 +10,7 @@ from service.fhir.dosage_times import Times
 #: A scheme (1-0-1) of more tablets at a time is none; without the word “tablets” halves are of no more than so many.
 _MOST_IN_A_SCHEME = 20
 _MOST_HALVED = 5
+_TAKE = frozenset({"take", "taken", "to be taken"})
 #: Of a text with words that are not known.
 NOT_UNDERSTOOD = "dose-text.not-understood"
 #: Words that were not understood and are named.
@@ -135,6 +136,12 @@ class Reader(Times):
         self._take("stop")
 
     def _and(self) -> None:
+        if self.text() == "en" and (got := self.number(1)) is not None and self.kind(1 + got[1]) == "doses":
+            self._in()  # French and Spanish: “en 2 prises”; Dutch “en” is “and”
+            return
+        if self.text(1) in _TAKE:
+            self.at += 1  # “in water and take with food”: it joins what is done, not two times
+            return
         self._take("and")
 
     def _or(self) -> None:
@@ -143,6 +150,11 @@ class Reader(Times):
     def _unknown(self) -> None:
         if self.simple(0) is not None:  # “a tablet”
             self._an_amount()
+        elif self.text() == "a" and self._at_a_clock_time():
+            return  # French: “à 8 h”
+        elif self.text() == "an" and self.kind(1) in ("end", "stop", "and") and self._is_dutch():
+            self.at += 1
+            self.add("part", "HS")  # “1dd1t an”: ante noctem
         else:
             self.not_known()
 
@@ -305,6 +317,8 @@ class Reader(Times):
                 return
             self.not_known()
             return
+        if self.is_sign("-", used) and self.kind(used + 1) == "times":
+            used, after = used + 1, "times"  # “2-mal”
         if after == "hourly":
             self.at += used + 1
             self.add("hours", low[0])
@@ -343,6 +357,9 @@ class Reader(Times):
                 return
             raise NotRead(because("dose-text.hour-or-tablets", number=self.text(), half=self.text(1)))
         self._an_amount()
+
+    def _is_dutch(self) -> bool:
+        return any(word.kind == "dutch_times" for word in self.words)
 
     def _dutch(self, times: float, used: int) -> None:
         """“1dd2t”: once a day two tablets."""
@@ -411,6 +428,10 @@ class Reader(Times):
         if sign == "/" and self.kind(1) == "french_day":
             self.at += 2
             self.add("daily", 1.0)
+        elif sign == "/" and self.kind(1) == "number" and self.kind(2) == "hours":
+            hours = self.value(1)
+            self.at += 3
+            self.add("hours", hours)  # “1 cp / 8 h”
         elif sign in "&+/":
             self.at += 1
             self.add("and" if sign != "/" or self.last().kind in ("part", "clock") else "comma")
@@ -430,11 +451,8 @@ class Reader(Times):
             self.at += self.kind() in FORMS
         elif sign == "[" and self.kind(1) == "number" and self.is_sign("]", 2):
             self.at += 3  # “[28]”: how many are handed out
-        elif sign == "@" and self._clock_time(1) is not None:
-            got_time = self._clock_time(1)
-            assert got_time is not None, "just looked at"
-            self.at += 1 + got_time[1]
-            self.add("clock", got_time[0])
+        elif sign == "@" and self._at_a_clock_time():
+            return
         elif sign == ".":  # of “tab.”
             self.at += 1
         elif sign in ",:()-–—[]*":

@@ -23,6 +23,8 @@ from service.fhir.strength import Strength
 _MOST_TIMES = 24
 #: A number of tablets from here on, in a sentence of its own, is what is handed out: “20 tablets. One tablet twice a day”.
 _HANDED_OUT_FROM = 7
+#: Meals of a day.
+_MEALS = 3
 _EVENING = frozenset({"EVE", "HS"})
 
 
@@ -140,8 +142,12 @@ def _timing(times: list[Item]) -> _Timing | None:
     if not named:
         return None
     as_needed = any(i.kind == "as_needed" for i in named)
+    numbers_said = [i.value for i in named if i.kind in ("frequency", "once")]
+    # “three times a day after food and at night” are four, “four times a day after meals and at bedtime” too
+    counts_meals = not numbers_said or max(numbers_said) > _MEALS
     for index, item in enumerate(times):
-        if item.kind == "meals" and "and" in {i.kind for i in times[max(index - 1, 0) : index + 2]}:
+        beside = {i.kind for i in times[max(index - 1, 0) : index + 2]}
+        if item.kind == "meals" and counts_meals and "and" in beside:
             _fail(because("dose-text.how-many-meals"))
     times = [i for i in times if i.kind != "meals"]
     for before, item in pairwise(times):
@@ -156,7 +162,9 @@ def _timing(times: list[Item]) -> _Timing | None:
         _fail(because("dose-text.timing-twice"))
     numbers: set[float] = set()
     for item in often:
-        number = 24.0 / item.value if item.kind == "hours" else item.value
+        number = item.value
+        if item.kind == "hours":
+            number = 24.0 / item.value if item.value else 0.0
         if not 0 < number <= _MOST_TIMES:
             if item.kind == "hours" and item.value > 24:
                 every = because("often.every-hours", hours=float(item.value))

@@ -28,12 +28,14 @@ class Times(Items):
 
     def _part(self) -> None:
         # “100 mg 8 am”, “at 8 am”: the number before has already taken it
+        if self.text() == "om" and self.text(2) == "uur" and self._at_a_clock_time():
+            return  # Dutch: “om 8 uur”; “2 om 1 pm” are two in the morning
         self._take("part")
 
     def _clock(self) -> None:
         value = self.value()
         self.at += 1
-        while self.text() in ("h", "hrs", "hours", "uhr"):
+        while self.kind() == "o_clock" or self.text() in ("h", "hrs", "hours", "heures", "uur", "horas"):
             self.at += 1
         self.add("clock", value)
 
@@ -80,17 +82,26 @@ class Times(Items):
                 self.at += 1
                 self.add("part", "HS")
                 return
-        if self._leads_to_a_time(1) or self.kind(1) == "ailment" or self.kind(1) == "harmless":
+        if self._leads_to_a_time(1) or self.kind(1) in ("ailment", "harmless", "meals"):
             self.at += 1
         else:
             self.not_known()
 
     def _at(self) -> None:
-        got = self._clock_time(1)
-        if got is not None:
-            self.at += 1 + got[1]
-            self.add("clock", got[0])
-        elif self._leads_to_a_time(1):
+        if not self._at_a_clock_time():
+            self._at_a_part()
+
+    def _at_a_clock_time(self) -> bool:
+        """“at 8 am”, “um 20 Uhr”, “à 8 h”."""
+        got = self._clock_time(1, after_at=True)
+        if got is None:
+            return False
+        self.at += 1 + got[1]
+        self.add("clock", got[0])
+        return True
+
+    def _at_a_part(self) -> None:
+        if self._leads_to_a_time(1):
             self.at += 1
         else:
             self.not_known()

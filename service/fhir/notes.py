@@ -20,8 +20,10 @@ _anything = msgspec.json.Decoder()
 _STOPS = re.compile(
     r"\b(?:stop(?:ped|pen|pez|pt)?|(?:with)?h(?:old|eld)|on hold|discontinu\w*|cease[ds]?|omit(?:ted)?|paus(?:e|ed|iert|ieren)|suspend\w*|"
     r"do not (?:give|take|administer|use)|don'?t (?:give|take)|not to be (?:given|taken)|abgesetzt|absetzen|nicht (?:geben|nehmen|einnehmen)|"
+    r"(?:not|isn'?t|no longer) taking|no longer takes?|does ?n[o']t take|refus(?:es|ed|ing)|nimmt (?:\w+ )?nicht|weigert|ne prend (?:pas|plus)|"
+    r"neemt (?:\w+ )?niet|no (?:lo )?toma|non (?:lo )?(?:prende|assume)|missed (?:\w+ ){0,3}(?:doses?|tablets?|days?|nights?)|"
     r"arr[êe]t(?:er|é|ée)?|ne pas (?:donner|prendre)|niet (?:geven|innemen)|gestopt|suspender|no dar|no tomar|sospendere|sospeso)\b"
-    r"(?!\s+(?:smoking|date|rauchen|fumer|roken))(?![^.;\n]{0,60}\b(?:if|when|unless|in case|wenn|falls|bei|si|indien|als|bij|se)\b)",
+    r"(?!\s+(?:smoking|date|rauchen|fumer|roken|any|other|the flu|vaccin\w*))(?![^.;\n]{0,60}\b(?:if|when|unless|in case|wenn|falls|bei|si|indien|als|bij|se)\b)",
     re.IGNORECASE,
 )
 _CHANGES = re.compile(
@@ -90,6 +92,11 @@ def speaks_of_a_stop(text: str) -> bool:
     return _STOPS.search(text[:_LOOKED_AT]) is not None
 
 
-def speaks_of_another_dose(text: str, known_mg: Collection[float]) -> bool:
-    """Whether a text names a change of the dose, or an amount that the order does not have (mg)."""
-    return _CHANGES.search(text[:_LOOKED_AT]) is not None or any(mg not in known_mg for mg in _mg_in(text))
+def names_a_change(text: str) -> bool:
+    """Whether a text names a change of the dose."""
+    return _CHANGES.search(text[:_LOOKED_AT]) is not None
+
+
+def unknown_mg(text: str, known_mg: Collection[float]) -> list[float]:
+    """Amounts in mg that a text names and that are none of those known."""
+    return [mg for mg in _mg_in(text) if mg not in known_mg]

@@ -52,7 +52,7 @@ from service.fhir.resources import (
 )
 from service.fhir.subjects import Whose
 from service.fhir.times import NO_YEARS, Moment, read_moment, read_stretch
-from service.fhir.units import agreed_conversion, split_text
+from service.fhir.units import agreed_conversion, is_part_of_a_cell, split_text
 from service.fhir.without_results import LONG_AGO, Holder, has_results, holder_of
 
 _STATUS: dict[str | None, ResultStatus] = {
@@ -101,6 +101,8 @@ def _plain(loinc: str, value: float | int | str | None, unit: str | None, code: 
     if isinstance(conversion, Reason) or value is None or isinstance(value, str) or abs(value) > LARGEST:
         return None
     converted = value * conversion.factor + conversion.offset
+    if kind.dimension == "count" and is_part_of_a_cell(value, conversion.factor):
+        return None
     if not kind.plausible_min <= converted <= kind.plausible_max:
         return None
     # 1.3 10*9/L is 1300/µL, not 1300.0000000000002: counts are compared with whole-number limits.
@@ -666,6 +668,9 @@ class ObservationReader:
                 self._refuse(kind, o, conversion, moment, raw=raw, ref=reference)
                 return
             converted = value * conversion.factor + conversion.offset
+            if kind.dimension == "count" and is_part_of_a_cell(float(value), conversion.factor):
+                self._refuse(kind, o, because("result-unused.part-of-a-cell"), moment, raw=raw, ref=reference)
+                return
         if not math.isfinite(converted) or value < 0:
             self._refuse(kind, o, because("result-unused.impossible"), moment, raw=raw, ref=reference)
             return

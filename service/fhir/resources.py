@@ -278,6 +278,8 @@ class MedicationStatement(_DrugRecord, tag="MedicationStatement"):
     dateAsserted: str | None = None
     dosage: Raw = Raw(b"")
     statusReason: Any = None
+    #: Read only of statements of clozapine, for what may change its dose.
+    note: Raw = Raw(b"")
     #: Read only of statements that are over and name no end.
     meta: Raw = Raw(b"")
 
@@ -295,6 +297,8 @@ class MedicationDispense(_DrugRecord, tag="MedicationDispense"):
     daysSupply: Quantity | None = None
     quantity: Quantity | None = None
     authorizingPrescription: list[Reference] | None = None
+    #: Read only of dispenses of clozapine, for what may change its dose.
+    note: Raw = Raw(b"")
     #: Read by service.fhir.sig, which remembers instructions it has seen.
     dosageInstruction: Raw = Raw(b"")
 

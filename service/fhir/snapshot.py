@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from service.alerts.case.exposure import ORDER_LIVE
 from service.alerts.case.order_at_hand import is_blank
 from service.alerts.case.supply_length import with_lengths
 from service.alerts.facts.patient import (
@@ -37,6 +36,7 @@ from service.alerts.knowledge.conditions import (
 )
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import product_by_code
+from service.fhir.beside_doses import BesideDoses
 from service.fhir.code_fates import is_of_a_terminology, is_open
 from service.fhir.decode import Decoded, left_out, read_orders, source_left_out
 from service.fhir.gather import Gathered
@@ -44,14 +44,7 @@ from service.fhir.ledger import Books, ref_of
 from service.fhir.loinc import is_loinc
 from service.fhir.medication import CLOZAPINE, DRUG_SYSTEMS, UNREAD_NAME, MedicationReader
 from service.fhir.modifiers import MODIFIED, is_modified
-from service.fhir.notes import (
-    SPEAKS_OF_THE_DOSE,
-    advice_of,
-    amounts_of,
-    speaks_of_a_stop,
-    speaks_of_another_dose,
-    texts_of,
-)
+from service.fhir.notes import SPEAKS_OF_THE_DOSE
 from service.fhir.observations import ObservationReader
 from service.fhir.references import Home, base_of_resource, read_reference
 from service.fhir.resource_types import NAMES_NO_DRUG
@@ -69,9 +62,7 @@ from service.fhir.resources import (
     ServiceRequest,
 )
 from service.fhir.resources import Medication as MedicationResource
-from service.fhir.sig import sig_of
 from service.fhir.statuses import UNKNOWN_STATUS, settle
-from service.fhir.strength import strength_in_name
 from service.fhir.subjects import Whose
 from service.fhir.times import read_date, read_moment
 from service.fhir.timing import repeated_every
@@ -161,6 +152,7 @@ class _Builder:
         self.problems: list[ReadProblem] = []
         self.medications: dict[str, Medication] = {}
         self.drafts: list[Medication] = []
+        self.beside_doses = BesideDoses()
         self.tests: list[TestOrder] = []
         self.conditions: dict[str, Problem] = {}
         self.allergies: dict[str, Allergy] = {}
@@ -243,7 +235,7 @@ class _Builder:
                 self.spoilt.add(source)
                 self.books.element(source, ref_of(r), "status", "status", UNKNOWN_STATUS)
             self._say_instead(record, source)
-            self._say_notes(record, r, source)
+            self.beside_doses.take(record, r, source)
             if is_modified(r):
                 self._modified(record, r, source)
         self._enter(record, r, source)
@@ -298,7 +290,7 @@ class _Builder:
                 self.drafts.append(draft)
                 self._enter(draft, r, DRAFTS)
                 self._say_instead(draft, DRAFTS)
-                self._say_notes(draft, r, DRAFTS)
+                self.beside_doses.take(draft, r, DRAFTS)
                 if is_modified(r):
                     self._modified(draft, r, DRAFTS)
                 if self.medication_reader.unread_names != unread:
@@ -375,25 +367,11 @@ class _Builder:
         self.problems.append(ReadProblem(source, record.ref, why, hints=CLOZAPINE in drugs))
         self.books.element(source, record.ref, "medication", "product", why)
 
-    def _say_notes(self, record: Medication, r: Resource, source: str) -> None:
-        """Note that a text beside the dose of an order of clozapine may say that it is another one, or none."""
-        if type(r) is not MedicationRequest or CLOZAPINE not in record.drugs or record.stops:
-            return
-        if record.role != "draft" and record.status not in ORDER_LIVE:
-            return
-        lines = sig_of(r.dosageInstruction).lines
-        beside = [*texts_of(r.note), *advice_of(lines)]
-        written = [
-            line["text"] for line in lines if isinstance(line, dict) and isinstance(line.get("text"), str)
-        ]
-        if record.role == "draft" and (record.dose is None or record.dose.unreadable):
-            return  # the dose was not read, and a card says so
-        known = _amounts_of(record) | amounts_of(lines)
-        if any(map(speaks_of_a_stop, (*beside, *written))) or any(
-            speaks_of_another_dose(text, known) for text in beside
-        ):
-            self.problems.append(ReadProblem(source, record.ref, SPEAKS_OF_THE_DOSE))
-            self.books.element(source, ref_of(r), "note", "dose", SPEAKS_OF_THE_DOSE)
+    def say_notes(self) -> None:
+        """Note that a text beside a dose of clozapine may say that it is another one, or none."""
+        for noted in self.beside_doses.that_matter(self.medications.values(), self.drafts):
+            self.problems.append(ReadProblem(noted.source, noted.record.ref, SPEAKS_OF_THE_DOSE))
+            self.books.element(noted.source, ref_of(noted.resource), "note", "dose", SPEAKS_OF_THE_DOSE)
 
     def _modified(self, record: Medication, r: Resource, source: str) -> None:
         """Note that a record which a rule may ask for carries a modifierExtension."""
@@ -639,20 +617,6 @@ def _speaks_up(drug: str) -> bool:
     return drug == CLOZAPINE or bool(alerting_classes_of(drug))
 
 
-def _amounts_of(record: Medication) -> frozenset[float]:
-    """mg that an order has: of a day, of a single dose, of its steps, of a tablet."""
-    dose, strength = record.dose, strength_in_name(record.label).mg_per_unit
-    found = {record.strength_mg, strength}
-    if dose is not None:
-        found |= {
-            dose.mg_per_day,
-            dose.first_mg_per_day,
-            dose.largest_single_mg,
-            *(s.mg_per_day for s in dose.steps),
-        }
-    return frozenset(mg for mg in found if mg is not None)
-
-
 def _names_a_product(r: MedicationRequest) -> bool:
     """An order by reference alone, or by a code of the client's own; an order being composed names nothing yet."""
     reference, concept = r.medicationReference, r.medicationCodeableConcept
@@ -754,6 +718,7 @@ def build(
     except Exception as error:
         builder.problems.append(source_left_out(DRAFTS, error))
         books.balance(DRAFTS, builder.problems[-1].reason)
+    builder.say_notes()
     states: dict[str, SourceState] = {source: data.state for source, data in gathered.sources.items()}
     for source in builder.spoilt | builder.observations.spoilt:
         if states.get(source) == "complete":

@@ -47,7 +47,9 @@ def conversion(dimension: str, unit: str) -> Linear | None:
 
 
 #: Number, then volume, of a count in words of its own: powers of ten for K, thousand and the like; nothing for the cells themselves.
-_CELLS = re.compile(r"\{?(?:cells?|leukocytes|zellen|cellules|cellen|#)\}?|[.*](?=\{|cells)")
+_CELLS = re.compile(
+    r"\{?(?:leukocytes|zellen|cellules|cellen|celulas|células|cellule|elementi|cells?|個|#)\}?|[.*](?=\{|cells)"
+)
 #: Volumes written as a negative power: ``giga.l-1``, ``nL-1``.
 _PER = re.compile(r"[.*]?(ul|nl|l)\^?-1$")
 _VOLUMES = (
@@ -55,7 +57,9 @@ _VOLUMES = (
     (re.compile(r"(?:/|per)(?:l|liter|litre)\.?$"), "/l"),
 )
 _TEN_TO = re.compile(r"[x*]?10(?:\*\*|[*^'x(]|exp|e\+?)?0?([369])\)?")
-_THOUSAND = re.compile(r"[x*]?1000|k|th|thou|thous|thousands?|tsd\.?|tys\.?|miles")
+_THOUSAND = re.compile(r"[x*]?1000|k|th|thou|thous|thousands?|tsd\.?|tausend|tys\.?|miles|千")
+#: Whole numbers from here on may be counts per microlitre; below, a fraction is one of thousands.
+_FEWEST = 20
 
 
 def _plain_count(spelling: str) -> str | None:
@@ -72,9 +76,19 @@ def _plain_count(spelling: str) -> str | None:
             if power is not None:
                 return f"10*{power.group(1)}{plain}"
             if plain == "/l":
-                return "10*9/l" if number in ("e9", "bil", "billion", "giga") else None
+                return "10*9/l" if number in ("e9", "exp9", "bil", "billion", "giga") else None
             return "10*3/ul" if _THOUSAND.fullmatch(number) else None
     return None
+
+
+def is_part_of_a_cell(number: float, factor: float) -> bool:
+    """True for “3.2 /µL” and “3.2 /L”: no count has parts of a cell, and a normal one in thousands would read as the end of all neutrophils.
+
+    A number below one stays: it is a low count whichever unit is meant. ``factor``: to cells per microlitre.
+    """
+    if number <= 1 or factor > 1:
+        return False
+    return number < _FEWEST and number % 1 > 0 if factor == 1 else number * factor < 1
 
 
 @lru_cache(maxsize=4096)
@@ -113,6 +127,8 @@ _QUOTED = 60
 #: A number beside the sign for an unreadable character may be a part of one.
 _NUMBER_AND_UNIT = re.compile(r"^\s*+(?:([<>]=?)\s*+)?(\d+(?:\.\d+)?)(?!\ufffd)\s*+([^\s\d.].*)$")
 _NUMBER_AND_POWER = re.compile(r"^\s*+(?:([<>]=?)\s*+)?(\d+(?:\.\d+)?)\s++(10\S.*)$")
+#: “1.200/µl” are twelve hundred where a dot parts thousands.
+_PERHAPS_THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}$")
 _DECIMAL_COMMA = re.compile(r"^(\s*+(?:[<>]=?\s*+)?\d++),(\d{1,2})(?![\d.,])")
 
 
@@ -122,6 +138,12 @@ def split_text(text: str) -> tuple[str, float, str] | None:
     # A comma before one or two digits is a decimal one; before three it may part thousands, and nobody knows.
     text = _DECIMAL_COMMA.sub(r"\1.\2", text, count=1)
     match = _NUMBER_AND_UNIT.match(text)
+    if (
+        match is not None
+        and _PERHAPS_THOUSANDS.match(match.group(2))
+        and _plain_count(normalised(match.group(3))) == "/ul"
+    ):
+        return None
     if match is None:
         # "1.2 10*3/uL": the unit begins with a digit, after a blank.
         match = _NUMBER_AND_POWER.match(text)

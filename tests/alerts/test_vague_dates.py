@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.alerts.test_which_count import judge
-from tests.data import NOW, ago, anc, observation
+from tests.data import NOW, ago, anc, bundle, observation
+from tests.fhir.asking import visit
 
 Json = dict[str, Any]
 _BANDS = ("anc-mild-neutropenia", "anc-moderate-neutropenia", "anc-severe-neutropenia")
@@ -69,6 +70,73 @@ def test_people_see_that_the_day_is_not_known() -> None:
     assert any("no exact date" in line for f in found for line in f.why)
 
 
+@pytest.mark.parametrize(
+    ("written", "said", "late"),
+    [
+        ("2026", "in 2026", "up to 322 days"),
+        ("2026-11", "in 2026-11", "up to 18 days"),
+        ("2026-11-10", "on 2026-11-10", "by 9 days"),
+    ],
+)
+def test_cards_name_no_day_that_nobody_knows(written: str, said: str, late: str) -> None:
+    found = {f.code: f for f in judge(anc(0.4, id="low", effectiveDateTime=written))}
+    assert f"ANC 400/µL {said}:" in found["anc-severe-neutropenia"].summary
+    assert late in found["anc-overdue"].summary
+    assert said in found["anc-overdue"].summary
+    assert any(f"ANC 400/µL {said} (as sent" in line for line in found["anc-severe-neutropenia"].why)
+    if len(written) < 10:
+        assert not any(f"{written}-01" in line for f in found.values() for line in (f.summary, *f.why))
+
+
+def _smoking(answer: str, written: str) -> Json:
+    concept = {"coding": [{"system": "http://snomed.info/sct", "code": answer}]}
+    return observation(
+        "72166-2",
+        None,
+        None,
+        id=f"{answer}-{written}",
+        effectiveDateTime=written,
+        valueCodeableConcept=concept,
+    )
+
+
+_SMOKES, _EX = "77176002", "8517006"
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "severity", "day"),
+    [
+        # A year may end today, and a smoker's year may have begun on its first day.
+        ([(_SMOKES, "2025"), (_EX, "2026")], "smoking-stopped", "critical", "2026"),
+        ([(_SMOKES, "2026-10-01"), (_EX, "2026-11")], "smoking-stopped", "critical", "2026-11"),
+        ([(_SMOKES, "2026"), (_EX, "2026-11-10")], "smoking-stopped", "critical", "2026-11-10"),
+        # Which of the two is the newer one nobody knows.
+        ([(_SMOKES, "2026"), (_EX, "2026")], "smoking-stopped", "warning", "2026"),
+        ([(_SMOKES, "2026-10-01"), (_EX, "2026")], "smoking-stopped", "warning", "2026"),
+        ([(_EX, "2025"), (_SMOKES, "2026")], "smoking-started", "warning", "2026"),
+        ([(_SMOKES, "2024"), (_EX, "2025")], "", "", ""),
+        ([(_EX, "2026-01-05"), (_SMOKES, "2024")], "", "", ""),
+        ([(_SMOKES, "2025"), (_SMOKES, "2026")], "", "", ""),
+    ],
+)
+def test_smoking_answers_of_a_month_or_a_year(
+    answers: list[tuple[str, str]], code: str, severity: str, day: str
+) -> None:
+    for turned in (answers, answers[::-1]):
+        found = visit(smoking=bundle(*(_smoking(*a) for a in turned)))
+        changes = {c: f for c, f in found.items() if c.startswith("smoking")}
+        assert list(changes) == ([code] if code else [])
+        if code:
+            assert changes[code][0] == severity
+            assert f"({day})" in changes[code][1]
+
+
+def test_an_answer_that_is_not_understood_may_be_of_the_last_day_of_its_year() -> None:
+    strange = _smoking(_EX, "2026") | {"valueCodeableConcept": {"text": "see note"}}
+    found = visit(smoking=bundle(_smoking(_SMOKES, "2026-10-01"), strange))
+    assert "of 2026 was not understood" in found["smoking-unclear"][1]
+
+
 def _report(**times: Any) -> Json:
     return {
         "resourceType": "DiagnosticReport",
@@ -124,6 +192,12 @@ def test_a_report_of_several_weeks_dates_nothing_to_a_day() -> None:
     report = _report(effectivePeriod={"start": ago(40), "end": NOW.strftime("%Y-%m-%d")})
     assert _band(_BEFORE, _undated(0.4), report) == "anc-severe-neutropenia"
     assert _band(anc(0.9, 3, id="low"), _undated(3.0), report) == "anc-moderate-neutropenia"
+
+
+def test_a_stretch_of_days_is_named_by_both_ends() -> None:
+    report = _report(effectivePeriod={"start": "2026-10-11", "end": "2026-11-20"})
+    found = {f.code: f for f in judge(_undated(0.4), report)}
+    assert "between 2026-10-11 and 2026-11-20:" in found["anc-severe-neutropenia"].summary
 
 
 def test_a_result_that_nothing_dates_stays_undated() -> None:

@@ -57,8 +57,27 @@ def test_no_drug_that_draws_no_card_is_one_that_does() -> None:
     assert all(group.reason and group.source for group in without_card())
 
 
-@pytest.mark.parametrize("text", ["paracetamolum", "Insulinoma kit", "nicotinamide 500 mg"])
+@pytest.mark.parametrize("text", ["paracetamolat", "Insulinoma kit", "nicotinamide 500 mg"])
 def test_a_known_name_is_a_whole_word(text: str) -> None:
+    assert not is_known_without_card(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pantoprazol 40 mg", "Atorvastatina", "atorvastatine", "Lévothyroxine sodique", "Levothyroxin", "Metformina", "Amoxicilina", "ibuprofeno 600 mg",
+        "Paracetamolo", "Paracetamolum", "Colecalciferolo", "Prednisolon", "Naltrexon", "Simvastatina", "Insuline glargine",
+    ],
+)  # fmt: skip
+def test_drugs_without_a_card_are_known_in_other_languages(text: str) -> None:
+    assert is_known_without_card(text)
+    assert drugs_by_name(text) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["Carbamazepina", "Fluvoxamin", "Ciprofloxacine", "Testazapina", "Zincum", "Omega"]
+)
+def test_what_draws_a_card_or_is_not_known_is_none_of_them(text: str) -> None:
     assert not is_known_without_card(text)
 
 

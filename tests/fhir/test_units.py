@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 
 from service.alerts.facts.reason import Reason, because
 from service.alerts.knowledge.codes import conversions, kinds
-from service.fhir.units import agreed_conversion, conversion, split_text
+from service.fhir.units import agreed_conversion, conversion, is_part_of_a_cell, split_text
+from tests.data import anc, bundle
+from tests.fhir.asking import visit
 
 THOUSANDS = (
     "10*3/uL", "10*9/L", "10^3/uL", "10^9/L", "K/uL", "k/ul", "x10E3/uL", "x10e3/µL", "10^3/µL", "10^3/μL", "thou/mcL", "Thousand/uL",
     "G/L", "x10(9)/L", "x10^9/L", "10E9/L", "x10*3/uL", "K/mm3", "10*3/mm3", "×10⁹/L", "x10⁹/L", "10³/µL", "10*9 /L", "K/mcL", "/nL", "Thousands/uL",
     "10^3/mm³", "1000/mm3", "x1000/uL", "10x3/uL", "10'3/uL", "10**3/uL", "*10^9/L", "E9/L", "103/uL", "109/L", "x10 9/L", "10 exp 9/L", "10E+09/L",
     "10E3/mm3", "10*3.{cells}/uL", "10^3 cells/mm3", "cells x 10^3/uL", "10*3/cumm", "X10(3)/MCL", "Th/cmm", "TH/MM3", "Tsd./µl", "10^3/microliter", "billion/L",
-    "x10<sup>9</sup>/L", "10<sup>3</sup>/&micro;L", "10^3/&#181;L", "10\\S\\3/uL", "10∗3/uL", "ｋ/uL", "10³/㎣",
+    "x10<sup>9</sup>/L", "10<sup>3</sup>/&micro;L", "10^3/&#181;L", "10\\S\\3/uL", "10∗3/uL", "ｋ/uL", "10³/㎣", "千/μL", "Tausend/µl", "exp9/L",
 )  # fmt: skip
 ONES = (
     "/uL",
@@ -33,6 +35,12 @@ ONES = (
     "cells per microliter",
     "/mm³",
     "&#47;uL",
+    "Zellen/µl",
+    "cellules/mm3",
+    "cellen/µl",
+    "células/mm3",
+    "elementi/mmc",
+    "個/μL",
 )
 
 
@@ -48,6 +56,48 @@ def test_cells_per_microlitre(unit: str) -> None:
     found = conversion("count", unit)
     assert found is not None
     assert found.factor == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "is_part"),
+    [
+        (3.2, "/uL", True),
+        (3.25, "cells/mm3", True),
+        (12.5, "/uL", True),
+        (3.2, "/L", True),
+        (0.4, "/uL", False),  # low in whichever unit is meant
+        (0.4, "/L", False),
+        (3, "/uL", False),
+        (0, "/uL", False),
+        (45.6, "/uL", False),
+        (3200.5, "/uL", False),
+        (3.2, "10*3/uL", False),
+        (3.2e9, "/L", False),
+    ],
+)
+def test_no_count_has_parts_of_a_cell(number: float, unit: str, is_part: bool) -> None:
+    found = conversion("count", unit)
+    assert found is not None
+    assert is_part_of_a_cell(number, found.factor) is is_part
+    answer = visit(counts=bundle(anc(number, unit=unit)))
+    assert ("anc-unusable" in answer) is is_part
+    if is_part:
+        assert "parts of a cell" in answer["anc-unusable"][1]
+        assert "anc-severe-neutropenia" not in answer
+
+
+@pytest.mark.parametrize("text", ["1.200/µl", "3.000 /µL", "12.500 Zellen/µl"])
+def test_a_sign_that_may_part_thousands_is_not_read(text: str) -> None:
+    assert split_text(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1.234 x10^9/L", 1.234), ("0.400/nl", 0.4), ("2.50/µl", 2.5), ("1200/µl", 1200)]
+)
+def test_where_no_thousands_can_be_meant_it_is(text: str, number: float) -> None:
+    parts = split_text(text)
+    assert parts is not None
+    assert parts[1] == number
 
 
 def test_cells_per_litre() -> None:

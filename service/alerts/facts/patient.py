@@ -128,6 +128,8 @@ class CodedResult(Struct, frozen=True, gc=False):
     ref: str
     raw: RecordText
     date_only: bool = False
+    #: As of a Measurement: only a month or a year is known.
+    until: datetime | None = None
 
 
 #: Why nobody can tell which drug a record is of: it names none at all.

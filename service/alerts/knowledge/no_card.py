@@ -11,7 +11,9 @@ from msgspec import Struct
 from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.code_systems import ATC, RXNORM, canonical
 from service.alerts.knowledge.data_file import load
+from service.alerts.knowledge.drugs import drugs
 from service.alerts.knowledge.product_codes import is_harmless
+from service.alerts.knowledge.spelling import folded
 
 
 class NoCard(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +49,20 @@ def _without_card() -> re.Pattern[str]:
 @lru_cache(maxsize=4096)
 def is_known_without_card(text: str) -> bool:
     """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
-    return _without_card().search(text) is not None
+    if _without_card().search(text) is not None:
+        return True
+    return any(folded(word.group()) in _folded_names() for word in _WORD.finditer(text))
+
+
+_WORD = re.compile(r"[^\W\d_]{6,}")
+
+
+@cache
+def _folded_names() -> frozenset[str]:
+    """Names in other European languages: Pantoprazol, atorvastatina. A form that a drug with a card shares leads to none."""
+    forms = {folded(name) for group in without_card() for name in group.names if name.islower()}
+    others = {folded(name) for id, drug in drugs().items() for name in (id, *drug.names)}
+    return frozenset(forms - others - {""})
 
 
 @cache

@@ -73,7 +73,7 @@ def last_usable_with_age(case: Case, m: Measurement) -> Sentence:
         "count.last-usable-old",
         name=count_name(m.kind),
         line=count_line(case, m),
-        age=Counted(case.age_days(m)),
+        age=Counted(case.age_days(m), at_most=m.until is not None),
     )
 
 

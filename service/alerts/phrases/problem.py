@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from service.alerts.case.case import Case
 from service.alerts.facts.patient import Problem
+from service.alerts.phrases.result import day_of
 from service.alerts.say.found import Fact
-from service.alerts.say.sentence import Day, Param, Record, Sentence, as_recorded, sentence
+from service.alerts.say.sentence import Param, Record, Sentence, as_recorded, sentence
 
 
 def problem_name(p: Problem, short: int = 60) -> Sentence:
@@ -23,7 +24,7 @@ def problem_line(case: Case, p: Problem) -> Sentence:
     said: dict[str, Param] = {"problem": as_recorded(p.name)}
     since = unconfirmed = ""
     if p.onset is not None:
-        said["day"], since = Day(case.snapshot.day(p.onset)), "-since"
+        said["day"], since = day_of(case, p.onset, p.onset_until), "-since"
     if p.verification not in ("", "confirmed"):
         said["verification"], unconfirmed = Record(p.verification), "-unconfirmed"
     return Sentence(f"problem.line{since}{unconfirmed}", said)

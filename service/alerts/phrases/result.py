@@ -62,8 +62,8 @@ def _value_as_sent(m: Measurement) -> Param:
 
 
 def when_of(case: Case, m: Measurement) -> Param:
-    """The moment of a result in the site's time zone; the day alone when only that is known."""
-    return moment_of(case, m.at, m.date_only)
+    """The moment of a result in the site's time zone; the day, the month or the year alone when only that is known."""
+    return on_day(case, m) if m.at is None or m.date_only else moment_of(case, m.at)
 
 
 def moment_of(case: Case, at: datetime | None, date_only: bool = False) -> Day | Moment:
@@ -74,13 +74,14 @@ def moment_of(case: Case, at: datetime | None, date_only: bool = False) -> Day |
 
 
 def on_day(case: Case, m: Measurement) -> Day:
-    """The day of a result."""
-    return day_of(case, m.at)
+    """The day of a result, or the month or the year when only that is known."""
+    return day_of(case, m.at, m.until)
 
 
-def day_of(case: Case, at: datetime | None) -> Day:
-    """The day of a moment in the site's time zone; None is a day that nobody knows."""
-    return Day(case.snapshot.day(at) if at is not None else None)
+def day_of(case: Case, at: datetime | None, until: datetime | None = None) -> Day:
+    """The day of a moment in the site's time zone; None is a day that nobody knows. ``until``: it is one of the days before."""
+    day = case.snapshot.day
+    return Day(day(at) if at is not None else None, day(until) if until is not None else None)
 
 
 def result_line(case: Case, m: Measurement) -> Sentence:

@@ -16,7 +16,7 @@ from service.alerts.phrases.count import (
     offer_cbc,
 )
 from service.alerts.phrases.problem import problem_evidence
-from service.alerts.phrases.result import day_of
+from service.alerts.phrases.result import day_of, on_day
 from service.alerts.policy.parts.counts import Falling
 from service.alerts.policy.parts.values import Value
 from service.alerts.policy.words import falling_every, policy_says
@@ -48,9 +48,9 @@ def anc_falling(case: Case) -> Iterator[Found]:
                 "anc-falling.summary",
                 name=name,
                 before=Count(before.value),
-                before_day=day_of(case, before.at),
+                before_day=on_day(case, before),
                 now=Count(now.value),
-                now_day=day_of(case, now.at),
+                now_day=on_day(case, now),
             ),
             why=(count_fact(case, now), count_fact(case, before)),
             policy_says=(_says(case),),
@@ -68,7 +68,7 @@ def anc_falling(case: Case) -> Iterator[Found]:
     if signs.onset is not None and counted is not None and counted >= case.snapshot.day(signs.onset):
         return  # counted since: the denser interval says the rest
     offers, steps = offer_cbc(case, "urgent", sentence("anc-falling.reason-flu-like"))
-    sign, day = as_recorded(signs.name), day_of(case, signs.onset)
+    sign, day = as_recorded(signs.name), day_of(case, signs.onset, signs.onset_until)
     yield Found(
         code="anc-falling",
         severity=rule.severity,

@@ -25,7 +25,7 @@ from service.alerts.phrases.count import (
     start_line,
 )
 from service.alerts.phrases.draft_removal import remove_drafts
-from service.alerts.phrases.result import day_of, refusal
+from service.alerts.phrases.result import on_day, refusal
 from service.alerts.phrases.start import start_only, start_says
 from service.alerts.phrases.supply import supply_end, supply_evidence, supply_line
 from service.alerts.policy.parts.counts import Analyte
@@ -201,12 +201,15 @@ def anc_overdue(case: Case) -> Iterator[Found]:
 
 def _overdue(case: Case, newest: Measurement, late: int) -> Sentence:
     """Since when a count is overdue as far as this record tells, and where a newer one may be."""
-    said: dict[str, Param] = {"name": count_name(newest.kind), "day": day_of(case, newest.at)}
+    said: dict[str, Param] = {"name": count_name(newest.kind), "day": on_day(case, newest)}
     held = holder(case)
     if held is not None:
         return Sentence("anc-overdue.summary-held", {**said, "place": held})
     count, every = Count(newest.value), case.interval.label
-    return Sentence("anc-overdue.summary", {**said, "late": Counted(late), "count": count, "every": every})
+    return Sentence(
+        "anc-overdue.summary",
+        {**said, "late": Counted(late, at_most=newest.until is not None), "count": count, "every": every},
+    )
 
 
 @when("visit")

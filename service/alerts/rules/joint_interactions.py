@@ -144,7 +144,7 @@ def smoking_severity(case: Case, change: SmokingChange) -> Severity:
         return "warning"
     if is_lowered_for_smoking(case, change):
         return "info"
-    return "critical" if smoking_is_severe(case) else "warning"
+    return "critical" if change.in_order and smoking_is_severe(case) else "warning"
 
 
 def is_lowered_for_smoking(case: Case, change: SmokingChange) -> bool:
@@ -271,8 +271,10 @@ def smoking_code(change: SmokingChange) -> str:
 def smoking_line(change: SmokingChange) -> Sentence:
     answer = Record(change.changed.raw)
     if change.admission:
-        return sentence("smoking.admission", day=Day(change.day), answer=answer)
-    return sentence("smoking.changed", answer=answer, day=Day(change.day), before=Record(change.before.raw))
+        return sentence("smoking.admission", day=Day(change.day, change.until), answer=answer)
+    return sentence(
+        "smoking.changed", answer=answer, day=Day(change.day, change.until), before=Record(change.before.raw)
+    )
 
 
 def _dose(
@@ -313,7 +315,7 @@ def _dose(
                 summary = sentence(
                     "interaction.joint-third-smoking",
                     drugs=named,
-                    day=Day(change.day),
+                    day=Day(change.day, change.until),
                     base=base,
                     third=target,
                 )
@@ -365,7 +367,7 @@ def _dose(
             sentence(
                 f"interaction.joint-opposed-{smoking_code(change)}",
                 drugs=named,
-                day=Day(change.day),
+                day=Day(change.day, change.until),
                 dose=Dose(now),
                 days=days[0],
             )
@@ -380,7 +382,10 @@ def _dose(
     if effects == {"lowers"}:
         summary = (
             sentence(
-                "interaction.joint-lower-smoking-started", drugs=named, day=Day(change.day), days=days[0]
+                "interaction.joint-lower-smoking-started",
+                drugs=named,
+                day=Day(change.day, change.until),
+                days=days[0],
             )
             if change is not None
             else sentence("interaction.joint-lower", drugs=named, days=days[0])
@@ -398,7 +403,9 @@ def _dose(
     steps += [*levels, by_level, watch, one_stops]
     if change is not None:
         return (
-            sentence("interaction.joint-smoking", drugs=named, day=Day(change.day), days=days[0]),
+            sentence(
+                "interaction.joint-smoking", drugs=named, day=Day(change.day, change.until), days=days[0]
+            ),
             steps,
             (),
         )

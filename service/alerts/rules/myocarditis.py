@@ -17,6 +17,7 @@ from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.problem import problem_evidence
 from service.alerts.phrases.result import (
     course_line,
+    day_of,
     measured,
     offer_test,
     on_day,
@@ -28,7 +29,7 @@ from service.alerts.policy.words import policy_says, policy_steps
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import ReferTo
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Day, Param, Quantity, Record, Sentence, as_recorded, sentence
+from service.alerts.say.sentence import Param, Quantity, Record, Sentence, as_recorded, sentence
 
 
 @when("troponin", "crp")
@@ -202,7 +203,7 @@ def _problem_line(case: Case, p: Problem) -> Sentence:
     said: dict[str, Param] = {"problem": as_recorded(p.name)}
     since, unconfirmed = "", _unconfirmed(p)
     if p.onset is not None:
-        said["day"], since = Day(case.snapshot.day(p.onset)), "-since"
+        said["day"], since = day_of(case, p.onset, p.onset_until), "-since"
     if unconfirmed:
         said["verification"] = Record(p.verification)
     return Sentence(f"heart-problem.line{since}{unconfirmed}", said)

@@ -23,7 +23,7 @@ from service.alerts.phrases.count import (
     start_line,
 )
 from service.alerts.phrases.draft_removal import remove_drafts
-from service.alerts.phrases.result import day_of
+from service.alerts.phrases.result import day_of, on_day
 from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_every, band_says, band_steps, band_title
 from service.alerts.rules.asked import RELEVANT, when
@@ -157,7 +157,7 @@ def _why(
                 "count-band.fell",
                 name=count_name(fall.now.kind),
                 before=Count(fall.before.value),
-                day=day_of(case, fall.before.at),
+                day=on_day(case, fall.before),
             )
         )
     why += population_lines(case)
@@ -253,7 +253,7 @@ def _recovering_finding(
         "count": short_count(case, deciding),
         "band": band_title(case.policy, from_band),
         "lowest": Count(lowest.value),
-        "day": day_of(case, lowest.at),
+        "day": on_day(case, lowest),
     }
     return Found(
         code=band.finding,

@@ -23,7 +23,7 @@ from service.alerts.phrases.count import (
     pending_lines,
     short_count,
 )
-from service.alerts.phrases.result import day_of, moment_of
+from service.alerts.phrases.result import day_of, moment_of, on_day
 from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_every, band_says, band_steps, policy_says, policy_word
 from service.alerts.rules.asked import when
@@ -239,7 +239,7 @@ def _summary(case: Case, missing: _Missing) -> Sentence:
     if newest is None:
         return Sentence(f"anc-post-stop.no-count-{since}", said)
     counts = "both" if case.uses_wbc else "anc"
-    return Sentence(f"anc-post-stop.missing-{counts}-{since}", {**said, "last": day_of(case, newest.at)})
+    return Sentence(f"anc-post-stop.missing-{counts}-{since}", {**said, "last": on_day(case, newest)})
 
 
 def _why(case: Case, missing: _Missing) -> tuple[Sentence, ...]:

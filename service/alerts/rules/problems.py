@@ -17,10 +17,11 @@ from service.alerts.knowledge.conditions import contraindications
 from service.alerts.phrases.allergy import allergy_evidence, allergy_told
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
+from service.alerts.phrases.result import day_of
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Citation, Offer, Severity, worst
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Number, Record, Sentence, Term, recorded, sentence
+from service.alerts.say.sentence import Number, Record, Sentence, Term, recorded, sentence
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({BLOCKED_BOWEL})
@@ -163,7 +164,7 @@ def dementia_boxed_warning(case: Case) -> Iterator[Found]:
 
 
 def _test_line(case: Case, test: CodedResult) -> Sentence:
-    on = Day(case.snapshot.day(test.at) if test.at is not None else None)
+    on = day_of(case, test.at, test.until)
     positive = test.value == "positive"
     if test.kind == "pregnancy-test":
         return sentence("pregnancy.test-positive" if positive else "pregnancy.test-negative", day=on)

@@ -181,7 +181,9 @@ def _short_problem(case: Case, p: Problem) -> Sentence:
     label = as_recorded(p.name, short=_SHORT)
     if p.onset is None:
         return sentence("rechallenge-caution.problem", problem=label)
-    return sentence("rechallenge-caution.problem-since", problem=label, day=day_of(case, p.onset))
+    return sentence(
+        "rechallenge-caution.problem-since", problem=label, day=day_of(case, p.onset, p.onset_until)
+    )
 
 
 def _problem_line(case: Case, p: Problem) -> Sentence:
@@ -189,7 +191,7 @@ def _problem_line(case: Case, p: Problem) -> Sentence:
     said: dict[str, Param] = {"problem": as_recorded(p.name)}
     since = unsure = ""
     if p.onset is not None:
-        said["day"], since = day_of(case, p.onset), "-since"
+        said["day"], since = day_of(case, p.onset, p.onset_until), "-since"
     if p.verification not in ("", "confirmed"):
         said["verification"], unsure = Record(p.verification), "-unsure"
     return Sentence(f"rechallenge-caution.listed{since}{unsure}", said)

@@ -10,11 +10,11 @@ from service.alerts.facts.patient import Medication, Problem
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.level import level_on_day
 from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
-from service.alerts.phrases.result import offer_test
+from service.alerts.phrases.result import day_of, offer_test
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.say.finding import Citation
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Day, Dose, Param, Record, Sentence, quoted, sentence
+from service.alerts.say.sentence import Dose, Param, Record, Sentence, quoted, sentence
 
 #: A problem is named in so many characters of a summary: the dose stands beside it.
 _SHORT = 40
@@ -72,7 +72,7 @@ def seizure(case: Case) -> Iterator[Found]:
 def _seizure_summary(case: Case, first: Problem, dose: float | None, *, protected: bool) -> Sentence:
     event = problem_name(first, short=_SHORT)
     if first.onset is not None:
-        event = sentence("seizure.event", problem=event, day=Day(case.snapshot.day(first.onset)))
+        event = sentence("seizure.event", problem=event, day=day_of(case, first.onset, first.onset_until))
     said: dict[str, Param] = {"event": event}
     at_dose = ""
     if dose is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.alerts.case.case import Case
-from service.alerts.case.smoking import SmokingChange, smokes
+from service.alerts.case.smoking import SmokingChange, latest_of, newest_first, smokes
 from service.alerts.case.standing import changes_dose, is_new, is_told
 from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
-from service.alerts.phrases.result import offer_test, on_day
+from service.alerts.phrases.result import day_of, offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.interactions import told_with_smoking
 from service.alerts.rules.joint_interactions import (
@@ -34,16 +34,21 @@ def smoking_changed(case: Case) -> Iterator[Found]:
         return
     lowered = change.stopped and is_lowered_for_smoking(case, change)
     severity = smoking_severity(case, change)
-    matters = change.admission or is_new(case, change.changed.at) or changes_dose(case)
+    matters = change.admission or is_new(case, change.at) or changes_dose(case)
     if severity != "critical" and not matters:
-        if not is_told(case, change.changed.at):
+        if not is_told(case, change.at):
             return
         severity = "info"
     yield _finding(case, change, severity, lowered=lowered)
 
 
 def _finding(case: Case, change: SmokingChange, severity: Severity, *, lowered: bool) -> Found:
-    changed, before, stopped, day = change.changed, change.before, change.stopped, Day(change.day)
+    changed, before, stopped, day = (
+        change.changed,
+        change.before,
+        change.stopped,
+        Day(change.day, change.until),
+    )
     ordered = case.current_mg_per_day
     dose = case.established_mg_per_day or ordered
     level = case.newest("clozapine-level")
@@ -99,24 +104,27 @@ def smoking_unclear(case: Case) -> Iterator[Found]:
     """The newest answer is in no words and no code that are known here, and the one before it was that of a smoker: it may be a stop."""
     if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
         return
-    dated = [c for c in case.coded("smoking") if c.at is not None and c.value != "unknown"]
+    dated = newest_first(case, [c for c in case.coded("smoking") if c.value != "unknown"])
     if not dated or dated[0].value != NOT_UNDERSTOOD:
         return
     newest = dated[0]
     before = next((c for c in dated if c.value != NOT_UNDERSTOOD), None)
-    if before is None or not smokes(before) or newest.at is None or before.at is None:
+    if before is None or not smokes(before):
         return
-    if not 0 <= case.days_since(newest.at) <= case.policy.interactions.smoking_within_days.value:
+    latest = latest_of(case, newest)
+    if not 0 <= case.days_since(latest) <= case.policy.interactions.smoking_within_days.value:
         return
     yield Found(
         code="smoking-unclear",
         severity="info",
         subject="smoking",
-        summary=sentence("smoking-unclear.summary", day=Day(case.snapshot.day(newest.at))),
+        summary=sentence("smoking-unclear.summary", day=day_of(case, newest.at, newest.until)),
         why=(
-            sentence("smoking-unclear.now", answer=Record(newest.raw), day=Day(case.snapshot.day(newest.at))),
             sentence(
-                "smoking-unclear.before", answer=Record(before.raw), day=Day(case.snapshot.day(before.at))
+                "smoking-unclear.now", answer=Record(newest.raw), day=day_of(case, newest.at, newest.until)
+            ),
+            sentence(
+                "smoking-unclear.before", answer=Record(before.raw), day=day_of(case, before.at, before.until)
             ),
         ),
         policy_says=(sentence("smoking-unclear.policy"),),

@@ -107,13 +107,14 @@ def begun_on_old_baseline(case: Case) -> Iterator[Found]:
 def _too_old(case: Case, newest: Measurement, age: int, severity: Severity, summary: str) -> Found:
     """The count was so many days old at the first dose; ``summary``: id of the sentence that says so."""
     window, cited = case.policy.baseline_window
-    reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=Counted(age))
+    old = Counted(age, at_most=newest.until is not None)
+    reason = sentence("baseline-count-too-old.reason", name=count_name(newest.kind), age=old)
     offers, steps = offer_count(case, "urgent", reason)
     return Found(
         code="baseline-count-too-old",
         severity=urgency(case, severity),
         subject="anc",
-        summary=sentence(summary, count=short_count(case, newest), age=Counted(age), window=Counted(window)),
+        summary=sentence(summary, count=short_count(case, newest), age=old, window=Counted(window)),
         why=(*held_lines(case), last_usable_with_age(case, newest), *pending_lines(case), start_line(case)),
         policy_says=(sentence("baseline-count-too-old.policy", window=Counted(window)), start_says(case)),
         suggested=steps,

@@ -97,7 +97,7 @@ def _together_finding(case: Case, lefts: list[Left], change: SmokingChange | Non
     if change is None:
         summary = sentence(f"interaction-stopped.together-{way}", drugs=named, **by)
     else:
-        by["day"] = Day(change.day)
+        by["day"] = Day(change.day, change.until)
         summary = sentence(f"interaction-stopped.together-{way}-{smoking_code(change)}", drugs=named, **by)
     lead = max(lefts, key=lambda one: (one.effect == "raises", one.offset_days))
     movers = [Match(one.groups[one.longest], one.longest, "warning") for one in lefts]

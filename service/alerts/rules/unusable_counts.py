@@ -17,7 +17,7 @@ from service.alerts.phrases.count import (
     offer_cbc,
     pending_lines,
 )
-from service.alerts.phrases.result import day_of, moment_of, refusal, refused_evidence
+from service.alerts.phrases.result import moment_of, on_day, refusal, refused_evidence
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.found import Found
 from service.alerts.say.sentence import Count, Counted, as_recorded, sentence
@@ -116,9 +116,9 @@ def anc_without_differential(case: Case) -> Iterator[Found]:
         subject="anc-differential",
         summary=sentence(
             "anc-unusable.no-differential",
-            day=day_of(case, wbc.at),
+            day=on_day(case, wbc),
             count=Count(wbc.value),
-            age=Counted(age),
+            age=Counted(age, at_most=newest.until is not None),
         ),
         why=(*pending_lines(case), last_usable(case, newest)),
         policy_says=(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
 from string import Formatter
@@ -30,7 +30,12 @@ class Forms(Struct, frozen=True, forbid_unknown_fields=True):
         decimal: the decimal mark.
         day: a calendar day, for ``strftime``.
         moment: a day with its clock time, for ``strftime``.
+        month, year: of a date that names no day, for ``strftime``.
+        stretch: from one day to another.
+        on_a_day: the word that templates have before a day.
+        in_a_month: the one before a month or a year in its place; between: a stretch after such a word.
         unknown_day: in place of a day that nobody knows.
+        at_most: a number that may be smaller.
         hours, days, days_and_hours: lengths of time.
         joined: the word before the last of several -> how it joins two.
         nouns: thing -> one of it and several.
@@ -38,8 +43,15 @@ class Forms(Struct, frozen=True, forbid_unknown_fields=True):
 
     decimal: str
     day: str
+    month: str
+    year: str
+    stretch: str
+    on_a_day: str
+    in_a_month: str
+    between: str
     moment: str
     unknown_day: str
+    at_most: str
     hours: str
     days_and_hours: str
     joined: dict[str, str]
@@ -87,10 +99,10 @@ class Language:
             ),
             s.Count: lambda p, plain: w.count(p.cells),
             s.Dose: lambda p, plain: f"{self._number(p.mg, 1)} mg",
-            s.Day: lambda p, plain: p.on.strftime(forms.day) if p.on is not None else forms.unknown_day,
+            s.Day: lambda p, plain: self._day(p),
             s.Moment: lambda p, plain: p.at.strftime(forms.moment),
             s.Hours: lambda p, plain: self._hours(p.value),
-            s.Counted: lambda p, plain: self._counted(p.value, p.thing),
+            s.Counted: lambda p, plain: self._at_most(p),
             s.Record: lambda p, plain: w.plain(p.text, p.short) if plain else w.safe(p.text, p.limit),
             s.Why: lambda p, plain: (
                 w.plain(self.reason(p.reason), p.short) if plain else w.safe(self.reason(p.reason), p.limit)
@@ -150,8 +162,48 @@ class Language:
             written += before
             if name:
                 param = params[name]
-                written += writers[type(param)](param, plain)
+                if type(param) is s.Day and param.until is not None:
+                    written = self._within(written, param)
+                else:
+                    written += writers[type(param)](param, plain)
         return written
+
+    def _within(self, before: str, day: s.Day) -> str:
+        """A text with a month, a year or a stretch of days after it: “on 2026-03-14” is “in 2026-03” where the day is not known."""
+        forms, word = self.forms, self.forms.on_a_day
+        if not before.endswith(word):
+            return before + self._day(day)
+        before = before.removesuffix(word)
+        month_or_year = self._month_or_year(day)
+        return before + (
+            forms.in_a_month + month_or_year if month_or_year else self._days(day, forms.between)
+        )
+
+    def _day(self, day: s.Day) -> str:
+        if day.on is None:
+            return self.forms.unknown_day
+        if day.until is None:
+            return day.on.strftime(self.forms.day)
+        return self._month_or_year(day) or self._days(day, self.forms.stretch)
+
+    def _month_or_year(self, day: s.Day) -> str:
+        """The month or the year that a stretch of time is; empty for any other."""
+        assert day.on is not None
+        assert day.until is not None
+        months = (day.until.year - day.on.year) * 12 + day.until.month - day.on.month
+        if (
+            (day.on.day, day.until.day) != (1, 1)
+            or months not in (1, 12)
+            or (months == 12 and day.on.month > 1)
+        ):
+            return ""
+        return day.on.strftime(self.forms.month if months == 1 else self.forms.year)
+
+    def _days(self, day: s.Day, form: str) -> str:
+        assert day.on is not None
+        assert day.until is not None
+        last = day.until - timedelta(days=1)
+        return form.format(first=day.on.strftime(self.forms.day), last=last.strftime(self.forms.day))
 
     def _param(self, param: Param, plain: bool) -> str:
         return self._writers[type(param)](param, plain)
@@ -167,6 +219,10 @@ class Language:
         days, rest = divmod(whole, 24)
         several = self._counted(days, "day")
         return several if rest == 0 else self.forms.days_and_hours.format(days=several, n=rest)
+
+    def _at_most(self, param: s.Counted) -> str:
+        counted = self._counted(param.value, param.thing)
+        return self.forms.at_most.format(n=counted) if param.at_most else counted
 
     def _counted(self, value: int, thing: str) -> str:
         one, several = self.forms.nouns[thing]

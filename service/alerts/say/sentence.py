@@ -43,9 +43,13 @@ class Dose(Struct, frozen=True, gc=False):
 
 
 class Day(Struct, frozen=True, gc=False):
-    """A calendar day of the site; None is a day that nobody knows."""
+    """A calendar day of the site; None is a day that nobody knows.
+
+    ``until``: the record names only a month, a year or another stretch of time, which begins on the day and ends before this one.
+    """
 
     on: date | None
+    until: date | None = None
 
 
 class Moment(Struct, frozen=True, gc=False):
@@ -65,6 +69,8 @@ class Counted(Struct, frozen=True, gc=False):
 
     value: int
     thing: str = "day"
+    #: It may be fewer: the day from which they are counted is the first of a month, a year or another stretch of time.
+    at_most: bool = False
 
 
 class Record(Struct, frozen=True, gc=False):
