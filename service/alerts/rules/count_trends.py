@@ -135,10 +135,7 @@ def anc_recheck_after_recovery(case: Case) -> Iterator[Found]:
     ):
         return
     offers, steps = offer_cbc(case, "routine", sentence("anc-recheck-after-recovery.reason"))
-    left = interval.days - case.age_days(newest)
-    if left < 0:
-        return  # anc-overdue asks for the same count, and says why
-    due = case.today + timedelta(days=left)
+    due = case.today + timedelta(days=interval.days - case.age_days(newest))
     yield Found(
         code="anc-recheck-after-recovery",
         severity="info",

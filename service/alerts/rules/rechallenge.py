@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from service.alerts.case.agranulocytosis import agranulocytosis_now
 from service.alerts.case.case import Case
 from service.alerts.case.earlier_lows import is_forbidden, low_counts
 from service.alerts.case.myocarditis import HEART_PROBLEMS, heart_citation, taken_before
 from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.facts.patient import Problem
-from service.alerts.phrases.count import count_evidence, count_fact, count_in_band, short_count
+from service.alerts.phrases.count import count_evidence, count_fact, count_in_band, offer_cbc, short_count
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.problem import problem_evidence
 from service.alerts.phrases.result import day_of
@@ -43,20 +44,27 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
     low, band = low_counts(case)
     problems = _problems(case)
     active, heart = problems.active, problems.heart
-    listed = tuple(dict.fromkeys((*active, *problems.blood, *heart)))
+    # What goes on in the blood is told where no low count and no heart problem says more.
+    going_on = () if active or low else agranulocytosis_now(case)
+    listed = tuple(dict.fromkeys((*active, *going_on, *problems.blood, *heart)))
     if not low and not listed:
         return
-    never = is_forbidden(band)
     of_blood = bool(low or problems.blood)
     if of_blood:
         band = band or next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
+    never = of_blood and is_forbidden(band)
     counts = tuple(short_count(case, c.count) for c in low)
+    count_now, counting = (
+        offer_cbc(case, "stat", sentence("rechallenge-caution.reason-blood")) if going_on else ((), ())
+    )
     seen = tuple(_short_problem(case, p) for p in listed)
     yield Found(
         code="rechallenge-caution",
         severity="critical",
         subject="rechallenge",
-        summary=_summary(seen + counts if active else counts + seen, active=bool(active), never=never),
+        summary=sentence("rechallenge-caution.active-blood", seen=seen[0])
+        if going_on
+        else _summary(seen + counts if active else counts + seen, active=bool(active), never=never),
         why=(
             *(
                 count_in_band(case, c.count, c.band) if c.band is not None else count_fact(case, c.count)
@@ -69,8 +77,9 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
             *((band_says(case.policy, band),) if band is not None else ()),
         ),
         suggested=(
-            *((sentence("rechallenge-caution.stop"),) if active else ()),
-            _ask(bool(heart), of_blood, at_once=bool(active)),
+            *((sentence("rechallenge-caution.stop"),) if active or going_on else ()),
+            *counting,
+            _ask(bool(heart), of_blood, at_once=bool(active or going_on)),
             *(
                 (
                     sentence("rechallenge-caution.heart-tests"),
@@ -79,7 +88,13 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
                 if active
                 else ()
             ),
-            sentence("rechallenge-caution.no-other-try" if never else "rechallenge-caution.document"),
+            sentence(
+                "rechallenge-caution.no-other-try"
+                if never
+                else "rechallenge-caution.close-problem"
+                if going_on
+                else "rechallenge-caution.document"
+            ),
         ),
         evidence=(*count_evidence(case, *(c.count for c in low)), *problem_evidence(listed)),
         citation=heart_citation(case)
@@ -89,6 +104,7 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
         else case.policy.citation,
         offers=(
             *remove_drafts(case),
+            *count_now,
             *(
                 (Wish(ReferTo("cardiology", "stat"), sentence("rechallenge-caution.reason-heart")),)
                 if active
