@@ -96,10 +96,7 @@ def test_only_one_card_asks_for_a_level() -> None:
     assert "A level is worth taking for another reason, too: pneumonia." in (stopped.detail or "")
     assert not any("No clozapine level" in card.summary for card in cards.values())
     alone = cards_of(row | {"on": TAKEN})
-    assert (
-        alone["level-suggested"].summary
-        == "A clozapine level is worth taking now: pneumonia on the problem list."
-    )
+    assert "pneumonia" in alone["level-suggested"].summary
 
 
 def test_a_count_that_is_overdue_after_a_recovery_is_asked_for_once() -> None:
