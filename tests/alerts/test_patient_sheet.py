@@ -123,3 +123,16 @@ def test_a_child_of_twelve_can_read_it(policy_id: str) -> None:
     grade = 0.39 * len(words) / len(sentences) + 11.8 * sum(map(_syllables, words)) / len(words) - 15.59
     assert grade < 6
     assert max(map(len, sentences)) <= 25
+
+
+def test_what_holds_for_several_steps_of_the_schedule_is_said_once() -> None:
+    lines = _lines(policy_by_id("eu-smpc-2025"), "blood-tests")
+    said = [line for line in lines if "no count was ever low" in line]
+    assert said == ["After that: once a year. Less often than every 4 weeks: only if no count was ever low."]
+
+
+def test_fever_after_a_stop_is_watched_as_long_as_blood_is_tested() -> None:
+    """Two weeks for the fever and four for the counts would be two answers to one question."""
+    for policy_id in policy_ids():
+        (line,) = [x for x in _lines(policy_by_id(policy_id), "infection") if "after you stop" in x]
+        assert line.endswith("and longer while your blood tests go on.")

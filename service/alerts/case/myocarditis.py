@@ -8,6 +8,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 from service.alerts.case.case import Case
+from service.alerts.case.onset import in_course, is_recent_problem
 from service.alerts.case.readings import (
     comparable,
     exceeds,
@@ -33,14 +34,27 @@ def heart_citation(case: Case) -> Citation:
 
 
 def myocarditis_now(case: Case) -> tuple[Problem, ...]:
-    """Myocarditis on the problem list that arose in the present course, as far as the record tells; none while clozapine is drafted."""
-    found = case.problems_of("myocarditis")
-    if not found or not case.continuing or case.clozapine_drafts:
+    """Myocarditis on the problem list that arose in the present course, as far as the record tells, and cardiomyopathy that is new.
+
+    None while clozapine is drafted. A cardiomyopathy may have been there for years: only one that is known to have begun in the course, and in
+    the last weeks, stops clozapine; an older one was weighed.
+    """
+    if not case.continuing or case.clozapine_drafts:
         return ()
     start = case.course.start
     first = case.snapshot.day(start) if start is not None else None
     # One from before the course is history: it was weighed when clozapine was ordered.
-    return tuple(p for p in found if first is None or p.onset is None or case.snapshot.day(p.onset) >= first)
+    found = [
+        p
+        for p in case.problems_of("myocarditis")
+        if first is None or p.onset is None or case.snapshot.day(p.onset) >= first
+    ]
+    found += [
+        p
+        for p in case.problems_of("cardiomyopathy")
+        if p not in found and p.onset is not None and in_course(case, p) and is_recent_problem(case, p)
+    ]
+    return tuple(found)
 
 
 def taken_before(case: Case, problem: Problem) -> bool:

@@ -35,6 +35,8 @@ class Concern(Struct, frozen=True, forbid_unknown_fields=True):
     #: In the first weeks of a course, with its own words.
     early: Severity | None = None
     now_early: str = ""
+    #: What is done first then.
+    steps_early: tuple[str, ...] = ()
     #: Clozapine is not given on: always, or in the first weeks.
     stops: bool = False
     stops_early: bool = False

@@ -113,6 +113,7 @@ def _lines(raw: _Line, policy: Policy, content: Mapping[str, Any]) -> Iterator[S
 def _schedule(policy: Policy) -> Iterator[SheetLine]:
     """A line for each phase of the counts."""
     words = _file().words
+    conditional = [phase.needs_no_neutropenia for phase in policy.schedule]
     for n, phase in enumerate(policy.schedule):
         if phase.until_day is None:
             says = words["last_phase"].format(label=phase.label)
@@ -121,8 +122,10 @@ def _schedule(policy: Policy) -> Iterator[SheetLine]:
         else:
             week = f"{phase.until_day / _WEEK:g}"
             says = words["next_phase"].format(week=week, label=phase.label)
-        if phase.needs_no_neutropenia:
-            says = f"{says} {words['only_without']}"
+        if phase.needs_no_neutropenia and not any(conditional[n + 1 :]):
+            # Said once, after the last of them.
+            always = policy.schedule[conditional.index(True) - 1]
+            says = f"{says} {words['only_without'].format(label=always.label)}"
         yield SheetLine(says, (_cited(policy, phase),), phase.confirmed, not phase.confirmed)
 
 

@@ -53,7 +53,8 @@ def _finding(case: Case, code: str, concern: Concern) -> Iterator[Found]:
             )
         if not case.relevant and (severity != "critical" or not any(is_recent_problem(case, p) for p in now)):
             return  # whether clozapine is taken at all is an estimate: only what is new and dangerous is said
-        yield _said(case, code, concern, now, severity, summary, stops=stops)
+        steps = (*_steps_early(code, concern), *_steps(code, concern)) if early else ()
+        yield _said(case, code, concern, now, severity, summary, stops=stops, steps=steps)
         return
     if concern.history and not listed and case.continuing and not case.starting:
         # What is closed within days was there all the same.
@@ -98,6 +99,12 @@ def _words(code: str, concern: Concern, which: _Words) -> Term:
 
 def _steps(code: str, concern: Concern) -> tuple[Sentence, ...]:
     return tuple(quoted("concern", f"{code}.steps.{n}", step) for n, step in enumerate(concern.steps))
+
+
+def _steps_early(code: str, concern: Concern) -> tuple[Sentence, ...]:
+    return tuple(
+        quoted("concern", f"{code}.steps_early.{n}", step) for n, step in enumerate(concern.steps_early)
+    )
 
 
 def _stale_since(case: Case, problems: list[Problem]) -> date | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.alerts.case.case import Case
-from service.alerts.case.falling import fall_of, flu_like_signs
+from service.alerts.case.falling import Fall, fall_of, flu_like_signs
 from service.alerts.phrases.count import (
     count_evidence,
     count_fact,
@@ -35,6 +35,8 @@ def anc_falling(case: Case) -> Iterator[Found]:
     if decided is not None and decided[0].finding is not None:
         return  # the band says more, and names the fall
     fall = fall_of(case)
+    if fall is not None and _has_risen_from_a_band(case, fall):
+        return  # what fell was told by its band, and now the count rises
     if fall is not None:
         before, now = fall.before, fall.now
         name = count_name(now.kind)
@@ -86,6 +88,19 @@ def anc_falling(case: Case) -> Iterator[Found]:
         evidence=problem_evidence([signs]),
         citation=case.policy.cite(rule.flu_like),
         offers=offers,
+    )
+
+
+def _has_risen_from_a_band(case: Case, fall: Fall) -> bool:
+    """Between the two counts lies one of an abnormal band that was lower than the newest."""
+    return any(
+        m.value < fall.now.value and band.finding is not None
+        for m in case.series(fall.now.kind)
+        if m.at is not None
+        and fall.before.at is not None
+        and fall.now.at is not None
+        and fall.before.at < m.at < fall.now.at
+        and (band := case.band_of(m)) is not None
     )
 
 

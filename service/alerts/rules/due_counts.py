@@ -182,12 +182,10 @@ def anc_overdue(case: Case) -> Iterator[Found]:
             *population_lines(case),
         ),
         policy_says=(
-            sentence(
-                "anc-overdue.policy-supply" if required else "anc-overdue.policy",
-                counts=judged_names(case),
-                every=interval.label,
-                why=interval.why,
-                days=Counted(interval.days),
+            Sentence(
+                f"anc-overdue.policy{'' if interval.days > 1 else '-daily'}{'-supply' if required else ''}",
+                {"counts": judged_names(case), "every": interval.label, "why": interval.why}
+                | ({"days": Counted(interval.days)} if interval.days > 1 else {}),
             ),
             *national_rules(case),
         ),

@@ -106,6 +106,7 @@ def fever(case: Case) -> Iterator[Found]:
             *steps,
             *((sentence("fever.troponin"),) if early else ()),
             sentence("fever.look"),
+            *((sentence("fever.level"),) if extra else ()),
             *((sentence("fever.myocarditis"),) if full and case.continuing and not early else ()),
             *((sentence("fever.nms"),) if full and case.continuing else ()),
         ),

@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from service.alerts.case.case import Case
 from service.alerts.case.other_drugs import ON_HOLD
+from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
+from service.alerts.case.restart import reached_tier
 from service.alerts.case.tablet import HALVES, gives
 from service.alerts.case.together import ROUNDED, clozapine_dose_before, dose_before_stopped
 from service.alerts.facts.patient import Medication
@@ -259,7 +261,7 @@ def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | N
         drug_id: the inhibitor.
         before: the dose before the inhibitor, mg per day, where it is known from elsewhere.
     """
-    if case.starting:
+    if case.starting or restarts_small(case):
         return None  # there is no dose of which it were a third
     base = (
         before
@@ -279,6 +281,23 @@ def third_of(case: Case, drug_id: str, before: float | None = None) -> Third | N
         times, target = 1, max(step, third // step * step)
     tablet = draft.strength_mg if draft is not None else None
     return Third(base, target, times, gives(tablet, target / times), tablet) if target < now else None
+
+
+def restarts_small(case: Case) -> bool:
+    """After the doses that were missed clozapine begins again with the smallest one: of that nobody takes a third."""
+    tier = reached_tier(case)
+    if tier is None or tier.single_mg is None or case.course.last_dose is None:
+        return False
+    return not (is_renewed_in_time(case) or is_between_orders(case))
+
+
+def after_gap() -> list[Sentence]:
+    """What to do with the dose beside a strong inhibitor after so many missed doses."""
+    return [
+        sentence("interaction.gap-first"),
+        sentence("interaction.titrate-to-third"),
+        sentence("interaction.level-each-change"),
+    ]
 
 
 def _times(draft: Medication | None) -> int:

@@ -24,6 +24,7 @@ from service.alerts.rules.interaction_matches import (
     slow_bowel,
 )
 from service.alerts.rules.interaction_words import (
+    after_gap,
     change_to,
     cite,
     doubts,
@@ -34,6 +35,7 @@ from service.alerts.rules.interaction_words import (
     level_after,
     level_high,
     level_low,
+    restarts_small,
     says_of,
     start_small,
     started,
@@ -397,8 +399,14 @@ def _of_strong_inhibitor(
             [*steps, *asked, stops],
             change,
         )
-    third = third_of(case, match.drug_id)
     watch = sentence("interaction.watch")
+    if restarts_small(case):
+        return (
+            sentence("interaction.summary-after-gap", drug=named),
+            [*steps, *after_gap(), watch, stops],
+            (),
+        )
+    third = third_of(case, match.drug_id)
     if third is None:
         return (
             sentence("interaction.summary-aim-at-third", drug=named, headline=headline(match)),

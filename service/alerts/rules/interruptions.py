@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from service.alerts.case.breaks import Break
 from service.alerts.case.case import Case
+from service.alerts.case.earlier_lows import is_forbidden, low_counts
 from service.alerts.case.interval import kept_schedule
 from service.alerts.case.judged_counts import stalest
 from service.alerts.case.renewal import is_between_orders, is_renewed_in_time
 from service.alerts.case.witness import ESTIMATED
 from service.alerts.knowledge.classes import classes_of
-from service.alerts.phrases.count import ending_lines, offer_cbc
+from service.alerts.phrases.count import ending_lines, last_usable, offer_cbc
 from service.alerts.phrases.dose import estimated, moment_of
 from service.alerts.policy.parts.breaks import ExtraMonitoring
 from service.alerts.policy.parts.values import Limit
@@ -66,7 +67,15 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
     kept = kept_schedule(case)
     if kept is not None and until is not None:
         return  # the schedule of before goes on: nothing to be counted more often
-    offers, steps = offer_cbc(case, "urgent", sentence("interruption-restart-monitoring.reason"))
+    if case.restarting and is_forbidden(low_counts(case)[1]):
+        return  # rechallenge-caution: there is no restart to be monitored
+    newest, (window, _) = stalest(case), case.policy.baseline_window
+    fits = newest is not None and until is None and case.age_days(newest) <= window
+    offers, steps = (
+        ((), (sentence("interruption-restart-monitoring.baseline", days=Counted(window)),))
+        if fits
+        else offer_cbc(case, "urgent", sentence("interruption-restart-monitoring.reason"))
+    )
     phase, taken = case.policy.schedule[0], Day(case.snapshot.day(last))
     yield Found(
         code="interruption-restart-monitoring",
@@ -84,6 +93,7 @@ def interruption_restart_monitoring(case: Case) -> Iterator[Found]:
                 day=taken,
                 ago=Counted(case.days_since(last)),
             ),
+            *((last_usable(case, newest),) if fits and newest is not None else ()),
         ),
         policy_says=(
             quoted("policy", f"{case.policy.id}/interruption.says", rule.says)

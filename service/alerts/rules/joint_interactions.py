@@ -17,6 +17,7 @@ from service.alerts.knowledge.drugs import drugs
 from service.alerts.phrases.result import offer_test
 from service.alerts.rules.interaction_matches import Match, matches, moves_level
 from service.alerts.rules.interaction_words import (
+    after_gap,
     change_to,
     cite,
     doses_beside,
@@ -29,6 +30,7 @@ from service.alerts.rules.interaction_words import (
     headline,
     level_high,
     level_low,
+    restarts_small,
     says_of,
     says_of_stop,
     start_small,
@@ -302,6 +304,9 @@ def _dose(
             "interaction.joint-start", drugs=named, dose=Dose(case.policy.dosing.restart_single.value)
         )
         return summary, [choose, *asked, watch, sentence("interaction.level-when-one-stops")], changes
+    if new and restarts_small(case):
+        summary = sentence("interaction.joint-after-gap", drugs=named)
+        return summary, [choose, *after_gap(), watch, sentence("interaction.level-when-one-stops")], ()
     lowers_only_by_leaving = not any(m.group.effect == "lowers" for m in movers)
     if strong and lowers_only_by_leaving and len(new) == len(strong):
         first = min(strong, key=lambda m: taken_since(case, m.drug_id) or case.as_of)

@@ -150,6 +150,10 @@ def _not_judged(case: Case, not_read: list[MonitoringTest]) -> tuple[Sentence, .
     return (sentence("monitoring-overdue.not-read", tests=tests),)
 
 
+#: So many of the missing tests a summary names that is too long for all of them; the card names each.
+_NAMED = 3
+
+
 @when_it_bears
 @when("continuing")
 def monitoring_overdue(case: Case) -> Iterator[Found]:
@@ -275,6 +279,13 @@ def baseline_incomplete(case: Case) -> Iterator[Found]:
         changes_order=True,
         subject="monitoring",
         summary=sentence("baseline-incomplete.summary", tests=Listed(tuple(names))),
+        shorter=sentence(
+            "baseline-incomplete.shorter",
+            tests=Listed(tuple(names[:_NAMED]), last=""),
+            more=Number(len(names) - _NAMED, 0),
+        )
+        if len(names) > _NAMED
+        else None,
         why=tuple(why),
         policy_says=tuple(says),
         suggested=(sentence("baseline-incomplete.order"),),

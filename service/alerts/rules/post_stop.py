@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from msgspec import Struct
 
@@ -30,7 +30,7 @@ from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, offer_count, urgency
 from service.alerts.say.finding import ReferTo, Severity
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Counted, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Counted, Day, Param, Record, Sentence, sentence
 
 
 def _low_at_stop(case: Case) -> tuple[Band, Measurement] | None:
@@ -87,6 +87,8 @@ class _Missing(Struct, frozen=True, gc=False):
     stale: bool
     #: How often counts are due now.
     every: Param
+    #: Days until the next count is due, after a severe neutropenia that is not over; None: it is missing already.
+    left: int | None = None
 
 
 @when("stopped")
@@ -98,10 +100,15 @@ def anc_post_stop(case: Case) -> Iterator[Found]:
     rule = case.policy.post_stop
     newest, band, severe = missing.newest, missing.band, missing.severe
     # A low count that is there speaks as ever.
-    severity: Severity = "critical" if severe else "info" if missing.stale else urgency(case, "warning")
-    offers, steps = (offer_cbc if severe else offer_count)(
-        case, "stat" if severe else "routine", sentence("anc-post-stop.reason")
+    in_time = missing.left is not None
+    severity: Severity = (
+        "info" if in_time or missing.stale else "critical" if severe else urgency(case, "warning")
     )
+    offers, steps = (offer_cbc if severe else offer_count)(
+        case, "stat" if severe and not in_time else "routine", sentence("anc-post-stop.reason")
+    )
+    if missing.left:
+        offers, steps = (), ()  # not due today
     # What the band asks for while clozapine is taken is done with.
     of_band = (
         [
@@ -125,11 +132,15 @@ def anc_post_stop(case: Case) -> Iterator[Found]:
         ),
         suggested=(*steps, *of_band, *((sentence("anc-post-stop.stays-stopped"),) if severe else ())),
         evidence=count_evidence(case, *([newest] if newest is not None else [])),
-        missing=(sentence("anc-post-stop.a-count-since"),),
+        missing=() if in_time else (sentence("anc-post-stop.a-count-since"),),
         citation=case.policy.cite(band or rule.until_anc or rule.window_days),
         offers=(
             *offers,
-            *((Wish(ReferTo("hematology", "urgent"), _reason_hematology(case, band)),) if severe else ()),
+            *(
+                (Wish(ReferTo("hematology", "urgent"), _reason_hematology(case, band)),)
+                if severe and not in_time
+                else ()
+            ),
         ),
     )
 
@@ -209,8 +220,9 @@ def _missing(case: Case) -> _Missing | None:
     else:
         waited = days_stopped
     # Without any count on record none shows that the blood was well when clozapine was stopped.
-    if newest is not None and waited <= days:
-        return None
+    left = days - waited if newest is not None and waited <= days else None
+    if left is not None and (not severe or case.is_order_hook):
+        return None  # in time; of a severe neutropenia that is not over a visit hears all the same
     return _Missing(
         newest=newest,
         band=low[0] if low is not None else reason,
@@ -218,6 +230,7 @@ def _missing(case: Case) -> _Missing | None:
         severe=severe,
         stale=newest is None and not severe and _is_long_silent(case),
         every=every,
+        left=left,
     )
 
 
@@ -229,6 +242,11 @@ def _summary(case: Case, missing: _Missing) -> Sentence:
         since, said["day"] = "on-day", day_of(case, case.course.stopped_at)
     else:
         since = "completed" if ending.carried_out else "held"
+    if missing.left is not None and newest is not None:
+        due = Day(case.today + timedelta(days=missing.left))
+        return Sentence(
+            f"anc-post-stop.in-time-{since}", {**said, "count": short_count(case, newest), "due": due}
+        )
     if missing.severe and newest is not None and missing.is_counted:
         return Sentence(f"anc-post-stop.low-{since}", {**said, "count": short_count(case, newest)})
     if missing.severe and missing.band is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from service.alerts.case.abnormal_band import abnormal_band
+from service.alerts.case.agranulocytosis import AGRANULOCYTOSIS, agranulocytosis_now
 from service.alerts.case.allergies import clozapine_allergies
 from service.alerts.case.bowel import BLOCKED_BOWEL
 from service.alerts.case.case import Case
@@ -15,18 +17,18 @@ from service.alerts.case.standing import is_new, is_told, raises_dose
 from service.alerts.facts.patient import CodedResult, Problem
 from service.alerts.knowledge.conditions import contraindications
 from service.alerts.phrases.allergy import allergy_evidence, allergy_told
+from service.alerts.phrases.count import last_usable, offer_cbc
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.problem import problem_evidence, problem_line, problem_name
 from service.alerts.phrases.result import day_of
+from service.alerts.policy.words import band_says
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
-from service.alerts.say.finding import Citation, Offer, Severity, worst
-from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Number, Record, Sentence, Term, recorded, sentence
+from service.alerts.say.finding import Citation, Offer, ReferTo, Severity, worst
+from service.alerts.say.found import Fact, Found, Wish
+from service.alerts.say.sentence import Day, Number, Record, Sentence, Term, recorded, sentence
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({BLOCKED_BOWEL})
-#: Counts also when it is over; when clozapine is drafted rechallenge-caution says it.
-_HISTORY = "agranulocytosis-history"
 _SUMMARY_2026 = "Treatment-resistant schizophrenia and clozapine management (clinical summary)"
 
 
@@ -39,10 +41,13 @@ def contraindication_condition(case: Case) -> Iterator[Found]:
     if not case.has_problems(known) or not case.relevant:
         return
     region = case.policy.interactions.severity_region
-    said = frozenset(myocarditis_now(case))  # myocarditis-suspected says it
+    going_on = () if case.clozapine_drafts else agranulocytosis_now(case)
+    if going_on:
+        yield from _agranulocytosis(case, going_on)
+    said = frozenset((*myocarditis_now(case), *going_on))  # myocarditis-suspected says it
     found: list[tuple[Severity, Problem, str]] = []
     for kind, entry in known.items():
-        history = kind == _HISTORY
+        history = kind == AGRANULOCYTOSIS  # when clozapine is drafted rechallenge-caution says it
         if kind in _SAID_ELSEWHERE or (history and case.clozapine_drafts):
             continue
         if kind == UNCONTROLLED and case.starting:
@@ -99,6 +104,40 @@ def contraindication_condition(case: Case) -> Iterator[Found]:
             first.confirmed,
         ),
         offers=offers,
+    )
+
+
+def _agranulocytosis(case: Case, problems: tuple[Problem, ...]) -> Iterator[Found]:
+    """The list tells what no count does yet; where one is low, its band says more."""
+    band = case.policy.bands_of(case.population, "anc")[0]
+    if abnormal_band(case) is not None:
+        return
+    reason = sentence("contraindication-condition.reason-agranulocytosis")
+    offers, steps = offer_cbc(case, "stat", reason)
+    yield Found(
+        code="contraindication-condition",
+        severity="critical",
+        subject="agranulocytosis",
+        summary=sentence(
+            "contraindication-condition.agranulocytosis",
+            problem=problem_name(problems[0]),
+            day=day_of(case, problems[0].onset),
+        ),
+        why=(
+            *(problem_line(case, p) for p in problems),
+            *((last_usable(case, case.anc.newest),) if case.anc.newest is not None else ()),
+        ),
+        policy_says=(band_says(case.policy, band),),
+        suggested=(
+            sentence("contraindication-condition.hold"),
+            *steps,
+            sentence("contraindication-condition.ask-hematologist"),
+            sentence("problem.close"),
+        ),
+        evidence=problem_evidence(problems),
+        missing=(sentence("contraindication-condition.a-count-since"),),
+        citation=case.policy.cite(band),
+        offers=(*offers, Wish(ReferTo("hematology", "stat"), reason)),
     )
 
 

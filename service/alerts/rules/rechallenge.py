@@ -6,17 +6,16 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from service.alerts.case.banded import bounded_by
+from service.alerts.case.agranulocytosis import agranulocytosis_now
 from service.alerts.case.case import Case
-from service.alerts.case.judged_counts import judged_kinds
+from service.alerts.case.earlier_lows import is_forbidden, low_counts
 from service.alerts.case.myocarditis import HEART_PROBLEMS, heart_citation, taken_before
 from service.alerts.case.onset import in_course, is_recent_problem
-from service.alerts.facts.patient import Measurement, Problem
-from service.alerts.phrases.count import count_evidence, count_fact, count_in_band, short_count
+from service.alerts.facts.patient import Problem
+from service.alerts.phrases.count import count_evidence, count_fact, count_in_band, offer_cbc, short_count
 from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.phrases.problem import problem_evidence
 from service.alerts.phrases.result import day_of
-from service.alerts.policy.parts.counts import Band
 from service.alerts.policy.words import band_says
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import ReferTo
@@ -25,14 +24,6 @@ from service.alerts.say.sentence import Param, Record, Sentence, as_recorded, se
 
 #: Characters of a problem in a summary.
 _SHORT = 40
-
-
-class _LowCount(Struct, frozen=True, gc=False):
-    """An earlier count after which clozapine is not simply tried again."""
-
-    count: Measurement
-    #: None for the bound that an earlier WBC sets to the ANC: the count itself is in no band.
-    band: Band | None
 
 
 class _Problems(Struct, frozen=True, gc=False):
@@ -50,23 +41,30 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
     """Clozapine is drafted in a patient with severe neutropenia or myocarditis in the record."""
     if not case.clozapine_drafts:
         return
-    low, band = _low_counts(case)
+    low, band = low_counts(case)
     problems = _problems(case)
     active, heart = problems.active, problems.heart
-    listed = tuple(dict.fromkeys((*active, *problems.blood, *heart)))
+    # What goes on in the blood is told where no low count and no heart problem says more.
+    going_on = () if active or low else agranulocytosis_now(case)
+    listed = tuple(dict.fromkeys((*active, *going_on, *problems.blood, *heart)))
     if not low and not listed:
         return
-    never = band is not None and band.rechallenge == "never"
     of_blood = bool(low or problems.blood)
     if of_blood:
         band = band or next((b for b in case.policy.bands_of(case.population, "anc") if b.rechallenge), None)
+    never = of_blood and is_forbidden(band)
     counts = tuple(short_count(case, c.count) for c in low)
+    count_now, counting = (
+        offer_cbc(case, "stat", sentence("rechallenge-caution.reason-blood")) if going_on else ((), ())
+    )
     seen = tuple(_short_problem(case, p) for p in listed)
     yield Found(
         code="rechallenge-caution",
         severity="critical",
         subject="rechallenge",
-        summary=_summary(seen + counts if active else counts + seen, active=bool(active), never=never),
+        summary=sentence("rechallenge-caution.active-blood", seen=seen[0])
+        if going_on
+        else _summary(seen + counts if active else counts + seen, active=bool(active), never=never),
         why=(
             *(
                 count_in_band(case, c.count, c.band) if c.band is not None else count_fact(case, c.count)
@@ -79,8 +77,9 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
             *((band_says(case.policy, band),) if band is not None else ()),
         ),
         suggested=(
-            *((sentence("rechallenge-caution.stop"),) if active else ()),
-            _ask(bool(heart), of_blood, at_once=bool(active)),
+            *((sentence("rechallenge-caution.stop"),) if active or going_on else ()),
+            *counting,
+            _ask(bool(heart), of_blood, at_once=bool(active or going_on)),
             *(
                 (
                     sentence("rechallenge-caution.heart-tests"),
@@ -89,7 +88,13 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
                 if active
                 else ()
             ),
-            sentence("rechallenge-caution.no-other-try" if never else "rechallenge-caution.document"),
+            sentence(
+                "rechallenge-caution.no-other-try"
+                if never
+                else "rechallenge-caution.close-problem"
+                if going_on
+                else "rechallenge-caution.document"
+            ),
         ),
         evidence=(*count_evidence(case, *(c.count for c in low)), *problem_evidence(listed)),
         citation=heart_citation(case)
@@ -99,6 +104,7 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
         else case.policy.citation,
         offers=(
             *remove_drafts(case),
+            *count_now,
             *(
                 (Wish(ReferTo("cardiology", "stat"), sentence("rechallenge-caution.reason-heart")),)
                 if active
@@ -107,36 +113,6 @@ def rechallenge_caution(case: Case) -> Iterator[Found]:
         ),
         overrides="general" if active else "counts",
     )
-
-
-def _low_counts(case: Case) -> tuple[list[_LowCount], Band | None]:
-    """Of each kind the newest earlier count after which clozapine is not simply tried again; the band that decides of it."""
-    found: list[_LowCount] = []
-    for kind in judged_kinds(case):
-        newest = case.worst_new(kind)
-        for m, band in case.abnormal_wbc if kind == "wbc" else case.abnormal_anc:
-            if m is not newest and band.rechallenge:
-                found.append(_LowCount(m, band))
-                break
-    if found:
-        return found, found[0].band
-    bound = _too_few_white_cells(case)
-    return ([], None) if bound is None else ([_LowCount(bound, None)], case.band_of(bound))
-
-
-def _too_few_white_cells(case: Case) -> Measurement | None:
-    """An earlier WBC so low that the ANC, counted or not, forbade another try; where the WBC is judged it speaks for itself."""
-    if case.uses_wbc or case.white_cells_suffice:
-        return None
-    decides = case.worst_new("anc")
-    for wbc in case.series("wbc"):
-        if wbc.bound == ">" or (decides is not None and wbc.at == decides.at):
-            continue
-        bound = bounded_by(wbc)
-        band = case.band_of(bound)
-        if band is not None and band.rechallenge:
-            return bound
-    return None
 
 
 def _problems(case: Case) -> _Problems:

@@ -90,6 +90,53 @@ def asked_once(findings: Sequence[Finding]) -> list[Finding]:
     return found
 
 
+#: Information that says no more than that a test is worth doing, and when: (code, subject).
+_ONLY_ASKS = frozenset(
+    {
+        ("level-suggested", "level-suggested"),
+        ("monitoring-overdue", "monitoring-level"),
+        ("anc-recheck-after-recovery", "anc"),
+    }
+)
+
+
+def told_once(findings: Sequence[Finding]) -> list[Finding]:
+    """No card only asks for a test that a card before it orders; what no other card tells of its reasons joins that card."""
+    found: list[Finding] = []
+    left: list[tuple[int, Finding]] = []
+    by_test: dict[str, int] = {}
+    for finding in findings:
+        tests = [o.test for o in finding.offers if isinstance(o, OrderTest)]
+        first = next((by_test[t] for t in tests if t in by_test), None)
+        if first is not None and finding.severity == "info" and (finding.code, finding.subject) in _ONLY_ASKS:
+            left.append((first, finding))
+            continue
+        for test in tests:
+            by_test.setdefault(test, len(found))
+        found.append(finding)
+    told_of = {e.ref for f in found for e in f.evidence}
+    for place, finding in left:
+        if (also := _also(finding, told_of)) is not None:
+            asking = found[place]
+            found[place] = replace(asking, why=(*asking.why, also))
+    return found
+
+
+def _also(finding: Finding, told_of: set[str]) -> str | None:
+    """What a finding without a card adds to the one that asks for its test; None: nothing. ``told_of``: evidence of other cards."""
+    match finding.code:
+        case "anc-recheck-after-recovery":
+            return w.safe(finding.summary)
+        case "level-suggested":
+            reasons = tuple(Written(e.text) for e in finding.evidence if e.ref not in told_of)
+            return (
+                english().markdown(sentence("level-suggested.also", causes=Listed(reasons)))
+                if reasons
+                else None
+            )
+    return None
+
+
 def _place(priority: str) -> int:
     return _PRIORITIES.index(priority) if priority in _PRIORITIES else len(_PRIORITIES)
 
@@ -213,7 +260,7 @@ def cards_of(
 
     A card that cannot be built is replaced by a ``data-unavailable`` card that names it; ``on_fault`` is told.
     """
-    chosen = asked_once(shown(findings, hook))
+    chosen = asked_once(told_once(shown(findings, hook)))
     if len(chosen) <= limit:
         return [_card_or_notice(f, remembered, on_fault) for f in chosen]
     cards = [_card_or_notice(f, remembered, on_fault) for f in chosen[: limit - 1]]
