@@ -57,6 +57,11 @@ def test_the_aims_of_quiet_are_kept() -> None:
     assert top.plain["warning"] <= 12
     assert top.plain["critical"] <= 2
     assert top.plain["info"] <= 15
+    assert top.weighted["info"] <= 15
+    of_both = sum(n.plain["info"] * sum(o.kind == n.kind for o in orders()) for n in (top, ward)) / len(
+        orders()
+    )
+    assert of_both <= 15
     assert ward.weighted["warning"] <= 15
     assert ward.weighted["critical"] <= 2
 
