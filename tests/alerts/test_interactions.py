@@ -65,6 +65,34 @@ def test_an_inhibitor_on_top_of_one_that_is_settled_cuts_no_second_third() -> No
     assert [type(o).__name__ for o in card.offers if not isinstance(o, OrderTest)] == ["RemoveDraft"]
 
 
+def test_an_inhibitor_beside_an_inducer_asks_for_a_level_before_it_and_warns_of_toxicity() -> None:
+    card = _inhibitor(on=["clozapine 300 mg since 500 d", "phenytoin since 300 d"], draft=["fluvoxamine"])
+    assert "they move the level both ways; keep 300 mg/day" in card.summary
+    levels = [n for n, step in enumerate(card.suggested) if step.startswith("Take a")]
+    assert card.suggested[levels[0]] == "Take a trough level now."
+    assert "Watch for sedation, hypotension and seizures." in card.suggested
+
+
+def test_the_days_of_a_level_after_a_stop_count_from_the_last_dose() -> None:
+    on = ["clozapine 300 mg since 500 d", "amiodarone from 400 d to 40 d"]
+    found = findings({"hook": "patient-view", "on": on})
+    card = next(f for f in found if f.code == "interaction-inhibitor-stopped")
+    assert any("again about 90 days after the last dose" in step for step in card.suggested)
+
+
+def test_a_high_dose_is_named_where_seizures_are_to_be_feared() -> None:
+    found = findings({"on": ["clozapine 650 mg since 500 d"], "draft": ["bupropion"]})
+    card = next(f for f in found if f.code == "interaction-seizure-threshold")
+    assert card.suggested[0].startswith("Clozapine is above 600 mg/day")
+
+
+def test_a_card_that_is_critical_for_its_region_cites_what_forbids_it() -> None:
+    row = {"policy": "uk-smpc", "on": ["clozapine 300 mg since 500 d"], "draft": ["carbamazepine"]}
+    card = next(f for f in findings(row) if f.code == "interaction-strong-inducer")
+    assert "contraindicates it" in card.summary
+    assert card.citation.label.startswith("UK summary of product characteristics")
+
+
 def test_a_stop_of_smoking_is_told_on_the_card_of_the_inhibitor() -> None:
     card = _inhibitor(
         on=["clozapine 300 mg since 600 d", "ciprofloxacin since 2 d"],

@@ -277,7 +277,7 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
                 ]
             ),
         ),
-        citation=cite(case, leading),
+        citation=cite(case, next((m for m in found if m.of_region and m.severity == severity), leading)),
         offers=tuple(offers),
         changes_order=any(_bears_on_order(case, m, found) for m in medications),
         also=tuple(dict.fromkeys(m.group.finding for m in others)),

@@ -354,7 +354,10 @@ def _dose(
             (),
         )
     if len(effects) > 1:
-        steps = [choose, sentence("interaction.no-change-blind"), *levels, by_level]
+        # A level before the inhibitor tells how much room there is.
+        first = [sentence("interaction.level-now")] if new else []
+        rises = [watch] if "raises" in effects else []
+        steps = [choose, sentence("interaction.no-change-blind"), *first, *levels, by_level, *rises]
         before = _before_left(case, left)
         if before is not None and now is not None and before > now:
             steps.append(sentence("interaction.towards", dose=Dose(before)))
