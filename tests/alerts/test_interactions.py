@@ -10,6 +10,7 @@ import pytest
 from service.alerts.evaluate import evaluate
 from service.alerts.policy.check import load_sound
 from service.alerts.policy.policy import Policy, PolicyError
+from service.alerts.policy.sheet import sheet
 from service.alerts.say.finding import ChangeDose, Finding, OrderTest
 from tests.alerts.vignette import facts_of, findings
 from tests.data import NOW
@@ -169,6 +170,9 @@ def test_a_place_in_a_class_is_no_number_that_is_not_confirmed() -> None:
 def test_a_site_may_leave_pairs_to_its_ehr(tmp_path: Path) -> None:
     row: dict[str, Any] = {"on": ["clozapine 300 mg since 500 d"], "draft": ["oxybutynin"]}
     assert _codes(row, _policy(tmp_path, '["anticholinergic"]')) == set()
+    # The site's page says so.
+    rows = [row for table in sheet(_policy(tmp_path, '["anticholinergic"]')) for row in table.rows]
+    assert [row[:2] for row in rows if row[0] == "left to ehr"] == [("left to ehr", "anticholinergic")]
     # The bowel that is slow already stays with this service.
     slow = {**row, "problems": ["constipation"]}
     assert "interaction-anticholinergic" in _codes(slow, _policy(tmp_path, '["anticholinergic"]'))
