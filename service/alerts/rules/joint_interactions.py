@@ -8,9 +8,8 @@ from msgspec import Struct
 
 from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
-from service.alerts.case.readings import reaches
-from service.alerts.case.smoking import SmokingChange, smoking_change
-from service.alerts.case.together import ROUNDED, dose_before_stopped, taken_since
+from service.alerts.case.smoking import SmokingChange
+from service.alerts.case.together import dose_before_stopped, taken_since
 from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.classes import alerting_classes_of, offset_days, onset_days
 from service.alerts.knowledge.drugs import drugs
@@ -40,6 +39,14 @@ from service.alerts.rules.interaction_words import (
     together,
 )
 from service.alerts.rules.left_drugs import Left, left_drugs, still_moves
+from service.alerts.rules.smoking_change import (
+    is_lowered_for_smoking,
+    share_of_dose,
+    smoking_code,
+    smoking_here,
+    smoking_line,
+    smoking_severity,
+)
 from service.alerts.say import wording as w
 from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity, worst
 from service.alerts.say.found import Found, Wish
@@ -48,9 +55,7 @@ from service.alerts.say.sentence import (
     Day,
     Dose,
     Listed,
-    Number,
     Param,
-    Record,
     Sentence,
     quoted,
     sentence,
@@ -121,53 +126,6 @@ def _is_mover(match: Match) -> bool:
     """The class moves the level enough to be warned of when it is new."""
     group = match.group
     return moves_level(group) and SEVERITY_RANK[base_severity(group, match.drug_id)] >= _WARNING
-
-
-def smoking_here(case: Case) -> SmokingChange | None:
-    """The change of smoking, where it counts for the level."""
-    if not case.continuing or (case.stop_drafts and not case.clozapine_drafts):
-        return None
-    return smoking_change(case)
-
-
-def smoking_is_severe(case: Case) -> bool:
-    """A stop of smoking is critical: by the dose or the level before it."""
-    rule, dose, level = case.policy.interactions, case.current_mg_per_day, case.newest("clozapine-level")
-    return (dose is not None and dose >= rule.smoking_critical_dose.value) or (
-        level is not None and reaches(level, rule.smoking_critical_level.value)
-    )
-
-
-def smoking_severity(case: Case, change: SmokingChange) -> Severity:
-    """How severe a change of smoking is by itself."""
-    if not change.stopped:
-        return "warning"
-    if is_lowered_for_smoking(case, change):
-        return "info"
-    return "critical" if smoking_is_severe(case) else "warning"
-
-
-def is_lowered_for_smoking(case: Case, change: SmokingChange) -> bool:
-    """The dose is lowered for a stop of smoking already: to the share of the policy, by orders since the last answer of a smoker, or by the draft."""
-    at = change.before.at if not change.admission else None
-    before = case.mg_per_day_before(at) if at is not None else case.established_mg_per_day
-    now, factor = case.current_mg_per_day, case.policy.dosing.smoking_stop_factor.value
-    return before is not None and now is not None and now <= before * factor * ROUNDED
-
-
-def share_of_dose(case: Case) -> Sentence:
-    """The share of the dose to consider after a stop of smoking, in mg where the dose is known."""
-    factor, dose, step = (
-        case.policy.dosing.smoking_stop_factor.value,
-        case.established_mg_per_day or case.current_mg_per_day,
-        case.policy.dosing.dose_step.value,
-    )
-    share = Number(factor * 100)
-    if not dose or dose * factor < step:
-        return sentence("smoking.share", share=share)
-    return sentence(
-        "smoking.share-of", share=share, base=Dose(dose), target=Dose(dose * factor // step * step)
-    )
 
 
 def joint(case: Case, shared: Joint) -> Found:
@@ -263,18 +221,6 @@ def _gravest_mover(match: Match) -> tuple[int, bool, tuple[int, bool, int]]:
     return -SEVERITY_RANK[match.severity], not moves_level(match.group), match.rank
 
 
-def smoking_code(change: SmokingChange) -> str:
-    """The finding that tells of the change of smoking."""
-    return "smoking-stopped" if change.stopped else "smoking-started"
-
-
-def smoking_line(change: SmokingChange) -> Sentence:
-    answer = Record(change.changed.raw)
-    if change.admission:
-        return sentence("smoking.admission", day=Day(change.day), answer=answer)
-    return sentence("smoking.changed", answer=answer, day=Day(change.day), before=Record(change.before.raw))
-
-
 def _dose(
     case: Case, named: Param, movers: list[Match], shared: Joint
 ) -> tuple[Sentence, list[Sentence], tuple[Offer, ...]]:
@@ -355,9 +301,9 @@ def _dose(
         )
     if len(effects) > 1:
         # A level before the inhibitor tells how much room there is.
-        first = [sentence("interaction.level-now")] if new else []
+        base_line = [sentence("interaction.level-now")] if new else []
         rises = [watch] if "raises" in effects else []
-        steps = [choose, sentence("interaction.no-change-blind"), *first, *levels, by_level, *rises]
+        steps = [choose, sentence("interaction.no-change-blind"), *base_line, *levels, by_level, *rises]
         before = _before_left(case, left)
         if before is not None and now is not None and before > now:
             steps.append(sentence("interaction.towards", dose=Dose(before)))
