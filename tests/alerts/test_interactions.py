@@ -87,6 +87,24 @@ def test_a_high_dose_is_named_where_seizures_are_to_be_feared() -> None:
     assert card.suggested[0].startswith("Clozapine is above 600 mg/day")
 
 
+def test_a_long_qtc_is_named_on_the_card_that_it_makes_critical() -> None:
+    row = {
+        "on": ["clozapine 300 mg since 500 d"],
+        "draft": ["erythromycin"],
+        "counts": ["QTc 510 ms 40 d ago"],
+    }
+    card = next(f for f in findings(row) if f.code == "interaction-qt")
+    assert card.severity == "critical"
+    assert any("QTc 510 ms" in line for line in card.why)
+
+
+def test_no_laxative_is_advised_where_ileus_is_on_the_list() -> None:
+    row = {"on": ["clozapine 300 mg since 500 d"], "draft": ["morphine"], "problems": ["paralytic ileus"]}
+    card = next(f for f in findings(row) if f.code == "interaction-constipating")
+    assert card.suggested[0].startswith("Do not give it, nor a stimulant laxative")
+    assert not any(step.startswith("Prescribe") for step in card.suggested)
+
+
 def test_a_card_that_is_critical_for_its_region_cites_what_forbids_it() -> None:
     row = {"policy": "uk-smpc", "on": ["clozapine 300 mg since 500 d"], "draft": ["carbamazepine"]}
     card = next(f for f in findings(row) if f.code == "interaction-strong-inducer")

@@ -69,6 +69,8 @@ def title(group: InteractionClass) -> Term:
 def steps_of(case: Case, match: Match) -> list[Sentence]:
     """What a class advises, as its data says it."""
     group, drug_id = match.group, match.drug_id
+    if group.effect == "bowel" and case.problems_of("gi-obstruction"):
+        return [sentence("interaction.obstruction")]
     name, texts = "steps", group.steps
     if match.severity == "info" and group.info_steps:
         name, texts = "info_steps", group.info_steps

@@ -12,9 +12,10 @@ from service.alerts.facts.patient import Medication
 from service.alerts.knowledge.classes import alerting_classes_of, onset_days
 from service.alerts.knowledge.drugs import drugs
 from service.alerts.phrases.count import ending_lines
-from service.alerts.phrases.result import offer_test
+from service.alerts.phrases.result import offer_test, result_fact
 from service.alerts.rules.interaction_matches import (
     Match,
+    has_long_qtc,
     moves_level,
     rank,
     slow_bowel,
@@ -107,6 +108,9 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
         why.append(time_line(leading))
     if leading.others:
         why.append(sentence("interaction.others", drugs=drugs_within(leading.others), title=title(lead)))
+    qtc = case.newest("qtc") if any(m.group.effect == "qt" for m in found) else None
+    if qtc is not None and has_long_qtc(case):
+        why.append(result_fact(case, qtc))
     why += [quoted("drug", f"{d}.note", drugs()[d].note) for d in drug_ids if drugs()[d].note]
     why += [
         sentence(f"interaction.also-{m.severity}", title=title(m.group), headline=headline(m)) for m in others
