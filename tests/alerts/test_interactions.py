@@ -10,6 +10,7 @@ import pytest
 from service.alerts.evaluate import evaluate
 from service.alerts.policy.check import load_sound
 from service.alerts.policy.policy import Policy, PolicyError
+from service.alerts.policy.sheet import sheet
 from service.alerts.say.finding import ChangeDose, Finding, OrderTest
 from tests.alerts.vignette import facts_of, findings
 from tests.data import NOW
@@ -63,6 +64,52 @@ def test_an_inhibitor_on_top_of_one_that_is_settled_cuts_no_second_third() -> No
     card = next(f for f in found if f.code == "interaction-cyp1a2-strong-inhibitor")
     assert "keep 150 mg/day, take a level after 3 days" in card.summary
     assert [type(o).__name__ for o in card.offers if not isinstance(o, OrderTest)] == ["RemoveDraft"]
+
+
+def test_an_inhibitor_beside_an_inducer_asks_for_a_level_before_it_and_warns_of_toxicity() -> None:
+    card = _inhibitor(on=["clozapine 300 mg since 500 d", "phenytoin since 300 d"], draft=["fluvoxamine"])
+    assert "they move the level both ways; keep 300 mg/day" in card.summary
+    levels = [n for n, step in enumerate(card.suggested) if step.startswith("Take a")]
+    assert card.suggested[levels[0]] == "Take a trough level now."
+    assert "Watch for sedation, hypotension and seizures." in card.suggested
+
+
+def test_the_days_of_a_level_after_a_stop_count_from_the_last_dose() -> None:
+    on = ["clozapine 300 mg since 500 d", "amiodarone from 400 d to 40 d"]
+    found = findings({"hook": "patient-view", "on": on})
+    card = next(f for f in found if f.code == "interaction-inhibitor-stopped")
+    assert any("again about 90 days after the last dose" in step for step in card.suggested)
+
+
+def test_a_high_dose_is_named_where_seizures_are_to_be_feared() -> None:
+    found = findings({"on": ["clozapine 650 mg since 500 d"], "draft": ["bupropion"]})
+    card = next(f for f in found if f.code == "interaction-seizure-threshold")
+    assert card.suggested[0].startswith("Clozapine is above 600 mg/day")
+
+
+def test_a_long_qtc_is_named_on_the_card_that_it_makes_critical() -> None:
+    row = {
+        "on": ["clozapine 300 mg since 500 d"],
+        "draft": ["erythromycin"],
+        "counts": ["QTc 510 ms 40 d ago"],
+    }
+    card = next(f for f in findings(row) if f.code == "interaction-qt")
+    assert card.severity == "critical"
+    assert any("QTc 510 ms" in line for line in card.why)
+
+
+def test_no_laxative_is_advised_where_ileus_is_on_the_list() -> None:
+    row = {"on": ["clozapine 300 mg since 500 d"], "draft": ["morphine"], "problems": ["paralytic ileus"]}
+    card = next(f for f in findings(row) if f.code == "interaction-constipating")
+    assert card.suggested[0].startswith("Do not give it, nor a stimulant laxative")
+    assert not any(step.startswith("Prescribe") for step in card.suggested)
+
+
+def test_a_card_that_is_critical_for_its_region_cites_what_forbids_it() -> None:
+    row = {"policy": "uk-smpc", "on": ["clozapine 300 mg since 500 d"], "draft": ["carbamazepine"]}
+    card = next(f for f in findings(row) if f.code == "interaction-strong-inducer")
+    assert "contraindicates it" in card.summary
+    assert card.citation.label.startswith("UK summary of product characteristics")
 
 
 def test_a_stop_of_smoking_is_told_on_the_card_of_the_inhibitor() -> None:
@@ -141,6 +188,9 @@ def test_a_place_in_a_class_is_no_number_that_is_not_confirmed() -> None:
 def test_a_site_may_leave_pairs_to_its_ehr(tmp_path: Path) -> None:
     row: dict[str, Any] = {"on": ["clozapine 300 mg since 500 d"], "draft": ["oxybutynin"]}
     assert _codes(row, _policy(tmp_path, '["anticholinergic"]')) == set()
+    # The site's page says so.
+    rows = [row for table in sheet(_policy(tmp_path, '["anticholinergic"]')) for row in table.rows]
+    assert [row[:2] for row in rows if row[0] == "left to ehr"] == [("left to ehr", "anticholinergic")]
     # The bowel that is slow already stays with this service.
     slow = {**row, "problems": ["constipation"]}
     assert "interaction-anticholinergic" in _codes(slow, _policy(tmp_path, '["anticholinergic"]'))

@@ -15,7 +15,7 @@ from service.alerts.case.readings import (
     reaches,
     recent,
 )
-from service.alerts.case.standing import is_new, is_told, raises_dose, worse_since
+from service.alerts.case.standing import is_count_due, is_new, is_told, raises_dose, worse_since
 from service.alerts.facts.patient import Measurement
 from service.alerts.phrases.result import (
     course_line,
@@ -42,6 +42,7 @@ def qt_prolonged(case: Case) -> Iterator[Found]:
     """
     qtc = recent(case, "qtc") if case.relevant else None
     if qtc is None:
+        yield from _long_and_not_repeated(case)
         return
     rule = case.policy.results
     limit = rule.qtc_women if case.snapshot.sex == "female" else rule.qtc_men
@@ -89,6 +90,48 @@ def qt_prolonged(case: Case) -> Iterator[Found]:
                 sentence("qt-prolonged.reason", qtc=measured(qtc)),
             ),
             *offer_test(case, "electrolytes", "urgent", sentence("qt-prolonged.reason-electrolytes")),
+        ),
+    )
+
+
+def _long_and_not_repeated(case: Case) -> Iterator[Found]:
+    """At visits: the newest QTc of the course was critical, or prolonged, and nobody has taken an ECG since, however long ago it was.
+
+    A prolonged one is told on visits on which a blood count is due, as long as no ECG is ordered.
+    """
+    qtc = case.newest("qtc")
+    if qtc is None or qtc.at is None or case.is_order_hook or not case.on_clozapine:
+        return
+    start, rule = case.course.start, case.policy.results
+    limit = rule.qtc_women if case.snapshot.sex == "female" else rule.qtc_men
+    critical = reaches(qtc, rule.qtc_critical.value)
+    ecg = case.newest("ecg")
+    if (start is not None and qtc.at < start) or (ecg is not None and ecg.at is not None and ecg.at > qtc.at):
+        return
+    told = exceeds(qtc, limit.value) and is_count_due(case) and case.test_ordered("ecg") is None
+    if not critical and not told:
+        return
+    others = case.taken_now("qt")
+    yield Found(
+        code="qt-prolonged",
+        severity="warning" if critical else "info",
+        subject="qt",
+        summary=sentence("qt-prolonged.not-repeated", qtc=measured(qtc), day=on_day(case, qtc)),
+        why=(
+            result_fact(case, qtc),
+            *(sentence("qt-prolonged.other-drug", drug=Record(m.label)) for m in others),
+        ),
+        policy_says=(sentence("qt-prolonged.policy"),),
+        suggested=(
+            sentence("qt-prolonged.ecg-now"),
+            sentence("qt-prolonged.electrolytes"),
+            sentence("qt-prolonged.no-rise"),
+        ),
+        evidence=result_evidence(case, [qtc]),
+        citation=case.policy.cite(rule.qtc_critical if critical else limit),
+        offers=(
+            *offer_test(case, "ecg", "urgent", sentence("qt-prolonged.reason", qtc=measured(qtc))),
+            *offer_test(case, "electrolytes", "routine", sentence("qt-prolonged.reason-electrolytes")),
         ),
     )
 

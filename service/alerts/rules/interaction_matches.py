@@ -173,7 +173,7 @@ def _stands_out(
     """
     if SEVERITY_RANK[base] >= SEVERITY_RANK[group.severity["default"]]:
         return False
-    if group.effect == "qt" and _long_qtc(case):
+    if group.effect == "qt" and has_long_qtc(case):
         return True
     if group.effect == "seizure" and case.problems_of(*SEIZURES):
         return True
@@ -279,12 +279,12 @@ def _is_settled(case: Case, group: InteractionClass, drug_id: str, *, before: bo
 def _ecg_since(case: Case, since: datetime) -> bool:
     """An ECG was taken since, and the newest QTc is not prolonged."""
     qtc, ecg = case.newest("qtc"), case.newest("ecg")
-    if _long_qtc(case):
+    if has_long_qtc(case):
         return False
     return any(m is not None and m.at is not None and m.at >= since for m in (qtc, ecg))
 
 
-def _long_qtc(case: Case) -> bool:
+def has_long_qtc(case: Case) -> bool:
     """The newest QTc is prolonged."""
     qtc = case.newest("qtc")
     limit = case.policy.results.qtc_women if case.snapshot.sex == "female" else case.policy.results.qtc_men

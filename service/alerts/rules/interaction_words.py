@@ -71,6 +71,8 @@ def title(group: InteractionClass) -> Term:
 def steps_of(case: Case, match: Match) -> list[Sentence]:
     """What a class advises, as its data says it."""
     group, drug_id = match.group, match.drug_id
+    if group.effect == "bowel" and case.problems_of("gi-obstruction"):
+        return [sentence("interaction.obstruction")]
     name, texts = "steps", group.steps
     if match.severity == "info" and group.info_steps:
         name, texts = "info_steps", group.info_steps
@@ -81,6 +83,9 @@ def steps_of(case: Case, match: Match) -> list[Sentence]:
     elif in_first_weeks(case) and group.first_weeks_steps:
         name, texts = "first_weeks_steps", group.first_weeks_steps
     steps = [quoted("interaction", f"{group.id}.{name}.{n}", step) for n, step in enumerate(texts)]
+    if group.effect == "seizure" and match.urgent:
+        limit = Dose(case.policy.dosing.seizure_above.value)
+        steps[:1] = [sentence("interaction.seizure-high", dose=limit, level=level_high(case))]
     if drug_id in group.parenteral_critical and match.pair is None:
         own, text = (
             ("injection_step", group.injection_step) if match.injected else ("mouth_step", group.mouth_step)

@@ -8,24 +8,19 @@ from msgspec.structs import replace
 
 from service.alerts.case.beside import base_severity
 from service.alerts.case.case import Case
-from service.alerts.case.together import clozapine_dose_before, taken_since
 from service.alerts.facts.patient import Medication
-from service.alerts.knowledge.classes import alerting_classes_of, offset_days, onset_days
+from service.alerts.knowledge.classes import alerting_classes_of, onset_days
 from service.alerts.knowledge.drugs import drugs
 from service.alerts.phrases.count import ending_lines
-from service.alerts.phrases.result import offer_test
+from service.alerts.phrases.result import offer_test, result_fact
 from service.alerts.rules.interaction_matches import (
     Match,
-    both_since,
-    is_kept_for_emergency,
-    matches,
+    has_long_qtc,
     moves_level,
     rank,
     slow_bowel,
 )
 from service.alerts.rules.interaction_words import (
-    after_gap,
-    change_to,
     cite,
     doubts,
     drug,
@@ -33,23 +28,23 @@ from service.alerts.rules.interaction_words import (
     drugs_within,
     headline,
     level_after,
-    level_high,
-    level_low,
-    restarts_small,
     says_of,
-    start_small,
     started,
     steps_of,
-    third_of,
     time_line,
     title,
     together,
 )
-from service.alerts.rules.joint_interactions import Joint, as_one, joint, joint_with
+from service.alerts.rules.joint_interactions import joint
+from service.alerts.rules.known_interactions import as_one
+from service.alerts.rules.level_movers import Joint, joint_with
+from service.alerts.rules.level_steps import level_steps
+from service.alerts.rules.strong_inhibitor import of_strong_inhibitor
+from service.alerts.rules.told_interactions import bears_on_order, told_here
 from service.alerts.say import wording as w
-from service.alerts.say.finding import SEVERITY_RANK, Offer, RemoveDraft, Severity
+from service.alerts.say.finding import Offer, RemoveDraft, Severity
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Counted, Dose, Param, Record, Sentence, Term, quoted, sentence
+from service.alerts.say.sentence import Record, Sentence, Term, quoted, sentence
 
 #: The most severe that a combination is that perhaps is none any more.
 _PERHAPS: dict[Severity, Severity] = {"info": "info", "warning": "warning", "critical": "warning"}
@@ -70,52 +65,6 @@ def interacting_drugs(case: Case) -> Iterator[Found]:
     if shared is not None:
         found.append(joint(case, shared))
     yield from found if case.is_order_hook else as_one(case, found)
-
-
-def told_here(case: Case) -> dict[tuple[str, ...], tuple[Medication, list[Match]]]:
-    """What is told in this call: drugs of one product -> its record and its classes, the leading one first."""
-    perhaps = case.is_order_hook and case.perhaps_taken
-    if not (case.clozapine_drafts or case.on_clozapine or case.clozapine_in_session or perhaps):
-        return {}
-    # An order of another drug raises only its own interactions: old combinations are for the visit, not for every order.
-    pool = case.other_medications if case.clozapine_drafts or not case.is_order_hook else case.other_drafts
-    if case.stopping:
-        return {}  # clozapine ends with this call
-    best: dict[tuple[str, ...], tuple[Medication, list[Match]]] = {}
-    # A drug has many records, its history is one; beside which others a product holds it can matter.
-    judged: dict[tuple[str, bool, bool, tuple[str, ...], bool], list[Match]] = {}
-    for medication in pool:
-        if not medication.systemic:
-            continue
-        found: list[Match] = []
-        for drug_id in medication.drugs:
-            groups = alerting_classes_of(drug_id)
-            if not groups:
-                continue
-            kept = any(g.kept_for_emergency and is_kept_for_emergency(g, medication) for g in groups)
-            key = (drug_id, medication.parenteral, medication.long_acting, medication.drugs, kept)
-            if key not in judged:
-                judged[key] = matches(case, drug_id, medication)
-            found += judged[key]
-        if not found:
-            continue
-        # A combination product is one order and gets one card, named after its interacting ingredients, however they are listed.
-        drug_ids = tuple(sorted({m.drug_id for m in found}))
-        found.sort(key=rank)
-        known = best.get(drug_ids)
-        if known is None or SEVERITY_RANK[found[0].severity] > SEVERITY_RANK[known[1][0].severity]:
-            best[drug_ids] = (medication, found)
-    return {
-        drug_ids: (medication, found)
-        for drug_ids, (medication, found) in best.items()
-        # An old, quiet combination is for the visit, not for the order.
-        if not (
-            case.is_order_hook
-            and found[0].severity == "info"
-            and not _bears_on_order(case, medication, found)
-        )
-        and not (len(best) > 1 and _is_named_already(drug_ids, found, best))
-    }
 
 
 _Product = tuple[tuple[Medication, ...], list[Match]]
@@ -143,33 +92,6 @@ def _meet(one: Match, other: Match) -> bool:
     )
 
 
-def _bears_on_order(case: Case, medication: Medication, found: list[Match]) -> bool:
-    """The combination is made by an order of this call, and is worth a word there."""
-    if not (medication.role == "draft" or case.starting):
-        return False
-    return case.starting or any(m.severity != "info" or not _for_visits(m) for m in found)
-
-
-def _for_visits(match: Match) -> bool:
-    own = drugs()[match.drug_id]
-    if match.group.id in own.visits_only:
-        return True
-    return match.group.visits_only and match.group.id not in own.speaks_at_orders
-
-
-def _is_named_already(
-    drug_ids: tuple[str, ...],
-    found: list[Match],
-    best: dict[tuple[str, ...], tuple[Medication, list[Match]]],
-) -> bool:
-    """The card of a combination product names these drugs, too, and is as severe."""
-    severity = SEVERITY_RANK[found[0].severity]
-    return any(
-        set(drug_ids) < set(others) and SEVERITY_RANK[of_others[0].severity] >= severity
-        for others, (_, of_others) in best.items()
-    )
-
-
 def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]) -> Found:
     drug_ids = tuple(sorted({m.drug_id for m in found}))
     leading = replace(found[0], others=tuple(d for d in found[0].others if d not in drug_ids))
@@ -186,6 +108,9 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
         why.append(time_line(leading))
     if leading.others:
         why.append(sentence("interaction.others", drugs=drugs_within(leading.others), title=title(lead)))
+    qtc = case.newest("qtc") if any(m.group.effect == "qt" for m in found) else None
+    if qtc is not None and has_long_qtc(case):
+        why.append(result_fact(case, qtc))
     why += [quoted("drug", f"{d}.note", drugs()[d].note) for d in drug_ids if drugs()[d].note]
     why += [
         sentence(f"interaction.also-{m.severity}", title=title(m.group), headline=headline(m)) for m in others
@@ -219,10 +144,10 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
         )
     steps = steps_of(case, leading)
     if lead.reduce_to_one_third:
-        summary, steps, changes = _of_strong_inhibitor(case, leading, named, steps)
+        summary, steps, changes = of_strong_inhibitor(case, leading, named, steps)
         offers += changes
     elif moves_level(lead):
-        steps += _level_steps(case, leading)
+        steps += level_steps(case, leading)
     if severity != "info" and case.hook in ("order-select", "order-sign"):
         offers += [RemoveDraft(m.ref, w.plain(m.label)) for m in medications if m.role == "draft" and m.ref]
     for test_id in dict.fromkeys(t for m in found for t in m.group.orders):
@@ -237,7 +162,7 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
     for m in others:
         if m.standing is not None:
             # A strong inhibitor that does not lead here says what it asks of the dose all the same.
-            said, asked, changes = _of_strong_inhibitor(case, m, drugs_first((m.drug_id,)), [])
+            said, asked, changes = of_strong_inhibitor(case, m, drugs_first((m.drug_id,)), [])
             why.append(said)
             steps += [step for step in asked if step not in steps]
             offers += changes
@@ -279,9 +204,9 @@ def _finding(case: Case, medications: tuple[Medication, ...], found: list[Match]
                 ]
             ),
         ),
-        citation=cite(case, leading),
+        citation=cite(case, next((m for m in found if m.of_region and m.severity == severity), leading)),
         offers=tuple(offers),
-        changes_order=any(_bears_on_order(case, m, found) for m in medications),
+        changes_order=any(bears_on_order(case, m, found) for m in medications),
         also=tuple(dict.fromkeys(m.group.finding for m in others)),
     )
 
@@ -329,149 +254,6 @@ def _summary(drug_ids: tuple[str, ...], leading: Match, others: list[Match]) -> 
     if second is not None:
         return sentence("interaction.summary-second", drug=named, headline=what, second=headline(second))
     return sentence("interaction.summary", drug=named, headline=what)
-
-
-def _of_strong_inhibitor(
-    case: Case, match: Match, named: Param, steps: list[Sentence]
-) -> tuple[Sentence, list[Sentence], tuple[Offer, ...]]:
-    """Summary, steps and offers by how the inhibitor and the dose stand to each other."""
-    onset = Counted(onset_days(match.drug_id, match.group.id))
-    level = sentence("interaction.level-after", days=onset)
-    stops = time_of_stop(case, match)
-    match match.standing:
-        case "smallest":
-            return (
-                sentence("interaction.summary-smallest", drug=named, dose=_smallest(case)),
-                [sentence("interaction.titrate-to-third"), sentence("interaction.level-each-change"), stops],
-                (),
-            )
-        case "reduced":
-            return (
-                sentence("interaction.summary-reduced", drug=named),
-                [sentence("interaction.check-level"), stops],
-                (),
-            )
-        case "first":
-            return (
-                sentence("interaction.summary-first", drug=named),
-                [
-                    sentence("interaction.titrate-to-third")
-                    if case.in_titration
-                    else sentence("interaction.no-cut"),
-                    sentence("interaction.level-each-change"),
-                    stops,
-                ],
-                (),
-            )
-        case "settled":
-            return (
-                sentence("interaction.summary-settled", drug=named),
-                [sentence("interaction.no-cut"), sentence("interaction.level-each-change"), stops],
-                (),
-            )
-        case "changed" | "takes-over":
-            return (
-                sentence("interaction.summary-changed", drug=named, days=onset)
-                if match.standing == "changed"
-                else sentence("interaction.summary-takes-over", drug=named, days=onset),
-                [
-                    sentence("interaction.no-second-third"),
-                    level,
-                    sentence("interaction.by-level-both", low=level_low(case), high=level_high(case)),
-                    stops,
-                ],
-                (),
-            )
-        case "level-needed":
-            return (
-                sentence("interaction.summary-level-needed", drug=named),
-                [
-                    sentence("interaction.level-now"),
-                    sentence("interaction.by-level", high=level_high(case)),
-                    stops,
-                ],
-                (),
-            )
-    if case.starting:
-        asked, change = start_small(case)
-        return (
-            sentence("interaction.summary-start", drug=named, dose=_smallest(case)),
-            [*steps, *asked, stops],
-            change,
-        )
-    watch = sentence("interaction.watch")
-    if restarts_small(case):
-        return (
-            sentence("interaction.summary-after-gap", drug=named),
-            [*steps, *after_gap(), watch, stops],
-            (),
-        )
-    third = third_of(case, match.drug_id)
-    if third is None:
-        return (
-            sentence("interaction.summary-aim-at-third", drug=named, headline=headline(match)),
-            [*steps, level, watch, stops],
-            (),
-        )
-    base, target = Dose(third.base), Dose(third.target)
-    steps = [*steps, sentence("interaction.one-third", base=base, third=target)]
-    if not third.tablet_gives and third.tablet_mg is not None:
-        steps.append(sentence("interaction.other-tablet", tablet=Dose(third.tablet_mg), third=target))
-    steps += [level, watch, sentence("interaction.return-to", dose=base)]
-    return (
-        sentence("interaction.summary-third", drug=named, base=base, third=target),
-        steps,
-        change_to(case, third),
-    )
-
-
-def _smallest(case: Case) -> Dose:
-    return Dose(case.policy.dosing.restart_single.value)
-
-
-def time_of_stop(case: Case, match: Match) -> Sentence:
-    """What to do when an inhibitor stops."""
-    offset = Counted(offset_days(match.drug_id, match.group.id))
-    before = clozapine_dose_before(case, match.drug_id)
-    now = case.current_mg_per_day
-    if match.standing == "reduced" and before and now and before > now:
-        return sentence("interaction.return-to", dose=Dose(before))
-    return sentence("interaction.when-it-stops-falls", days=offset)
-
-
-def _level_steps(case: Case, match: Match) -> list[Sentence]:
-    """When to measure, what to do with the dose by the level, and what happens when the drug stops."""
-    group, drug_id = match.group, match.drug_id
-    falls = group.effect == "raises"
-    return [
-        *_when_to_measure(case, match),
-        sentence("interaction.by-level", high=level_high(case))
-        if falls
-        else sentence("interaction.by-level-low", low=level_low(case)),
-        sentence(
-            "interaction.when-it-stops-falls" if falls else "interaction.when-it-stops-rises",
-            days=Counted(offset_days(drug_id, group.id)),
-        ),
-    ]
-
-
-def _when_to_measure(case: Case, match: Match) -> list[Sentence]:
-    """A level when the effect is full; where it is so already, none by the day."""
-    group, drug_id = match.group, match.drug_id
-    onset = onset_days(drug_id, group.id)
-    if case.starting and taken_since(case, drug_id) is not None:
-        return [
-            sentence("interaction.titrate-by-level-raises")
-            if group.effect == "raises"
-            else sentence("interaction.titrate-by-level-lowers")
-        ]
-    since = both_since(case, drug_id)
-    if since is None or case.days_since(since) <= onset:
-        return level_after(case, onset)
-    level = case.newest("clozapine-level")
-    if level is not None and level.at is not None and (level.at - since).days >= onset:
-        return [sentence("interaction.level-each-change")]
-    return [sentence("interaction.level-now")]
 
 
 def told_with_smoking(case: Case) -> bool:

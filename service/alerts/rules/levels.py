@@ -18,6 +18,7 @@ from service.alerts.phrases.level import level_on_day
 from service.alerts.phrases.result import offer_test, result_evidence, result_fact, result_line
 from service.alerts.policy.parts.values import Value
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
+from service.alerts.rules.left_drugs import left_drugs
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Dose, Number, Record, Sentence, as_recorded, recorded, sentence
@@ -224,14 +225,23 @@ def _causes(case: Case) -> Iterator[_Cause]:
         if began is not None and 0 <= case.days_since(began) <= within and _moves_level(m):
             said = sentence("level-suggested.new", drug=Record(m.label))
             yield _Cause(said, Fact(m.ref, recorded(m.label), began), began)
+    told = _told_elsewhere(case)
     for m in case.stopped_medications(within):
-        if m.end is not None and _moves_level(m):
+        if m.end is not None and _moves_level(m, told):
             said = sentence("level-suggested.stopped", drug=Record(m.label))
             yield _Cause(said, Fact(m.ref, recorded(m.label), m.end), m.end)
 
 
-def _moves_level(m: Medication) -> bool:
-    return m.systemic and any(c.effect in ("raises", "lowers") for d in m.drugs for c in classes_of(d))
+def _told_elsewhere(case: Case) -> frozenset[str]:
+    """Drugs that have stopped, and whose own card asks for a level."""
+    return frozenset(drug_id for one in left_drugs(case) for drug_id in one.groups)
+
+
+def _moves_level(m: Medication, told: frozenset[str] = frozenset()) -> bool:
+    """It moves the level by a drug of which no other card speaks."""
+    return m.systemic and any(
+        c.effect in ("raises", "lowers") for d in m.drugs if d not in told for c in classes_of(d)
+    )
 
 
 RULES = (clozapine_level, level_suggested)

@@ -11,7 +11,7 @@ from service.alerts.facts.patient import NOT_UNDERSTOOD, CodedResult
 from service.alerts.phrases.result import day_of, offer_test, on_day
 from service.alerts.rules.asked import when, when_it_bears
 from service.alerts.rules.interactions import told_with_smoking
-from service.alerts.rules.joint_interactions import (
+from service.alerts.rules.smoking_change import (
     is_lowered_for_smoking,
     share_of_dose,
     smoking_here,

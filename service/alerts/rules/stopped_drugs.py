@@ -23,7 +23,8 @@ from service.alerts.rules.interaction_words import (
     time_line_of,
 )
 from service.alerts.rules.interactions import left_told_together, told_with_smoking
-from service.alerts.rules.joint_interactions import (
+from service.alerts.rules.left_drugs import Left, left_drugs, severity_of_stop, still_moves
+from service.alerts.rules.smoking_change import (
     is_lowered_for_smoking,
     share_of_dose,
     smoking_code,
@@ -31,7 +32,6 @@ from service.alerts.rules.joint_interactions import (
     smoking_line,
     smoking_severity,
 )
-from service.alerts.rules.left_drugs import Left, left_drugs, severity_of_stop, still_moves
 from service.alerts.say.finding import worst
 from service.alerts.say.found import Fact, Found
 from service.alerts.say.sentence import Counted, Day, Dose, Param, Record, Sentence, sentence
