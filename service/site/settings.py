@@ -81,6 +81,8 @@ class Settings(SiteOptions, Links, BaseSettings):
     #: Connections of one process; one more takes the place of one that sends nothing.
     max_connections: int = Field(default=1000, ge=1, le=100_000)
     call_seconds: float = Field(default=10.0, gt=0, le=60)
+    #: After SIGTERM calls are answered for so long, while readiness is red already: a balancer needs it to send them elsewhere.
+    drain_seconds: float = Field(default=5.0, ge=0, le=300)
     #: A body that comes more slowly is given up after its first two seconds; 0 = never.
     body_bytes_per_second: int = Field(default=5000, ge=0, le=1_000_000)
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -40,6 +41,9 @@ from service.ops import garbage
 from service.ops.health import Check, Health
 from service.ops.logging import log_call
 from service.ops.metrics import Metrics
+from service.ops.siblings import EVERY_SECONDS, Siblings, families_of
+from service.ops.stopping import Stopping
+from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.registry.access import Access, Client
 from service.registry.api import RegistryApi
@@ -154,13 +158,30 @@ def _waiting(recorder: Recorder) -> str:
     )
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+async def _tell(siblings: Siblings, metrics: Metrics, health: Health) -> None:
+    """Tell the other processes what was counted here, and how this one is, again and again."""
+    troubles = Troubles(logging.getLogger("service.web"))
+    while True:
+        _, document = await health.report()
+        families = families_of(metrics.registry.collect())
+        try:
+            await asyncio.to_thread(siblings.tell, families, document)
+        except OSError as error:
+            troubles.says("the other processes cannot be told", error.strerror or type(error).__name__)
+        else:
+            troubles.says("the other processes cannot be told", "")
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings | None = None) -> FastAPI:
     """Build the application.
 
     Args:
         settings: checked settings.
         clock: gives the moment of every question.
+        siblings: the other processes behind the same socket.
     """
+    stopping = Stopping()
     open_mode = settings.auth == "off"
     metrics = Metrics()
     engine = engine_for(settings.database_url)
@@ -195,6 +216,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
+        Check("serving", lambda: stopping.reason),
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
         Check("database", lambda: not_ready(engine), required=settings.ready_needs_database, outside=True),
         Check("trail", lambda: no_spool or recorder.trouble or _waiting(recorder), required=False),
@@ -213,6 +235,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     if not open_mode:
         # One EHR without keys must not take the service away from the others: a warning.
         checks.append(Check("keys", lambda: directory.problems, required=False))
+    if siblings is not None:
+        checks.append(Check("processes", lambda: siblings.trouble, required=False))
     health = Health(version("clozapine-cds"), checks)
 
     @asynccontextmanager
@@ -228,11 +252,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
-        yield {"connection_refused": metrics.connection_refused}
-        if current is not None:
-            current.cancel()
+        tasks = [task for task in (current,) if task is not None]
+        if siblings is not None:
+            tasks.append(asyncio.create_task(_tell(siblings, metrics, health)))
+        yield {"connection_refused": metrics.connection_refused, "stopping": stopping}
+        for task in tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await current
+                await task
         schedulers.close()
         await directory.lines.aclose()
         replays.close()
@@ -302,6 +329,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     if open_mode:
         app.door = OpenDoor(settings.base_url, settings.origins)
+    app.state.stopping = stopping
     app.state.recorder = recorder
     app.state.engine = engine
     app.state.latest = known_registry
@@ -358,7 +386,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         metrics.registry_refused,
     )
     app.router.routes += registry.routes()
-    _add_operations(app, health, metrics)
+    _add_operations(app, health, metrics, siblings)
     _add_pages(app, settings, directory)
     _add_errors(app)
     return app
@@ -404,7 +432,7 @@ def _rate(site: Site | None) -> tuple[str, float] | None:
     )
 
 
-def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
+def _add_operations(app: FastAPI, health: Health, metrics: Metrics, siblings: Siblings | None) -> None:
     async def live(_: Request) -> Response:
         body = orjson.dumps({"status": "pass", "version": health.version})
         return Response(body, media_type="application/health+json", headers={"Cache-Control": "no-store"})
@@ -419,7 +447,7 @@ def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
         )
 
     async def exposition(request: Request) -> Response:
-        body, content_type = metrics.exposition(request.headers.get("accept", ""))
+        body, content_type = metrics.exposition(request.headers.get("accept", ""), siblings)
         return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     app.router.routes += [

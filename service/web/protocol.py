@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from cds_hooks import operation_outcome
+from service.ops.stopping import Stopping
 
 #: Headers that ask for another protocol. None is spoken here, so the request goes on as if they were not there (RFC 9110, 7.8).
 _UPGRADE = frozenset({b"upgrade", b"http2-settings"})
@@ -53,6 +54,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self.most_connections = self.limit_concurrency
         self.limit_concurrency = None
+        #: None in an application that does not say when it stops.
+        self._stopping: Stopping | None = self.app_state.get("stopping")
         self._receiving: str = ""
         self._came = 0
         self._refused = 0
@@ -117,6 +120,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._receiving = "body"
         self.waits_since = None
         super().on_headers_complete()
+        if self._stopping is not None and self._stopping.begun:
+            self.cycle.keep_alive = False  # its client sends the next call elsewhere
         if not self.cycle.keep_alive:
             self.cycle.transport = _Closing(self.transport, self)  # type: ignore[assignment]
 
