@@ -98,6 +98,8 @@ class Settings(SiteOptions, Links, BaseSettings):
     terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
     #: Who may use the registry's routes. Empty: nobody, or, while authentication is off, everybody on loopback.
     clients: tuple[RegistryClient, ...] = ()
+    #: SHA-256 of a bearer token (``printf %s TOKEN | sha256sum``). With it, /metrics, the reasons in /health and policies of a site's own need the token.
+    ops_token_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["json", "console"] = "json"
 

@@ -53,13 +53,15 @@ from service.registry.wrong_tokens import WrongTokens
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
+from service.store.guard import DatabaseAway, Guard
 from service.terminology import terminology
 from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
 from service.trail.spool import Spool
 from service.trail.used_tokens import DatabaseReplays
-from service.web import openapi, pages
+from service.web import openapi, operations, pages
 from service.web.browsers import OpenDoor, content_security_policy, docs_page
+from service.web.operations import Operators
 from service.web.schedulers import Schedulers
 
 Clock = Callable[[], datetime]
@@ -188,6 +190,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
     directory = Directory(settings, engine, on_renewed=metrics.renewed)
     metrics.watch_requests(directory.lines.under_way, directory.lines.left_alone)
     known_registry = LatestFacts(engine, clock)
+    guard = Guard(engine)
     spool, no_spool = _spool(settings, clock)
     recorder = Recorder(
         engine,
@@ -263,6 +266,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         schedulers.close()
         await directory.lines.aclose()
         replays.close()
+        guard.close()
         health.close()
         await asyncio.to_thread(recorder.close)
         await asyncio.to_thread(known_registry.close)
@@ -297,12 +301,15 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
             site = principal if isinstance(principal, Site) else only_site
             assert site is not None
             now = clock()
-            origins = await asyncio.to_thread(
-                feedback_store.store, engine, service, rows, now, site.name, site.options.snooze_days
-            )
-            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name, now)
-            await asyncio.to_thread(known_registry.refresh)
-        except SQLAlchemyError:
+
+            def keep() -> tuple[list[feedback_store.CardOrigin], list[feedback_store.Answered | None]]:
+                kept = feedback_store.store(engine, service, rows, now, site.name, site.options.snooze_days)
+                found = feedback_store.answered(engine, rows, site.name, now)
+                known_registry.refresh()
+                return kept, found
+
+            origins, cards = await guard.run(keep)
+        except (SQLAlchemyError, DatabaseAway):
             raise ProtocolError(
                 503,
                 "The feedback could not be stored: the database cannot be used now. Send it again.",
@@ -373,7 +380,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
     }
     registry = RegistryApi(
-        engine,
+        guard,
         Access(
             [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
             WrongTokens(clock),
@@ -386,7 +393,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         metrics.registry_refused,
     )
     app.router.routes += registry.routes()
-    _add_operations(app, health, metrics, siblings)
+    app.router.routes += operations.routes(health, metrics, siblings, Operators(settings.ops_token_sha256))
     _add_pages(app, settings, directory)
     _add_errors(app)
     return app
@@ -432,32 +439,6 @@ def _rate(site: Site | None) -> tuple[str, float] | None:
     )
 
 
-def _add_operations(app: FastAPI, health: Health, metrics: Metrics, siblings: Siblings | None) -> None:
-    async def live(_: Request) -> Response:
-        body = orjson.dumps({"status": "pass", "version": health.version})
-        return Response(body, media_type="application/health+json", headers={"Cache-Control": "no-store"})
-
-    async def ready(_: Request) -> Response:
-        status, document = await health.report()
-        return Response(
-            orjson.dumps(document),
-            status_code=503 if status == "fail" else 200,
-            media_type="application/health+json",
-            headers={"Cache-Control": "no-store"},
-        )
-
-    async def exposition(request: Request) -> Response:
-        body, content_type = metrics.exposition(request.headers.get("accept", ""), siblings)
-        return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
-
-    app.router.routes += [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/health", ready),
-        Route("/metrics", exposition),
-    ]
-
-
 def _wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
@@ -469,6 +450,7 @@ def _page(content: str) -> HTMLResponse:
 def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
     configured = settings.load_policy()
     document = orjson.dumps(openapi.document())
+    operators = Operators(settings.ops_token_sha256)
 
     async def entrance(_: Request) -> Response:
         return _page(pages.entrance(configured, settings.base_url))
@@ -482,6 +464,8 @@ def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
     def asked_for(request: Request) -> Policy:
         policy_id = request.path_params["id"]
         # The cards of every site link to its policy, also to one of its own.
+        if policy_id not in policy_ids() and not operators.lets_in(request):
+            raise HTTPException(401, operations.NEEDED, operations.CHALLENGE)
         own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
         if policy_id in own:
             return own[policy_id]

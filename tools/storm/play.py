@@ -53,17 +53,23 @@ def play(
         own = [call for call in calls if began <= call.at < ended]
         other = [call for call in own if call.site == SITES[1]]
         times = [call.milliseconds for call in other]
+        north, south = (counted([str(c.status or c.fault) for c in own if c.site == site]) for site in SITES)
         rows.append(
             Row(
-                name, " ".join((FAULTS[name].__doc__ or "").split()),
-                *(counted([str(c.status or c.fault) for c in own if c.site == site]) for site in SITES), attack,
-                percentile(times, 0.5), percentile(times, 0.99),
-                sum(1 for c in own if c.status != 200),
-                sum(1 for c in own if c.status == 200 and c.found != right[c.chart]),
-                sum(1 for c in own if c.status == 200 and c.instance not in recorded),
-                before, after,
+                fault=name,
+                means=" ".join((FAULTS[name].__doc__ or "").split()),
+                north=north,
+                south=south,
+                attack=attack,
+                p50=percentile(times, 0.5),
+                p99=percentile(times, 0.99),
+                missing=sum(1 for c in own if c.status != 200),
+                wrong=sum(1 for c in own if c.status == 200 and c.found != right[c.chart]),
+                lost=sum(1 for c in own if c.status == 200 and c.instance not in recorded),
+                before=before,
+                after=after,
             )
-        )  # fmt: skip
+        )
     return rows
 
 
