@@ -29,7 +29,7 @@ from tools.storm.load import Call, steady
 SITES = ("north", "south")
 
 
-def _soon(holds: Any, seconds: float = 90.0) -> None:
+def _soon(holds: Any, seconds: float = 300.0) -> None:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if holds():
