@@ -1,8 +1,8 @@
 """HTTP/1.1 for uvicorn, with limits before there is a request: heads, connections, and clients that are still sending.
 
-uvicorn (0.54) bounds neither the size of a head nor its time, and keeps a connection that never sends one for ever; its other parser
-(h11) bounds the size alone, at several times the cost of each call. What else there is: hypercorn and granian bound heads in part, and
-would take their own event loop or a second language into the service. A subclass of a page is less.
+uvicorn's httptools protocol (0.54) bounds neither the size of a head nor its time, and ends an idle connection only after a first request;
+its h11 protocol takes a size (``h11_max_incomplete_event_size``) and no time. Another server would be another event loop and other
+ways to stop; a subclass of a page is less.
 """
 
 from __future__ import annotations

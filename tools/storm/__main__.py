@@ -19,13 +19,14 @@ WORKERS = 2
 
 def main() -> int:
     """Play all; exit status 1 where something was wrong, unanswered by the other site, or lost."""
+    load = os.getloadavg()[0]
     rows = play(
         list(FAULTS), seconds=SECONDS / len(FAULTS), per_second=PER_SECOND, workers=WORKERS,
         say=lambda line: print(f"… {line}", file=sys.stderr, flush=True),
     )  # fmt: skip
     conditions = (
         f"{PER_SECOND:g} calls a second of both sites together, {WORKERS} processes, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores that also run PostgreSQL, the EHRs and the clients."
+        f"{os.cpu_count()} cores that also run PostgreSQL, the EHRs and the clients; load average before it {load:.1f}."
     )
     text = page(rows, conditions)
     PAGE.parent.mkdir(exist_ok=True)

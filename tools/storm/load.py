@@ -19,7 +19,10 @@ _PATIENCE = 15.0
 
 
 class Call(msgspec.Struct):
-    """One call as its client saw it. ``at``: seconds, monotonic, when it was due; status 0: no answer."""
+    """One call as its client saw it. ``at``: seconds, monotonic, when it was due; status 0: no answer.
+
+    ``late``: milliseconds between when it was due and when the client, which shares the machine, came to send it.
+    """
 
     at: float
     site: str
@@ -29,6 +32,7 @@ class Call(msgspec.Struct):
     milliseconds: float
     found: list[str]
     fault: str = ""
+    late: float = 0.0
 
 
 def steady(pipe: Connection, callers: dict[str, tuple[str, bytes]], per_second: float, results: str) -> None:
@@ -89,8 +93,10 @@ class _Steady:
         instance, body = caller.body(content)
         made = Call(due, caller.name, chart, instance, 0, 0.0, [])
         base = self._ready[number % len(self._ready)]
+        headers = caller.headers(path)
+        made.late = (time.monotonic() - due) * 1000
         try:
-            answer = await self._client.post(base + path, content=body, headers=caller.headers(path))
+            answer = await self._client.post(base + path, content=body, headers=headers)
         except httpx.HTTPError as error:
             made.fault = type(error).__name__
         else:

@@ -63,6 +63,7 @@ def play(
                 attack=attack,
                 p50=percentile(times, 0.5),
                 p99=percentile(times, 0.99),
+                late=percentile([call.late for call in other], 0.99),
                 missing=sum(1 for c in own if c.status != 200),
                 wrong=sum(1 for c in own if c.status == 200 and c.found != right[c.chart]),
                 lost=sum(1 for c in own if c.status == 200 and c.instance not in recorded),
