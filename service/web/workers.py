@@ -12,14 +12,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from types import FrameType
 
 import structlog
 
-from service.ops.siblings import Siblings, fold
+from service.ops.siblings import fold
 
 log = structlog.get_logger("clozapine-cds")
 #: A process that ended sooner than this after its start is not started anew at once.
@@ -87,7 +86,7 @@ class Workers:
     def _start(self, number: int, folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - this program
             [
-                sys.executable, "-P", "-m", "service.web.workers",
+                sys.executable, "-P", "-m", "service.web.worker",
                 str(self._listening.fileno()), str(self._life), str(number), str(len(self._numbers)), str(folder),
             ],
             pass_fds=(self._listening.fileno(), self._life),
@@ -99,36 +98,3 @@ class Workers:
             process.send_signal(number)
         for process, _ in self._running.values():
             process.wait()
-
-
-def _end_with(life: int) -> None:
-    """Stop when the process that started this one is gone."""
-
-    def wait() -> None:
-        os.read(life, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="life", daemon=True).start()
-
-
-def main() -> None:
-    """One of them: ``python -m service.web.workers SOCKET LIFE NUMBER MANY FOLDER``."""
-    from service.ops.logging import configure
-    from service.site.load import load_settings
-    from service.site.settings import SettingsError
-    from service.web.serving import serve
-
-    handle, life, number, many = map(int, sys.argv[1:5])
-    os.umask(0o077)
-    _end_with(life)
-    try:
-        settings = load_settings()
-        configure(settings.log_level, settings.log_style)
-        serve(settings, socket.socket(fileno=handle), Siblings(Path(sys.argv[5]), number, many))
-    except SettingsError as error:
-        sys.stderr.write(f"clozapine-cds cannot start: {error}\n")
-        sys.exit(NEVER_STARTED)
-
-
-if __name__ == "__main__":
-    main()

@@ -161,7 +161,7 @@ def _workers_of(process: subprocess.Popen[bytes]) -> list[int]:
         int(pid)
         for path in Path(f"/proc/{process.pid}/task").glob("*/children")
         for pid in path.read_text().split()
-        if "service.web.workers" in Path(f"/proc/{pid}/cmdline").read_text()
+        if "service.web.worker" in Path(f"/proc/{pid}/cmdline").read_text()
     ]
 
 
@@ -200,7 +200,7 @@ def test_what_keeps_every_worker_from_starting_ends_the_service(tmp_path: Path) 
     life, held = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "service.web.workers", str(listening.fileno()), str(life), "1", "2", str(tmp_path)],
+            [sys.executable, "-P", "-m", "service.web.worker", str(listening.fileno()), str(life), "1", "2", str(tmp_path)],
             env=clean_environment() | {"CLOZAPINE_CDS_POLICY": "mars-2030"},
             pass_fds=(listening.fileno(), life), capture_output=True, text=True, timeout=60,
         )  # fmt: skip

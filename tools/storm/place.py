@@ -67,7 +67,7 @@ class Service:
         found = []
         for path in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
             for pid in path.read_text().split():
-                if b"service.web.workers" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"service.web.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
         return found
 
