@@ -219,7 +219,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
-        Check("serving", lambda: stopping.reason),
+        Check("serving", lambda: stopping.reason, quiet=True),
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
         Check("database", lambda: not_ready(engine), required=settings.ready_needs_database, outside=True),
         Check("trail", lambda: no_spool or recorder.trouble or _waiting(recorder), required=False),

@@ -79,14 +79,14 @@ def _served(folder: Path, *options: str, **settings: str) -> Iterator[Served]:
     )  # fmt: skip
     served = Served(process, f"http://127.0.0.1:{port}", database)
     try:
-        _soon(lambda: served.get("/health/ready").status_code == 200, 60)
+        _soon(lambda: served.get("/health/ready").status_code == 200, 240)
         yield served
     finally:
         process.kill()
         process.wait()
 
 
-def _soon(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def _soon(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         try:
