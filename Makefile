@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := cds_hooks service tests tools bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-hapi fuzz mutations bench noise courses check format lock generated sbom audit clean
+.PHONY: help setup run demo test test-hapi fuzz mutations bench noise courses storm check format lock generated sbom audit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ noise: setup ## how often the service speaks beside ordinary orders, under every
 
 courses: setup ## play courses of two years under every policy, quiet and with a thousand dangers: minutes (POLICY= one of them)
 	@$(BIN)/python -m tools.courses $(POLICY)
+
+storm: setup ## two sites under attack and outage for three minutes: what does the other site notice? writes docs/security/storm.md
+	@$(BIN)/python -W ignore -m tools.storm
 
 check: setup ## formatter, linter, types, import rules, Dockerfile, generated files, audit
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "formatting: run 'make format'"; exit 1; }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -18,6 +19,8 @@ class Wire:
         self._upstream = f"{folder}/.s.PGSQL.{parts.port or 5432}"
         self._flows = threading.Event()
         self._flows.set()
+        #: Added to the way of every piece.
+        self.delay_seconds = 0.0
         self._listening = socket.create_server(("127.0.0.1", 0))
         port = self._listening.getsockname()[1]
         self.url = f"postgresql://{parts.username or 'postgres'}@127.0.0.1:{port}{parts.path}"
@@ -42,7 +45,12 @@ class Wire:
             except OSError:
                 return
             server = socket.socket(socket.AF_UNIX)
-            server.connect(self._upstream)
+            try:
+                server.connect(self._upstream)
+            except OSError:  # the server is stopped
+                client.close()
+                server.close()
+                continue
             for source, target in ((client, server), (server, client)):
                 threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
 
@@ -50,11 +58,14 @@ class Wire:
         try:
             while got := source.recv(65536):
                 self._flows.wait()
+                time.sleep(self.delay_seconds)
                 target.sendall(got)
         except OSError:
             pass
         finally:
             for end in (source, target):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)  # the thread of the other way reads the end
                 end.close()
 
 

@@ -33,7 +33,7 @@ from service.alerts.rules import RULES
 from service.alerts.say.finding_codes import finding_codes, urgency
 from service.fhir.resources import AnyResource
 from service.web.openapi import document
-from tools import statements
+from tools import asvs, statements
 from tools.noise import table
 from tools.vignette_pages import pages as vignette_pages
 
@@ -488,6 +488,7 @@ def files() -> dict[Path, bytes]:
     made[ROOT / "docs" / "findings.md"] = findings_page().encode()
     limits = ROOT / "docs" / "limits.md"
     made[limits] = limits_page(limits.read_text(encoding="utf-8")).encode()
+    made[ROOT / "docs" / "security" / "asvs.md"] = (_NOTE + asvs.page()).encode()
     made[ROOT / "docs" / "clinical-safety" / "unconfirmed.md"] = unconfirmed_page().encode()
     made[ROOT / "docs" / "clinical-safety" / "statements.md"] = statements_page().encode()
     for name, text in vignette_pages(_NOTE).items():

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 from pydantic import ValidationError
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,6 +31,8 @@ from service.store.database import engine_for
 
 ehr_app = typer.Typer(help="The EHRs that may call.", no_args_is_help=True)
 out = plain()
+#: Columns of ``ehr list`` beside name and state.
+_TELLS = ("issuer", "tenant", "keys", "FHIR servers", "policy", "time zone", "profile", "from")
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
@@ -196,17 +198,20 @@ def list_ehrs(
         ]
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return
+    # What an operator looks for stays a word on a narrow terminal, too.
     table = Table(
-        "name", "issuer", "tenant", "keys", "FHIR servers", "policy", "time zone", "profile", "from"
+        Column("name", no_wrap=True),
+        Column("state", no_wrap=True),
+        *(Column(t, overflow="fold") for t in _TELLS),
     )
     for source, ehrs in (("configuration", settings.all_ehrs), ("database", _stored(settings))):
         for e in ehrs:
             keys = e.jwks_uri or e.jwks_file or f"{len(e.keys)} given"
             chosen = settings.options_of(e)
-            marks = (("shadow", chosen.shadow), ("disabled", not e.enabled))
-            how = ", ".join([chosen.profile, *(word for word, holds in marks if holds)])
+            how = f"{chosen.profile}, shadow" if chosen.shadow else chosen.profile
             table.add_row(
-                e.name, e.issuer, e.tenant, keys, "\n".join(e.fhir_servers), chosen.policy, chosen.time_zone, how, source,
+                e.name, "enabled" if e.enabled else "disabled", e.issuer, e.tenant, keys, "\n".join(e.fhir_servers),
+                chosen.policy, chosen.time_zone, how, source,
             )  # fmt: skip
     if not table.rows:
         out.print(

@@ -85,15 +85,16 @@ def _common(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
+    workers: Annotated[int, typer.Option(help="Processes behind one socket.", min=1, max=64)] = 1,
 ) -> None:
     """Serve CDS Hooks over HTTP."""
     from service.site.trust import require_ehrs
     from service.store.database import is_embedded
-    from service.web.serving import free_port
+    from service.web.serving import listen, run
 
     try:
-        port = free_port(host, port)
+        listening = listen(host, port)
+        port = listening.getsockname()[1]
     except OSError as error:
         fail(
             f"clozapine-cds cannot start: port {port} on {host}: {error.strerror}; choose another with --port",
@@ -116,9 +117,7 @@ def serve(
         require_ehrs(settings)
     except SettingsError as error:
         fail(f"clozapine-cds cannot start: {error}", 3)
-    from service.web.serving import run
-
-    run(settings, host, port, workers)
+    raise typer.Exit(run(settings, listening, workers))
 
 
 @app.command(

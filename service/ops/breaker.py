@@ -1,8 +1,8 @@
 """A circuit breaker: a server that lets one call after the other wait in vain is left alone for a moment, and asked again.
 
-Written here because of three things that the libraries looked at (pybreaker, aiobreaker, purgatory, circuitbreaker) do not do: the end of a
-deadline reaches a request as a cancellation, which they do not count; the ten requests of one call that end together are one failure; and
-of the requests that come after the rest exactly one tries.
+Three things are wanted of it, for which it is written here: the end of a deadline, which reaches a request as a cancellation and not as an
+exception of its own, counts as a failure; the ten requests of one call that end together are one failure; and of the requests that come
+after the rest exactly one tries.
 """
 
 from __future__ import annotations

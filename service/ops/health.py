@@ -23,6 +23,8 @@ class Check(Struct, frozen=True):
     required: bool = True
     #: What the probe gives is a note (a setting people should know of), not a fault.
     note: bool = False
+    #: Named in the report only while it is not well.
+    quiet: bool = False
     #: The probe asks something outside this process, which may hang: it has a thread of its own.
     outside: bool = False
 
@@ -72,7 +74,7 @@ class Health:
         details: dict[str, Any] = {}
         reasons = await asyncio.gather(*(self._reason(check) for check in self.checks))
         for check, reason in zip(self.checks, reasons, strict=True):
-            if check.note and not reason:
+            if (check.note or check.quiet) and not reason:
                 continue
             fine = not reason or check.note
             status: Status = "pass" if fine else "fail" if check.required else "warn"

@@ -9,6 +9,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service.alerts.facts.ledger import Ledger
 from service.ops.counters import Reading, Tally, Timings
+from service.ops.siblings import Siblings
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
@@ -235,7 +236,8 @@ class Metrics:
         for outcome, count in outcomes.items():
             self._outbox.labels(outcome).inc(count)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Body and content type: OpenMetrics where asked for, else the Prometheus text format."""
+    def exposition(self, accept: str, siblings: Siblings | None = None) -> tuple[bytes, str]:
+        """Body and content type: OpenMetrics where asked for, else the Prometheus text format; with siblings of all processes together."""
         encoder, content_type = choose_encoder(accept)
-        return encoder(self.registry), content_type
+        registry = self.registry if siblings is None else siblings.all_metrics(self.registry)
+        return encoder(registry), content_type

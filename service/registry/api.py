@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -10,7 +9,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -46,6 +45,7 @@ from service.registry.requests import (
     rank_of,
     text_of,
 )
+from service.store.guard import DatabaseAway, Guard
 from service.trail import acts, analytics
 from service.trail.acts import Act
 
@@ -59,7 +59,7 @@ class RegistryApi:
     """The routes.
 
     Args:
-        engine: database.
+        database: where the registry is.
         access: who may do what.
         site_named: gives a site by name, None for an unknown one.
         default_site: the site meant when a request names none.
@@ -70,7 +70,7 @@ class RegistryApi:
 
     def __init__(
         self,
-        engine: Engine,
+        database: Guard,
         access: Access,
         site_named: Callable[[str], Site | None],
         default_site: str,
@@ -78,7 +78,7 @@ class RegistryApi:
         changed: Callable[[], None] = lambda: None,
         on_refused: Callable[[int], None] = lambda status: None,
     ) -> None:
-        self.engine = engine
+        self.database = database
         self.access = access
         self.site_named = site_named
         self.default_site = default_site
@@ -127,7 +127,7 @@ class RegistryApi:
                 await self._refused(request, client, act, refusal.status_code)
                 raise
             if request.method != "GET":
-                await asyncio.to_thread(self._tell_changed)
+                await self._tell_changed()
             body = orjson.dumps(document, option=orjson.OPT_UTC_Z, default=str)
             return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
@@ -139,17 +139,16 @@ class RegistryApi:
         check_path(request)
         request.state.body = await body_of(request) if request.method == "POST" else b""
 
-        def work() -> Any:
-            with self.engine.begin() as connection:
-                document = handler(request, client, connection)
-                self._note(connection, request, client, act, 200, document)
-                return document
+        def work(connection: Connection) -> Any:
+            document = handler(request, client, connection)
+            self._note(connection, request, client, act, 200, document)
+            return document
 
         try:
-            return await asyncio.to_thread(work)
+            return await self.database.transaction(work)
         except roster.NotRegistered:
             raise HTTPException(404, "There is no such patient in the registry of this site.") from None
-        except SQLAlchemyError:
+        except (SQLAlchemyError, DatabaseAway):
             raise HTTPException(
                 503, "The database is away; nothing was changed. Try again.", {"Retry-After": "30"}
             ) from None
@@ -160,13 +159,12 @@ class RegistryApi:
         if status == 429:
             return
 
-        def work() -> None:
-            with self.engine.begin() as connection:
-                self._note(connection, request, client, act, status)
+        def work(connection: Connection) -> None:
+            self._note(connection, request, client, act, status)
 
         try:
-            await asyncio.to_thread(work)
-        except SQLAlchemyError as error:
+            await self.database.transaction(work)
+        except (SQLAlchemyError, DatabaseAway) as error:
             self._troubles.says("refused requests to the registry could not be noted", type(error).__name__)
         else:
             self._troubles.says("refused requests to the registry could not be noted", "")
@@ -204,10 +202,10 @@ class RegistryApi:
             status=status,
         )
 
-    def _tell_changed(self) -> None:
+    async def _tell_changed(self) -> None:
         try:
-            self.changed()
-        except SQLAlchemyError:
+            await self.database.run(self.changed)
+        except (SQLAlchemyError, DatabaseAway):
             return  # it is read again within seconds
 
     # -- reading a request ------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ class Settings(SiteOptions, Links, BaseSettings):
     #: Connections of one process; one more takes the place of one that sends nothing.
     max_connections: int = Field(default=1000, ge=1, le=100_000)
     call_seconds: float = Field(default=10.0, gt=0, le=60)
+    #: After SIGTERM calls are answered for so long, while readiness is red already: a balancer needs it to send them elsewhere.
+    drain_seconds: float = Field(default=5.0, ge=0, le=300)
     #: A body that comes more slowly is given up after its first two seconds; 0 = never.
     body_bytes_per_second: int = Field(default=5000, ge=0, le=1_000_000)
     #: Processes kept ready for calls with large bodies, so that these hold nobody else up; 0: such calls are judged beside all others.
@@ -100,6 +102,8 @@ class Settings(SiteOptions, Links, BaseSettings):
     terminology_deadline_ms: int = Field(default=150, ge=10, le=5000)
     #: Who may use the registry's routes. Empty: nobody, or, while authentication is off, everybody on loopback.
     clients: tuple[RegistryClient, ...] = ()
+    #: SHA-256 of a bearer token (``printf %s TOKEN | sha256sum``). With it, /metrics, the reasons in /health and policies of a site's own need the token.
+    ops_token_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["json", "console"] = "json"
 

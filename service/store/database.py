@@ -102,6 +102,12 @@ def head() -> str:
     return found
 
 
+def is_newer(revision: str | None) -> bool:
+    """Whether a schema was made by a later version of the service. Its migrations only add, so that this version goes on working."""
+    known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+    return revision is not None and revision not in known and revision > head()
+
+
 def not_ready(engine: Engine) -> str:
     """Why the database cannot be used; empty when it can."""
     try:
@@ -110,6 +116,6 @@ def not_ready(engine: Engine) -> str:
             revision = MigrationContext.configure(connection).get_current_revision()
     except SQLAlchemyError as error:
         return f"the database cannot be reached ({type(error).__name__})"
-    if revision != head():
+    if revision != head() and not is_newer(revision):
         return f"the database schema is at {revision or 'nothing'}, this version needs {head()}: run clozapine-cds db upgrade"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +45,9 @@ from service.ops import garbage
 from service.ops.health import Check, Health
 from service.ops.logging import log_call
 from service.ops.metrics import Metrics
+from service.ops.siblings import EVERY_SECONDS, Siblings, families_of
+from service.ops.stopping import Stopping
+from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.registry.access import Access, Client
 from service.registry.api import RegistryApi
@@ -53,13 +57,15 @@ from service.registry.wrong_tokens import WrongTokens
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
+from service.store.guard import DatabaseAway, Guard
 from service.terminology import terminology
 from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
 from service.trail.spool import Spool
 from service.trail.used_tokens import DatabaseReplays
-from service.web import openapi, pages
+from service.web import openapi, operations, pages
 from service.web.browsers import OpenDoor, content_security_policy, docs_page
+from service.web.operations import Operators
 from service.web.schedulers import Schedulers
 
 Clock = Callable[[], datetime]
@@ -158,19 +164,37 @@ def _waiting(recorder: Recorder) -> str:
     )
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+async def _tell(siblings: Siblings, metrics: Metrics, health: Health) -> None:
+    """Tell the other processes what was counted here, and how this one is, again and again."""
+    troubles = Troubles(logging.getLogger("service.web"))
+    while True:
+        _, document = await health.report()
+        families = families_of(metrics.registry.collect())
+        try:
+            await asyncio.to_thread(siblings.tell, families, document)
+        except OSError as error:
+            troubles.says("the other processes cannot be told", error.strerror or type(error).__name__)
+        else:
+            troubles.says("the other processes cannot be told", "")
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings | None = None) -> FastAPI:
     """Build the application.
 
     Args:
         settings: checked settings.
         clock: gives the moment of every question.
+        siblings: the other processes behind the same socket.
     """
+    stopping = Stopping()
     open_mode = settings.auth == "off"
     metrics = Metrics()
     engine = engine_for(settings.database_url)
     directory = Directory(settings, engine, on_renewed=metrics.renewed)
     metrics.watch_requests(directory.lines.under_way, directory.lines.left_alone)
     known_registry = LatestFacts(engine, clock)
+    guard = Guard(engine)
     spool, no_spool = _spool(settings, clock)
     recorder = Recorder(
         engine,
@@ -217,6 +241,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
+        Check("serving", lambda: stopping.reason, quiet=True),
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
         Check("database", lambda: not_ready(engine), required=settings.ready_needs_database, outside=True),
         Check("trail", lambda: no_spool or recorder.trouble or _waiting(recorder), required=False),
@@ -236,6 +261,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     if not open_mode:
         # One EHR without keys must not take the service away from the others: a warning.
         checks.append(Check("keys", lambda: directory.problems, required=False))
+    if siblings is not None:
+        checks.append(Check("processes", lambda: siblings.trouble, required=False))
     health = Health(version("clozapine-cds"), checks)
 
     @asynccontextmanager
@@ -252,15 +279,19 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
-        yield {"connection_refused": metrics.connection_refused}
-        if current is not None:
-            current.cancel()
+        tasks = [task for task in (current,) if task is not None]
+        if siblings is not None:
+            tasks.append(asyncio.create_task(_tell(siblings, metrics, health)))
+        yield {"connection_refused": metrics.connection_refused, "stopping": stopping}
+        for task in tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await current
+                await task
         schedulers.close()
         await aside.aclose()
         await directory.lines.aclose()
         replays.close()
+        guard.close()
         health.close()
         await asyncio.to_thread(recorder.close)
         await asyncio.to_thread(known_registry.close)
@@ -295,12 +326,15 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             site = principal if isinstance(principal, Site) else only_site
             assert site is not None
             now = clock()
-            origins = await asyncio.to_thread(
-                feedback_store.store, engine, service, rows, now, site.name, site.options.snooze_days
-            )
-            cards = await asyncio.to_thread(feedback_store.answered, engine, rows, site.name, now)
-            await asyncio.to_thread(known_registry.refresh)
-        except SQLAlchemyError:
+
+            def keep() -> tuple[list[feedback_store.CardOrigin], list[feedback_store.Answered | None]]:
+                kept = feedback_store.store(engine, service, rows, now, site.name, site.options.snooze_days)
+                found = feedback_store.answered(engine, rows, site.name, now)
+                known_registry.refresh()
+                return kept, found
+
+            origins, cards = await guard.run(keep)
+        except (SQLAlchemyError, DatabaseAway):
             raise ProtocolError(
                 503,
                 "The feedback could not be stored: the database cannot be used now. Send it again.",
@@ -327,6 +361,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     if open_mode:
         app.door = OpenDoor(settings.base_url, settings.origins)
+    app.state.stopping = stopping
     app.state.recorder = recorder
     app.state.engine = engine
     app.state.latest = known_registry
@@ -373,7 +408,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
     }
     registry = RegistryApi(
-        engine,
+        guard,
         Access(
             [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
             WrongTokens(clock),
@@ -386,7 +421,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         metrics.registry_refused,
     )
     app.router.routes += registry.routes()
-    _add_operations(app, health, metrics)
+    app.router.routes += operations.routes(health, metrics, siblings, Operators(settings.ops_token_sha256))
     _add_pages(app, settings, directory)
     _add_errors(app)
     return app
@@ -432,32 +467,6 @@ def _rate(site: Site | None) -> tuple[str, float] | None:
     )
 
 
-def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
-    async def live(_: Request) -> Response:
-        body = orjson.dumps({"status": "pass", "version": health.version})
-        return Response(body, media_type="application/health+json", headers={"Cache-Control": "no-store"})
-
-    async def ready(_: Request) -> Response:
-        status, document = await health.report()
-        return Response(
-            orjson.dumps(document),
-            status_code=503 if status == "fail" else 200,
-            media_type="application/health+json",
-            headers={"Cache-Control": "no-store"},
-        )
-
-    async def exposition(request: Request) -> Response:
-        body, content_type = metrics.exposition(request.headers.get("accept", ""))
-        return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
-
-    app.router.routes += [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/health", ready),
-        Route("/metrics", exposition),
-    ]
-
-
 def _wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
@@ -469,6 +478,7 @@ def _page(content: str) -> HTMLResponse:
 def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
     configured = settings.load_policy()
     document = orjson.dumps(openapi.document())
+    operators = Operators(settings.ops_token_sha256)
 
     async def entrance(_: Request) -> Response:
         return _page(pages.entrance(configured, settings.base_url))
@@ -482,6 +492,8 @@ def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
     def asked_for(request: Request) -> Policy:
         policy_id = request.path_params["id"]
         # The cards of every site link to its policy, also to one of its own.
+        if policy_id not in policy_ids() and not operators.lets_in(request):
+            raise HTTPException(401, operations.NEEDED, operations.CHALLENGE)
         own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
         if policy_id in own:
             return own[policy_id]

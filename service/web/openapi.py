@@ -230,6 +230,10 @@ def _page(summary: str, media: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+#: Of routes that ``ops_token_sha256`` closes.
+_OPERATORS = _error("A token of operators is configured, and the request does not bear it.")
+
+
 def _of_policy(summary: str, what: str, media: dict[str, Any]) -> dict[str, Any]:
     """What there is of one policy."""
     return {
@@ -239,6 +243,7 @@ def _of_policy(summary: str, what: str, media: dict[str, Any]) -> dict[str, Any]
             "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
             "responses": {
                 "200": {"description": what, "content": media},
+                "401": _OPERATORS,
                 "404": _error("No such policy."),
             },
         }
@@ -407,7 +412,7 @@ def document() -> dict[str, Any]:
             "get": {
                 "summary": "Health in detail",
                 "tags": ["Operations"],
-                "responses": {"200": health, "503": unhealthy},
+                "responses": {"200": health, "401": _OPERATORS, "503": unhealthy},
             }
         },
         "/metrics": {
@@ -415,7 +420,8 @@ def document() -> dict[str, Any]:
                 "summary": "Prometheus metrics",
                 "tags": ["Operations"],
                 "responses": {
-                    "200": {"description": "Metrics.", "content": {"text/plain": {"schema": _TEXT}}}
+                    "200": {"description": "Metrics.", "content": {"text/plain": {"schema": _TEXT}}},
+                    "401": _OPERATORS,
                 },
             }
         },

@@ -1,8 +1,8 @@
 """HTTP/1.1 for uvicorn, with limits before there is a request: heads, connections, and clients that are still sending.
 
-uvicorn (0.54) bounds neither the size of a head nor its time, and keeps a connection that never sends one for ever; its other parser
-(h11) bounds the size alone, at several times the cost of each call. What else there is: hypercorn and granian bound heads in part, and
-would take their own event loop or a second language into the service. A subclass of a page is less.
+uvicorn's httptools protocol (0.54) bounds neither the size of a head nor its time, and ends an idle connection only after a first request;
+its h11 protocol takes a size (``h11_max_incomplete_event_size``) and no time. Another server would be another event loop and other
+ways to stop; a subclass of a page is less.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from cds_hooks import operation_outcome
+from service.ops.stopping import Stopping
 
 #: Headers that ask for another protocol. None is spoken here, so the request goes on as if they were not there (RFC 9110, 7.8).
 _UPGRADE = frozenset({b"upgrade", b"http2-settings"})
@@ -53,6 +54,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self.most_connections = self.limit_concurrency
         self.limit_concurrency = None
+        #: None in an application that does not say when it stops.
+        self._stopping: Stopping | None = self.app_state.get("stopping")
         self._receiving: str = ""
         self._came = 0
         self._refused = 0
@@ -117,6 +120,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._receiving = "body"
         self.waits_since = None
         super().on_headers_complete()
+        if self._stopping is not None and self._stopping.begun:
+            self.cycle.keep_alive = False  # its client sends the next call elsewhere
         if not self.cycle.keep_alive:
             self.cycle.transport = _Closing(self.transport, self)  # type: ignore[assignment]
 

@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
 from service.ops.logging import configure
-from service.site.load import load_settings
+from service.ops.siblings import Siblings
 from service.site.settings import Settings
 from service.web.app import create_app
+from service.web.draining import DrainingServer
 
 #: With its limits, for uvicorn.
 PROTOCOL = "service.web.protocol:LimitedProtocol"
 _EXAMPLE = Path("examples/01-start-without-anc/request.json")
 
 
-def application() -> FastAPI:
-    """The application from the environment: what worker processes start."""
-    os.umask(0o077)
-    settings = load_settings()
-    configure(settings.log_level, settings.log_style)
-    return create_app(settings)
-
-
-def run(settings: Settings, host: str, port: int, workers: int) -> None:
-    """Serve until stopped."""
+def run(settings: Settings, listening: socket.socket, workers: int) -> int:
+    """Serve until stopped; gives the exit status."""
+    host, port = listening.getsockname()[:2]
     print(greeting(settings, host, port), flush=True)  # noqa: T201 - for the person who started it
-    options = {
-        "host": host,
-        "port": port,
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "http": PROTOCOL,
-        "ws": "none",
-        "limit_concurrency": settings.max_connections,
-    }
-    if workers > 1:
-        os.environ.setdefault("CLOZAPINE_CDS_BASE_URL", settings.base_url)
-        uvicorn.run("service.web.serving:application", factory=True, workers=workers, **options)  # type: ignore[arg-type]
-        return
     configure(settings.log_level, settings.log_style)
-    uvicorn.run(create_app(settings), **options)  # type: ignore[arg-type]
+    if workers == 1:
+        serve(settings, listening)
+        return 0
+    from service.web.workers import Workers
+
+    os.environ.setdefault("CLOZAPINE_CDS_BASE_URL", settings.base_url)
+    return Workers(listening, workers).run()
 
 
-def free_port(host: str, port: int) -> int:
-    """The port to listen on, a free one for 0, known before anything is printed or started. Raises OSError."""
+def serve(settings: Settings, listening: socket.socket, siblings: Siblings | None = None) -> None:
+    """Serve in this process until it is told to stop."""
+    app = create_app(settings, siblings=siblings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        http=PROTOCOL,
+        ws="none",
+        limit_concurrency=settings.max_connections,
+        # Whoever takes longer has had its answer: a call is given up before.
+        timeout_graceful_shutdown=math.ceil(settings.call_seconds) + 1,
+    )
+    DrainingServer(config, app.state.stopping, settings.drain_seconds).run([listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to accept from, a free port for 0, held before anything is printed or started. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as held:
-        return int(held.getsockname()[1])
+    return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def greeting(settings: Settings, host: str, port: int) -> str:

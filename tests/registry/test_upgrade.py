@@ -9,6 +9,7 @@ from typing import Any
 
 import alembic.command
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, text
 
 from service.store import database
@@ -82,3 +83,40 @@ def _upgraded(url: str) -> str:
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     return done.stderr[-500:] if done.returncode else ""
+
+
+def test_what_a_version_before_writes_is_taken_by_every_schema_after_it(own_url: str) -> None:
+    """Migrations expand: no table or column goes or becomes narrower, and no new one must be filled."""
+    config = database._config(own_url)
+    engine = engine_for(own_url)
+    before: dict[str, dict[str, Any]] = {}
+    for script in reversed(list(ScriptDirectory(str(database._MIGRATIONS)).walk_revisions())):
+        alembic.command.upgrade(config, script.revision)
+        found = inspect(engine)
+        after = {
+            name: {c["name"]: c for c in found.get_columns(name)}
+            for name in found.get_table_names()
+            if name != "alembic_version"
+        }
+        for table, columns in before.items():
+            assert columns.keys() <= after[table].keys(), (script.revision, table)
+            for name, column in after[table].items():
+                if name in columns:
+                    assert column["nullable"] or not columns[name]["nullable"], (script.revision, table, name)
+                else:
+                    assert column["nullable"] or column["default"] is not None, (script.revision, table, name)
+        before = after
+    engine.dispose()
+
+
+def test_a_version_stays_ready_when_the_schema_is_of_a_later_one(own_url: str) -> None:
+    upgrade(own_url)
+    engine = engine_for(own_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9001'"))
+        connection.execute(text("CREATE TABLE of_tomorrow (id INTEGER PRIMARY KEY)"))
+    assert not_ready(engine) == ""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
+    assert "is at 0007" in not_ready(engine)
+    engine.dispose()

@@ -188,13 +188,14 @@ def test_a_command_leaves_its_row_too(tmp_path: Path) -> None:
         ("list",),
         ("show", "p1"),
         ("export", str(tmp_path / "out")),
+        ("sweep",),
         ("delete", "p1", "--by", "Office"),
     ):
         done = command("registry", *arguments, env=environment)
         assert done.returncode == 0, done.stderr
     with engine.connect() as connection:
         rows = connection.execute(select(ACTS.c.act, ACTS.c.client, ACTS.c.role).order_by(ACTS.c.id)).all()
-    assert [r.act for r in rows] == ["list", "view", "export", "delete"]
+    assert [r.act for r in rows] == ["list", "view", "export", "sweep", "delete"]
     assert {(r.client.startswith("command line: "), r.role) for r in rows} == {(True, "shell")}
     target = tmp_path / "p1.ndjson"
     done = command("audit", "export", str(target), "--patient", "p1", env=environment)

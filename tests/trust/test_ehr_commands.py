@@ -257,3 +257,12 @@ def test_help_has_an_example(environment: dict[str, str], command: str) -> None:
     done = run(environment, "ehr", command, "--help")
     assert done.returncode == 0
     assert "Example:" in done.stdout
+
+
+def test_on_a_narrow_terminal_a_disabled_ehr_is_named_whole(environment: dict[str, str], ehr: Ehr) -> None:
+    table = ehr.settings("north-of-the-river", time_zone="America/New_York") | {"enabled": False}
+    narrow = environment | {"COLUMNS": "80", "CLOZAPINE_CDS_EHRS": json.dumps([table])}
+    upgrade(environment["CLOZAPINE_CDS_DATABASE_URL"])
+    listed = run(narrow, "ehr", "list").stdout
+    assert "north-of-the-river" in listed
+    assert "disabled" in listed

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 
 from cds_hooks import HookRequest, Limits, Response, Service, cds_routes
 from service.site.settings import Settings
 from service.store.database import engine_for, upgrade
+from service.store.guard import DatabaseAway, Guard
 from service.web.app import create_app
 from tests.data import NOW, PATIENT
 from tests.hanging import Wire, wire_to
+from tests.server import serving
 
 
 @pytest.fixture
@@ -113,3 +116,68 @@ def test_feedback_that_waits_too_long_is_told_so() -> None:
     assert answer.headers["retry-after"]
     text = answer.json()["issue"][0]["details"]["text"]
     assert text == "The feedback was not stored in time. Send it again."
+
+
+def test_whoever_asks_the_registry_is_told_soon_and_then_at_once(wire: Wire) -> None:
+    upgrade(wire.url)
+    app = create_app(Settings(database_url=wire.url, spool="none"), clock=lambda: NOW)
+    with serving(app) as base, httpx.Client(base_url=base, trust_env=False, timeout=30) as client:
+        assert client.get("/registry/patients").status_code == 200
+        wire.hold()
+        for _ in range(3):
+            assert client.get("/registry/patients").status_code == 503
+        began = time.monotonic()
+        answer = client.get("/registry/patients")
+        assert time.monotonic() - began < 1
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        wire.release()
+        ends = time.monotonic() + 40
+        while client.get("/registry/patients").status_code != 200:
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+
+
+def test_what_was_given_up_is_not_done_later(wire: Wire) -> None:
+    upgrade(wire.url)
+    engine = engine_for(wire.url, patience=5)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM written_batch"))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO written_batch VALUES ('late')"))
+        begun.set()
+        go_on.wait(10)
+
+    async def asking() -> None:
+        guard = Guard(engine, limit=0.5)
+        with pytest.raises(DatabaseAway):
+            await guard.transaction(work)
+        assert begun.is_set()
+        go_on.set()
+        await guard.transaction(lambda c: c.execute(text("SELECT 1")))
+        guard.close()
+
+    asyncio.run(asking())
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM written_batch")).scalar_one() == 0
+    engine.dispose()
+
+
+def test_what_cannot_be_done_is_no_fault_of_the_database(wire: Wire) -> None:
+    engine = engine_for(wire.url, patience=5)
+
+    def wrong(_: Connection) -> None:
+        raise LookupError
+
+    async def asking() -> None:
+        guard = Guard(engine)
+        for _ in range(5):
+            with pytest.raises(LookupError):
+                await guard.transaction(wrong)
+        assert not guard.rests
+        guard.close()
+
+    asyncio.run(asking())
+    engine.dispose()

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.cli.registry.site import fail, moment_of, open_with_directory, out, print_json
+from service.cli.registry.site import fail, moment_of, noted, open_with_directory, out, print_json
 from service.fhir.client import FetchFailed
 from service.options.site import Site
 from service.registry import delivery
@@ -65,6 +65,8 @@ def sweep(
         with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
             bar = progress.add_task("sweep", total=total)
             summary = run_sweep(engine, here, run, batch=batch, on_batch=lambda n: progress.advance(bar, n))
+        with engine.begin() as connection:
+            noted(connection, here, "sweep", rows=summary.patients)
     except SQLAlchemyError as error:
         fail(
             f"the sweep stopped, the database failed ({type(error).__name__}); run it again with --planned-for to go on"
