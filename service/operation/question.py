@@ -38,7 +38,6 @@ from service.fhir.times import read_moment
 from service.operation.issues import Issue, faults
 from service.operation.parameters import Parameters, read_parameters
 
-_TYPES = ("collection", "searchset")
 _READ = frozenset(str(t.__struct_config__.tag) for t in AnyResource.__args__)
 _YEARS = (1900, 2999)
 _ORDERS = frozenset({"MedicationRequest", "ServiceRequest"})
@@ -137,12 +136,7 @@ def _json(body: bytes) -> Json:
 
 
 def _entries(bundle: Json, where: str) -> list[_Entry]:
-    if bundle.get("type") not in _TYPES:
-        raise BadRequest(
-            f"Bundle.type must be one of {' or '.join(_TYPES)}. Send the patient's record as a collection.",
-            f"{where}.type",
-            "value",
-        )
+    check_type(bundle, where)
     listed = bundle.get("entry", [])
     if not isinstance(listed, list):
         raise BadRequest("Bundle.entry must be a list.", f"{where}.entry", "structure")

@@ -26,7 +26,7 @@ class Referral(Struct, frozen=True):
 
 
 class OverrideReason(Struct, frozen=True):
-    """A reason for not following a card."""
+    """A reason for not following a card; ``system`` is empty for a code of this service."""
 
     system: str
     code: str
