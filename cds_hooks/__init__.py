@@ -7,6 +7,7 @@ from cds_hooks.auth import Authenticator, Client
 from cds_hooks.card import Action, Card, Coding, Link, Response, Source, Suggestion
 from cds_hooks.context import HOOKS, Context, Hook
 from cds_hooks.discovery import VERSION, Service
+from cds_hooks.elsewhere import Elsewhere, Heard
 from cds_hooks.errors import BadRequest, PreconditionFailed, ProtocolError, operation_outcome
 from cds_hooks.feedback import Feedback, OverrideReason
 from cds_hooks.keys import CachedKeys
@@ -27,10 +28,12 @@ __all__ = [
     "Client",
     "Coding",
     "Context",
+    "Elsewhere",
     "Failure",
     "Fallback",
     "Feedback",
     "FhirAuthorization",
+    "Heard",
     "Hook",
     "HookRequest",
     "Limits",

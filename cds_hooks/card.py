@@ -128,6 +128,8 @@ class Response(Struct, frozen=True):
     system_actions: tuple[Action, ...] = ()
     record: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    #: The body, where it was written elsewhere; then nothing else of it counts.
+    encoded: bytes = b""
 
 
 class _Body(Struct, omit_defaults=True):
@@ -141,6 +143,8 @@ NO_CARDS = b'{"cards":[]}'
 
 def encode(response: Response) -> bytes:
     """The response body; ``cards`` is always there, nothing else is sent empty."""
+    if response.encoded:
+        return response.encoded
     if not response.cards and not response.system_actions:
         return NO_CARDS
     return _encoder.encode(_Body(response.cards, response.system_actions))

@@ -38,6 +38,8 @@ class HookRequest(Struct, frozen=True, kw_only=True):
     fhir_server: str = ""
     fhir_authorization: FhirAuthorization | None = None
     extension: Raw = NO_RESOURCE
+    #: The call as it came.
+    body: bytes = b""
     #: Who calls, as the authenticator established it; None in open mode.
     principal: Any = None
 
@@ -211,5 +213,6 @@ def read_request(
         fhir_server=server,
         fhir_authorization=authorization,
         extension=envelope.extension,
+        body=body,
         principal=principal,
     )

@@ -16,11 +16,13 @@ from starlette.types import Receive, Scope
 from cds_hooks.body import check_media
 from cds_hooks.card import Response, encode
 from cds_hooks.discovery import Service, discovery_document
+from cds_hooks.elsewhere import Elsewhere
 from cds_hooks.endpoint import Authenticate, Endpoint, Fault, Observer, Offered, log
 from cds_hooks.errors import ProtocolError
 from cds_hooks.feedback import Feedback, read_feedback
 from cds_hooks.limits import Limits, TookTooLong
 from cds_hooks.request import HookRequest, envelope_reader, read_request
+from cds_hooks.stopping import while_wanted
 from cds_hooks.unjudged import FOR_THE_USER, Failure, Fallback, Hearing, Listening, SaidByCard, concerns
 
 #: Outcomes of some cards, and a sentence on each.
@@ -52,6 +54,7 @@ class ServiceCall(Endpoint):
         max_body_bytes: int,
         fallback: Fallback | None,
         listening: Listening,
+        elsewhere: Elsewhere | None,
         **options: Any,
     ) -> None:
         super().__init__(service.id, "POST", **options)
@@ -59,6 +62,7 @@ class ServiceCall(Endpoint):
         self.limit = max_body_bytes
         self.fallback = fallback
         self.listening = listening
+        self.elsewhere = elsewhere
         self.read_envelope = envelope_reader(service.reads)
 
     async def _admitted(
@@ -128,10 +132,12 @@ class ServiceCall(Endpoint):
 
     async def answer(
         self, scope: Scope, receive: Receive, principal: Any
-    ) -> tuple[int, bytes, HookRequest, Response]:
+    ) -> tuple[int, bytes, HookRequest | None, Response]:
         self._check_offered(principal)
         body = await self.body(scope, receive, self.limit, principal)
         with self.limits.place(principal):
+            if self.elsewhere is not None and self.elsewhere.takes(len(body)):
+                return await self._elsewhere(self.elsewhere, body, receive, principal)
             request = read_request(
                 body, self.service.id, self.service.definition, principal, self.read_envelope
             )
@@ -139,6 +145,19 @@ class ServiceCall(Endpoint):
                 receive.parts, receive.request = [body], request
             response = await self.service.handler(request)
             return 200, encode(response), request, response
+
+    async def _elsewhere(
+        self, elsewhere: Elsewhere, body: bytes, receive: Receive, principal: Any
+    ) -> tuple[int, bytes, HookRequest | None, Response]:
+        heard = receive if isinstance(receive, Hearing) else Hearing(receive)
+        heard.parts = [body]
+
+        def told(request: HookRequest) -> None:
+            heard.request = request
+
+        judging = elsewhere.judge(self.service.id, self.service.hook, body, principal, told)
+        response = await while_wanted(heard, judging)
+        return 200, encode(response), heard.request, response
 
 
 class FeedbackCall(Endpoint):
@@ -201,6 +220,7 @@ def cds_routes(
     limits: Limits | None = None,
     offered: Offered = lambda principal: None,
     fallback: Fallback | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[BaseRoute]:
     """The routes of the protocol, for a Starlette or FastAPI application.
 
@@ -214,6 +234,7 @@ def cds_routes(
         limits: calls per second and client, calls at once, seconds per call; the defaults of :class:`Limits` when None.
         offered: the hooks switched on for a principal.
         fallback: has cards for calls that cannot be judged; None: they get their status.
+        elsewhere: judges what is too large to be judged in this process; None: everything is judged here.
     """
     limits = limits or Limits()
     options: dict[str, Any] = {
@@ -227,7 +248,9 @@ def cds_routes(
     routes: list[BaseRoute] = [_route("/cds-services", Discovery(services, **options))]
     for service in services:
         path = f"/cds-services/{service.id}"
-        routes.append(_route(path, ServiceCall(service, max_body_bytes, fallback, listening, **options)))
+        routes.append(
+            _route(path, ServiceCall(service, max_body_bytes, fallback, listening, elsewhere, **options))
+        )
         routes.append(
             _route(
                 f"{path}/feedback",

@@ -41,6 +41,8 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSer
             upgrade(url)
             # Most tests share one patient id: a service that remembered would mix them up.
             settings.setdefault("enrol", False)
+            # A process takes seconds to start; tests that are about them ask for one.
+            settings.setdefault("judging_processes", 0)
             app = create_app(Settings(database_url=url, **settings), clock=lambda: NOW)
             base_url = stack.enter_context(serving(app))
             client = stack.enter_context(httpx.Client(base_url=base_url, trust_env=False, timeout=20))

@@ -43,7 +43,7 @@ def _names_duffy(text: str) -> bool:
 
 
 #: An amount that follows the words of an answer: "(1-9 cigs/day)", "(less than one cigarette/day)".
-_AMOUNT = re.compile(r"\s*\([^()]*\b(?:day|week|daily)\b[^()]*\)")
+_AMOUNT = re.compile(r"(?<!\s)\s*+\([^()]*\b(?:day|week|daily)\b[^()]*\)")
 
 
 @lru_cache(maxsize=4096)

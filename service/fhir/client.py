@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
@@ -41,6 +42,19 @@ class Refused(FetchFailed):
 
 #: How servers say so (FHIR R4, RESTful API, "Handling Errors").
 _REFUSALS = frozenset({400, 422, 501})
+
+
+class Server(Protocol):
+    """A FHIR server that can be read."""
+
+    @property
+    def base_url(self) -> str:
+        """Where it is."""
+        ...
+
+    async def get(self, query: str) -> bytes:
+        """The body of one read or one page of a search. Raises FetchFailed; :class:`Refused` for a query it would not run."""
+        ...
 
 
 class FhirServer(Struct, frozen=True):

@@ -12,7 +12,7 @@ from service.alerts.facts.ledger import Entry
 from service.alerts.facts.patient import ReadProblem, SourceState
 from service.alerts.facts.reason import Reason, because
 from service.alerts.say.language import english
-from service.fhir.client import FetchFailed, FhirServer, Refused
+from service.fhir.client import FetchFailed, Refused, Server
 from service.fhir.decode import Decoded, Value, read_value, sound, source_left_out
 from service.fhir.queries import QUERIES
 from service.fhir.references import Home, base_of, base_of_resource, is_id, read_reference
@@ -185,7 +185,7 @@ class _Products:
     A product of another server is never looked for here: the same id may be another drug.
     """
 
-    def __init__(self, server: FhirServer, gathered: Gathered, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, server: Server, gathered: Gathered, tasks: asyncio.TaskGroup) -> None:
         self._server = server
         self._gathered = gathered
         self._tasks = tasks
@@ -239,7 +239,7 @@ class _Products:
 async def gather(
     prefetch: Mapping[str, Value | Raw | None],
     queries: Mapping[str, str | None],
-    server: FhirServer | None,
+    server: Server | None,
     deadline_seconds: float,
     orders: Raw | None = None,
     *,
@@ -277,7 +277,7 @@ async def gather(
     return gathered
 
 
-async def _fetched(server: FhirServer, task: _Task, gathered: Gathered, products: _Products) -> None:
+async def _fetched(server: Server, task: _Task, gathered: Gathered, products: _Products) -> None:
     """As :func:`_fetch`; what nobody expected costs the source, never the call."""
     try:
         await _fetch(server, task, gathered, products)
@@ -300,7 +300,7 @@ def plainer(query: str) -> str:
     return ""
 
 
-async def _page(server: FhirServer, query: str, *, first: bool) -> bytes:
+async def _page(server: Server, query: str, *, first: bool) -> bytes:
     """One page. A search that the server refuses is put once more, without the order it was to come in. Raises FetchFailed."""
     try:
         return await server.get(query)
@@ -310,7 +310,7 @@ async def _page(server: FhirServer, query: str, *, first: bool) -> bytes:
     return await server.get(again)
 
 
-async def _fetch(server: FhirServer, task: _Task, gathered: Gathered, products: _Products) -> None:
+async def _fetch(server: Server, task: _Task, gathered: Gathered, products: _Products) -> None:
     """Run one query and follow its pages; what has arrived is kept when the deadline cuts in."""
     data = gathered.sources[task.source]
     confirming = data.state == "complete"

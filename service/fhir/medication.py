@@ -172,7 +172,7 @@ def _instead(concepts: _Concepts, names: tuple[_Name, ...], country: str) -> tup
 
 def _apart(said: Iterable[frozenset[str]]) -> tuple[str, ...] | None:
     """The drugs of two voices that have none in common; a harmless one is another drug only where clozapine is named."""
-    voices = [voice for voice in said if voice]
+    voices = list(dict.fromkeys(voice for voice in said if voice))  # those that say the same are one
     for index, one in enumerate(voices):
         for other in voices[index + 1 :]:
             both = one | other

@@ -29,7 +29,7 @@ _CHANGES = re.compile(
     r"opbouw|verhog|verlaag|afbouw)",
     re.IGNORECASE,
 )
-_AMOUNTS = re.compile(r"(\d+(?:[.,]\d+)?)\s*mg\b", re.IGNORECASE)
+_AMOUNTS = re.compile(r"(?<!\d)(\d++(?:[.,]\d++)?)\s*+mg\b", re.IGNORECASE)
 
 
 def texts_of(notes: Raw) -> list[str]:

@@ -428,8 +428,8 @@ class _Builder:
                 self.books.irrelevant(source, ref_of(c), "another-problem", because("ledger.another-problem"))
             else:
                 self.books.not_understood(source, ref_of(c), "problem", _NO_WORDS)
-                over = _code(c.clinicalStatus).lower() in _OVER
-                if _has_any_code(c.code) and _code(c.verificationStatus).lower() not in _NEVER_TRUE:
+                over = _code(c.clinicalStatus) in _OVER
+                if _has_any_code(c.code) and _code(c.verificationStatus) not in _NEVER_TRUE:
                     if not is_open(c.code):
                         self.problems.append(ReadProblem(source, ref, _NO_WORDS))
                     elif not over:
@@ -440,13 +440,13 @@ class _Builder:
             label = to_show(f"{kind.replace('-', ' ')} (code {by_code[kind]})")
         onset = read_moment(c.onsetDateTime or _start(c.onsetPeriod) or c.recordedDate, self.zone)
         recorded = read_moment(c.recordedDate, self.zone)
-        status = _code(c.clinicalStatus).lower()
-        verification = _code(c.verificationStatus).lower()
+        status = _code(c.clinicalStatus)
+        verification = _code(c.verificationStatus)
         if verification in ("", "confirmed") and is_suspected(label):
-            verification = "provisional"  # a suspicion in words must relax no threshold
+            verification = RecordText("provisional")  # a suspicion in words must relax no threshold
         abated = read_moment(c.abatementDateTime or _end(c.abatementPeriod), self.zone)
         if not status and abated is None and (c.abatementString or c.abatementAge or c.abatementRange):
-            status = "resolved"  # it is said to be over, if not with a date
+            status = RecordText("resolved")  # it is said to be over, if not with a date
         # What has no id is kept by its place: it must not stand for another one.
         self.conditions[ref or f"#{len(self.conditions)}"] = Problem(
             ref=ref,
@@ -498,8 +498,8 @@ class _Builder:
                 ref,
                 tuple(sorted(drugs)),
                 names[0] if names else NOTHING,
-                _code(a.clinicalStatus).lower(),
-                _code(a.verificationStatus).lower(),
+                _code(a.clinicalStatus),
+                _code(a.verificationStatus),
                 to_show(", ".join(dict.fromkeys(signs)), NAME),
             )
         self._enter_allergy(a, source, names, drugs, unread)
@@ -521,7 +521,7 @@ class _Builder:
             self.books.irrelevant(source, ref_of(a), "another-allergy", because("ledger.another-allergy"))
         elif _has_any_code(a.code):
             self.books.not_understood(source, ref_of(a), "allergy", _NO_WORDS)
-            if _code(a.verificationStatus).lower() not in _NEVER_TRUE:
+            if _code(a.verificationStatus) not in _NEVER_TRUE:
                 self.problems.append(ReadProblem(source, ref_of(a), _NO_WORDS, at_orders=is_open(a.code)))
         else:
             self.books.not_understood(source, ref_of(a), "allergy", because("ledger.no-substance"))
@@ -681,13 +681,13 @@ def _may_be_read(selection: str) -> bool:
     return _may_name_a_medication(selection) or read_reference(selection).type == "ServiceRequest"
 
 
-def _code(concept: CodeableConcept | None) -> str:
-    """Code of a status: HL7's own before a local one, else its text."""
+def _code(concept: CodeableConcept | None) -> RecordText:
+    """Code of a status in small letters: HL7's own before a local one, else its text."""
     if concept is None:
-        return ""
+        return NOTHING
     codings = [c for c in concept.coding or () if c.code]
     own = next((c.code for c in codings if (c.system or "").startswith(_HL7)), None)
-    return to_show(own or next((c.code for c in codings), None) or concept.text or "")
+    return to_show((own or next((c.code for c in codings), None) or concept.text or "").lower())
 
 
 def build(

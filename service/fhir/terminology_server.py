@@ -13,14 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
 import orjson
 from msgspec import Raw
 
 from service.alerts.facts.record_text import NAME, VALUE, to_read, to_show
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import Product, codes_of, learn, product_by_code
-from service.fhir.client import FetchFailed, FhirServer
+from service.fhir.client import FetchFailed, Server
 from service.fhir.decode import read_value
 from service.fhir.gather import Gathered
 from service.fhir.medication import DRUG_SYSTEMS, forget_identified
@@ -42,16 +41,13 @@ class TerminologyServer:
     """Asks about codes and remembers the answers.
 
     Args:
-        base_url: FHIR base URL of the server.
-        client: HTTP client that reaches listed addresses only.
+        server: the terminology server.
         clock: the moment.
         deadline_seconds: for all questions of one call together.
     """
 
-    def __init__(
-        self, base_url: str, client: httpx.AsyncClient, clock: Callable[[], datetime], deadline_seconds: float
-    ) -> None:
-        self._server = FhirServer(base_url, client)
+    def __init__(self, server: Server, clock: Callable[[], datetime], deadline_seconds: float) -> None:
+        self._server = server
         self._clock = clock
         self._deadline = deadline_seconds
         self._believed_until: dict[Coded, datetime] = {}

@@ -111,19 +111,18 @@ def _contradicts(unit: str, code: str) -> Reason:
 #: Characters of a unit that a reason repeats.
 _QUOTED = 60
 #: A number beside the sign for an unreadable character may be a part of one.
-_NUMBER_AND_UNIT = re.compile(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)(?!\ufffd)\s*([^\s\d.].*?)\s*$")
-
-
-_DECIMAL_COMMA = re.compile(r"^(\s*(?:[<>]=?)?\s*\d+),(\d{1,2})(?![\d.,])")
+_NUMBER_AND_UNIT = re.compile(r"^\s*+(?:([<>]=?)\s*+)?(\d+(?:\.\d+)?)(?!\ufffd)\s*+([^\s\d.].*)$")
+_NUMBER_AND_POWER = re.compile(r"^\s*+(?:([<>]=?)\s*+)?(\d+(?:\.\d+)?)\s++(10\S.*)$")
+_DECIMAL_COMMA = re.compile(r"^(\s*+(?:[<>]=?\s*+)?\d++),(\d{1,2})(?![\d.,])")
 
 
 def split_text(text: str) -> tuple[str, float, str] | None:
     """Comparator, number and unit of a text such as ``1.2 x10^3/uL``; None unless the whole text is just that."""
-    text = html.unescape(text).replace("≤", "<=").replace("≥", ">=")
+    text = html.unescape(text).rstrip().replace("≤", "<=").replace("≥", ">=")
     # A comma before one or two digits is a decimal one; before three it may part thousands, and nobody knows.
     text = _DECIMAL_COMMA.sub(r"\1.\2", text, count=1)
     match = _NUMBER_AND_UNIT.match(text)
     if match is None:
         # "1.2 10*3/uL": the unit begins with a digit, after a blank.
-        match = re.match(r"^\s*([<>]=?)?\s*(\d+(?:\.\d+)?)\s+(10\S.*?)\s*$", text)
+        match = _NUMBER_AND_POWER.match(text)
     return (match.group(1) or "", float(match.group(2)), match.group(3)) if match else None

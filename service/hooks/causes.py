@@ -12,6 +12,7 @@ _CAUSES = {
     "throttled": "too-many-calls",
     "transient": "busy",
     "timeout": "timeout",
+    "too-costly": "too-much-work",
     "exception": "fault",
 }
 

@@ -13,6 +13,12 @@ class Identifiers:
     def __init__(self) -> None:
         self._block = b""
         self._used = 0
+        if hasattr(os, "register_at_fork"):  # two processes must not go on with the same block
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._block = b""
+        self._used = 0
 
     def new(self) -> str:
         """A new UUID as text."""

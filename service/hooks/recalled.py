@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, time
+from typing import Protocol
 
 from msgspec.structs import replace
 from sqlalchemy import Engine
@@ -14,13 +15,12 @@ from service.alerts.case.course import course_of
 from service.alerts.case.ending import is_over_undated
 from service.alerts.case.exposure import is_live
 from service.alerts.case.remembered import enrich
-from service.alerts.facts.patient import FromRegistry, PatientSnapshot, SourceName
+from service.alerts.facts.patient import ClinicianFlag, FromRegistry, PatientSnapshot, SourceName
 from service.alerts.say.finding import Finding
 from service.alerts.say.seen import Seen
-from service.alerts.say.silence import audible
+from service.alerts.say.silence import Silence, audible
 from service.ops.troubles import Troubles
 from service.options.site import Site
-from service.registry.latest_facts import LatestFacts
 from service.registry.roster import facts_of, is_on
 
 log = logging.getLogger("service.hooks")
@@ -33,16 +33,57 @@ _WORTH_ASKING: tuple[SourceName, ...] = (
 _UNREADABLE = FromRegistry()
 
 
+#: Facts, the day they are of, the first day of clozapine; and whether the patient is registered as on it.
+Known = tuple[tuple[PatientSnapshot, datetime, date | None], bool]
+#: What the registry holds of a patient (site, id); None: nothing.
+Asking = Callable[[str, str], Awaitable[Known | None]]
+
+
+class Latest(Protocol):
+    """Overrides and flags, in memory (``service.registry.latest_facts``)."""
+
+    def patient_key(self, site: str, patient_id: str) -> str:
+        """The keyed hash of a patient."""
+        ...
+
+    def silences(self, patient_key: str) -> tuple[Silence, ...]:
+        """Overrides in force."""
+        ...
+
+    @property
+    def silent_patients(self) -> bool:
+        """Whether any is in force for anybody."""
+        ...
+
+    def flags(self, site: str, patient_id: str) -> tuple[ClinicianFlag, ...]:
+        """What clinicians stated."""
+        ...
+
+
+def asking(engine: Engine) -> Asking:
+    """Asks the database."""
+
+    def read(site: str, patient_id: str) -> Known | None:
+        with engine.connect() as connection:
+            facts = facts_of(connection, site, patient_id)
+            return (facts, is_on(connection, site, patient_id)) if facts is not None else None
+
+    async def ask(site: str, patient_id: str) -> Known | None:
+        return await asyncio.to_thread(read, site, patient_id)
+
+    return ask
+
+
 class Recalled:
     """Reads the registry for calls.
 
     Args:
-        engine: database.
+        ask: what it holds of a patient.
         latest: overrides and flags.
     """
 
-    def __init__(self, engine: Engine, latest: LatestFacts) -> None:
-        self.engine = engine
+    def __init__(self, ask: Asking, latest: Latest) -> None:
+        self._ask = ask
         self.latest = latest
         self._troubles = Troubles(log)
 
@@ -54,9 +95,7 @@ class Recalled:
         if not site.options.enrol or not _lacking(site, snapshot, as_of):
             return snapshot
         try:
-            known = await asyncio.wait_for(
-                asyncio.to_thread(self._facts, site.name, snapshot.patient_id), _PATIENCE_SECONDS
-            )
+            known = await asyncio.wait_for(self._ask(site.name, snapshot.patient_id), _PATIENCE_SECONDS)
         except Exception as error:  # what is remembered must not keep what was sent from being judged
             self._troubles.says("the registry cannot be read in calls", type(error).__name__)
             return replace(snapshot, remembered=(_UNREADABLE,))
@@ -67,14 +106,6 @@ class Recalled:
         first_day = datetime.combine(start, time(), site.zone) if start is not None else None
         snapshot = replace(snapshot, registered=on)
         return enrich(snapshot, facts, snapshot.day(known_at), first_day, known_at)
-
-    def _facts(
-        self, site: str, patient_id: str
-    ) -> tuple[tuple[PatientSnapshot, datetime, date | None], bool] | None:
-        """What is remembered, and whether the patient is registered as on clozapine."""
-        with self.engine.connect() as connection:
-            facts = facts_of(connection, site, patient_id)
-            return (facts, is_on(connection, site, patient_id)) if facts is not None else None
 
     def audible(
         self,

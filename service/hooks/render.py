@@ -23,7 +23,7 @@ from service.alerts.say.finding import (
 )
 from service.alerts.say.finding_codes import patient_sheet_of
 from service.alerts.say.language import english
-from service.alerts.say.sentence import Dose, Record, Term, sentence
+from service.alerts.say.sentence import Dose, Term, quoting, sentence
 from service.fhir import build
 from service.hooks.identifiers import Identifiers
 from service.options.site import Site
@@ -82,14 +82,14 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
                 resource=build.team_task(offer.task, patient_id, offer.reason),
             )
         case RemoveDraft():
-            label = english().plain(sentence("action.remove-draft", order=Record(offer.label)))
+            label = english().plain(sentence("action.remove-draft", order=quoting(offer.label)))
             return label, Action(type="delete", description=label, resourceId=offer.ref)
         case ChangeDose():
             draft = drafts[offer.ref]
             if draft is None:
                 return None
             per_day = offer.doses_per_day
-            order, dose = Record(offer.label), Dose(offer.mg_per_day)
+            order, dose = quoting(offer.label), Dose(offer.mg_per_day)
             change = (
                 sentence("action.change-dose-tablet", order=order, dose=dose, tablet=Dose(offer.tablet_mg))
                 if offer.tablet_mg is not None

@@ -18,7 +18,7 @@ from service.alerts.say.cited import own
 from service.alerts.say.finding import Finding
 from service.alerts.say.found import Found, told
 from service.alerts.say.language import english
-from service.alerts.say.sentence import Record, Sentence, sentence
+from service.alerts.say.sentence import Sentence, quoting, sentence
 from service.fhir.decode import read_value, sound
 from service.fhir.references import read_reference
 from service.fhir.resources import Medication, MedicationRequest, Resource
@@ -35,7 +35,7 @@ _NOTHING = Raw(b"")
 _NAMED = sentence("not-judged.named")
 _UNNAMED = sentence("not-judged.unnamed")
 #: Trying again does not help against these.
-_LASTING = frozenset({"too-long"})
+_LASTING = frozenset({"too-long", "too-costly"})
 
 
 def finding_of(failure_code: str, incident: str, why: Sentence = _NAMED) -> Finding:
@@ -50,7 +50,7 @@ def finding_of(failure_code: str, incident: str, why: Sentence = _NAMED) -> Find
         suggested=(
             sentence("not-judged.by-hand"),
             sentence("not-judged.no-use" if failure_code in _LASTING else "not-judged.again"),
-            sentence("not-judged.operators", incident=Record(incident)),
+            sentence("not-judged.operators", incident=quoting(incident)),
         ),
         unchecked=(
             sentence("not-judged.unchecked-counts"),
@@ -101,14 +101,14 @@ class Unchecked:
     def respond(self, failure: Failure, concerned: bool) -> Response | None:
         """The card, where the site wants it and the call hints at clozapine; counts and keeps the failure either way."""
         site = self._site_of(failure.principal)
-        why = _NAMED if concerned else _UNNAMED if _unnamed(failure.request) else None
+        why = _NAMED if concerned else _UNNAMED if names_unsent_product(failure.request) else None
         said = why is not None and self.wanted(failure.principal)
         self._metrics.not_judged(failure.service_id, cause_of(failure.code), "card" if said else "status")
         if site is None:
             return None
         if why is None or not said:
             # Refused before anything was read: counted, and not worth a row each.
-            if failure.request is not None or failure.code in ("exception", "timeout"):
+            if failure.request is not None or failure.code in ("exception", "timeout", "too-costly"):
                 self._record(site, failure, [])
             return None
         text = card_of(finding_of(failure.code, failure.incident, why))
@@ -149,7 +149,7 @@ def _local_codes(site: Site) -> list[str]:
     return [code for (_, code), target in site.maps.codes.items() if target == "clozapine"]
 
 
-def _unnamed(request: HookRequest | None) -> bool:
+def names_unsent_product(request: HookRequest | None) -> bool:
     """Whether an order in question names its product by a reference alone, to a resource that was not sent: it may be clozapine."""
     if request is None or request.hook not in ORDER_HOOKS or not len(request.context.orders):
         return False

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
+from msgspec import Struct
 from starlette.types import Receive, Scope
 
 from cds_hooks.card import Response
 from cds_hooks.endpoint import Endpoint
 from cds_hooks.errors import ProtocolError
-from service.alerts.facts.ledger import Ledger
+from cds_hooks.stopping import while_wanted
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
 from service.hooks.identifiers import Identifiers
+from service.hooks.in_place import InPlace, TooMuchInPlace, reading
+from service.hooks.kept import Keeper, Kept, Noting
 from service.hooks.site_facts import site_facts
-from service.operation.detected import Answer, answer
-from service.operation.question import Question, read_question
-from service.ops.metrics import Metrics
+from service.operation.detected import answer
+from service.operation.question import read_question
 from service.options.site import Site
 from service.options.weighed import Weighed
 from service.trail.call import Call
-from service.trail.recorder import Recorder
 
 PATH = "/fhir/$clozapine-check"
 NAME = "clozapine-check"
 #: Records judged at once.
 _THREADS = 4
 _TOO_LARGE = "The body is larger than {limit} bytes. Send fewer resources: the blood counts, medications, results and problems of one patient."
-_identifiers = Identifiers()
 
 
 class ClozapineCheck(Endpoint):
@@ -41,8 +41,9 @@ class ClozapineCheck(Endpoint):
     Args:
         site: whose policy, zone and codes apply while there is no authentication; else the caller's.
         clock: gives the moment of the question when the caller names none.
-        recorder: keeps the audit trail.
-        metrics: counts findings and rules that failed.
+        keeper: keeps the audit trail.
+        noting: counts rules that failed.
+        elsewhere: judges what is too large to be judged in this process; None: everything is judged here.
         max_body_bytes: larger bodies are refused with 413.
         options: authentication, CORS and observer, as for the hooks.
     """
@@ -54,16 +55,18 @@ class ClozapineCheck(Endpoint):
         site: Site | None,
         *,
         clock: Callable[[], datetime],
-        recorder: Recorder,
-        metrics: Metrics,
+        keeper: Keeper,
+        noting: Noting,
+        elsewhere: CheckElsewhere | None,
         max_body_bytes: int,
         **options: Any,
     ) -> None:
         super().__init__(NAME, "POST", **options)
         self.site = site
         self.clock = clock
-        self.recorder = recorder
-        self.metrics = metrics
+        self.keeper = keeper
+        self.noting = noting
+        self.elsewhere = elsewhere
         self.limit = max_body_bytes
         #: Of its own: whoever waits for a database that hangs holds the others.
         self._threads = ThreadPoolExecutor(_THREADS, "check")
@@ -72,25 +75,26 @@ class ClozapineCheck(Endpoint):
         self, scope: Scope, receive: Receive, principal: Any
     ) -> tuple[int, bytes, None, Response]:
         """The Bundle of DetectedIssues. Raises ProtocolError."""
-        started = perf_counter()
         body = await self._body(scope, receive, principal)
-        # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
         site = principal if isinstance(principal, Site) else self.site
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
         with self.limits.place(principal):
-            question, findings, built, ledger = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._check, site, body, now
+            checked = await self._checked(receive, site, body, now)
+        return 200, checked.body, None, self.keeper.answered(checked.kept)
+
+    async def _checked(self, receive: Receive, site: Site, body: bytes, now: datetime) -> Checked:
+        if self.elsewhere is not None and self.elsewhere.takes(len(body)):
+            return await while_wanted(receive, self.elsewhere.check(site, body, now))
+        limit = self.elsewhere.here() if self.elsewhere is not None else None
+        try:
+            # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, check, site, body, now, self.noting, limit
             )
-
-        def record() -> None:
-            self._record(site, question, findings, built, ledger, now, perf_counter() - started)
-
-        def count() -> None:
-            self.metrics.findings(findings)
-            self.metrics.not_understood(site.name, ledger)
-
-        return 200, built.body, None, Response(record=record, after=count)
+        except TooMuchInPlace:
+            assert self.elsewhere is not None, "it has set the limit"
+            return await while_wanted(receive, self.elsewhere.check(site, body, now))
 
     async def _body(self, scope: Scope, receive: Receive, principal: Any) -> bytes:
         try:
@@ -104,9 +108,44 @@ class ClozapineCheck(Endpoint):
                 raise
             raise ProtocolError(error.status, text, code=error.code, expression=error.expression) from None
 
-    def _check(
-        self, site: Site, body: bytes, now: datetime
-    ) -> tuple[Question, list[Finding], Answer, Ledger]:
+
+class Checked(Struct, frozen=True):
+    """The answer to one question, and what gives what is kept of it."""
+
+    body: bytes
+    kept: Callable[[], Kept]
+
+
+class CheckElsewhere(Protocol):
+    """Judges large questions outside of this process."""
+
+    def takes(self, size: int) -> bool:
+        """Whether a body of so many bytes is judged elsewhere."""
+        ...
+
+    def here(self) -> InPlace | None:
+        """The most that is judged in place."""
+        ...
+
+    def check(self, site: Site, body: bytes, now: datetime) -> Coroutine[Any, Any, Checked]:
+        """As :func:`check`. Cancelled, the work ends."""
+        ...
+
+
+def check(site: Site, body: bytes, now: datetime, noting: Noting, limit: InPlace | None = None) -> Checked:
+    """Judge one question.
+
+    Args:
+        site: whose policy, zone and codes apply.
+        body: a Bundle or Parameters.
+        now: the moment, unless the question names one.
+        noting: counts rules that failed.
+        limit: the most that is judged in place; None: everything.
+
+    Raises ProtocolError, TooMuchInPlace.
+    """
+    started = perf_counter()
+    with reading(limit, {}):
         question = read_question(body, site.zone)
         as_of = question.as_of or now
         snapshot = site_facts(
@@ -116,45 +155,30 @@ class ClozapineCheck(Endpoint):
             hook=question.event,
             orders=question.orders,
         )
-        findings = Weighed(snapshot, site, as_of, on_fault=self.metrics.rule_fault).findings
-        visible = _visible(site, findings, question.event)
-        built = answer(visible, snapshot, site, question, as_of, now, self.metrics.rule_fault)
-        return question, findings, built, snapshot.ledger
-
-    def _record(
-        self,
-        site: Site,
-        question: Question,
-        findings: list[Finding],
-        built: Answer,
-        ledger: Ledger,
-        now: datetime,
-        seconds: float,
-    ) -> None:
-        visible = _visible(site, findings, question.event) if built.ids else []
-        self.recorder.record(
-            Call(
-                at=now,
-                site=site.name,
-                service=NAME,
-                hook=question.event,
-                hook_instance=_identifiers.new(),
-                user="",
-                policy=site.policy.id,
-                seconds=seconds,
-                resources={
-                    key: len(data.resources)
-                    for key, data in question.gathered.sources.items()
-                    if data.resources
-                },
-                ledger=ledger.sums(),
-                findings=[(f.code, f.severity, f.subject) for f in findings],
-                cards=[
-                    (identifier, f.code, f.severity, [], f.subject)
-                    for identifier, f in zip(built.ids, visible, strict=True)
-                ],
-            )
-        )
+    findings = Weighed(snapshot, site, as_of, on_fault=noting.rule_fault).findings
+    visible = _visible(site, findings, question.event)
+    built = answer(visible, snapshot, site, question, as_of, now, noting.rule_fault)
+    call = Call(
+        at=now,
+        site=site.name,
+        service=NAME,
+        hook=question.event,
+        hook_instance=Identifiers().new(),
+        user="",
+        policy=site.policy.id,
+        seconds=perf_counter() - started,
+        resources={
+            key: len(data.resources) for key, data in question.gathered.sources.items() if data.resources
+        },
+        ledger=snapshot.ledger.sums(),
+        findings=[(f.code, f.severity, f.subject) for f in findings],
+        cards=[
+            (identifier, f.code, f.severity, [], f.subject)
+            for identifier, f in zip(built.ids, visible, strict=True)
+        ],
+    )
+    kept = Kept(call=call, ledger=snapshot.ledger)
+    return Checked(built.body, lambda: kept)
 
 
 def _visible(site: Site, findings: list[Finding], event: str) -> list[Finding]:

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from service.alerts.facts.ledger import Ledger
-from service.alerts.say.finding import Finding
 from service.ops.counters import Reading, Tally, Timings
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
@@ -65,7 +64,7 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
-        self.foreign_servers = Counter(
+        self._foreign_servers = Counter(
             "clozapine_cds_foreign_fhir_servers",
             "Calls that named a FHIR server which is not on their site's list; it was not asked.",
             registry=self.registry,
@@ -115,6 +114,12 @@ class Metrics:
             "clozapine_cds_connections_refused",
             "Connections that were ended before there was a request, by status, or to make room for another.",
             ["reason"],
+            registry=self.registry,
+        )
+        self._ended = Counter(
+            "clozapine_cds_judging_ended",
+            "Processes for large calls that were ended, by why: a call took more than its share of work, was late, or a fault.",
+            ["why"],
             registry=self.registry,
         )
         self._alerts = Counter(
@@ -168,10 +173,10 @@ class Metrics:
         self._requests.count(service, str(status))
         self._seconds.observe(service, seconds)
 
-    def findings(self, findings: Iterable[Finding]) -> None:
-        """Count findings."""
-        for finding in findings:
-            self._findings.count(finding.code, finding.severity)
+    def findings(self, findings: Iterable[tuple[str, str, str]]) -> None:
+        """Count findings (code, severity, subject)."""
+        for code, severity, _ in findings:
+            self._findings.count(code, severity)
 
     def not_understood(self, site: str, ledger: Ledger) -> None:
         """Count what was not understood of the data of one question."""
@@ -181,7 +186,19 @@ class Metrics:
 
     def rule_fault(self, rule: str, fault: Exception) -> None:
         """Count a rule that failed."""
-        self._faults.labels(rule, type(fault).__name__).inc()
+        self.rule_faults(rule, type(fault).__name__)
+
+    def rule_faults(self, rule: str, exception: str) -> None:
+        """Count a rule that failed, by the name of the exception."""
+        self._faults.labels(rule, exception).inc()
+
+    def foreign_server(self) -> None:
+        """Count a FHIR server that was named and not asked."""
+        self._foreign_servers.inc()
+
+    def ended(self, why: str) -> None:
+        """Count a process for large calls that ended: "work" (a call took more than its share), "late" or "fault"."""
+        self._ended.labels(why).inc()
 
     def feedback(self, outcome: str, card: str) -> None:
         """Count one feedback item; ``card``: known, unknown, or foreign (shown to another site)."""

@@ -5,6 +5,7 @@ A call never waits for the database for these. When the database is away the las
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -45,6 +46,10 @@ class LatestFacts:
         self._key = b""
         self._silences: dict[str, tuple[Silence, ...]] = {}
         self._flags: dict[tuple[str, str], tuple[ClinicianFlag, ...]] = {}
+        #: Reading anew: one at a time, and whoever waits for it is served by one that began after he asked.
+        self._turn = threading.Lock()
+        self._asked = itertools.count(1)
+        self._begun = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry-memory", daemon=True)
 
@@ -78,7 +83,15 @@ class LatestFacts:
         return self._flags.get((site, patient_id), ())
 
     def refresh(self) -> None:
-        """Read anew, now. Raises SQLAlchemyError."""
+        """Read anew, now. However many ask at once, one reads and the others wait for the next one. Raises SQLAlchemyError."""
+        mine = next(self._asked)
+        with self._turn:
+            if self._begun >= mine:
+                return  # another has read since
+            self._begun = next(self._asked)
+            self._read()
+
+    def _read(self) -> None:
         with self._engine.connect() as connection:
             if not self._key:
                 secret = connection.execute(

@@ -83,6 +83,10 @@ class Settings(SiteOptions, Links, BaseSettings):
     call_seconds: float = Field(default=10.0, gt=0, le=60)
     #: A body that comes more slowly is given up after its first two seconds; 0 = never.
     body_bytes_per_second: int = Field(default=5000, ge=0, le=1_000_000)
+    #: Processes kept ready for calls with large bodies, so that these hold nobody else up; 0: such calls are judged beside all others.
+    judging_processes: int = Field(default=2, ge=0, le=64)
+    #: Processor seconds that one of them may spend on a call; then the call is ended.
+    judging_seconds: float = Field(default=5.0, gt=0, le=60)
     max_body_bytes: int = Field(default=5_000_000, ge=10_000, le=100_000_000)
     #: Days for which calls, cards and feedback are kept; 0 = for good.
     retention_days: int = Field(default=0, ge=0, le=36_500)

@@ -28,9 +28,13 @@ from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import imported_release
 from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy.reference import reference_only
+from service.aside.answers import Answers
+from service.aside.aside import Aside
+from service.fhir.client import FhirServer
 from service.fhir.terminology_server import TerminologyServer
-from service.hooks.pipeline import Pipeline
-from service.hooks.recalled import Recalled
+from service.hooks.kept import Keeper
+from service.hooks.pipeline import Answering, Pipeline
+from service.hooks.recalled import Recalled, asking
 from service.hooks.services import services
 from service.hooks.unchecked import Unchecked
 from service.hooks.warm import warm
@@ -177,21 +181,39 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     metrics.watch_trail(lambda: recorder.waiting)
     replays = DatabaseReplays(engine, on_fault=metrics.replay_faults.inc)
     only_site = settings.site() if open_mode else None
+    keeper = Keeper(recorder, metrics)
+    terminology_server = (
+        FhirServer(settings.terminology_server, directory.terminology_client)
+        if settings.terminology_server
+        else None
+    )
+    terminology_seconds = settings.terminology_deadline_ms / 1000
+
+    def server_of(site: str, base_url: str, token: str) -> FhirServer:
+        return FhirServer(base_url, directory.fhir_client(site, base_url), token)
+
     pipeline = Pipeline(
         only_site,
         clock=clock,
-        client_of=directory.fhir_client,
-        recorder=recorder,
-        metrics=metrics,
-        recalled=Recalled(engine, known_registry),
-        terminology=TerminologyServer(
-            settings.terminology_server,
-            directory.terminology_client,
-            clock,
-            settings.terminology_deadline_ms / 1000,
-        )
-        if settings.terminology_server
+        server_of=server_of,
+        noting=metrics,
+        recalled=Recalled(asking(engine), known_registry),
+        terminology=TerminologyServer(terminology_server, clock, terminology_seconds)
+        if terminology_server
         else None,
+        here=lambda: aside.here(),
+    )
+    aside = Aside(
+        settings.judging_processes,
+        only_site,
+        clock=clock,
+        answers=Answers(server_of, asking(engine), known_registry, terminology_server),
+        keeper=keeper,
+        metrics=metrics,
+        terminology_seconds=terminology_seconds if terminology_server else None,
+        log_level=settings.log_level,
+        log_style=settings.log_style,
+        work_seconds=settings.judging_seconds,
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
     checks = [
@@ -201,6 +223,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
+        Check("large_calls", lambda: aside.problem, required=False),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
         Check(
@@ -222,6 +245,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         # Only then: what was read stays out of every later collection.
         garbage.tune()
         known_registry.start()
+        aside.start()
         _warn_of_old_policies(directory, clock())
         schedulers.sync(directory.by_name)
         schedulers.keep_house(settings.retention_days)
@@ -234,6 +258,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await current
         schedulers.close()
+        await aside.aclose()
         await directory.lines.aclose()
         replays.close()
         health.close()
@@ -306,6 +331,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.engine = engine
     app.state.latest = known_registry
     app.state.schedulers = schedulers
+    app.state.aside = aside
     app.state.directory = directory
     authenticate = None if open_mode else authenticator(directory, settings, replays, metrics, clock)
     limits = Limits(
@@ -317,7 +343,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         rate=lambda principal: _rate(principal if isinstance(principal, Site) else only_site),
     )
     routes = cds_routes(
-        services(pipeline),
+        services(Answering(pipeline, keeper, aside)),
         on_feedback=keep_feedback,
         allowed_origins=settings.origins,
         max_body_bytes=settings.max_body_bytes,
@@ -326,12 +352,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         limits=limits,
         offered=lambda principal: hooks_of(principal if principal is not None else only_site),
         fallback=Unchecked(only_site, clock=clock, recorder=recorder, metrics=metrics),
+        elsewhere=aside,
     )
     check = ClozapineCheck(
         only_site,
         clock=clock,
-        recorder=recorder,
-        metrics=metrics,
+        keeper=keeper,
+        noting=metrics,
+        elsewhere=aside,
         max_body_bytes=settings.max_body_bytes,
         authenticate=authenticate,
         allowed_origins=settings.origins,

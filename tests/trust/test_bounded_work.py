@@ -1,17 +1,25 @@
 """The work of a call grows with what it holds, and no faster: neither with the length of a text nor with the number of its parts.
 
-Measured as processor time of this process, least of several rounds, with room for noise far below what a square would need: four times
-as many parts may take ten times as long (a square takes sixteen), and a text of 32 000 characters 60 ms (a square takes minutes).
+Growth is counted in lines of Python that are run, which is the same on every machine: each time the size is doubled twice as many
+lines may be added as the time before (a square adds four times as many). What a pattern does is not seen in lines: patterns are
+tried by themselves, on texts twenty times as long as any that is read, where a square takes seconds and a line milliseconds.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import gc
+import inspect
 import json
 import os
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
+from itertools import pairwise
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -20,12 +28,18 @@ import pytest
 from cds_hooks import HOOKS, BadRequest
 from cds_hooks.request import envelope_reader, read_request
 from service.alerts.evaluate import evaluate
+from service.alerts.facts.record_text import DOSAGE, NAME, VALUE
+from service.alerts.knowledge.conditions import is_suspected, kinds_by_text, kinds_denied_by_text
+from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.policy.policy import policy_by_id
 from service.alerts.say.cards import cards_of
 from service.fhir import snapshot
 from service.fhir.decode import Value
+from service.fhir.dosage_text import read_text, read_timing
 from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
+from service.fhir.strength import Strength, strength_in_name
+from service.fhir.units import split_text
 from tests.data import (
     LOINC,
     NOW,
@@ -42,15 +56,14 @@ from tests.data import (
     order,
     prefetch,
 )  # fmt: skip
-from tests.texts import Json, calls, element, places, put
+from tests.texts import Json, Place, calls, element, full_call, places, put
 
 _read_envelope = envelope_reader(Value | None)
 _POLICIES = [policy_by_id("us-label-2025"), policy_by_id("uk-smpc")]
-#: Seconds that no list of so many parts takes on any machine; below it growth is not looked at.
-_NOTHING = 0.02
-_FEW, _MANY, _FASTER_THAN_LINES = 300, 1200, 10.0
 _LONGEST_TEXT_SECONDS = 0.5
 _EACH = 4
+#: Parts of a list, doubled three times; lines that a doubling may add for each that the one before has added.
+_PARTS, _GROWTH = 60, 2.2
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +135,66 @@ def test_no_text_holds_the_service_up() -> None:
     assert slow == []
 
 
-def test_eight_kilobytes_of_brackets_in_a_dosage_text_are_answered(client: httpx.Client) -> None:
+_READERS: dict[str, tuple[Callable[[str], object], int]] = {
+    "dose": (lambda text: read_text(text, Strength()), DOSAGE),
+    "timing": (read_timing, DOSAGE),
+    "strength": (strength_in_name, NAME),
+    "drugs": (drugs_by_name, NAME),
+    "problems": (kinds_by_text, NAME),
+    "suspected": (is_suspected, NAME),
+    "denied": (kinds_denied_by_text, NAME),
+    "answer": (split_text, VALUE),
+}
+
+
+@pytest.mark.parametrize("reader", _READERS)
+def test_a_text_of_twice_the_length_is_twice_the_work(reader: str) -> None:
+    read, most = _READERS[reader]
+    for part in (*_REPEATED, "1x", "? ", "A. b. ", "day 1: 1 mg, ", "½ "):
+        read(_long(part, 40))
+        assert _growth(lambda n, p=part: read(_long(p, n)), most // 8) < _GROWTH, part
+
+
+def _patterns() -> dict[str, re.Pattern[Any]]:
+    """The patterns of the modules that read, those that a function makes among them."""
+    found: dict[str, re.Pattern[Any]] = {}
+    for name, module in list(sys.modules.items()):
+        if not name.startswith(("service.fhir.", "service.alerts.", "service.operation.", "cds_hooks.")):
+            continue
+        for member, value in vars(module).items():
+            if isinstance(value, functools._lru_cache_wrapper) and not inspect.signature(value).parameters:
+                value = value()
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, re.Pattern):
+                    found[f"{name}.{member}"] = part
+    return found
+
+
+#: Tried where they are used: at one place of a text, never at each.
+_AT_ONE_PLACE = {"_no_allergy", "_METABOLITE"}
+
+
+def test_no_pattern_backtracks() -> None:
+    length, seconds = 40_000, 1.0
+    slow = []
+    for name, pattern in _patterns().items():
+        once = name.rpartition(".")[2] in _AT_ONE_PLACE
+        for part in (" ", "-", "1", "1 ", "a", "(", "no ", "A.", "1,", "<", "\u00a0", "? ", "<sup>1"):
+            text: Any = _long(part, length)
+            text = text.encode() if isinstance(pattern.pattern, bytes) else text
+            least = float("inf")
+            for _ in range(3):
+                begun = time.thread_time()
+                pattern.match(text) if once else pattern.sub(text[:0], text)
+                least = min(least, time.thread_time() - begun)
+                if least < seconds:
+                    break
+            if least >= seconds:
+                slow.append(f"{name} {part!r}: {least:.1f} s")
+    assert slow == []
+
+
+def test_eight_kilobytes_of_brackets_in_a_dosage_text_are_not_read_and_named(client: httpx.Client) -> None:
     draft = clozapine(12.5, id="d1") | {"dosageInstruction": [{"text": "()" * 4000}]}
     body = call("order-sign", prefetch(medications=bundle(on_clozapine())), draft)
     answer = client.post("/cds-services/clozapine-order-sign", json=body)
@@ -224,15 +296,99 @@ _LISTS: dict[str, _Make] = {
 }  # fmt: skip
 
 
+def _forget() -> None:
+    """What was read before would be looked up: every run begins alike."""
+    for remembered in _REMEMBERED:
+        remembered.cache_clear()
+
+
+_REMEMBERED = [
+    o for o in gc.get_objects() if isinstance(o, functools._lru_cache_wrapper) and o.cache_parameters()["maxsize"] is not None
+]  # fmt: skip
+
+
+def _lines(run: Callable[[], object]) -> int:
+    """Lines of Python that are run."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal lines
+        lines += 1
+        return trace
+
+    _forget()
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def _growth(run: Callable[[int], object], size: int) -> float:
+    """Lines added by a doubling over those added by the one before: two for work that is proportional to the size.
+
+    Where it is more than that, the next doubling decides: what is begun at some size adds its lines to one of them.
+    """
+    growth = float("inf")
+    lines = [_lines(lambda n=size * times: run(n)) for times in (1, 2)]
+    for times in (4, 8):
+        lines.append(_lines(lambda n=size * times: run(n)))
+        less, more = (max(more - less, 500) for less, more in pairwise(lines[-3:]))
+        growth = min(growth, more / less)
+        if growth < _GROWTH:
+            break
+    return growth
+
+
 @pytest.mark.parametrize("what", _LISTS)
-def test_four_times_as_many_take_four_times_as_long(what: str) -> None:
-    few, many = _LISTS[what](_FEW), _LISTS[what](_MANY)
-    _seconds(few, 0.0, rounds=1)  # patterns and tables are made when they are first used
-    for _ in range(3):  # a busy machine may be unlucky once
-        one, four = _seconds(few, 0.0), _seconds(many, _NOTHING)
-        if four < max(_NOTHING, _FASTER_THAN_LINES * one):
-            return
-    pytest.fail(f"{what}: {one * 1000:.1f} ms for {_FEW}, {four * 1000:.1f} ms for {_MANY}")
+def test_twice_as_many_parts_are_twice_the_work(what: str) -> None:
+    bodies = {n: json.dumps(_LISTS[what](n)).encode() for n in (_PARTS * times for times in (1, 2, 4, 8))}
+    hook = json.loads(bodies[_PARTS])["hook"]
+    _judge(bodies[_PARTS], hook)  # tables are read when they are first used
+    assert _growth(lambda n: _judge(bodies[n], hook), _PARTS) < _GROWTH
+
+
+def _lists(node: Any, here: Place = ()) -> Iterator[Place]:
+    """Where the lists of a document stand."""
+    if isinstance(node, list):
+        yield here
+    for step, value in (
+        node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else ())
+    ):
+        yield from _lists(value, (*here, step))
+
+
+def _every_list() -> dict[str, Place]:
+    body = full_call()
+    return {f"{'.'.join(map(str, place[:2]))} {element(body, place)}": place for place in _lists(body)}
+
+
+def _lengthened(place: Place, n: int) -> bytes:
+    """The full call with so many members in one of its lists, each with an id of its own."""
+    body = full_call()
+    node: Any = body
+    for step in place:
+        node = node[step]
+    members = list(node)
+    for number in range(len(members), n):
+        member = copy.deepcopy(members[number % len(members)])
+        resource = member.get("resource", member) if isinstance(member, dict) else {}
+        if "id" in resource:
+            resource["id"] = f"{resource['id']}-{number}"
+        node.append(member)
+    return json.dumps(body).encode()
+
+
+def test_twice_as_many_members_of_any_list_are_twice_the_work() -> None:
+    _judge(json.dumps(full_call()).encode(), "order-sign")
+    grown: dict[str, float] = {}
+    for what, place in _every_list().items():
+        bodies = {n: _lengthened(place, n) for n in (25, 50, 100, 200)}
+        grown[what] = _growth(lambda n, b=bodies: _judge(b[n], "order-sign"), 25)
+    assert len(grown) > 40
+    assert {what: growth for what, growth in grown.items() if growth >= _GROWTH} == {}
 
 
 def test_a_card_about_very_many_orders_is_one_that_can_be_read(client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
@@ -246,8 +247,16 @@ class Doses(Treatment):
 
     def mg_per_day_before(self, at: datetime) -> float | None:
         """Daily dose of clozapine just before a time, mg; None when no readable record tells."""
-        doses = [self._mg_in_force(m, at - timedelta(seconds=1)) for m in self._regimen_before(at)]
-        return None if not doses or None in doses else sum(d for d in doses if d is not None)
+        if at not in self._mg_before:
+            doses = [self._mg_in_force(m, at - timedelta(seconds=1)) for m in self._regimen_before(at)]
+            read = [d for d in doses if d is not None]
+            self._mg_before[at] = sum(read) if read and len(read) == len(doses) else None
+        return self._mg_before[at]
+
+    @lazy
+    def _mg_before(self) -> dict[datetime, float | None]:
+        """Doses before a time, as far as a rule has asked."""
+        return {}
 
     def _regimen_before(self, at: datetime) -> list[Medication]:
         """The records that tell the dose just before a time.
@@ -255,26 +264,41 @@ class Doses(Treatment):
         Of several regimens the one that began last counts (its orders of one day together), so that a higher dose of years
         ago, or an order nobody closed, does not.
         """
+        for given in self._given_by_role:
+            first = end = bisect_left(given, at, key=_first)
+            if not end:
+                continue
+            last = self.snapshot.day(given[end - 1][0])
+            while first and self.snapshot.day(given[first - 1][0]) == last:
+                first -= 1
+            return [m for _, m in given[first:end]]
+        return []
+
+    @lazy
+    def _given_by_role(self) -> tuple[list[tuple[datetime, Medication]], ...]:
+        """Records with a dose that was given, in the order in which they began: orders, statements, all."""
         given = [
             (began, m)
             for m in self.clozapine_records
             if m.dose is not None
             and (began := m.start or m.authored) is not None
-            and began < at
             and was_given(m, self.as_of)
         ]
-        regimen = (
-            [g for g in given if g[1].role == "order"]
-            or [g for g in given if g[1].role == "statement"]
-            or given
+        given.sort(key=_first)
+        return (
+            [g for g in given if g[1].role == "order"],
+            [g for g in given if g[1].role == "statement"],
+            given,
         )
-        last = max((self.snapshot.day(began) for began, _ in regimen), default=None)
-        return [m for began, m in regimen if self.snapshot.day(began) == last]
 
     @lazy
     def current_mg_per_day(self) -> float | None:
         """Daily dose that applies after this call: the drafts', else the established one."""
         return self.drafted_mg_per_day if self.clozapine_drafts else self.established_mg_per_day
+
+
+def _first(given: tuple[datetime, Medication]) -> datetime:
+    return given[0]
 
 
 def _regimen(dose: Dose) -> tuple[object, ...]:

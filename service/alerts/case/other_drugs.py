@@ -29,6 +29,7 @@ class OtherDrugs(Doses):
         super().__init__(snapshot, policy, as_of, practice)
         #: Since when other drugs are taken, as far as a rule has asked (``together``).
         self.taken_since: dict[str, datetime | None] = {}
+        self.was_taken_since: dict[str, datetime | None] = {}
         self._taken_now: dict[str, tuple[Medication, ...]] = {}
 
     @lazy

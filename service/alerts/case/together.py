@@ -88,40 +88,31 @@ def clozapine_dose_before(case: Case, drug_id: str) -> float | None:
     return max(doses, default=None)
 
 
-def dose_before_stopped(case: Case, drug_id: str, record: Medication) -> float | None:
-    """Daily dose of clozapine just before a drug was added that has been stopped since, mg; None when no record tells.
-
-    Args:
-        case: the question.
-        drug_id: the drug.
-        record: its record that ended, or the draft that ends it.
-    """
-    since = was_taken_since(case, drug_id, record)
+def dose_before_stopped(case: Case, drug_id: str) -> float | None:
+    """Daily dose of clozapine just before a drug was added that has been stopped since, or is stopped now, mg; None when no record tells."""
+    since = was_taken_since(case, drug_id)
     start = case.course.start
     if since is None or (start is not None and since <= start):
         return None  # in the latter case clozapine was titrated beside it
     return case.mg_per_day_before(since)
 
 
-def was_taken_since(case: Case, drug_id: str, record: Medication) -> datetime | None:
-    """Since when a drug was taken without a break that has been stopped since, or is stopped now; None when no record tells.
-
-    Args:
-        case: the question.
-        drug_id: the drug.
-        record: its record that ended, or the draft that ends it.
-    """
+def was_taken_since(case: Case, drug_id: str) -> datetime | None:
+    """Since when a drug was taken without a break that has been stopped since, or is stopped now; None when no record tells."""
     since = taken_since(case, drug_id)
     if since is not None:
         return since
-    records = _records(case, drug_id)
-    begun = [at for m in (record, *records) if m.role != "draft" and (at := _begun(m)) is not None]
-    if not begun:
+    if drug_id not in case.was_taken_since:
+        case.was_taken_since[drug_id] = _unbroken_until_stopped(case, _records(case, drug_id))
+    return case.was_taken_since[drug_id]
+
+
+def _unbroken_until_stopped(case: Case, records: list[Medication]) -> datetime | None:
+    begun = [(at, m) for m in records if (at := _begun(m)) is not None]
+    since = max((at for at, _ in begun), default=None)
+    if since is None:
         return None
-    since = max(begun)
-    for at, m in sorted(
-        ((at, m) for m in records if (at := _begun(m)) is not None), key=_first, reverse=True
-    ):
+    for at, m in sorted(begun, key=_first, reverse=True):
         span = span_of(m, case.as_of)
         if span is not None and span.end + _NEXT_DAY >= since:
             since = min(since, at)
@@ -313,12 +304,12 @@ def left_strong_inhibitors(case: Case) -> list[tuple[str, Medication]]:
 
 def is_adjusted_to(case: Case, drug_id: str, record: Medication) -> bool:
     """The dose of clozapine fits a strong inhibitor that ends: cut to a third for it, titrated beside it, or long taken beside it."""
-    since, start, now = was_taken_since(case, drug_id, record), case.course.start, case.established_mg_per_day
+    since, start, now = was_taken_since(case, drug_id), case.course.start, case.established_mg_per_day
     if since is None or start is None or now is None:
         return False
     if since <= start:
         return True
-    before = dose_before_stopped(case, drug_id, record)
+    before = dose_before_stopped(case, drug_id)
     if before and now <= before * case.policy.dosing.strong_inhibitor_factor.value * ROUNDED:
         return True
     changed, settled = clozapine_changed(case), case.policy.interactions.settled_days.value
@@ -340,7 +331,7 @@ def stop_window_days(case: Case, drug_id: str, class_id: str, record: Medication
     is so still, as nobody has gone back yet, and where nothing bounds the day of the end.
     """
     gone = offset_days(drug_id, class_id)
-    before, now = dose_before_stopped(case, drug_id, record), case.established_mg_per_day
+    before, now = dose_before_stopped(case, drug_id), case.established_mg_per_day
     if case.over_at_latest(record) is not None and before is not None and before == now:
         return gone
     return max(case.policy.interactions.stopped_within_days.value, gone)
@@ -359,7 +350,7 @@ def is_return_after_stop(case: Case, mg_per_day: float) -> bool:
                 over is None or case.days_since(over) > stop_window_days(case, drug_id, group.id, m)
             ):
                 continue
-            before = dose_before_stopped(case, drug_id, m)
+            before = dose_before_stopped(case, drug_id)
             if before is not None and mg_per_day <= before * ROUNDED:
                 return True
     return False

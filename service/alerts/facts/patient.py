@@ -236,8 +236,8 @@ class Problem(Struct, frozen=True, gc=False):
     ref: str
     kinds: tuple[str, ...]
     label: RecordText
-    clinical_status: str = ""
-    verification: str = ""
+    clinical_status: RecordText = NOTHING
+    verification: RecordText = NOTHING
     onset: datetime | None = None
     onset_date_only: bool = False
     #: The record names only a month or a year: it began before this time (exclusive), at ``onset`` at the earliest.
@@ -258,8 +258,8 @@ class Allergy(Struct, frozen=True, gc=False):
     ref: str
     drugs: tuple[str, ...]
     label: RecordText
-    clinical_status: str = ""
-    verification: str = ""
+    clinical_status: RecordText = NOTHING
+    verification: RecordText = NOTHING
     reaction: RecordText = NOTHING
 
 

@@ -10,6 +10,9 @@ not escaped: :mod:`service.alerts.say.wording` does that for the place where it 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NewType
 
 RecordText = NewType("RecordText", str)
@@ -29,6 +32,22 @@ _WITHIN_WORDS = re.compile(
 
 _UNREADABLE = "\ufffd"
 _UNREADABLE_RUN = re.compile("\ufffd{2,}")
+
+
+#: Told of every text before it is read, with its characters: reading is what a call can make expensive. It may end the reading by an
+#: exception that is no ``Exception``: nothing on the way takes it for the fault of one record.
+Meter = Callable[[int], None]
+_meter: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered(meter: Meter | None) -> Iterator[None]:
+    """Tell a meter of what is read within."""
+    before = _meter.set(meter)
+    try:
+        yield
+    finally:
+        _meter.reset(before)
 
 
 def one_line(text: str) -> str:
@@ -53,6 +72,8 @@ def to_show(text: str, limit: int = VALUE) -> RecordText:
 
 def to_read(text: str, limit: int) -> RecordText | None:
     """Text for patterns: one line; None when it is longer than ``limit`` characters, for a part of it might mislead."""
+    if (meter := _meter.get()) is not None:
+        meter(len(text))
     if len(text) > limit * _PADDED:
         return None
     tidy = one_line(text)

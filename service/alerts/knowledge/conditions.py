@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 import msgspec
 from msgspec import Struct
 
+from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.code_systems import SNOMED, canonical, icd10_edition
 from service.alerts.knowledge.data_file import load
 from service.alerts.say.finding import Severity
@@ -148,33 +149,9 @@ def _folded(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-#: Letters by which names are told apart before any of them is tried: there are hundreds, and most texts hold none.
-_LETTERS = 3
-
-
 def _either(words: tuple[str, ...]) -> str:
     """One of the words, the longest that fits. Two words may be joined by a hyphen, and a title such as "stage 4" be set off by a comma."""
-    return _branches(
-        sorted({_folded(word).lower() for word in words}, key=lambda word: (-len(word), word)), 0
-    )
-
-
-def _branches(words: list[str], letters: int) -> str:
-    """A pattern of words in the order in which they are tried; those that begin alike share their first letters."""
-    if len(words) == 1 or letters == _LETTERS:
-        return "|".join(_spaced(word) for word in words)
-    alike: dict[str, list[str]] = {}
-    for word in words:
-        alike.setdefault(word[:1], []).append(word[1:])
-    # The empty rest of a short word comes last, after every longer one.
-    return "|".join(
-        f"{_spaced(first)}(?:{_branches(rests, letters + 1)})"
-        for first, rests in sorted(alike.items(), reverse=True)
-    )
-
-
-def _spaced(word: str) -> str:
-    return re.escape(word).replace(r"\ ", r"[\s,-]+")
+    return branches((_folded(word).lower() for word in words), r"[\s,-]+")
 
 
 @cache

@@ -6,6 +6,7 @@ import re
 from functools import cache, lru_cache
 
 from service.alerts.knowledge import brands
+from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.data_file import KnowledgeError
 from service.alerts.knowledge.drugs import drug_ids, drugs, names_of
 from service.alerts.knowledge.no_card import without_card
@@ -49,8 +50,7 @@ def _names() -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
     for name, parts in product_data().combinations.items():
         index[name.lower()] = parts
     index |= dict.fromkeys(_of_one_country(), ())
-    longest_first = sorted(index, key=len, reverse=True)
-    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    pattern = branches(index, r"\s+")
     # Whole words: "promazine" is not found in "chlorpromazine"; but a strength may be written to the name ("clozapine100mg"),
     # and Japanese puts no blank after a name. An N-oxide is a metabolite, not the drug.
     return (

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 import msgspec
 from msgspec import Struct
 
+from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.code_systems import ATC, RXNORM, canonical
 from service.alerts.knowledge.data_file import load
 from service.alerts.knowledge.product_codes import is_harmless
@@ -39,8 +40,7 @@ def without_card() -> tuple[NoCard, ...]:
 
 @cache
 def _without_card() -> re.Pattern[str]:
-    longest_first = sorted((n for group in without_card() for n in group.names), key=len, reverse=True)
-    pattern = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in longest_first)
+    pattern = branches((n.lower() for group in without_card() for n in group.names), r"\s+")
     return re.compile(rf"(?<!\w)(?:{pattern})(?:(?!\w)|(?=\d+(?:[.,]\d+)?\s*mg\b))", re.IGNORECASE)
 
 

@@ -108,6 +108,11 @@ def install(products: dict[tuple[str, str], Product], release: str) -> None:
     codes_with.cache_clear()
 
 
+def imported() -> tuple[dict[tuple[str, str], Product], str]:
+    """The codes of the imported terminology and its release, for :func:`install` in another process."""
+    return _imported.products, _imported.release
+
+
 def learn(system: str, code: str, product: Product) -> None:
     """Make one code known that a terminology server explained."""
     _imported.learned[system, code] = product

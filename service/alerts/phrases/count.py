@@ -21,6 +21,7 @@ from service.alerts.say.sentence import (
     Record,
     Sentence,
     Term,
+    quoting,
     sentence,
 )
 
@@ -171,13 +172,13 @@ def ending_lines(case: Case) -> tuple[Sentence, ...]:
 def population_lines(case: Case) -> tuple[Sentence, ...]:
     """Which thresholds are used, and on what evidence."""
     if case.ben.confirmed:
-        facts = Listed(tuple(Record(e.text, 80) for e in case.ben.evidence[:2]))
+        facts = Listed(tuple(quoting(e.text, 80) for e in case.ben.evidence[:2]))
         if not case.policy.has_ben_bands:
             return (sentence("count.ben-no-thresholds", facts=facts),)
         used = (sentence("count.ben-thresholds", facts=facts),)
         return (*used, sentence("count.ben-thresholds-open")) if _ben_is_open(case.policy) else used
     if case.ben.unconfirmed:
-        return (sentence("count.ben-unconfirmed", facts=Record(case.ben.unconfirmed[0].text, 80)),)
+        return (sentence("count.ben-unconfirmed", facts=quoting(case.ben.unconfirmed[0].text, 80)),)
     return ()
 
 

@@ -22,6 +22,7 @@ from service.alerts.say.sentence import (
     Term,
     Why,
     explained,
+    quoting,
     sentence,
 )
 
@@ -187,12 +188,12 @@ def _causes(case: Case, unread: Lost) -> list[Sentence]:
 
 def _cause(source: str, reason: Reason, refs: list[str]) -> Sentence:
     said: dict[str, Param] = {
-        "source": Sentence(_WHERE[source][0]) if source in _WHERE else Record(source),
+        "source": Sentence(_WHERE[source][0]) if source in _WHERE else quoting(source),
         "reason": Why(reason),
     }
     if not refs:
         return Sentence("data-unavailable.cause", said)
-    said["refs"] = Listed(tuple(Record(ref) for ref in refs[:_MOST_REFS]), last="")
+    said["refs"] = Listed(tuple(quoting(ref) for ref in refs[:_MOST_REFS]), last="")
     if len(refs) <= _MOST_REFS:
         return Sentence("data-unavailable.cause-of", said)
     said["n"] = Number(len(refs) - _MOST_REFS, 0)

@@ -199,7 +199,7 @@ def ended(case: Case, left: Left) -> tuple[Sentence, ...]:
 
 def doses_beside(case: Case, left: Left) -> tuple[Sentence, ...]:
     """The dose of clozapine before a drug that ended, and today's."""
-    before = dose_before_stopped(case, left.longest, left.medication)
+    before = dose_before_stopped(case, left.longest)
     now = case.established_mg_per_day
     if before is None or now is None:
         return ()

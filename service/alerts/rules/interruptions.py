@@ -19,7 +19,7 @@ from service.alerts.policy.parts.values import Limit
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import Severity
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Counted, Day, Hours, Record, Sentence, Term, quoted, sentence
+from service.alerts.say.sentence import Counted, Day, Hours, Sentence, Term, quoted, quoting, sentence
 
 
 def _severity(case: Case) -> Severity | None:
@@ -191,7 +191,7 @@ def interruption_extra_monitoring(case: Case) -> Iterator[Found]:
                 (
                     sentence(
                         "interruption-extra-monitoring.brand",
-                        brand=Record(extra.brand),
+                        brand=quoting(extra.brand),
                         gap=Hours(limit.value),
                     ),
                 )

@@ -427,8 +427,7 @@ def _before_left(case: Case, left: tuple[Left, ...]) -> float | None:
         before
         for one in left
         for drug_id, group in one.groups.items()
-        if group.reduce_to_one_third
-        and (before := dose_before_stopped(case, drug_id, one.medication)) is not None
+        if group.reduce_to_one_third and (before := dose_before_stopped(case, drug_id)) is not None
     ]
     return max(doses, default=None)
 

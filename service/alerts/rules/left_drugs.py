@@ -89,10 +89,7 @@ def severity_of_stop(case: Case, left: Left) -> Severity:
 
 def _is_dose_changed(case: Case, left: Left) -> bool:
     """The dose of clozapine is another than before the drug, in the direction in which the level moves now."""
-    before, now = (
-        dose_before_stopped(case, left.longest, left.medication),
-        case.established_mg_per_day,
-    )
+    before, now = dose_before_stopped(case, left.longest), case.established_mg_per_day
     if before is None or now is None:
         return False
     return now < before if left.effect == "lowers" else now > before

@@ -7,7 +7,7 @@ from service.alerts.case.order_at_hand import is_unrelated_order
 from service.alerts.phrases.count import offer_cbc
 from service.alerts.say.finding import SEVERITY_RANK, Severity
 from service.alerts.say.found import Wish
-from service.alerts.say.sentence import Record, Sentence, sentence
+from service.alerts.say.sentence import Record, Sentence, quoting, sentence
 
 #: Hooks at which a policy that requires a current count for dispensing makes an overdue count critical (clinical.md 2.1).
 SUPPLY_HOOKS = frozenset({"order-sign", "medication-verify", "medication-refill"})
@@ -44,7 +44,7 @@ def urgency(case: Case, severity: Severity) -> Severity:
 
 def holder(case: Case) -> Record | None:
     """Who holds the counts, where the site does not."""
-    return Record(case.practice.counts_elsewhere) if case.practice.counts_elsewhere else None
+    return quoting(case.practice.counts_elsewhere) if case.practice.counts_elsewhere else None
 
 
 def held_lines(case: Case) -> tuple[Sentence, ...]:

@@ -168,7 +168,7 @@ def _dose_together(
             sentence("interaction.by-level-both", low=level_low(case), high=level_high(case)),
         )
     now = case.established_mg_per_day
-    before = [b for one in lefts if (b := dose_before_stopped(case, one.longest, one.medication)) is not None]
+    before = [b for one in lefts if (b := dose_before_stopped(case, one.longest)) is not None]
     back = [b for b in before if now is not None and (b > now if way == "lowers" else b < now)]
     if back:
         return (sentence("interaction-stopped.return-to", dose=Dose(min(back))),)
@@ -231,7 +231,7 @@ def _stopped_finding(case: Case, left: Left) -> Found:
 
 def _dose_step(case: Case, drug_id: str, medication: Medication, change: str) -> Sentence:
     """What to do with the dose: back to the one on record, where it was changed; else by the level, and by which."""
-    before, now = dose_before_stopped(case, drug_id, medication), case.established_mg_per_day
+    before, now = dose_before_stopped(case, drug_id), case.established_mg_per_day
     limit = level_low(case) if change == "falls" else level_high(case)
     if before is not None and now is not None and before != now and (before > now) == (change == "falls"):
         return sentence("interaction-stopped.return-to", dose=Dose(before))

@@ -11,7 +11,7 @@ from service.alerts.phrases.count import count_evidence, count_line, short_count
 from service.alerts.rules.asked import RELEVANT, when
 from service.alerts.say.cited import own
 from service.alerts.say.found import Fact, Found
-from service.alerts.say.sentence import Listed, Record, recorded, sentence
+from service.alerts.say.sentence import Listed, Record, quoting, recorded, sentence
 
 
 def _stopping_count(case: Case) -> Measurement | None:
@@ -66,7 +66,7 @@ def medication_unrecognized(case: Case) -> Iterator[Found]:
                 else ()
             ),
             *(
-                sentence("medication-unrecognized.drug", drug=Record(m.label), ref=Record(m.ref))
+                sentence("medication-unrecognized.drug", drug=Record(m.label), ref=quoting(m.ref))
                 for m in shown[:10]
             ),
         ),

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from msgspec import Struct
 
 from service.alerts.facts.reason import Reason
+from service.alerts.facts.record_text import RecordText, to_show
 
 
 class Number(Struct, frozen=True, gc=False):
@@ -69,7 +70,7 @@ class Counted(Struct, frozen=True, gc=False):
 class Record(Struct, frozen=True, gc=False):
     """Text of the record, made safe for where it is shown and cut: to ``limit`` characters, in a summary to ``short``."""
 
-    text: str
+    text: RecordText
     limit: int = 200
     short: int = 60
 
@@ -85,7 +86,7 @@ class Why(Struct, frozen=True, gc=False):
 class Sent(Struct, frozen=True, gc=False):
     """A value as it was sent, short and on one line, without angle brackets."""
 
-    text: str
+    text: RecordText
     limit: int = 40
 
 
@@ -153,7 +154,12 @@ def quoted(table: str, id: str, english: str) -> Sentence:
     return Sentence("quoted.text", {"text": Term(table, id, english)})
 
 
-def recorded(text: str) -> Sentence:
+def quoting(text: str, limit: int = 200, short: int = 60) -> Record:
+    """Words of this program that may quote the record – why a result was not used, how a dose was read –, made as harmless as its text."""
+    return Record(to_show(text, limit), limit, short)
+
+
+def recorded(text: RecordText) -> Sentence:
     """Text of the record that stands by itself: what a result or an order is called there."""
     return Sentence("quoted.text", {"text": Record(text)})
 
