@@ -100,7 +100,11 @@ def check_accept(scope: Scope) -> None:
     readable = [m for m in wanted if m.name in _JSON or m.name in _ANY]
     if any(m.is_r4 for m in readable):
         return
-    text = f"{_VERSION}." if readable else f"This service answers as {MEDIA_TYPE}, no other way: name it in {where}."
+    text = (
+        f"{_VERSION}."
+        if readable
+        else f"This service answers as {MEDIA_TYPE}, no other way: name it in {where}."
+    )
     raise ProtocolError(406, text, code="not-supported", expression=where)
 
 

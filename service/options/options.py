@@ -59,6 +59,7 @@ class BackendClient(BaseModel):
 #: Ids of the code systems, and of the value sets of the same codes, that the service answers with.
 FINDINGS = "clozapine-finding"
 OVERRIDE_REASONS = "clozapine-override-reason"
+ANSWERS = "clozapine-check-answer"
 
 
 class Links(BaseModel):

@@ -101,6 +101,12 @@ def override_reasons(set_id: str) -> tuple[OverrideReason, ...]:
     )
 
 
+def every_reason() -> tuple[OverrideReason, ...]:
+    """Every override reason."""
+    data = _overrides()
+    return tuple(OverrideReason(data.system[r.system], code, r.display) for code, r in data.reason.items())
+
+
 @cache
 def offered_reasons() -> frozenset[str]:
     """Codes of every override reason that any card offers."""
