@@ -46,7 +46,8 @@ class Head(Struct, frozen=True):
     Args:
         subject: the reference to whom it is about; empty where it does not say.
         orders: references to the orders that a message is about.
-        unknown: prefetch keys of sections that are empty for a reason by which nobody knows whether there is anything.
+        unknown: prefetch keys of sections that stand in words alone, or are empty for a reason by which nobody knows whether there is
+            anything.
         unfit: why it must not be taken as it is, in a sentence; empty for nearly all.
     """
 
@@ -102,7 +103,12 @@ def _unknown(sections: Any, depth: int = 0) -> Iterable[str]:
     for section in sections:
         if not isinstance(section, dict):
             continue
-        if _UNKNOWN.intersection(_codes(section.get("emptyReason"))):
+        empty = _codes(section.get("emptyReason"))
+        # What stands in words alone is not read, and must not pass for nothing.
+        in_words = (
+            not empty and not section.get("entry") and not section.get("section") and section.get("text")
+        )
+        if in_words or _UNKNOWN.intersection(empty):
             for code in _codes(section.get("code")):
                 yield from _SECTIONS.get(code, ())
         yield from _unknown(section.get("section"), depth + 1)

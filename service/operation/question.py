@@ -129,7 +129,9 @@ def read_question(asked: Asked, zone: tzinfo) -> Question:
             places.append(Place(at, resource))
         if name in wanted or name in prescriptions or _is_draft(entry.resource):
             continue
-        if resource is not None:
+        if resource is not None and _is_bystander(entry, entries, patient_id):
+            aside.append(of_other_type(filed(resource), "Patient", "Patient"))
+        elif resource is not None:
             records.append(resource)
         else:
             aside.append(_left_aside(entry.resource, problems[told:]))
@@ -141,7 +143,7 @@ def read_question(asked: Asked, zone: tzinfo) -> Question:
         patient_id=patient_id,
         event=_event(parameters, drafts),
         as_of=_as_of(parameters, zone),
-        gathered=_gathered(parameters.unavailable, records, problems, aside, partial=partial),
+        gathered=_gathered(parameters.unavailable | head.unknown, records, problems, aside, partial=partial),
         orders=Raw(orjson.dumps(orders)),
         issues=issues,
         sent_as=sent_as,
@@ -210,6 +212,14 @@ def _in_question(
 def _is_filled(order: Json, orders: list[Json], filled: set[str]) -> bool:
     name = reference_to(order)
     return name in filled and order is not next(o for o in reversed(orders) if reference_to(o) == name)
+
+
+def _is_bystander(entry: Entry, entries: list[Entry], patient_id: str) -> bool:
+    """Another person beside the patient, as a mother beside her child: nothing of the record is missing for it. One that was merged is none."""
+    if type_of(entry.resource) != "Patient" or entry.resource.get("id") == patient_id:
+        return False
+    own = next((e for e in entries if reference_to(e.resource) == f"Patient/{patient_id}"), None)
+    return own is not None and not entry.resource.get("link") and not own.resource.get("link")
 
 
 def _is_draft(resource: Json) -> bool:

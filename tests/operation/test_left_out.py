@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.data import PATIENT, anc, clozapine, observation, on_clozapine, order
+from tests.data import PATIENT, anc, call, clozapine, codes, observation, on_clozapine, order, prefetch
 from tests.operation.test_clozapine_check import WOMAN, ask, of_type, parameters, record, said
 
 Json = dict[str, Any]
@@ -153,8 +153,6 @@ def test_nothing_else_can_be_asked_about(client: httpx.Client, value: Json) -> N
 
 @pytest.mark.parametrize("status", ["on-hold", "active", "draft", "planned"])
 def test_an_order_in_question_is_judged_as_the_hook_judges_it(client: httpx.Client, status: str) -> None:
-    from tests.data import call, codes, prefetch
-
     draft = clozapine(300, id="held") | {"status": status}
     cards = client.post(
         "/cds-services/clozapine-medication-verify",
@@ -165,5 +163,35 @@ def test_an_order_in_question_is_judged_as_the_hook_judges_it(client: httpx.Clie
         ("order", {"valueReference": {"reference": "MedicationRequest/held"}}),
     )
     answer = ask(client, body)
-    assert "dose-start-too-high" in dict(codes(cards))
-    assert "dose-start-too-high" in _codes(answer)
+    told = {code for code, _ in codes(cards) if code.startswith("dose-")}
+    # A hook takes an order on hold for one that stops.
+    assert ("dose-start-too-high" in told) == (status != "on-hold")
+    assert {code for code in _codes(answer) if code.startswith("dose-")} == told
+
+
+def test_records_of_a_merged_patient_are_the_patient_s(client: httpx.Client) -> None:
+    low = anc(0.4, 0.5, patient="old")
+    assert "anc-severe-neutropenia" not in _codes(ask(client, record(WOMAN, on_clozapine(), low)))
+    merged = WOMAN | {"link": [{"other": {"reference": "Patient/old"}, "type": "replaces"}]}
+    assert "anc-severe-neutropenia" in _codes(ask(client, record(merged, on_clozapine(), low)))
+    old = {"resourceType": "Patient", "id": "old", "active": False, "gender": "male", "link": [{"other": {"reference": f"Patient/{PATIENT}"}, "type": "replaced-by"}]}  # fmt: skip
+    body = parameters(
+        ("bundle", {"resource": record(old, WOMAN, on_clozapine(), low)}), ("patient", {"valueId": PATIENT})
+    )
+    answer = ask(client, body)
+    assert "anc-severe-neutropenia" in _codes(answer)
+    assert places(answer) == {}
+
+
+def test_a_number_of_the_merged_record_is_the_patient_s_too(client: httpx.Client) -> None:
+    number = {"system": "https://fhir.nhs.uk/Id/nhs-number", "value": "943 476 5919"}
+    by_number = anc(0.4, 0.5) | {"subject": {"identifier": number}}
+    stranger = WOMAN | {"identifier": [{"system": number["system"], "value": "1111111111"}]}
+    old = {"resourceType": "Patient", "id": "old", "identifier": [number]}
+    assert "anc-severe-neutropenia" not in _codes(ask(client, record(stranger, on_clozapine(), by_number)))
+    merged = stranger | {"link": [{"other": {"reference": "Patient/old"}, "type": "replaces"}]}
+    body = parameters(
+        ("bundle", {"resource": record(merged, old, on_clozapine(), by_number)}),
+        ("patient", {"valueId": PATIENT}),
+    )
+    assert "anc-severe-neutropenia" in _codes(ask(client, body))
