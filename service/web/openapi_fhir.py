@@ -221,11 +221,11 @@ def _check(operation: str, parameters: list[Json], told: Json, refused: Json, se
         "summary": "The clozapine check for systems without CDS Hooks",
         "description": "The same rules and findings as the hooks, as FHIR: one DetectedIssue for each finding, most severe first, "
         "one Provenance that names policy and version, and one OperationOutcome that says what the answer says as a whole and what was "
-        "left out. gzip is taken and sent.",
+        "left out. application/json is read, too; gzip is taken and sent.",
         "tags": ["FHIR"],
         "security": security,
         "parameters": parameters,
-        "requestBody": {"required": True, "content": {MEDIA_TYPE: body, "application/json": body}},
+        "requestBody": {"required": True, "content": {MEDIA_TYPE: body}},
         "responses": {
             "200": {
                 "description": "What was found.",
