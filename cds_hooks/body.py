@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope
 
 from cds_hooks.errors import ProtocolError
 
-_JSON_TYPES = frozenset({"application/json", "application/fhir+json"})
+#: With the older names of both that systems still send.
+_JSON_TYPES = frozenset({"application/json", "application/fhir+json", "application/json+fhir", "text/json"})
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 #: A body may come as it likes for so long.
 _GRACE_SECONDS = 2.0

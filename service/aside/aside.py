@@ -22,6 +22,7 @@ from service.aside.splitting import Template
 from service.hooks.in_place import InPlace
 from service.hooks.kept import Keeper
 from service.operation.endpoint import Checked
+from service.operation.question import Asked
 from service.ops.metrics import Metrics
 from service.options.site import Site
 
@@ -153,9 +154,13 @@ class Aside:
         done = await self._judged(Begin("hook", site.name, body, now, service_id, hook, pages), site, heard)
         return self._keeper.answered(lambda: _kept(done), encoded=done.body)
 
-    async def check(self, site: Site, body: bytes, now: datetime) -> Checked:
+    async def check(self, site: Site, asked: Asked, now: datetime) -> Checked:
         """The answer to ``$clozapine-check``. Raises ProtocolError."""
-        done = await self._judged(Begin("check", site.name, body, now), site, lambda _: None)
+        done = await self._judged(
+            Begin("check", site.name, asked.body, now, patient=asked.patient, strict=asked.strict),
+            site,
+            lambda _: None,
+        )
         return Checked(done.body, lambda: _kept(done))
 
     async def _judged(self, call: Begin, site: Site, heard: OnHeard) -> Done:

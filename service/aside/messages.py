@@ -57,6 +57,9 @@ class Begin(Struct, frozen=True):
     hook: str = ""
     #: What the FHIR server has answered already, by query.
     pages: dict[str, bytes] = {}
+    #: Of ``$clozapine-check``: ``service.operation.question.Asked``.
+    patient: str = ""
+    strict: bool = False
 
 
 class Reply(Struct, frozen=True):

@@ -38,6 +38,7 @@ from service.hooks.pipeline import Pipeline
 from service.hooks.recalled import Known, Recalled
 from service.hooks.unchecked import names_unsent_product
 from service.operation.endpoint import check
+from service.operation.question import Asked
 from service.options.site import Site
 
 log = logging.getLogger("service.aside")
@@ -193,7 +194,8 @@ class _Worker:
         return encode(Response(judged.cards)), pickle.dumps(judged.keep(), pickle.HIGHEST_PROTOCOL)
 
     async def _check(self, call: Begin, site: Site, noted: _Noted) -> tuple[bytes, bytes]:
-        checked = check(site, call.body, call.now, noted)
+        asked = Asked(call.body, call.patient, call.strict)
+        checked = check(site, asked, call.now, noted)
         return checked.body, pickle.dumps(checked.kept(), pickle.HIGHEST_PROTOCOL)
 
     def _send(self, message: Struct) -> None:

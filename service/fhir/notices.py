@@ -12,13 +12,12 @@ from service.alerts.say.finding import Finding
 from service.alerts.say.finding_codes import finding_codes
 from service.fhir.references import read_reference
 
-_FINDING_SYSTEM = "https://clozapine-cds.example/CodeSystem/finding"
 _ISSUE_SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
 _PRIORITY = {"critical": "urgent", "warning": "routine", "info": "routine"}
 
 
-def _code(finding: Finding) -> dict[str, Any]:
-    return {"coding": [{"system": _FINDING_SYSTEM, "code": finding.code}], "text": finding.summary}
+def _code(finding: Finding, codes: str) -> dict[str, Any]:
+    return {"coding": [{"system": codes, "code": finding.code}], "text": finding.summary}
 
 
 def _is_told(channel: str, code: str) -> bool:
@@ -27,7 +26,7 @@ def _is_told(channel: str, code: str) -> bool:
     return entry is not None and channel in entry.told_as
 
 
-def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict[str, Any] | None:
+def _content(channel: str, f: Finding, patient: dict[str, str], at: str, codes: str) -> dict[str, Any] | None:
     if channel == "Task":
         if not _is_told("Task", f.code):
             return None
@@ -35,7 +34,7 @@ def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict
             "status": "requested",
             "intent": "order",
             "priority": _PRIORITY[f.severity],
-            "code": _code(f),
+            "code": _code(f, codes),
             "description": f.summary,
             "for": patient,
             "authoredOn": at,
@@ -46,7 +45,7 @@ def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict
         return {
             "status": "active",
             "category": [{"text": "Clozapine safety"}],
-            "code": _code(f),
+            "code": _code(f, codes),
             "subject": patient,
             "period": {"start": at},
         }
@@ -54,14 +53,14 @@ def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict
         return {
             "status": "active",
             "priority": _PRIORITY[f.severity],
-            "category": [_code(f)],
+            "category": [_code(f, codes)],
             "subject": patient,
             "authoredOn": at,
             "payload": [{"contentString": "\n".join((f.summary, *f.suggested))}],
         }
     return {
         "status": "final",
-        "code": _code(f),
+        "code": _code(f, codes),
         "severity": _ISSUE_SEVERITY[f.severity],
         "patient": patient,
         "identifiedDateTime": at,
@@ -71,14 +70,23 @@ def _content(channel: str, f: Finding, patient: dict[str, str], at: str) -> dict
 
 
 def resource(
-    channel: str, finding: Finding, patient_id: str, key: str, system: str, at: datetime
+    channel: str, finding: Finding, patient_id: str, key: str, system: str, codes: str, at: datetime
 ) -> dict[str, Any] | None:
     """The resource for a finding; None when findings of its kind do not go on this channel.
+
+    Args:
+        channel: the type of resource.
+        finding: what it tells.
+        patient_id: whose it is.
+        key: what it is found by, in ``system``.
+        system: of the identifier.
+        codes: the system of the finding codes.
+        at: since when it is told.
 
     Raises ValueError when what was built is not valid R4 (a fault of this service).
     """
     stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    content = _content(channel, finding, {"reference": f"Patient/{patient_id}"}, stamp)
+    content = _content(channel, finding, {"reference": f"Patient/{patient_id}"}, stamp, codes)
     if content is None:
         return None
     built = {"resourceType": channel, "identifier": [{"system": system, "value": key}], **content}

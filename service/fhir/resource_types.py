@@ -6,10 +6,10 @@ from __future__ import annotations
 NAMES_NO_DRUG = frozenset(
     {
         "AllergyIntolerance", "Appointment", "AppointmentResponse", "BodySite", "BodyStructure", "CareTeam", "ChargeItem", "Claim",
-        "Communication", "CommunicationRequest", "Condition", "Consent", "Coverage", "CoverageEligibilityRequest", "DetectedIssue",
+        "Communication", "CommunicationRequest", "Composition", "Condition", "Consent", "Coverage", "CoverageEligibilityRequest", "DetectedIssue",
         "Device", "DeviceMetric", "DeviceRequest", "DeviceUseRequest", "DeviceUseStatement", "DiagnosticOrder", "DiagnosticReport",
         "DocumentReference", "Encounter", "EnrollmentRequest", "EpisodeOfCare", "Flag", "Goal", "Group", "HealthcareService",
-        "ImagingStudy", "Immunization", "ImmunizationRecommendation", "Location", "Media", "Medication", "NutritionOrder",
+        "ImagingStudy", "Immunization", "ImmunizationRecommendation", "Location", "Media", "Medication", "MessageHeader", "NutritionOrder",
         "Observation", "OperationOutcome", "Organization", "Patient", "Person", "Practitioner", "PractitionerRole", "Procedure",
         "ProcedureRequest", "Provenance", "Questionnaire", "QuestionnaireResponse", "ReferralRequest", "RelatedPerson",
         "RiskAssessment", "Schedule", "ServiceRequest", "Slot", "Specimen", "VisionPrescription",

@@ -219,7 +219,8 @@ class _Builder:
             self._test(r, source, draft=False)
             return
         elif type(r) is Patient:
-            self.patient = r
+            if r.id is None or r.id == self.whose.patient_id:  # not of a record that was merged into this one
+                self.patient = r
             self.books.read(source, r)
             return
         else:  # a product: it is read where a record names it

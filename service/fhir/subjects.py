@@ -19,6 +19,14 @@ UNCOMPARED = because("left-out.uncompared")
 _SPACES = re.compile(r"[\s\-]+")
 
 
+class _Other(Struct):
+    reference: str | None = None
+
+
+class _Link(Struct):
+    other: _Other | None = None
+
+
 class _Identifier(Struct):
     system: str | None = None
     value: str | None = None
@@ -26,6 +34,7 @@ class _Identifier(Struct):
 
 _one = msgspec.json.Decoder(_Identifier)
 _many = msgspec.json.Decoder(list[_Identifier])
+_links = msgspec.json.Decoder(list[_Link])
 Number = tuple[str, str]
 
 
@@ -43,6 +52,16 @@ def numbers_of(patient: Patient | None) -> frozenset[Number] | None:
 def _number(identifier: _Identifier) -> Number | None:
     value = _SPACES.sub("", identifier.value or "").lower()
     return ((identifier.system or "").strip().rstrip("/").lower(), value) if value else None
+
+
+def _linked(patient: Patient) -> frozenset[str]:
+    """Ids of the Patients that a Patient says are the same person."""
+    try:
+        listed = _links.decode(patient.link) if len(patient.link) else []
+    except msgspec.DecodeError:
+        return frozenset()
+    targets = (read_reference(link.other.reference) for link in listed if link.other is not None)
+    return frozenset(t.id for t in targets if t.type == "Patient" and t.id)
 
 
 def number_in(raw: Raw) -> Number | None:
@@ -81,6 +100,7 @@ class Whose:
         self._sent = resources
         self._numbers: frozenset[Number] | None = None
         self._looked = False
+        self._same: frozenset[str] | None = None
 
     def why_not(self, resource: Resource) -> Reason:
         """Why a record is not believed to be the patient's; empty when it is."""
@@ -88,8 +108,23 @@ class Whose:
             return self._why_not_patient(resource)
         return self.why_not_of(subject_of(resource), resource.full_url)
 
+    @property
+    def _ids(self) -> frozenset[str]:
+        """The patient's id, and those that a Patient says are the same person's (``Patient.link``): records merged, or to be."""
+        if self._same is None:
+            patients = [r for r in self._sent if type(r) is Patient and not self.home.elsewhere(r.full_url)]
+            linked = {self.patient_id}
+            for patient in patients:
+                others = _linked(patient)
+                if patient.id == self.patient_id:
+                    linked |= others
+                elif patient.id and self.patient_id in others:
+                    linked.add(patient.id)
+            self._same = frozenset(linked)
+        return self._same
+
     def _why_not_patient(self, patient: Patient) -> Reason:
-        if patient.id is not None and patient.id != self.patient_id:
+        if patient.id is not None and patient.id != self.patient_id and patient.id not in self._ids:
             return OTHER_PATIENT
         return OTHER_SERVER if self.home.elsewhere(patient.full_url) else NO_REASON
 
@@ -104,9 +139,9 @@ class Whose:
             return NO_REASON
         target = read_reference(text)
         if target.form == "urn":
-            named = self.home.names.get(target.text, "")
-            return NO_REASON if self.plain == named or target.id == self.patient_id else OTHER_PATIENT
-        if (target.type, target.id) != ("Patient", self.patient_id):
+            named = self.home.names.get(target.text, "").removeprefix("Patient/")
+            return NO_REASON if self.patient_id in (named, target.id) or named in self._ids else OTHER_PATIENT
+        if target.type != "Patient" or (target.id != self.patient_id and target.id not in self._ids):
             return OTHER_PATIENT
         if target.form == "relative":
             return OTHER_SERVER if self.home.elsewhere(holder) else NO_REASON
@@ -124,8 +159,9 @@ class Whose:
         if number is None:
             return NO_REASON
         if not self._looked:
-            own = next((r for r in self._sent if type(r) is Patient and not self._why_not_patient(r)), None)
-            self._numbers, self._looked = numbers_of(own), True
+            own = [r for r in self._sent if type(r) is Patient and not self._why_not_patient(r)]
+            known = [numbers for r in own if (numbers := numbers_of(r)) is not None]
+            self._numbers, self._looked = frozenset().union(*known) if known else None, True
         if self._numbers is None:
             return UNCOMPARED
         system, value = number

@@ -106,8 +106,10 @@ def _action(offer: Offer, patient_id: str, drafts: Drafts) -> tuple[str, Action]
 
 
 @lru_cache(maxsize=64)
-def _reasons(set_id: str) -> tuple[Coding, ...]:
-    return tuple(Coding(system=r.system, code=r.code, display=r.display) for r in override_reasons(set_id))
+def _reasons(set_id: str, own: str) -> tuple[Coding, ...]:
+    return tuple(
+        Coding(system=r.system or own, code=r.code, display=r.display) for r in override_reasons(set_id)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -202,6 +204,6 @@ def render(text: CardText, site: Site, patient_id: str, drafts: Drafts, on_fault
         detail=text.detail,
         suggestions=tuple(suggestions),
         selectionBehavior=site.selection_behavior if suggestions else None,
-        overrideReasons=_reasons(text.overrides) if text.severity != "info" else (),
+        overrideReasons=_reasons(text.overrides, site.links.reason_system) if text.severity != "info" else (),
         links=links,
     )

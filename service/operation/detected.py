@@ -1,4 +1,4 @@
-"""Findings as FHIR: one DetectedIssue each and one Provenance, built and validated with fhir.resources (R4B models serve R4)."""
+"""Findings as FHIR: one DetectedIssue each, one Provenance and one OperationOutcome, built and validated with fhir.resources (R4B models serve R4)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from msgspec import Struct
 
 from service.alerts.facts.ledger import Ledger
 from service.alerts.facts.patient import PatientSnapshot
-from service.alerts.facts.record_text import one_line
 from service.alerts.say.cards import heading, not_shown, source_text, told
 from service.alerts.say.finding import ChangeDose, Evidence, FaultObserver, Finding, RemoveDraft
 from service.alerts.say.finding_codes import title_of
+from service.fhir.references import is_id, read_reference
 from service.hooks.identifiers import Identifiers
+from service.operation.act_codes import ACT_CODES, act_codes
 from service.operation.issues import outcome
 from service.operation.question import Question
+from service.operation.standing import Whole, summary, sums
 from service.options.site import Site
 
 #: CDS Hooks indicator -> DetectedIssue.severity (http://hl7.org/fhir/detectedissue-severity).
 SEVERITY = {"critical": "high", "warning": "moderate", "info": "low"}
+_URN = re.compile(r"urn:(uuid:[0-9A-Fa-f-]{36}|oid:[0-2](\.(0|[1-9][0-9]*))+)")
 _ESCAPED = re.compile(r"\\([\\`*_\[\]|~#@!.:])")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
@@ -57,6 +60,7 @@ def answer(
     snapshot: PatientSnapshot,
     site: Site,
     question: Question,
+    said: Whole,
     as_of: datetime,
     now: datetime,
     on_fault: FaultObserver = lambda name, fault: None,
@@ -67,7 +71,8 @@ def answer(
         findings: what is shown, most severe first.
         snapshot: the facts they rest on.
         site: names the policy and the code system of findings.
-        question: the sender's own references, and the faults of what was sent: they make one OperationOutcome at the end.
+        question: the sender's own references, and the faults of what was sent: they stand in the OperationOutcome at the end.
+        said: what the answer says as a whole.
         as_of: the moment the question is about.
         now: the moment of the answer.
         on_fault: told of a finding that could not be told.
@@ -76,11 +81,11 @@ def answer(
     Raises pydantic.ValidationError if anything else that was built is not valid FHIR.
     """
     try:
-        return _answer(findings, snapshot, site, question, as_of, now)
+        return _answer(findings, snapshot, site, question, said, as_of, now)
     except Exception:
         # Nearly never; then each is looked at by itself to find the one at fault.
         told = [_told(f, snapshot, site, question, as_of, on_fault) for f in findings]
-        return _answer(told, snapshot, site, question, as_of, now)
+        return _answer(told, snapshot, site, question, said, as_of, now)
 
 
 def _told(
@@ -105,6 +110,7 @@ def _answer(
     snapshot: PatientSnapshot,
     site: Site,
     question: Question,
+    said: Whole,
     as_of: datetime,
     now: datetime,
 ) -> Answer:
@@ -117,15 +123,18 @@ def _answer(
         }
         for finding, identifier in zip(findings, ids, strict=True)
     ]
-    if entries:
-        identifier = new.new()
-        provenance = _provenance(identifier, ids, site, snapshot.ledger, now)
-        entries.append({"fullUrl": f"urn:uuid:{identifier}", "resource": provenance})
-    if question.issues:
-        entries.append({"fullUrl": f"urn:uuid:{new.new()}", "resource": outcome(question.issues)})
-    content: Json = {"type": "collection", "timestamp": now.isoformat()}
-    if entries:
-        content["entry"] = entries
+    provenance, told = new.new(), new.new()
+    targets = ids or (told,)
+    entries.append(
+        {
+            "fullUrl": f"urn:uuid:{provenance}",
+            "resource": _provenance(provenance, targets, site, said.ledger, as_of, now),
+        }
+    )
+    issues = [summary(said, len(findings), site.links, question.where), *question.issues]
+    whole = {"id": told, **outcome(issues)}
+    entries.append({"fullUrl": f"urn:uuid:{told}", "resource": whole})
+    content: Json = {"type": "collection", "timestamp": now.isoformat(), "entry": entries}
     checked = orjson.loads(Bundle.model_validate(content).model_dump_json(exclude_none=True))
     return Answer(orjson.dumps({"resourceType": "Bundle", **checked}), ids)
 
@@ -145,11 +154,13 @@ def _issue(
         "id": identifier,
         "status": "final",
         "code": {
-            "coding": [{"system": site.links.finding_system, "code": finding.code, "display": title}],
+            "coding": [
+                {"system": site.links.finding_system, "code": finding.code, "display": title},
+                *_standard(finding.code),
+            ],
             "text": title,
         },
         "severity": SEVERITY[finding.severity],
-        "patient": _reference(patient, sent_as),
         "identifiedDateTime": as_of.isoformat(),
         "author": _service(),
         "detail": _detail(finding),
@@ -158,7 +169,8 @@ def _issue(
     evidence += [{"code": [{"text": f"Missing: {missing}"}]} for missing in map(unmarked, finding.missing)]
     implicated = _implicated(finding, snapshot)
     optional: Json = {
-        "implicated": [_reference(ref, sent_as) for ref in implicated],
+        "patient": _reference(patient, sent_as),
+        "implicated": [known for ref in implicated if (known := _reference(ref, sent_as))],
         "evidence": evidence,
         "mitigation": [{"action": {"text": unmarked(step)}} for step in finding.suggested],
         "reference": finding.citation.url,
@@ -183,17 +195,26 @@ def _detail(finding: Finding) -> str:
     return "\n\n".join(parts)
 
 
+def _standard(code: str) -> list[Json]:
+    act = act_codes().get(code)
+    return [{"system": ACT_CODES, "code": act.code, "display": act.display}] if act is not None else []
+
+
 def _reference(ref: str, sent_as: dict[str, str]) -> Json:
-    """The reference as the sender wrote it, on one line: FHIR allows no other blanks in a string."""
-    return {"reference": one_line(sent_as.get(ref, ref))}
+    """The reference as the sender wrote it; empty for one that FHIR does not have: a resource without an id, or with one that is none."""
+    text = sent_as.get(ref, ref)
+    target = read_reference(text)
+    if target.form in ("relative", "absolute"):
+        return {"reference": text} if target.type and is_id(target.id) else {}
+    return {"reference": text} if target.form == "urn" and _URN.fullmatch(text) else {}
 
 
 def _evidence(evidence: Evidence, sent_as: dict[str, str]) -> Json:
     built: Json = {}
     if evidence.text:
         built["code"] = [{"text": unmarked(evidence.text)}]
-    if evidence.ref:
-        built["detail"] = [_reference(evidence.ref, sent_as)]
+    if evidence.ref and (known := _reference(evidence.ref, sent_as)):
+        built["detail"] = [known]
     return built or {"code": [{"text": "a record without an id"}]}
 
 
@@ -212,14 +233,16 @@ def _service() -> Json:
     return {"type": "Device", "display": f"Clozapine safety service, version {version('clozapine-cds')}"}
 
 
-def _provenance(identifier: str, ids: Sequence[str], site: Site, ledger: Ledger, now: datetime) -> Json:
-    """Which policy and which version of the service said so, and how much of what was sent it has understood."""
-    sums = ledger.sums()
+def _provenance(
+    identifier: str, ids: Sequence[str], site: Site, ledger: Ledger, as_of: datetime, now: datetime
+) -> Json:
+    """Which policy and which version of the service said so, as of when, and how much of what was sent it has understood."""
     policy = site.policy
     return {
         "resourceType": "Provenance",
         "id": identifier,
         "target": [{"reference": f"urn:uuid:{target}"} for target in ids],
+        "occurredDateTime": as_of.isoformat(),
         "recorded": now.isoformat(),
         "policy": [f"{site.links.base_url}/policies/{policy.id}"],
         "agent": [
@@ -238,10 +261,7 @@ def _provenance(identifier: str, ids: Sequence[str], site: Site, ledger: Ledger,
             },
             {
                 "role": "source",
-                "what": {
-                    "display": f"{sums['given']} resources of the record: {sums['read']} read, {sums['irrelevant']} irrelevant, "
-                    f"{sums['not understood']} not understood",
-                },
+                "what": {"display": sums(ledger)},
             },
         ],
     }

@@ -10,20 +10,26 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.types import Receive, Scope
 
 from cds_hooks.card import Response
 from cds_hooks.endpoint import Endpoint
-from cds_hooks.errors import ProtocolError
+from cds_hooks.errors import BadRequest, ProtocolError
 from cds_hooks.stopping import while_wanted
 from service.alerts.say.cards import shown
 from service.alerts.say.finding import Finding
+from service.fhir.references import is_id
 from service.hooks.identifiers import Identifiers
 from service.hooks.in_place import InPlace, TooMuchInPlace, reading
 from service.hooks.kept import Keeper, Kept, Noting
 from service.hooks.site_facts import site_facts
+from service.operation.content import check_accept, check_content, preferences, unpacked
 from service.operation.detected import answer
-from service.operation.question import read_question
+from service.operation.issues import refuse_unsound
+from service.operation.left_out import left_out
+from service.operation.question import Asked, read_question
+from service.operation.standing import whole
 from service.options.site import Site
 from service.options.weighed import Weighed
 from service.trail.call import Call
@@ -75,38 +81,42 @@ class ClozapineCheck(Endpoint):
         self, scope: Scope, receive: Receive, principal: Any
     ) -> tuple[int, bytes, None, Response]:
         """The Bundle of DetectedIssues. Raises ProtocolError."""
-        body = await self._body(scope, receive, principal)
+        check_accept(scope)
+        asked = await self._asked(scope, receive, principal)
         site = principal if isinstance(principal, Site) else self.site
         assert site is not None, "with authentication every call has a site"
         now = self.clock().astimezone(site.zone)
         with self.limits.place(principal):
-            checked = await self._checked(receive, site, body, now)
+            checked = await self._checked(receive, site, asked, now)
         return 200, checked.body, None, self.keeper.answered(checked.kept)
 
-    async def _checked(self, receive: Receive, site: Site, body: bytes, now: datetime) -> Checked:
-        if self.elsewhere is not None and self.elsewhere.takes(len(body)):
-            return await while_wanted(receive, self.elsewhere.check(site, body, now))
+    async def _checked(self, receive: Receive, site: Site, asked: Asked, now: datetime) -> Checked:
+        if self.elsewhere is not None and self.elsewhere.takes(len(asked.body)):
+            return await while_wanted(receive, self.elsewhere.check(site, asked, now))
         limit = self.elsewhere.here() if self.elsewhere is not None else None
         try:
             # Validating a whole record takes long enough to hold up hook calls, so it leaves the event loop.
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, check, site, body, now, self.noting, limit
+                self._threads, check, site, asked, now, self.noting, limit
             )
         except TooMuchInPlace:
             assert self.elsewhere is not None, "it has set the limit"
-            return await while_wanted(receive, self.elsewhere.check(site, body, now))
+            return await while_wanted(receive, self.elsewhere.check(site, asked, now))
 
-    async def _body(self, scope: Scope, receive: Receive, principal: Any) -> bytes:
+    async def _asked(self, scope: Scope, receive: Receive, principal: Any) -> Asked:
+        check_content(scope)
+        patient = str(scope.get("path_params", {}).get("id", ""))
+        if patient and not is_id(patient):
+            raise BadRequest("The address names no FHIR id of a patient.", code="value")
+        plain, unpacking = unpacked(scope, receive, self.limit)
         try:
-            return await self.body(scope, receive, self.limit, principal)
+            body = await self.body(plain, unpacking, self.limit, principal)
         except ProtocolError as error:
-            if error.status == 415:
-                text = "Send the body as application/fhir+json, uncompressed, in UTF-8."
-            elif error.status == 413:
-                text = _TOO_LARGE.format(limit=self.limit)
-            else:
+            if error.status != 413:
                 raise
-            raise ProtocolError(error.status, text, code=error.code, expression=error.expression) from None
+            text = _TOO_LARGE.format(limit=self.limit)
+            raise ProtocolError(413, text, code=error.code, expression=error.expression) from None
+        return Asked(body, patient, preferences(scope).strict)
 
 
 class Checked(Struct, frozen=True):
@@ -127,17 +137,17 @@ class CheckElsewhere(Protocol):
         """The most that is judged in place."""
         ...
 
-    def check(self, site: Site, body: bytes, now: datetime) -> Coroutine[Any, Any, Checked]:
+    def check(self, site: Site, asked: Asked, now: datetime) -> Coroutine[Any, Any, Checked]:
         """As :func:`check`. Cancelled, the work ends."""
         ...
 
 
-def check(site: Site, body: bytes, now: datetime, noting: Noting, limit: InPlace | None = None) -> Checked:
+def check(site: Site, asked: Asked, now: datetime, noting: Noting, limit: InPlace | None = None) -> Checked:
     """Judge one question.
 
     Args:
         site: whose policy, zone and codes apply.
-        body: a Bundle or Parameters.
+        asked: a Bundle or Parameters, and what the head of the request says.
         now: the moment, unless the question names one.
         noting: counts rules that failed.
         limit: the most that is judged in place; None: everything.
@@ -146,7 +156,7 @@ def check(site: Site, body: bytes, now: datetime, noting: Noting, limit: InPlace
     """
     started = perf_counter()
     with reading(limit, {}):
-        question = read_question(body, site.zone)
+        question = read_question(asked, site.zone)
         as_of = question.as_of or now
         snapshot = site_facts(
             site,
@@ -154,10 +164,16 @@ def check(site: Site, body: bytes, now: datetime, noting: Noting, limit: InPlace
             patient_id=question.patient_id,
             hook=question.event,
             orders=question.orders,
+            in_words=True,
         )
-    findings = Weighed(snapshot, site, as_of, on_fault=noting.rule_fault).findings
+    question.issues.extend(left_out(question, snapshot.ledger))
+    if asked.strict:
+        refuse_unsound(question.issues)
+    weighed = Weighed(snapshot, site, as_of, on_fault=noting.rule_fault)
+    findings = weighed.findings
     visible = _visible(site, findings, question.event)
-    built = answer(visible, snapshot, site, question, as_of, now, noting.rule_fault)
+    said = whole(weighed.case, shadow=site.options.shadow)
+    built = answer(visible, snapshot, site, question, said, as_of, now, noting.rule_fault)
     call = Call(
         at=now,
         site=site.name,
@@ -177,7 +193,7 @@ def check(site: Site, body: bytes, now: datetime, noting: Noting, limit: InPlace
             for identifier, f in zip(built.ids, visible, strict=True)
         ],
     )
-    kept = Kept(call=call, ledger=snapshot.ledger)
+    kept = Kept(call=call, ledger=replace(snapshot.ledger, entries=()))
     return Checked(built.body, lambda: kept)
 
 

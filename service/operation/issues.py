@@ -12,6 +12,8 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from msgspec import Struct
 from pydantic import ValidationError
 
+from cds_hooks.errors import ProtocolError
+
 #: Of one resource that many faults are named, the rest is counted: the first usually explains the others.
 _PER_RESOURCE = 5
 #: Issues of one answer.
@@ -29,6 +31,8 @@ class Issue(Struct, frozen=True):
     code: str
     text: str
     expression: str = ""
+    #: System, code and display of what it says.
+    coding: tuple[str, str, str] | None = None
 
 
 def _path(location: Sequence[int | str]) -> str:
@@ -87,6 +91,13 @@ def faults(resource: dict[str, Any]) -> list[tuple[str, str]]:
     return []
 
 
+def _details(issue: Issue) -> dict[str, Any]:
+    if issue.coding is None:
+        return {"text": issue.text}
+    system, code, display = issue.coding
+    return {"coding": [{"system": system, "code": code, "display": display}], "text": issue.text}
+
+
 def outcome(issues: Sequence[Issue]) -> dict[str, Any]:
     """An OperationOutcome, checked."""
     shown = list(issues[:_AT_MOST])
@@ -95,7 +106,7 @@ def outcome(issues: Sequence[Issue]) -> dict[str, Any]:
         shown.append(Issue("warning", "too-long", more))
     content = {
         "issue": [
-            {"severity": i.severity, "code": i.code, "details": {"text": i.text}}
+            {"severity": i.severity, "code": i.code, "details": _details(i)}
             | ({"expression": [i.expression]} if i.expression else {})
             for i in shown
         ]
@@ -104,3 +115,14 @@ def outcome(issues: Sequence[Issue]) -> dict[str, Any]:
         OperationOutcome.model_validate(content).model_dump_json(exclude_none=True)
     )
     return {"resourceType": "OperationOutcome", **checked}
+
+
+def refuse_unsound(issues: Sequence[Issue]) -> None:
+    """What ``Prefer: handling=strict`` asks for: refuse what is not all valid and read. Raises ProtocolError 400 naming the places."""
+    unsound = [i for i in issues if i.severity != "information"]
+    if not unsound:
+        return
+    more = f" {len(unsound) - 1} further faults are at the places named." if len(unsound) > 1 else ""
+    text = f"Nothing was checked, as handling=strict asks for: {unsound[0].text}{more}"
+    places = list(dict.fromkeys(i.expression for i in unsound if i.expression))[:_AT_MOST]
+    raise ProtocolError(400, text, code=unsound[0].code, expression=places)

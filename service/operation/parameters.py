@@ -9,6 +9,8 @@ from msgspec import Struct
 from cds_hooks.errors import BadRequest
 from service.fhir.queries import QUERIES
 
+#: What may be asked about: an order, or what is handed over at the counter.
+IN_QUESTION = ("MedicationRequest", "MedicationDispense")
 _NAMES = ("bundle", "resource", "patient", "event", "asOf", "order", "unavailable")
 
 
@@ -66,9 +68,9 @@ def _collect(listed: list[Any]) -> Parameters:
                 )
             bundle, bundle_at = resource, f"{at}.resource"
         elif name == "order" and resource is not None:
-            if not isinstance(resource, dict) or resource.get("resourceType") != "MedicationRequest":
+            if not isinstance(resource, dict) or resource.get("resourceType") not in IN_QUESTION:
                 raise BadRequest(
-                    "The parameter “order” must hold a MedicationRequest or a reference to one.",
+                    f"The parameter “order” must hold a {' or a '.join(IN_QUESTION)}, or a reference to one.",
                     f"{at}.resource",
                     "structure",
                 )

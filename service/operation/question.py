@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from cds_hooks import HOOKS
 from cds_hooks.errors import BadRequest
-from service.alerts.facts.ledger import Entry
+from service.alerts.facts.ledger import Entry as Entered
 from service.alerts.facts.patient import ReadProblem
 from service.alerts.facts.reason import because
 from service.alerts.say.language import english
@@ -35,19 +35,42 @@ from service.fhir.references import read_reference
 from service.fhir.resources import AnyResource, OperationOutcome, Resource
 from service.fhir.snapshot import DRAFTS
 from service.fhir.times import read_moment
+from service.operation.bundles import head_of
+from service.operation.counter import at_the_counter
+from service.operation.entries import Entry, as_read, entries_of, patient_of, reference_to, resolve, type_of
+from service.operation.filing import RECORD, filed, filed_under
 from service.operation.issues import Issue, faults
-from service.operation.parameters import Parameters, read_parameters
+from service.operation.parameters import IN_QUESTION, Parameters, read_parameters
 
-_TYPES = ("collection", "searchset")
 _READ = frozenset(str(t.__struct_config__.tag) for t in AnyResource.__args__)
 _YEARS = (1900, 2999)
 _ORDERS = frozenset({"MedicationRequest", "ServiceRequest"})
-#: The source that a whole record is filed under; the snapshot sorts resources by their type.
-_RECORD = "medications"
 DRAFTED = "medication-verify"
 CHART = "patient-view"
 
 Json = dict[str, Any]
+
+
+class Asked(Struct, frozen=True):
+    """What came over the wire.
+
+    Args:
+        body: a Bundle or Parameters.
+        patient: id of the patient whom the address names; empty when it names none.
+        strict: nothing is checked unless all of it is valid and was read.
+    """
+
+    body: bytes
+    patient: str = ""
+    strict: bool = False
+
+
+class Place(Struct, frozen=True):
+    """Where a resource of the record stands in what was sent."""
+
+    #: FHIRPath.
+    at: str
+    resource: Resource
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -63,52 +86,55 @@ class Question(Struct, frozen=True, kw_only=True):
     issues: list[Issue]
     #: ``Type/id`` as the rules call a resource -> the reference the sender used (``urn:uuid:…``).
     sent_as: dict[str, str]
+    #: FHIRPath of the Bundle.
+    where: str = "Bundle"
+    #: Every resource of the record that was read, with its place.
+    places: list[Place] = []
 
 
-class _Entry(Struct):
-    index: int
-    resource: Json
-    full_url: str
-
-
-def read_question(body: bytes, zone: tzinfo) -> Question:
-    """The question in a request body.
+def read_question(asked: Asked, zone: tzinfo) -> Question:
+    """The question in a request.
 
     Args:
-        body: a Bundle (collection or searchset) or Parameters holding one.
+        asked: a Bundle (collection, searchset, document or message) or Parameters holding one, and the patient of the address.
         zone: the site's time zone, for an ``asOf`` without a zone.
 
     Raises BadRequest naming the element, what is expected there and what to do.
     """
-    parameters = read_parameters(_json(body))
+    parameters = read_parameters(_json(asked.body))
     where = parameters.bundle_at
-    entries = _entries(parameters.bundle, where)
-    sent_as = _resolve(entries)
     issues: list[Issue] = []
-    patient_id = _patient_of(parameters, entries, sent_as)
-    wanted = _wanted(parameters, entries, sent_as)
+    entries = entries_of(parameters.bundle, where, issues)
+    sent_as = resolve(entries)
+    head = head_of(parameters.bundle, [e.resource for e in entries])
+    if head.unfit:
+        raise BadRequest(head.unfit, f"{where}.entry[0].resource.status", "business-rule")
+    patient_id = patient_of(parameters, entries, sent_as, asked.patient, head.subject)
+    wanted = _wanted(parameters, entries, sent_as) or set(head.orders)
     records: list[Resource] = []
+    places: list[Place] = []
     problems: list[ReadProblem] = []
-    aside: list[Entry] = []
-    drafts: list[Json] = []
+    aside: list[Entered] = []
+    drafts, prescriptions = _in_question(parameters, entries, wanted, sent_as)
     partial = _note_pages(parameters.bundle, where, issues, problems)
     for entry in entries:
         told = len(problems)
         resource = _read(entry, where, issues, problems)
         if isinstance(resource, OperationOutcome):
-            aside.append(heard(_RECORD))
+            aside.append(heard(RECORD))
             partial = _note_outcome(entry, where, issues, problems) or partial
             continue
-        asked = _reference(entry.resource) in wanted or (
-            type_of(entry.resource) in _ORDERS and entry.resource.get("status") == "draft"
-        )
-        if asked:
-            drafts.append(entry.resource)
+        at, name = f"{where}.entry[{entry.index}].resource", reference_to(entry.resource)
+        if resource is not None:
+            places.append(Place(at, resource))
+        if name in wanted or name in prescriptions or _is_draft(entry.resource):
+            continue
+        if resource is not None and _is_bystander(entry, entries, patient_id):
+            aside.append(of_other_type(filed(resource), "Patient", "Patient"))
         elif resource is not None:
             records.append(resource)
         else:
             aside.append(_left_aside(entry.resource, problems[told:]))
-    drafts += parameters.order_resources
     sound = [draft for draft in drafts if _in_json(draft) is not None]
     if len(sound) < len(drafts):
         problems.append(ReadProblem(DRAFTS, "", _NESTED))
@@ -117,10 +143,12 @@ def read_question(body: bytes, zone: tzinfo) -> Question:
         patient_id=patient_id,
         event=_event(parameters, drafts),
         as_of=_as_of(parameters, zone),
-        gathered=_gathered(parameters.unavailable, records, problems, aside, partial=partial),
+        gathered=_gathered(parameters.unavailable | head.unknown, records, problems, aside, partial=partial),
         orders=Raw(orjson.dumps(orders)),
         issues=issues,
         sent_as=sent_as,
+        where=where,
+        places=places,
     )
 
 
@@ -136,124 +164,66 @@ def _json(body: bytes) -> Json:
     return content
 
 
-def _entries(bundle: Json, where: str) -> list[_Entry]:
-    if bundle.get("type") not in _TYPES:
-        raise BadRequest(
-            f"Bundle.type must be one of {' or '.join(_TYPES)}. Send the patient's record as a collection.",
-            f"{where}.type",
-            "value",
-        )
-    listed = bundle.get("entry", [])
-    if not isinstance(listed, list):
-        raise BadRequest("Bundle.entry must be a list.", f"{where}.entry", "structure")
-    entries = []
-    for index, item in enumerate(listed):
-        if not isinstance(item, dict):
-            raise BadRequest(
-                "Each Bundle.entry must be an object with a resource.", f"{where}.entry[{index}]", "structure"
-            )
-        resource = item.get("resource")
-        if resource is None:
-            continue
-        if not isinstance(resource, dict):
-            raise BadRequest(
-                "Bundle.entry.resource must be a resource.", f"{where}.entry[{index}].resource", "structure"
-            )
-        full_url = item.get("fullUrl")
-        entries.append(_Entry(index, resource, full_url if isinstance(full_url, str) else ""))
-    return entries
-
-
-def type_of(resource: Json) -> str:
-    """The resource's type; empty when it names none."""
-    type_name = resource.get("resourceType")
-    return type_name if isinstance(type_name, str) else ""
-
-
-def _reference(resource: Json) -> str:
-    return f"{type_of(resource)}/{resource.get('id')}"
-
-
-def _resolve(entries: list[_Entry]) -> dict[str, str]:
-    """Make ``urn:`` references inside the Bundle into ``Type/id``, as the rules read them; gives the way back."""
-    known: dict[str, str] = {}
-    sent_as: dict[str, str] = {}
-    for entry in entries:
-        target = read_reference(entry.full_url)
-        if target.form != "urn":
-            continue
-        if not isinstance(entry.resource.get("id"), str):
-            entry.resource["id"] = target.id
-        known[target.text] = _reference(entry.resource)
-        sent_as[known[target.text]] = entry.full_url
-    if known:
-        for entry in entries:
-            _rewrite(entry.resource, known)
-    return sent_as
-
-
-def _rewrite(node: Any, known: dict[str, str]) -> None:
-    stack = [node]
-    while stack:
-        here = stack.pop()
-        if isinstance(here, list):
-            stack += here
-        elif isinstance(here, dict):
-            target = here.get("reference")
-            if isinstance(target, str) and (local := known.get(read_reference(target).text)) is not None:
-                here["reference"] = local
-            stack += here.values()
-
-
-def _patient_of(parameters: Parameters, entries: list[_Entry], sent_as: dict[str, str]) -> str:
-    if parameters.patient:
-        name = _as_read(parameters.patient, sent_as)
-        return read_reference(name).id or name
-    patients = {
-        str(e.resource["id"])
-        for e in entries
-        if e.resource.get("resourceType") == "Patient" and e.resource.get("id")
-    }
-    if not patients:
-        patients = {subject for e in entries if (subject := _subject(e.resource))}
-    if len(patients) != 1:
-        found = "names no patient" if not patients else f"holds {len(patients)} patients"
-        raise BadRequest(
-            f"The Bundle {found}; one is expected. Send the record of one patient with its Patient resource, or Parameters whose "
-            "parameter “patient” says who is meant.",
-            f"{parameters.bundle_at}.entry",
-            "business-rule",
-        )
-    return str(next(iter(patients)))
-
-
-def _as_read(name: str, sent_as: dict[str, str]) -> str:
-    """A reference as the rules know it."""
-    return next((reference for reference, url in sent_as.items() if url == name), name)
-
-
-def _subject(resource: Json) -> str:
-    """id of the patient that a resource is about."""
-    subject = resource.get("subject") or resource.get("patient")
-    reference = subject.get("reference") if isinstance(subject, dict) else None
-    if not isinstance(reference, str):
-        return ""
-    target = read_reference(reference)
-    return target.id if target.type == "Patient" else ""
-
-
-def _wanted(parameters: Parameters, entries: list[_Entry], sent_as: dict[str, str]) -> set[str]:
+def _wanted(parameters: Parameters, entries: list[Entry], sent_as: dict[str, str]) -> set[str]:
     """References of the orders that the parameter ``order`` names."""
-    named = (_as_read(name, sent_as) for name in parameters.order_references)
+    named = (as_read(name, sent_as) for name in parameters.order_references)
     wanted = {read_reference(name).local or name for name in named}
-    if wanted - {_reference(e.resource) for e in entries}:
+    if wanted - {reference_to(e.resource) for e in entries}:
         raise BadRequest(
             "The parameter “order” names a resource that is not in the Bundle. Put the MedicationRequest into the Bundle, or send it "
             "as the parameter's resource.",
             "Parameters.parameter",
             "not-found",
         )
+    if any(name.partition("/")[0] not in IN_QUESTION for name in wanted):
+        raise BadRequest(
+            f"The parameter “order” must name a {' or a '.join(IN_QUESTION)}.",
+            "Parameters.parameter",
+            "value",
+        )
     return wanted
+
+
+def _in_question(
+    parameters: Parameters, entries: list[Entry], wanted: set[str], sent_as: dict[str, str]
+) -> tuple[list[Json], set[str]]:
+    """The orders that are asked about, and references to prescriptions that a dispense in question stands for."""
+    orders: list[Json] = []
+    prescriptions = {
+        reference_to(e.resource): e.resource for e in entries if type_of(e.resource) == "MedicationRequest"
+    }
+    filled: set[str] = set()
+    named = [e.resource for e in entries if reference_to(e.resource) in wanted or _is_draft(e.resource)]
+    for resource in (*named, *parameters.order_resources):
+        if type_of(resource) != "MedicationDispense":
+            orders.append(resource)
+            continue
+        counter = at_the_counter(resource, prescriptions)
+        orders.append(counter.order)
+        if counter.prescription:
+            filled.add(counter.prescription)
+        else:
+            own = reference_to(resource)
+            sent_as[counter.name] = sent_as.get(own, own)
+    # A prescription that is named beside its own dispense is asked about once, as it is handed over.
+    return [o for o in orders if not _is_filled(o, orders, filled)], filled
+
+
+def _is_filled(order: Json, orders: list[Json], filled: set[str]) -> bool:
+    name = reference_to(order)
+    return name in filled and order is not next(o for o in reversed(orders) if reference_to(o) == name)
+
+
+def _is_bystander(entry: Entry, entries: list[Entry], patient_id: str) -> bool:
+    """Another person beside the patient, as a mother beside her child: nothing of the record is missing for it. One that was merged is none."""
+    if type_of(entry.resource) != "Patient" or entry.resource.get("id") == patient_id:
+        return False
+    own = next((e for e in entries if reference_to(e.resource) == f"Patient/{patient_id}"), None)
+    return own is not None and not entry.resource.get("link") and not own.resource.get("link")
+
+
+def _is_draft(resource: Json) -> bool:
+    return type_of(resource) in _ORDERS and resource.get("status") == "draft"
 
 
 def _note_pages(bundle: Json, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
@@ -269,12 +239,12 @@ def _note_pages(bundle: Json, where: str, issues: list[Issue], problems: list[Re
                     f"{where}.link",
                 )
             )
-            problems.append(ReadProblem(_RECORD, "", ONLY_FIRST_PAGE))
+            problems.append(ReadProblem(RECORD, "", ONLY_FIRST_PAGE))
             return True
     return False
 
 
-def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
+def _note_outcome(entry: Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> bool:
     """An OperationOutcome among the resources: True when it says that something failed."""
     listed = entry.resource.get("issue")
     if not lost_something(listed):
@@ -287,11 +257,11 @@ def _note_outcome(entry: _Entry, where: str, issues: list[Issue], problems: list
             f"{where}.entry[{entry.index}].resource",
         )
     )
-    problems.append(ReadProblem(_RECORD, "", because("server.sender-query-failed")))
+    problems.append(ReadProblem(RECORD, "", because("server.sender-query-failed")))
     return True
 
 
-def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> Resource | None:
+def _read(entry: Entry, where: str, issues: list[Issue], problems: list[ReadProblem]) -> Resource | None:
     """The resource as the rules read it; None when no rule uses its type or it cannot be read. Faults are noted."""
     at = f"{where}.entry[{entry.index}].resource"
     type_name = entry.resource.get("resourceType")
@@ -304,19 +274,20 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
                 f"{at}.resourceType",
             )
         )
-        names = names_clozapine(type_name, _in_json(entry.resource) or b"", _RECORD)
-        problems.append(not_read(_RECORD, "", because("left-out.not-r4"), names=names))
+        names = names_clozapine(type_name, _in_json(entry.resource) or b"", RECORD)
+        problems.append(not_read(RECORD, "", because("left-out.not-r4"), names=names))
         return None
     if type_name not in _READ:
         return None
+    source = filed_under(type_name)
     found = faults(entry.resource)
     resource: Resource | None = None
     content = _in_json(entry.resource)
     name = reference_of(type_name, entry.resource.get("id"))
     if content is None:
-        problem: ReadProblem | None = ReadProblem(_RECORD, name, _NESTED)
+        problem: ReadProblem | None = ReadProblem(source, name, _NESTED)
     else:
-        resource, problem = read_one(content, _RECORD)
+        resource, problem = read_one(content, source)
     if resource is not None:
         resource.full_url = entry.full_url or None
     if problem is not None:
@@ -341,12 +312,12 @@ def _read(entry: _Entry, where: str, issues: list[Issue], problems: list[ReadPro
     return resource
 
 
-def _left_aside(resource: Json, problems: list[ReadProblem]) -> Entry:
+def _left_aside(resource: Json, problems: list[ReadProblem]) -> Entered:
     """What is entered in the ledger of a resource that became no record."""
     type_name = resource.get("resourceType")
     if problems:
-        return unreadable(_RECORD, problems[0].ref, problems[0].reason)
-    return of_other_type(_RECORD, type_name, reference_of(type_name, resource.get("id")))
+        return unreadable(problems[0].source, problems[0].ref, problems[0].reason)
+    return of_other_type(filed_under(type_name), type_name, reference_of(type_name, resource.get("id")))
 
 
 def _is_fhir(type_name: str) -> bool:
@@ -398,7 +369,7 @@ def _gathered(
     unavailable: frozenset[str],
     records: list[Resource],
     problems: list[ReadProblem],
-    aside: list[Entry],
+    aside: list[Entered],
     *,
     partial: bool,
 ) -> Gathered:
@@ -409,6 +380,9 @@ def _gathered(
         )
         for key in QUERIES
     }
-    state = sources[_RECORD].state
-    sources[_RECORD] = SourceData(state, records, problems, aside)
+    for resource in records:
+        sources[filed(resource)].resources.append(resource)
+    for problem in problems:
+        sources[problem.source if problem.source in sources else RECORD].problems.append(problem)
+    sources[RECORD].aside += aside
     return Gathered(sources)

@@ -56,6 +56,12 @@ class BackendClient(BaseModel):
         return value
 
 
+#: Ids of the code systems, and of the value sets of the same codes, that the service answers with.
+FINDINGS = "clozapine-finding"
+OVERRIDE_REASONS = "clozapine-override-reason"
+ANSWERS = "clozapine-check-answer"
+
+
 class Links(BaseModel):
     """How the service names itself on cards; the same for all its sites."""
 
@@ -63,8 +69,20 @@ class Links(BaseModel):
 
     #: Public base URL: in links on cards and, with authentication, the audience of client JWTs.
     base_url: str = "http://127.0.0.1:8000"
-    #: System of the finding codes.
-    finding_system: str = "https://clozapine-cds.example/CodeSystem/finding"
+    #: System of the finding codes: by default the address at which this service itself answers with the code system.
+    finding_system: str = Field(
+        default_factory=lambda given: f"{given.get('base_url', '')}/fhir/CodeSystem/{FINDINGS}"
+    )
+
+    @property
+    def fhir_url(self) -> str:
+        """The FHIR base address: canonical addresses of what this service defines begin with it."""
+        return f"{self.base_url}/fhir"
+
+    @property
+    def reason_system(self) -> str:
+        """System of the override reasons that HL7 has no code for."""
+        return f"{self.fhir_url}/CodeSystem/{OVERRIDE_REASONS}"
 
     @field_validator("base_url")
     @classmethod

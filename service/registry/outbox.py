@@ -191,7 +191,9 @@ def _notify(
 ) -> None:
     """Queue a notice for the EHR, or what is to be changed on the one that it has (``known``)."""
     try:
-        payload = notices.resource(channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, at)
+        payload = notices.resource(
+            channel, finding, patient_id, str(uuid4()), IDENTIFIER_SYSTEM, site.links.finding_system, at
+        )
     except ValueError as error:  # a notice that cannot be built must not stop the sweep of the site
         log.error("%s: no %s for %s (%s)", site.name, channel, finding.code, type(error).__name__)
         return

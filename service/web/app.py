@@ -31,6 +31,7 @@ from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
 from service.alerts.policy.reference import reference_only
 from service.aside.answers import Answers
 from service.aside.aside import Aside
+from service.conformance.routes import fhir_routes
 from service.fhir.client import FhirServer
 from service.fhir.terminology_server import TerminologyServer
 from service.hooks.kept import Keeper
@@ -39,7 +40,6 @@ from service.hooks.recalled import Recalled, asking
 from service.hooks.services import services
 from service.hooks.unchecked import Unchecked
 from service.hooks.warm import warm
-from service.operation.endpoint import PATH as CHECK_PATH
 from service.operation.endpoint import ClozapineCheck
 from service.ops import garbage
 from service.ops.health import Check, Health
@@ -402,7 +402,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         limits=limits,
         offered=lambda _: None,
     )
-    routes.append(Route(CHECK_PATH, endpoint=check))
+    routes += fhir_routes(check, settings.links, clock().date())
     app.router.routes[:0] = routes
     app.direct = {
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path

@@ -9,7 +9,7 @@ from cds_hooks import HOOKS
 from service.alerts.say.finding_codes import finding_codes
 from service.fhir.queries import QUERIES
 from service.hooks.services import services
-from service.web import openapi_registry
+from service.web import openapi_fhir, openapi_registry, openapi_rows
 
 _OUTCOME = {"$ref": "#/components/schemas/OperationOutcome"}
 
@@ -53,7 +53,7 @@ def _object(required: list[str], properties: dict[str, Any], description: str = 
 
 
 _TEXT = {"type": "string"}
-_RESOURCE = {"type": "object", "description": "A FHIR R4 resource.", "additionalProperties": True}
+_RESOURCE = openapi_fhir.ref("AnyResource")
 _FINDING_CODE = {"$ref": "#/components/schemas/FindingCode"}
 _CODING = _object(["system", "code"], {"system": _TEXT, "code": _TEXT, "display": _TEXT})
 
@@ -200,29 +200,14 @@ _SCHEMAS: dict[str, Any] = {
 }  # fmt: skip
 
 
-_ISSUE = _object(
-    ["resourceType", "code"],
-    {
-        "resourceType": {"const": "DetectedIssue"},
-        "code": _object(
-            ["coding"],
-            {
-                "coding": {"type": "array", "items": {"$ref": "#/components/schemas/FindingCoding"}},
-                "text": _TEXT,
-            },
-        ),
-    },
-)
-_OTHER_RESOURCE = _object(["resourceType"], {"resourceType": {"enum": ["Provenance", "OperationOutcome"]}})
-
-
 def _json(schema: dict[str, Any], description: str, media: str = "application/json") -> dict[str, Any]:
     return {"description": description, "content": {media: {"schema": schema}}}
 
 
-def _page(summary: str, media: dict[str, Any]) -> dict[str, Any]:
+def _page(operation: str, summary: str, media: dict[str, Any]) -> dict[str, Any]:
     return {
         "get": {
+            "operationId": operation,
             "summary": summary,
             "tags": ["Governance"],
             "responses": {"200": {"description": summary, "content": media}},
@@ -234,10 +219,11 @@ def _page(summary: str, media: dict[str, Any]) -> dict[str, Any]:
 _OPERATORS = _error("A token of operators is configured, and the request does not bear it.")
 
 
-def _of_policy(summary: str, what: str, media: dict[str, Any]) -> dict[str, Any]:
+def _of_policy(operation: str, summary: str, what: str, media: dict[str, Any]) -> dict[str, Any]:
     """What there is of one policy."""
     return {
         "get": {
+            "operationId": operation,
             "summary": summary,
             "tags": ["Governance"],
             "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
@@ -303,78 +289,6 @@ def _service_paths() -> dict[str, Any]:
     return paths
 
 
-def _check_operation() -> dict[str, Any]:
-    """The FHIR operation for systems without CDS Hooks."""
-    media = "application/fhir+json"
-    record = _object(
-        ["resourceType", "type"],
-        {
-            "resourceType": {"const": "Bundle"},
-            "type": {"enum": ["collection", "searchset"]},
-            "entry": {"type": "array", "items": _object([], {"fullUrl": _TEXT, "resource": _RESOURCE})},
-        },
-        "The record of one patient. MedicationRequests with status draft are the orders that are asked about.",
-    )
-    parameter = _object(
-        ["name"],
-        {
-            "name": {
-                "enum": ["bundle", "resource", "patient", "event", "asOf", "order", "unavailable"],
-                "description": "bundle (or resource): the record, once, required. patient: id or reference. event: a hook name. "
-                "asOf: the moment of the question. order: a MedicationRequest or a reference to one in the Bundle. "
-                "unavailable: a kind of data the record leaves out.",
-            },
-            "resource": _RESOURCE,
-            "valueCode": _TEXT,
-            "valueId": _TEXT,
-            "valueString": _TEXT,
-            "valueDateTime": _TEXT,
-            "valueReference": _object(["reference"], {"reference": _TEXT}),
-        },
-    )
-    parameters = _object(
-        ["resourceType", "parameter"],
-        {"resourceType": {"const": "Parameters"}, "parameter": {"type": "array", "items": parameter}},
-    )
-    answer = _object(
-        ["resourceType", "type"],
-        {
-            "resourceType": {"const": "Bundle"},
-            "type": {"const": "collection"},
-            "timestamp": {"type": "string", "format": "date-time"},
-            "entry": {
-                "type": "array",
-                "items": _object(
-                    ["fullUrl", "resource"],
-                    {
-                        "fullUrl": _TEXT,
-                        "resource": {"oneOf": [_ISSUE, _OTHER_RESOURCE]},
-                    },
-                ),
-            },
-        },
-    )
-    body = {"schema": {"oneOf": [record, parameters]}}
-    errors = {
-        status: error | {"content": {media: error["content"]["application/json"]}}
-        for status, error in _ERRORS.items()
-    }
-    return {
-        "operationId": "clozapine-check",
-        "summary": "The clozapine check for systems without CDS Hooks",
-        "description": "The same rules and findings as the hooks, as FHIR: one DetectedIssue for each finding, most severe first, "
-        "one Provenance that names policy and version, and an OperationOutcome when something sent is not valid or was not read.",
-        "tags": ["FHIR"],
-        "requestBody": {"required": True, "content": {media: body, "application/json": body}},
-        "responses": {
-            "200": _json(
-                answer, "What was found; a Bundle without entries when there is nothing to say.", media
-            ),
-            **errors,
-        },
-    }
-
-
 def document() -> dict[str, Any]:
     """The document served at ``/openapi.json`` and kept in ``openapi/openapi.json``."""
     health = _json({"$ref": "#/components/schemas/Health"}, "Healthy.", "application/health+json")
@@ -397,12 +311,18 @@ def document() -> dict[str, Any]:
             }
         },
         **_service_paths(),
-        "/fhir/$clozapine-check": {"post": _check_operation()},
+        **openapi_fhir.paths(_ERRORS, _SECURITY),
         "/health/live": {
-            "get": {"summary": "The process answers", "tags": ["Operations"], "responses": {"200": health}}
+            "get": {
+                "operationId": "health-live",
+                "summary": "The process answers",
+                "tags": ["Operations"],
+                "responses": {"200": health},
+            }
         },
         "/health/ready": {
             "get": {
+                "operationId": "health-ready",
                 "summary": "Calls can be answered and recorded",
                 "tags": ["Operations"],
                 "responses": {"200": health, "503": unhealthy},
@@ -410,6 +330,7 @@ def document() -> dict[str, Any]:
         },
         "/health": {
             "get": {
+                "operationId": "health",
                 "summary": "Health in detail",
                 "tags": ["Operations"],
                 "responses": {"200": health, "401": _OPERATORS, "503": unhealthy},
@@ -417,6 +338,7 @@ def document() -> dict[str, Any]:
         },
         "/metrics": {
             "get": {
+                "operationId": "metrics",
                 "summary": "Prometheus metrics",
                 "tags": ["Operations"],
                 "responses": {
@@ -425,11 +347,12 @@ def document() -> dict[str, Any]:
                 },
             }
         },
-        "/policies": _page("The shipped monitoring policies", policy_media),
+        "/policies": _page("policies", "The shipped monitoring policies", policy_media),
         "/policies/{id}": _of_policy(
-            "One policy: as JSON, or as a page where HTML is asked for", "The policy.", policy_media
+            "policy", "One policy: as JSON, or as a page where HTML is asked for", "The policy.", policy_media
         ),
         "/policies/{id}/patient": _of_policy(
+            "patient-sheet",
             "The sheet for the patient that belongs to a policy: as JSON, or as a page to print where HTML is asked for",
             "The sheet.",
             policy_media,
@@ -445,10 +368,13 @@ def document() -> dict[str, Any]:
             "overdue monitoring.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        # Relative to where the document was fetched.
+        "servers": [{"url": "/", "description": "The service that gave this document."}],
+        "security": [],
         "tags": [{"name": n} for n in ("CDS Hooks", "FHIR", "Registry", "Governance", "Operations")],
         "paths": paths,
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | openapi_fhir.SCHEMAS | openapi_rows.SCHEMAS,
             "securitySchemes": {"clientToken": _CLIENT_TOKEN, **openapi_registry.SECURITY_SCHEMES},
         },
     }

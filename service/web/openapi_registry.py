@@ -40,6 +40,8 @@ def _body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 
 def _operation(
+    operation_id: str,
+    answer: str,
     summary: str,
     *parameters: dict[str, Any],
     role: str = "viewer",
@@ -48,7 +50,10 @@ def _operation(
     conflict: bool = False,
 ) -> dict[str, Any]:
     answers: dict[str, Any] = {
-        "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+        "200": {
+            "description": summary,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}},
+        }
     }
     if missing:
         answers["404"] = _outcome("There is no such patient, flag or alert at this site.")
@@ -57,6 +62,7 @@ def _operation(
     if body is not None:
         answers["415"] = _outcome("Without authentication: the body is not `application/json`.")
     operation: dict[str, Any] = {
+        "operationId": operation_id,
         "summary": summary,
         "description": f"Role: {role}.",
         "tags": ["Registry"],
@@ -106,7 +112,7 @@ def paths() -> dict[str, Any]:
     return {
         "/registry/patients": {
             "get": _operation(
-                "The worklist, what is due first",
+                "patients", "PatientPage", "The worklist, what is due first",
                 _query("status", "Which patients.", {"enum": _STATUSES, "default": "on"}),
                 _query("site", "Only this site; all the token covers by default."),
                 limit,
@@ -114,28 +120,28 @@ def paths() -> dict[str, Any]:
             )
         },
         one: {
-            "get": _operation("One patient: standing, findings, doses, counts, flags, history", patient, site, missing=True),
-            "delete": _operation("Delete everything known of a patient; the proof is the answer", patient, site, role="admin", missing=True),
+            "get": _operation("patient", "PatientView", "One patient: standing, findings, doses, counts, flags, history", patient, site, missing=True),
+            "delete": _operation("forget-patient", "Deletion", "Delete everything known of a patient; the proof is the answer", patient, site, role="admin", missing=True),
         },
         f"{one}/flags": {
             "post": _operation(
-                "A clinician's statement: benign ethnic neutropenia, or an agreed deviation",
+                "flag-patient", "FlagKept", "A clinician's statement: benign ethnic neutropenia, or an agreed deviation",
                 patient, site, role="clinician", body=_body(flag, ["kind"]), missing=True,
             )
         },
         f"{one}/flags/{{flag}}": {
-            "delete": _operation("Withdraw a statement", patient, _path("flag", {"type": "integer"}), site, role="clinician", missing=True)
+            "delete": _operation("withdraw-flag", "FlagWithdrawn", "Withdraw a statement", patient, _path("flag", {"type": "integer"}), site, role="clinician", missing=True)
         },
-        f"{one}/unenrol": {"post": _operation("Take a patient off the roster", patient, site, role="admin", missing=True)},
-        f"{one}/enrol": {"post": _operation("Watch a patient again who was taken off", patient, site, role="admin", missing=True)},
+        f"{one}/unenrol": {"post": _operation("unenrol-patient", "State", "Take a patient off the roster", patient, site, role="admin", missing=True)},
+        f"{one}/enrol": {"post": _operation("enrol-patient", "State", "Watch a patient again who was taken off", patient, site, role="admin", missing=True)},
         f"{one}/merge": {
             "post": _operation(
-                "Put two records of one patient together", patient, site, role="admin", body=_body({"into": _TEXT}, ["into"]), missing=True
+                "merge-patients", "Merged", "Put two records of one patient together", patient, site, role="admin", body=_body({"into": _TEXT}, ["into"]), missing=True
             )
         },
         "/alerts": {
             "get": _operation(
-                "Alerts, most severe first",
+                "alerts", "AlertPage", "Alerts, most severe first",
                 _query("state", "Which alerts; those in hand are open, too.", {"enum": ["open", "in-hand", "closed", "resolved", "all"], "default": "open"}),
                 _query("site", "Only this site; all the token covers by default."),
                 limit,
@@ -144,19 +150,19 @@ def paths() -> dict[str, Any]:
         },
         "/alerts/{alert}/close": {
             "post": _operation(
-                "Close an alert; refused (409) while clozapine must stop", _path("alert", {"type": "integer"}), role="clinician",
+                "close-alert", "State", "Close an alert; refused (409) while clozapine must stop", _path("alert", {"type": "integer"}), role="clinician",
                 body=_body({"note": _TEXT, "by": _TEXT}, ["note"]), missing=True, conflict=True,
             )
         },
         "/alerts/{alert}/hand": {
             "post": _operation(
-                "Take an alert in hand until a moment; then, or with new evidence, it is open again",
+                "take-alert-in-hand", "InHand", "Take an alert in hand until a moment; then, or with new evidence, it is open again",
                 _path("alert", {"type": "integer"}), role="clinician", body=_body(hand, ["until", "reason"]), missing=True, conflict=True,
             )
         },
         "/analytics/alerts": {
             "get": _operation(
-                "Cards fired, accepted, overridden by reason, and the time to a response",
+                "alert-analytics", "Analytics", "Cards fired, accepted, overridden by reason, and the time to a response",
                 _query("since", "First day; 13 weeks before `until` by default."),
                 _query("until", "Day after the last one; tomorrow by default."),
                 _query("by", f"Grouping, separated by commas: {', '.join(DIMENSIONS)}."),

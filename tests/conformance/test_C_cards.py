@@ -58,7 +58,7 @@ def test_C3_source(cards: list[dict[str, Any]]) -> None:
         assert card["source"]["label"]
         assert re.match(r"https?://", card["source"].get("url", "https://"))
         topic = card["source"]["topic"]
-        assert topic["system"] == "https://clozapine-cds.example/CodeSystem/finding"
+        assert topic["system"] == "http://127.0.0.1:8000/fhir/CodeSystem/clozapine-finding"
         assert topic["display"]
 
 

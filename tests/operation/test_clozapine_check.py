@@ -81,8 +81,13 @@ def test_a_severe_neutropenia_is_a_detected_issue_with_everything_a_pharmacist_n
     assert answer["type"] == "collection"
     assert issue["status"] == "final"
     assert issue["severity"] == "high"
+    assert issue["code"]["coding"][1] == {
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+        "code": "LAB",
+        "display": "Lab Alert",
+    }
     assert issue["code"]["coding"][0] == {
-        "system": "https://clozapine-cds.example/CodeSystem/finding",
+        "system": "http://127.0.0.1:8000/fhir/CodeSystem/clozapine-finding",
         "code": "anc-severe-neutropenia",
         "display": "ANC severe neutropenia",
     }
@@ -95,7 +100,8 @@ def test_a_severe_neutropenia_is_a_detected_issue_with_everything_a_pharmacist_n
     assert "**" not in issue["detail"]
     assert issue["mitigation"][0]["action"]["text"] == "Stop clozapine now."
     assert issue["reference"].startswith("https://dailymed.nlm.nih.gov/")
-    assert of_type(answer, "OperationOutcome") == []
+    (outcome,) = of_type(answer, "OperationOutcome")
+    assert [i["severity"] for i in outcome["issue"]] == ["information"]
 
 
 def test_one_provenance_names_policy_and_version_and_targets_every_issue(client: httpx.Client) -> None:
@@ -104,6 +110,7 @@ def test_one_provenance_names_policy_and_version_and_targets_every_issue(client:
     Provenance.model_validate(provenance)
     urls = {e["fullUrl"] for e in answer["entry"] if e["resource"]["resourceType"] == "DetectedIssue"}
     assert {t["reference"] for t in provenance["target"]} == urls
+    assert provenance["occurredDateTime"] == "2026-11-20T10:00:00Z"
     assert provenance["policy"] == ["http://127.0.0.1:8000/policies/us-label-2025"]
     assert provenance["entity"][0]["what"]["identifier"]["value"] == "us-label-2025"
     assert "version 0" in provenance["agent"][0]["who"]["display"]
@@ -149,10 +156,50 @@ def test_the_same_findings_as_the_hook(client: httpx.Client) -> None:
     assert found(answer) == [(code, severity[indicator]) for code, indicator in codes(cards)]
 
 
-def test_nothing_on_clozapine_is_an_empty_bundle(client: httpx.Client) -> None:
-    answer = ask(client, record(WOMAN, anc(0.4), order("lisinopril 10 MG Oral Tablet", status="active")))
-    assert answer["type"] == "collection"
-    assert "entry" not in answer
+def stands(answer: Json) -> str:
+    """What the answer says as a whole."""
+    (outcome,) = of_type(answer, "OperationOutcome")
+    OperationOutcome.model_validate(outcome)
+    first = outcome["issue"][0]
+    assert (first["severity"], first["code"]) == ("information", "informational")
+    (coding,) = first["details"]["coding"]
+    assert coding["system"] == "http://127.0.0.1:8000/fhir/CodeSystem/clozapine-check-answer"
+    return str(coding["code"])
+
+
+_LISINOPRIL = order("lisinopril 10 MG Oral Tablet", status="active")
+
+
+@pytest.mark.parametrize(
+    ("chart", "unavailable", "says", "words"),
+    [
+        ((anc(0.4), _LISINOPRIL), (), "not-on-clozapine", "none shows that clozapine is taken or ordered"),
+        ((_LISINOPRIL,), ("medications",), "unknown", "could not be told"),
+        ((order("Xyzzyprine 10 MG Oral Tablet", status="active"),), (), "unknown", "could not be told"),
+        (({"resourceType": "MedicationRequest", "id": "r", "status": 7},), (), "unknown", "could not be told"),
+        ((on_clozapine(), anc(3.2, 3), *(e["resource"] for v in (baseline_labs(), normal_vitals()) for e in v["entry"])), (), "on-clozapine", "Clozapine is taken; there is nothing to say."),
+        ((clozapine(12.5), anc(3.2, 1)), (), "on-clozapine", "Clozapine is ordered"),
+    ],
+)  # fmt: skip
+def test_nothing_said_has_three_meanings(
+    client: httpx.Client, chart: tuple[Json, ...], unavailable: tuple[str, ...], says: str, words: str
+) -> None:
+    answer = ask(
+        client,
+        parameters(
+            ("bundle", {"resource": record(WOMAN, *chart)}),
+            ("event", {"valueCode": "medication-verify"}),
+            *(("unavailable", {"valueCode": u}) for u in unavailable),
+        ),
+    )
+    assert stands(answer) == says
+    assert words in said(answer)
+    (provenance,) = of_type(answer, "Provenance")
+    Provenance.model_validate(provenance)
+    assert provenance["policy"] == ["http://127.0.0.1:8000/policies/us-label-2025"]
+    if not of_type(answer, "DetectedIssue"):
+        (outcome,) = of_type(answer, "OperationOutcome")
+        assert provenance["target"] == [{"reference": f"urn:uuid:{outcome['id']}"}]
 
 
 def test_a_missing_count_is_named_as_evidence(client: httpx.Client) -> None:
@@ -284,7 +331,10 @@ def test_faults_name_the_element_and_what_is_expected(
 
 def test_types_the_rules_do_not_use_cost_nothing_and_say_nothing(client: httpx.Client) -> None:
     answer = ask(client, record(WOMAN, {"resourceType": "Organization", "id": "o", "nonsense": 1}))
-    assert "entry" not in answer
+    assert of_type(answer, "DetectedIssue") == []
+    (outcome,) = of_type(answer, "OperationOutcome")
+    assert len(outcome["issue"]) == 1
+    assert "1 irrelevant" in outcome["issue"][0]["details"]["text"]
 
 
 def test_a_first_page_alone_and_a_failed_query_are_said(client: httpx.Client) -> None:
@@ -420,7 +470,8 @@ def test_it_is_counted_and_recorded_like_a_hook_call(start_service: Any) -> None
 
 def test_shadow_mode_shows_nothing(start_service: Any) -> None:
     answer = ask(start_service(shadow=True), record(WOMAN, on_clozapine(), anc(0.4, 0.5)))
-    assert "entry" not in answer
+    assert of_type(answer, "DetectedIssue") == []
+    assert stands(answer) == "not-told"
 
 
 def test_the_openapi_document_is_true(client: httpx.Client) -> None:

@@ -45,6 +45,10 @@ _PARTS = {"draftOrders", *_SOURCES}
 _COMPLETE = {"complete"}
 #: Sources any of which may be the only one to show that clozapine is taken.
 _EVIDENCE: tuple[SourceName, ...] = ("medications", "statements", "dispenses", "administrations")
+#: Parts of a call that may hold an order or a record of it.
+_MAY_HOLD_IT = {"draftOrders", *_EVIDENCE}
+#: Why records are left out that are known to be somebody else's.
+_NOT_THEIRS = {"left-out.other-patient", "left-out.other-server"}
 #: Problems for which clozapine is given.
 _GIVEN_FOR = ("schizophrenia",)
 
@@ -58,6 +62,27 @@ class Lost(Struct, frozen=True):
     problems: tuple[ReadProblem, ...] = ()
     #: Sources that would have added checks.
     helpful: tuple[SourceName, ...] = ()
+
+
+def cannot_tell(case: Case) -> bool:
+    """Whether clozapine may be taken or ordered although nothing that was read says so.
+
+    A record left out because it is somebody else's hides nothing, unless it names clozapine.
+    """
+    if case.relevant:
+        return False
+    if case.snapshot.registered or case.may_be_resumed or case.perhaps_taken:
+        return True
+    if _missing(case, _EVIDENCE) or _unread_medications(case):
+        return True
+    if any(
+        p.hints or (p.matters and p.source in _MAY_HOLD_IT and p.reason.id not in _NOT_THEIRS)
+        for p in case.snapshot.read_problems
+    ):
+        return True
+    # A name that nothing recognises may be a brand of it.
+    taken = (m for m in case.other_current if m.role in ("order", "statement"))
+    return any(not m.drugs and m.matched_by == "none" and m.systemic for m in (*case.other_drafts, *taken))
 
 
 def all_read(case: Case) -> bool:

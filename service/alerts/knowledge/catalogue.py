@@ -26,7 +26,7 @@ class Referral(Struct, frozen=True):
 
 
 class OverrideReason(Struct, frozen=True):
-    """A reason for not following a card."""
+    """A reason for not following a card; ``system`` is empty for a code of this service."""
 
     system: str
     code: str
@@ -99,6 +99,12 @@ def override_reasons(set_id: str) -> tuple[OverrideReason, ...]:
         OverrideReason(data.system[data.reason[code].system], code, data.reason[code].display)
         for code in data.set[set_id]
     )
+
+
+def every_reason() -> tuple[OverrideReason, ...]:
+    """Every override reason."""
+    data = _overrides()
+    return tuple(OverrideReason(data.system[r.system], code, r.display) for code, r in data.reason.items())
 
 
 @cache
