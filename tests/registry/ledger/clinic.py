@@ -18,7 +18,15 @@ AWAY = range(50, 53)
 POLICY_CHANGES_ON = 75
 
 #: Who has a story of their own; everybody else is counted when due.
-LATE, CORRECTED_DOWN, CORRECTED_UP, DELETED, IN_ERROR, GIVER, TAKER = "p01", "p02", "p03", "p04", "p05", "p06", "p07"
+LATE, CORRECTED_DOWN, CORRECTED_UP, DELETED, IN_ERROR, GIVER, TAKER = (
+    "p01",
+    "p02",
+    "p03",
+    "p04",
+    "p05",
+    "p06",
+    "p07",
+)
 MILD, MODERATE, SEVERE, FORGETFUL, CLOSED, OFF_AND_ON = "p08", "p09", "p10", "p11", "p12", "p13"
 GONE_FROM_EHR, DIES, STOPS, UNCOUNTED, TWICE, SAME = "p14", "p15", "p16", "p17", "p18", "p19"
 
@@ -50,7 +58,9 @@ def day_of(number: int) -> date:
 
 def morning(number: int) -> datetime:
     """The moment of the sweep: 05:30 on the wall clock."""
-    return datetime.combine(day_of(number), datetime.min.time(), ZONE).replace(hour=5, minute=30).astimezone(UTC)
+    return (
+        datetime.combine(day_of(number), datetime.min.time(), ZONE).replace(hour=5, minute=30).astimezone(UTC)
+    )
 
 
 def count(patient: str, number: int, value: int, name: str = "", **more: Any) -> dict[str, Any]:
@@ -100,7 +110,9 @@ def open_clinic() -> Clinic:
     """The story, the same every time."""
     chance = random.Random(17)
     clinic = Clinic()
-    starts = {f"p{n:02}": -chance.choice((3, 20, 90, 150, 172, 250, 340, 360, 500, 900)) for n in range(PATIENTS)}
+    starts = {
+        f"p{n:02}": -chance.choice((3, 20, 90, 150, 172, 250, 340, 360, 500, 900)) for n in range(PATIENTS)
+    }
     starts |= dict.fromkeys((MILD, MODERATE, SEVERE, TWICE, SAME), -500) | {UNCOUNTED: -4, FORGETFUL: -250}
     # Samples stop here, for those who are not counted as they should be.
     last = {FORGETFUL: 20, CLOSED: 10, OFF_AND_ON: 5, UNCOUNTED: -99, STOPS: 55, DIES: 30, TWICE: 30}
@@ -110,7 +122,9 @@ def open_clinic() -> Clinic:
         while number < last.get(patient, DAYS):
             if not (patient in (MILD, MODERATE, SEVERE) and 40 <= number < 62):
                 # Taken after the morning: seen the next one.
-                clinic.shown.append(Shown(max(0, number + 1), count(patient, number, chance.randrange(3300, 3700, 10))))
+                clinic.shown.append(
+                    Shown(max(0, number + 1), count(patient, number, chance.randrange(3300, 3700, 10)))
+                )
             number += _step(number - start)
     _stories(clinic, starts)
     clinic.shown.sort(key=lambda s: s.day)
@@ -145,7 +159,15 @@ def _stories(clinic: Clinic, starts: dict[str, int]) -> None:
         show(number + 1, count(MODERATE, number, value, "n%d" % number))
     for number, value in ((40, 400), (41, 100), (43, 450), (51, 700), (55, 1700)):
         show(number + 1, count(SEVERE, number, value, "n%d" % number))
-    show(56, order(STOPS, starts[STOPS], status="stopped", dispenseRequest={"validityPeriod": {"end": day_of(55).isoformat()}}))
+    show(
+        56,
+        order(
+            STOPS,
+            starts[STOPS],
+            status="stopped",
+            dispenseRequest={"validityPeriod": {"end": day_of(55).isoformat()}},
+        ),
+    )
     show(60, person(DIES, deceasedDateTime=day_of(59).isoformat()))
     for resource in [s.resource for s in clinic.shown if s.resource["id"].startswith(GONE_FROM_EHR)]:
         show(45, resource, gone=True)

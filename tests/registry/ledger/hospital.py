@@ -62,7 +62,10 @@ class Hospital:
 
     async def manifest(self, request: Request) -> Response:
         """Ready at once."""
-        files = [{"type": t, "url": f"{self.base_url}/files/{t}"} for t in ("Patient", "MedicationRequest", "Observation")]
+        files = [
+            {"type": t, "url": f"{self.base_url}/files/{t}"}
+            for t in ("Patient", "MedicationRequest", "Observation")
+        ]
         deleted = [{"type": "Bundle", "url": f"{self.base_url}/files/{_DELETED}"}]
         return JSONResponse({"requiresAccessToken": True, "output": files, "deleted": deleted, "error": []})
 
