@@ -94,7 +94,7 @@ def enrol(
             kept = remembered.update(
                 remembered.load(row.facts), kept, reread, known_at=aware(row.facts_at), as_of=as_of
             )
-    case = _case(connection, row.id, kept, policy, as_of) if row is not None else Case(kept, policy, as_of)
+    case = case_of(connection, row.id, kept, policy, as_of) if row is not None else Case(kept, policy, as_of)
     if row is None and not case.on_clozapine:
         return None
     values = {
@@ -140,7 +140,7 @@ def _held(connection: Connection, site: str, patient_id: str) -> Row[Any] | None
     return connection.execute(_HELD, {"site": site, "patient_id": patient_id}).first()
 
 
-def _case(
+def case_of(
     connection: Connection, patient: int, facts: PatientSnapshot, policy: Policy, as_of: datetime
 ) -> Case:
     """A registered patient's case: what clinicians stated counts (it may change when the next count is due)."""
@@ -284,7 +284,7 @@ def enrol_anew(connection: Connection, site: str, patient_id: str, policy: Polic
         facts = remembered.load(row.facts)
     except msgspec.ValidationError as error:
         raise NotRegistered("the stored facts are of another version: delete the patient first") from error
-    values = columns_of(standing_of(_case(connection, row.id, facts, policy, as_of)))
+    values = columns_of(standing_of(case_of(connection, row.id, facts, policy, as_of)))
     # What happened meanwhile is not among what changed lately: everything is read anew.
     connection.execute(
         update(_patients)
@@ -362,7 +362,7 @@ def merge(
     connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
     # Whoever was watched under either record is watched on; results are read anew.
     standing = (
-        columns_of(standing_of(_case(connection, new.id, together, policy, as_of)))
+        columns_of(standing_of(case_of(connection, new.id, together, policy, as_of)))
         if "unenrolled" not in (old.state, new.state) or old.state != new.state
         else {}
     )

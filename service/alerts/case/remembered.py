@@ -119,7 +119,7 @@ def update(
     if known_at is not None:
         medications = witnessed(medications, old.medications, known_at, as_of)
     new = replace(new, medications=medications)
-    old = _without(old, reread)
+    old = without(old, reread)
     merged = _merge(new, old, since=None)
     # What was once read completely stays known; what never was is not taken for "none".
     known: dict[str, SourceState] = {
@@ -182,7 +182,8 @@ def _seen(now: Medication, before: Medication, known_at: datetime, as_of: dateti
     return replace(now, seen_active=before.seen_active, updated=min(bounds, default=None))
 
 
-def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
+def without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
+    """What was known, but for what these references said."""
     if not gone:
         return old
     return replace(
