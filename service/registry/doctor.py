@@ -17,7 +17,7 @@ from service.alerts.say.finding_codes import finding_codes
 from service.alerts.say.silence import must_stop
 from service.options.site import Site
 from service.registry import attention
-from service.registry.roster import case_of
+from service.registry.roster import case_of, read_last
 from service.store.roster_tables import Alert, AlertEvent, OutboxItem, RegisteredPatient, SweepRun
 from service.store.times import aware
 
@@ -221,7 +221,7 @@ def _of_patients(connection: Connection, site: Site, now: datetime, limit: timed
 def _of_patient(
     connection: Connection, site: Site, row: Row[Any], now: datetime, limit: timedelta, owners: dict[str, str]
 ) -> Iterator[Fault]:
-    read, swept = aware(row.facts_at), aware(row.swept_at)
+    read, swept = read_last(row), aware(row.swept_at)
     if read is not None and now - read > limit:
         yield Fault("patient-unread", row.patient_id, f"last read {read:%Y-%m-%d}")
     if swept is None or now - swept > limit:

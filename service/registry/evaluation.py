@@ -22,7 +22,7 @@ from service.options.site import Site
 from service.options.weighed import Weighed
 from service.registry import attention, outbox, people
 from service.registry.patient_alerts import Change, LiveAlert, alertable, changes
-from service.registry.roster import NotRegistered, flags_of
+from service.registry.roster import NotRegistered, flags_of, read_last
 from service.registry.standing import columns_of, standing_of
 from service.store.roster_tables import Alert, AlertEvent, RegisteredPatient
 from service.store.times import aware
@@ -37,6 +37,7 @@ NEEDED = (
     _patients.c.patient_id,
     _patients.c.facts,
     _patients.c.facts_at,
+    _patients.c.refreshed_at,
     _patients.c.attention,
     _patients.c.attention_since,
 )
@@ -137,7 +138,7 @@ def evaluate(
             if a.state == "in-hand" and touched.get(a.id) not in ("raised", "rewritten", "reopened")
         }
         today = snapshot.day(as_of)
-        unread = not snapshot.deceased and _is_unread(site, snapshot, aware(row.facts_at), as_of)
+        unread = not snapshot.deceased and _is_unread(site, snapshot, read_last(row), as_of)
         now = attention.attention_of(wanted.values(), standing.next_due, today, handed=handed, unread=unread)
         since = attention.since(row.attention, aware(row.attention_since), now, at)
         columns = columns_of(standing) | {"attention": now, "attention_since": since}

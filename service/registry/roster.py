@@ -177,6 +177,12 @@ def facts_of(
         return None
 
 
+def read_last(row: Any) -> datetime | None:
+    """When the record of a patient was read last; a reading that brought nothing new leaves the facts as of before."""
+    moments = [at for at in (aware(row.facts_at), aware(row.refreshed_at)) if at is not None]
+    return max(moments, default=None)
+
+
 def is_on(connection: Connection, site: str, patient_id: str) -> bool:
     """True for a registered patient who was on clozapine when the registry last heard."""
     state = connection.execute(

@@ -68,6 +68,17 @@ def start_run(engine: Engine, site: str, planned_for: datetime, as_of: datetime)
             return int(found)
 
 
+def is_finished(engine: Engine, site: str, planned_for: datetime) -> bool:
+    """Whether the run planned for a moment has come to its end."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(_runs.c.finished_at).where(
+                _runs.c.site == site, _runs.c.planned_for == planned_for.astimezone(UTC)
+            )
+        ).first()
+    return found is not None and found.finished_at is not None
+
+
 def remaining(engine: Engine, site: str, run: int) -> int:
     """Patients of the site that the run has not evaluated."""
     with engine.connect() as connection:

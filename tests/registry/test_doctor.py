@@ -26,7 +26,9 @@ PATIENTS, ALERTS, EVENTS, ITEMS, RUNS = (
 
 def _clinic(engine: Engine, site: str) -> Site:
     """p1 must stop, p2 is well."""
-    watch = site_of(site, ZONE, webhook="http://127.0.0.1:9/", webhook_secret="0123456789abcdef0123456789abcdef")
+    watch = site_of(
+        site, ZONE, webhook="http://127.0.0.1:9/", webhook_secret="0123456789abcdef0123456789abcdef"
+    )
     register(engine, site, [facts("p1", anc(400, 0.5)), facts("p2", anc(3200, 3, "anc-2"))])
     with engine.begin() as connection:
         connection.execute(update(PATIENTS).where(PATIENTS.c.site == site).values(facts_at=NOW))
@@ -39,7 +41,9 @@ def _patient(c: Connection, site: str, patient: str) -> Any:
 
 
 def _alert(c: Connection, site: str) -> Any:
-    return c.execute(select(ALERTS).where(ALERTS.c.site == site, ALERTS.c.code == "anc-severe-neutropenia")).one()
+    return c.execute(
+        select(ALERTS).where(ALERTS.c.site == site, ALERTS.c.code == "anc-severe-neutropenia")
+    ).one()
 
 
 def _set_patient(patient: str, **values: Any) -> Callable[[Connection, str], None]:
@@ -53,7 +57,9 @@ def _set_alert(**values: Any) -> Callable[[Connection, str], None]:
 
 
 def _event(c: Connection, alert: int, what: str) -> None:
-    c.execute(insert(EVENTS).values(alert=alert, at=NOW, what=what, severity="critical", summary="", by="", note=""))
+    c.execute(
+        insert(EVENTS).values(alert=alert, at=NOW, what=what, severity="critical", summary="", by="", note="")
+    )
 
 
 def _facts(c: Connection, site: str, patient: str, change: Callable[[Any], Any]) -> None:

@@ -154,11 +154,11 @@ def _stories(clinic: Clinic, starts: dict[str, int]) -> None:
     show(44, count(GIVER, 41, 700, "a", subject={"reference": f"Patient/{TAKER}"}))
     # Neutropenias, while the EHR is away too.
     for number, value in ((40, 1300), (43, 1250), (46, 1600), (60, 3300)):
-        show(number + 1, count(MILD, number, value, "n%d" % number))
+        show(number + 1, count(MILD, number, value, f"n{number}"))
     for number, value in ((40, 800), (41, 600), (42, 1600), (49, 2000), (51, 3000), (58, 3200)):
-        show(number + 1, count(MODERATE, number, value, "n%d" % number))
+        show(number + 1, count(MODERATE, number, value, f"n{number}"))
     for number, value in ((40, 400), (41, 100), (43, 450), (51, 700), (55, 1700)):
-        show(number + 1, count(SEVERE, number, value, "n%d" % number))
+        show(number + 1, count(SEVERE, number, value, f"n{number}"))
     show(
         56,
         order(

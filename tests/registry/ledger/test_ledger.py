@@ -27,7 +27,6 @@ from service.registry.scheduler import read_anew
 from service.registry.sweep import start_run, sweep
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import Alert, AlertEvent, RegisteredPatient
-from service.store.times import aware
 from tests.registry.ledger import clinic as story
 from tests.registry.ledger.book import CODES, OVERDUE, SEVERE, Book
 from tests.registry.ledger.clinic import day_of, morning
@@ -278,6 +277,8 @@ def test_120_days_agree_with_the_ledger(kind: str, request: pytest.FixtureReques
         with product.engine.connect() as connection:
             healthy = examine(connection, product.site(days - 1), morning(days - 1), days=3)
         # Of one patient the EHR knows nothing any more: that is all the registry may complain of.
-        wrong += [f"doctor: {f}" for f in healthy if (f.name, f.subject) != ("patient-unread", story.GONE_FROM_EHR)]
+        wrong += [
+            f"doctor: {f}" for f in healthy if (f.name, f.subject) != ("patient-unread", story.GONE_FROM_EHR)
+        ]
         product.engine.dispose()
     assert not wrong, f"{len(wrong)} differences:\n" + "\n".join(wrong[:80])
