@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,14 +32,17 @@ from service.fhir.resources import Medication, Resource
 from service.fhir.subjects import named_by_number
 from service.options.site import Site
 from service.registry.exchange import SOURCES, patient_of
+from service.registry.moved import forget_elsewhere, owned
 from service.registry.refresh import (
     OVERLAP,
     READING,
+    WHOLE_EVERY,
     Refreshed,
     costing_itself,
     keep,
     merged_away,
     read_at,
+    read_each,
     whole_is_due,
 )
 from service.store.roster_tables import RegisteredPatient
@@ -64,6 +67,10 @@ _LARGEST_FILE = 8_000_000_000
 _PRODUCTS = "products"
 #: A site that was read so recently (by another replica) is not read again.
 _FRESH = timedelta(hours=12)
+#: Who was read so much earlier than the others is behind them.
+_BEHIND = timedelta(hours=12)
+#: So many patients, or one of so many, are read alone; when more are behind everything is exported.
+_FEW, _SHARE = 5, 20
 
 
 class _File(Struct):
@@ -153,9 +160,10 @@ async def export(
     read = [aware(row.refreshed_at) for row in rows]
     if all(moment is not None and now - moment < _FRESH for moment in read):
         return Refreshed()
-    known = {row.patient_id: row for row in rows}
-    whole = any(whole_is_due(row, now) for row in rows)
-    query = {"_type": ",".join(_TYPES)} | ({} if whole else {"_since": _since(rows)})
+    whole, behind = _reading(rows, now)
+    late = {row.patient_id for row in behind}
+    known = {row.patient_id: row for row in rows if row.patient_id not in late}
+    query = {"_type": ",".join(_TYPES)} | ({} if whole else {"_since": _since(known.values())})
     base = site.fhir_server.rstrip("/")
     begun = await _manifest(
         client, f"{base}/Patient/$export?{urlencode(query)}", token, pause_seconds, deadline
@@ -174,9 +182,36 @@ async def export(
             await _ask(client, place, token, method="DELETE")
         server = FhirServer(site.fhir_server, client, await token())
         products = await _products(server, folder, found.named)
-        return await asyncio.to_thread(
+        done = await asyncio.to_thread(
             _keep_all, engine, site, folder, known, products, found, now, whole=whole
         )
+
+    async def new_server() -> FhirServer:
+        return FhirServer(site.fhir_server, client, await token())
+
+    await read_each(engine, site, new_server, behind, now, done)
+    return done
+
+
+def _reading(rows: Sequence[Any], now: datetime) -> tuple[bool, list[Any]]:
+    """Whether everything is exported; else, who is behind the others and is read alone: newly enrolled, or not read the last time.
+
+    One patient whom the EHR does not know any more must not turn every night into a whole export.
+    """
+    wholly = [at for row in rows if (at := aware(row.read_whole_at)) is not None]
+    read = [at for row in rows if (at := aware(row.refreshed_at)) is not None]
+    if not wholly or not read or now - max(wholly) >= WHOLE_EVERY:
+        return True, []
+    newest = max(read)
+    behind = [
+        row
+        for row in rows
+        if row.read_whole_at is None
+        or (at := aware(row.refreshed_at)) is None
+        or newest - at > _BEHIND
+        or whole_is_due(row, now - _BEHIND)
+    ]
+    return (True, []) if len(behind) > max(_FEW, len(rows) // _SHARE) else (False, behind)
 
 
 def _since(rows: Any) -> str:
@@ -432,7 +467,11 @@ def _keep_all(
     state: SourceState = "incomplete" if found.partial else "complete"
     deleted = frozenset(found.deleted)
 
+    owners: dict[str, str] = {}
+
     def take(patient: str, sources: dict[str, list[Resource]]) -> None:
+        if not whole:
+            owners.update(owned((r for found in sources.values() for r in found), patient, own_base))
         gathered = Gathered(
             {key: SourceData(state, sources.get(key, []), []) for key in QUERIES}, servers={own_base}
         )
@@ -453,11 +492,17 @@ def _keep_all(
                 products[reference] for reference in _named_by(resource, own_base) if reference in products
             )
         for patient, sources in people.items():
-            if patient not in gone:
+            if patient not in gone and f"Patient/{patient}" not in deleted:
                 take(patient, sources)
+    # Whom the EHR deleted is not read any more; that is no end of treatment.
+    erased = [patient for patient in unread if f"Patient/{patient}" in deleted]
+    for patient in erased:
+        unread.pop(patient)
+        done.failed += 1
     if not whole and deleted:
         for patient in list(unread):
             take(patient, {})
+    forget_elsewhere(engine, site, owners, now)
     if whole:
         done.failed += len(unread)  # the EHR does not know them any more: they keep what is known
     elif not found.partial:

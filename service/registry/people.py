@@ -54,8 +54,8 @@ def alerts(
         limit: rows.
     """
     # When the record was read last: an alert is as new as that.
-    read_at = _patients.c.facts_at.label("record_read_at")
-    statement = select(*_LISTED, _patients.c.patient_id, read_at).join(
+    read_at = (_patients.c.facts_at.label("record_read_at"), _patients.c.refreshed_at.label("unchanged_at"))
+    statement = select(*_LISTED, _patients.c.patient_id, *read_at).join(
         _patients, _patients.c.id == _alerts.c.patient
     )
     if sites is not None:
@@ -76,7 +76,12 @@ def alerts(
 
 
 def _row(found: Any, now: datetime) -> dict[str, Any]:
-    row = dict(found)
+    row: dict[str, Any] = {
+        name: _aware(value) if isinstance(value, datetime) else value for name, value in found.items()
+    }
+    unchanged = row.pop("unchanged_at")
+    if unchanged is not None and unchanged > row["record_read_at"]:
+        row["record_read_at"] = unchanged
     until = _aware(row["hand_until"])
     if row["state"] == "in-hand" and until is not None and until <= now:
         row["state"] = "open"

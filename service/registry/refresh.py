@@ -20,9 +20,10 @@ from service.fhir import snapshot as fhir_snapshot
 from service.fhir.client import FhirServer
 from service.fhir.gather import Gathered, gather
 from service.fhir.queries import QUERIES
-from service.fhir.references import is_id
+from service.fhir.references import base_of, is_id
 from service.fhir.resources import Patient, Resource
 from service.options.site import Site
+from service.registry.moved import forget_elsewhere, owned
 from service.registry.roster import enrol, facts_of
 from service.store.roster_tables import RegisteredPatient
 from service.store.times import aware
@@ -38,7 +39,7 @@ _BATCH = 50
 #: Results written while the last refresh ran may carry an earlier stamp.
 OVERLAP = timedelta(hours=1)
 #: What an EHR deletes is not among what changed: so often everything is read.
-_WHOLE_EVERY = timedelta(days=7)
+WHOLE_EVERY = timedelta(days=7)
 
 
 class Refreshed(Struct):
@@ -112,18 +113,19 @@ async def refresh(
         async def server() -> FhirServer:
             return FhirServer(site.fhir_server, client, await token() if token is not None else "")
 
-        await _read_all(engine, site, server, rows, now, done, on_patient)
+        await read_each(engine, site, server, rows, now, done, on_patient)
 
 
-async def _read_all(
+async def read_each(
     engine: Engine,
     site: Site,
     new_server: Callable[[], Awaitable[FhirServer]],
     rows: Sequence[Any],
     now: datetime,
     done: Refreshed,
-    on_patient: Callable[[], None],
+    on_patient: Callable[[], None] = lambda: None,
 ) -> None:
+    """Read patients one by one, some side by side; ``new_server`` gives the EHR with a token that is good now."""
     turn = asyncio.Semaphore(_SIDE_BY_SIDE)
     faults: Counter[str] = Counter()
 
@@ -142,12 +144,18 @@ async def _read_all(
                 return None
             return None if _gone(gathered, whole=whole) else (row, gathered, whole)
 
+    owners: dict[str, str] = {}
     for read in await asyncio.gather(*(one(row) for row in rows)):
         if read is None:
             done.failed += 1
         else:
-            await _keep_one(engine, site, *read, now, done)
+            row, gathered, whole = read
+            await _keep_one(engine, site, row, gathered, whole, now, done)
+            if not whole:
+                resources = (r for d in gathered.sources.values() for r in d.resources)
+                owners |= owned(resources, row.patient_id, base_of(site.fhir_server))
         on_patient()
+    await asyncio.to_thread(forget_elsewhere, engine, site, owners, now)
     for kind, many in faults.items():  # one line for the EHR that is away, not one for each of its patients
         log.warning("%d patients of %s could not be read anew: %s", many, site.name, kind)
 
@@ -163,7 +171,7 @@ async def _keep_one(
 def whole_is_due(row: Any, now: datetime) -> bool:
     """True when everything is to be read of a patient, not only what changed."""
     whole_at = aware(row.read_whole_at)
-    return row.refreshed_at is None or whole_at is None or now - whole_at >= _WHOLE_EVERY
+    return row.refreshed_at is None or whole_at is None or now - whole_at >= WHOLE_EVERY
 
 
 def _unread(gathered: Gathered) -> list[str]:

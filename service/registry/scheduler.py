@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from multiprocessing import get_context
 
 import httpx
@@ -25,7 +25,7 @@ from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.registry import bulk, delivery, people
 from service.registry.refresh import Refreshed, refresh
-from service.registry.sweep import Summary, start_run, sweep
+from service.registry.sweep import Summary, is_finished, start_run, sweep
 from service.store.database import engine_for
 
 log = logging.getLogger("service.registry")
@@ -100,10 +100,11 @@ class Scheduler:
             self._scheduler.shutdown(wait=False)
 
     def _planned(self) -> None:
-        # Replicas wake at the same minute: the minute names the run that they share.
-        planned = self._clock().astimezone(UTC).replace(second=0, microsecond=0)
+        planned = planned_minute(self._clock(), self._site.zone)
         self._notes.clear()
         try:
+            if is_finished(self._engine, self._site.name, planned):
+                return  # the hour that comes twice
             asyncio.run(self.run(planned))
             self.trouble = "; ".join(self._notes)
         except Exception as error:
@@ -176,6 +177,14 @@ class Scheduler:
         if any(done.values()):
             log.info("outbox of %s: %s", self._site.name, done)
             self._on_delivery(done)
+
+
+def planned_minute(now: datetime, zone: tzinfo) -> datetime:
+    """The minute that names a run, UTC: replicas wake at the same one and share it.
+
+    In the night when the clock goes back an hour comes twice; a minute of it names one run, however often it comes.
+    """
+    return now.astimezone(zone).replace(second=0, microsecond=0, fold=0).astimezone(UTC)
 
 
 async def read_anew(

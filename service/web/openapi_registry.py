@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.registry.statements import KINDS
+from service.registry.worklist import STATUSES
 from service.trail.analytics import DIMENSIONS
 
 _TEXT = {"type": "string"}
 _SECURITY: list[dict[str, list[str]]] = [{"registryToken": []}]
-_STATUSES = ["overdue", "due", "on", "stopped", "unenrolled", "all"]
 
 
 def _outcome(description: str) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def paths() -> dict[str, Any]:
     cursor = _query("cursor", "The `next` of the page before.")
     patient = _path("id")
     flag = {
-        "kind": {"enum": ["ben", "deviation"]},
+        "kind": {"enum": list(KINDS)},
         "text": _TEXT,
         "by": {**_TEXT, "description": "The clinician; the token's name by default."},
         "continueAt": {
@@ -100,6 +101,10 @@ def paths() -> dict[str, Any]:
             "description": "Deviation: treatment goes on from this ANC on, cells/µL.",
         },
         "expires": {**_TEXT, "description": "Date or moment, ISO 8601."},
+        "details": {
+            "type": "object",
+            "description": "What only this kind says: hold, stop: lastDose, reason, countsGoOn; restart: firstDose; do-not-rechallenge: reasons, scope, nadir, nadirOn, listedAs; contact: channel, outcome, comesOn; hand-out: days; transfer: receiver, begins, contact.",
+        },
     }
     hand = {
         "until": {
@@ -112,8 +117,8 @@ def paths() -> dict[str, Any]:
     return {
         "/registry/patients": {
             "get": _operation(
-                "patients", "PatientPage", "The worklist, what is due first",
-                _query("status", "Which patients.", {"enum": _STATUSES, "default": "on"}),
+                "patients", "PatientPage", "The worklist, what must be done first",
+                _query("status", "Which patients.", {"enum": list(STATUSES), "default": "on"}),
                 _query("site", "Only this site; all the token covers by default."),
                 limit,
                 cursor,
@@ -125,7 +130,8 @@ def paths() -> dict[str, Any]:
         },
         f"{one}/flags": {
             "post": _operation(
-                "flag-patient", "FlagKept", "A clinician's statement: benign ethnic neutropenia, or an agreed deviation",
+                "flag-patient", "FlagKept",
+                "A clinician's statement; the patient is evaluated at once, the answer holds what stood before and what stands now",
                 patient, site, role="clinician", body=_body(flag, ["kind"]), missing=True,
             )
         },

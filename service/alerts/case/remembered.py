@@ -119,7 +119,7 @@ def update(
     if known_at is not None:
         medications = witnessed(medications, old.medications, known_at, as_of)
     new = replace(new, medications=medications)
-    old = _without(old, reread)
+    old = without(old, reread)
     merged = _merge(new, old, since=None)
     # What was once read completely stays known; what never was is not taken for "none".
     known: dict[str, SourceState] = {
@@ -182,7 +182,8 @@ def _seen(now: Medication, before: Medication, known_at: datetime, as_of: dateti
     return replace(now, seen_active=before.seen_active, updated=min(bounds, default=None))
 
 
-def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
+def without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
+    """What was known, but for what these references said."""
     if not gone:
         return old
     return replace(
@@ -193,6 +194,7 @@ def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
         problems=tuple(p for p in old.problems if p.ref not in gone),
         allergies=tuple(a for a in old.allergies if a.ref not in gone),
         coded=tuple(c for c in old.coded if c.ref not in gone),
+        deceased=old.deceased and f"Patient/{old.patient_id}" not in gone,
     )
 
 
@@ -313,5 +315,6 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) 
         coded=coded,
         sex=snapshot.sex or old.sex,
         birth_date=snapshot.birth_date or old.birth_date,
+        deceased=snapshot.deceased or (old.deceased and lacking("patient")),
         remembered=(*snapshot.remembered, *said),
     )

@@ -74,8 +74,8 @@ def _stopped_for_counts(case: Case) -> Band | None:
     return bands[-1] if kinds == {"neutropenia"} else bands[0]
 
 
-class _Missing(Struct, frozen=True, gc=False):
-    """The follow-up count that is missing."""
+class _FollowUp(Struct, frozen=True, gc=False):
+    """The next count of the follow-up after a stop."""
 
     newest: Measurement | None
     #: The band for which clozapine was stopped, by a count or by the reason given; None when it was stopped for another reason.
@@ -87,8 +87,10 @@ class _Missing(Struct, frozen=True, gc=False):
     stale: bool
     #: How often counts are due now.
     every: Param
-    #: Days until the next count is due, after a severe neutropenia that is not over; None: it is missing already.
-    left: int | None = None
+    #: When it is due.
+    due: date
+    #: It is not due before today: of a severe neutropenia that is not over a visit hears all the same.
+    in_time: bool
 
 
 @when("stopped")
@@ -100,14 +102,14 @@ def anc_post_stop(case: Case) -> Iterator[Found]:
     rule = case.policy.post_stop
     newest, band, severe = missing.newest, missing.band, missing.severe
     # A low count that is there speaks as ever.
-    in_time = missing.left is not None
+    in_time = missing.in_time
     severity: Severity = (
         "info" if in_time or missing.stale else "critical" if severe else urgency(case, "warning")
     )
     offers, steps = (offer_cbc if severe else offer_count)(
         case, "stat" if severe and not in_time else "routine", sentence("anc-post-stop.reason")
     )
-    if missing.left:
+    if missing.due > case.today:
         offers, steps = (), ()  # not due today
     # What the band asks for while clozapine is taken is done with.
     of_band = (
@@ -167,8 +169,30 @@ def _not_yet_resolved(case: Case, low: Band | None) -> bool:
     return 0 < in_a_row < low.until_normal
 
 
-def _missing(case: Case) -> _Missing | None:
-    """The follow-up count that is missing today; None when none is, or another finding asks for it."""
+def post_stop_due(case: Case) -> date | None:
+    """When the next count after a stop is due: by the follow-up, or by the band of a count that is low; None when none is."""
+    next_count = _follow_up(case)
+    if next_count is not None:
+        return next_count.due
+    stopped, decided = case.course.stopped_at, case.decided_by_settled
+    if case.on_clozapine or stopped is None or decided is None or abnormal_band(case) is None:
+        return None
+    sampling, at = sampling_in(case, *decided), decided[1].at
+    if sampling is None or at is None or case.days_since(stopped) > case.policy.post_stop.window_days.value:
+        return None
+    return case.snapshot.day(at) + timedelta(days=sampling[0])
+
+
+def _missing(case: Case) -> _FollowUp | None:
+    """The follow-up count to speak of today: one that is missing, or at visits the next one after a severe neutropenia that is not over."""
+    next_count = _follow_up(case)
+    if next_count is None or (next_count.in_time and (not next_count.severe or case.is_order_hook)):
+        return None
+    return next_count
+
+
+def _follow_up(case: Case) -> _FollowUp | None:
+    """The next count of the follow-up; None when it is over, or another finding asks for it."""
     rule = case.policy.post_stop
     stopped = case.course.stopped_at
     if case.on_clozapine or case.clozapine_drafts or stopped is None or not counts_readable(case):
@@ -220,21 +244,20 @@ def _missing(case: Case) -> _Missing | None:
     else:
         waited = days_stopped
     # Without any count on record none shows that the blood was well when clozapine was stopped.
-    left = days - waited if newest is not None and waited <= days else None
-    if left is not None and (not severe or case.is_order_hook):
-        return None  # in time; of a severe neutropenia that is not over a visit hears all the same
-    return _Missing(
+    left = days - waited if newest is not None else -days_stopped
+    return _FollowUp(
         newest=newest,
         band=low[0] if low is not None else reason,
         is_counted=low is not None,
         severe=severe,
         stale=newest is None and not severe and _is_long_silent(case),
         every=every,
-        left=left,
+        due=case.today + timedelta(days=left),
+        in_time=newest is not None and left >= 0,
     )
 
 
-def _summary(case: Case, missing: _Missing) -> Sentence:
+def _summary(case: Case, missing: _FollowUp) -> Sentence:
     """What is known of the stop, and which count is missing."""
     ending, newest = case.course.ending, missing.newest
     said: dict[str, Param] = {"counts": judged_names(case), "every": missing.every}
@@ -260,7 +283,7 @@ def _summary(case: Case, missing: _Missing) -> Sentence:
     return Sentence(f"anc-post-stop.missing-{counts}-{since}", {**said, "last": on_day(case, newest)})
 
 
-def _why(case: Case, missing: _Missing) -> tuple[Sentence, ...]:
+def _why(case: Case, missing: _FollowUp) -> tuple[Sentence, ...]:
     course, newest = case.course, missing.newest
     ended = ending_lines(case) or (
         sentence(

@@ -25,7 +25,7 @@ from service.alerts.policy.words import band_says
 from service.alerts.rules.asked import RELEVANT, when, when_it_bears
 from service.alerts.say.finding import Citation, Offer, ReferTo, Severity, worst
 from service.alerts.say.found import Fact, Found, Wish
-from service.alerts.say.sentence import Day, Number, Record, Sentence, Term, recorded, sentence
+from service.alerts.say.sentence import Number, Record, Sentence, Term, recorded, sentence
 
 #: An obstructed bowel has a rule of its own, with more to say: gi-hypomotility.
 _SAID_ELSEWHERE = frozenset({BLOCKED_BOWEL})
