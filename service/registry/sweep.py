@@ -170,6 +170,39 @@ def _batch(
     rows = _claim(connection, site.name, run, size)
     if not rows:
         return 0
+    done = {"swept_run": run, "swept_at": as_of.astimezone(UTC), "sweeps": _patients.c.sweeps + 1}
+    _evaluate(connection, site, rows, as_of, summary, on_fault, done)
+    return len(rows)
+
+
+def evaluate_now(
+    connection: Connection,
+    site: Site,
+    patient: int,
+    as_of: datetime,
+    summary: Summary,
+    on_fault: FaultObserver | None = None,
+) -> None:
+    """Evaluate one patient (row id) outside of a run, because something about him changed."""
+    rows = connection.execute(
+        select(_patients.c.id, _patients.c.patient_id, _patients.c.facts).where(
+            _patients.c.id == patient, _patients.c.state.in_(_WATCHED)
+        )
+    ).all()
+    if rows:
+        _evaluate(connection, site, rows, as_of, summary, on_fault, {})
+
+
+def _evaluate(
+    connection: Connection,
+    site: Site,
+    rows: Sequence[Any],
+    as_of: datetime,
+    summary: Summary,
+    on_fault: FaultObserver | None,
+    done: dict[str, Any],
+) -> None:
+    """Findings, alerts, history, outbox and standing of these patients; ``done``: columns that say that a run had them."""
     ids = [row.id for row in rows]
     live = _live_alerts(connection, ids)
     flags = flags_of(connection, ids)
@@ -233,7 +266,7 @@ def _batch(
             lasting,
         )
     outbox.tell_what_is_open(connection, site, untold, at)
-    done = {"swept_run": run, "swept_at": at, "sweeps": _patients.c.sweeps + 1, "policy": site.policy.id}
+    done = {**done, "policy": site.policy.id}
     if standings:
         connection.execute(
             update(_patients)
@@ -253,7 +286,6 @@ def _batch(
     if unread:
         connection.execute(update(_patients).where(_patients.c.id == bindparam("row")).values(**done), unread)
     summary.patients += len(rows)
-    return len(rows)
 
 
 #: Columns of an alert that follow its finding at every evaluation.

@@ -46,6 +46,8 @@ from service.registry.api import RegistryApi
 from service.registry.latest_facts import LatestFacts
 from service.registry.roster import rememberer
 from service.registry.wrong_tokens import WrongTokens
+from service.results.endpoint import ProcessResults
+from service.results.worker import Worker
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
@@ -194,6 +196,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         else None,
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
+    results_worker = Worker(
+        engine,
+        directory.named,
+        clock,
+        tell=schedulers.tell,
+        on_judged=lambda judged: metrics.judged(judged.outcomes, judged.seconds),
+        on_fault=metrics.rule_fault,
+    )
     checks = [
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
         Check("database", lambda: not_ready(engine), required=settings.ready_needs_database, outside=True),
@@ -201,6 +211,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         Check("policies", lambda: "" if policy_ids() else "no policy is installed"),
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
+        Check("results", lambda: results_worker.trouble, required=False, outside=True),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
         Check(
@@ -225,6 +236,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         _warn_of_old_policies(directory, clock())
         schedulers.sync(directory.by_name)
         schedulers.keep_house(settings.retention_days)
+        results_worker.start()
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
@@ -233,6 +245,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             current.cancel()
             with suppress(asyncio.CancelledError):
                 await current
+        await asyncio.to_thread(results_worker.close)
         schedulers.close()
         await directory.lines.aclose()
         replays.close()
@@ -344,13 +357,23 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.direct = {
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
     }
+    access = Access(
+        [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
+        WrongTokens(clock),
+        open_to_all=settings.auth == "off",
+    )
+    arrivals = ProcessResults(
+        engine,
+        access,
+        directory.named,
+        only_site.name if only_site is not None else "",
+        clock,
+        results_worker.wake,
+    )
+    app.router.routes += arrivals.routes()
     registry = RegistryApi(
         engine,
-        Access(
-            [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
-            WrongTokens(clock),
-            open_to_all=settings.auth == "off",
-        ),
+        access,
         directory.named,
         only_site.name if only_site is not None else "",
         clock,
