@@ -147,6 +147,8 @@ class Patient(Resource, tag="Patient"):
 
     gender: str | None = None
     birthDate: str | None = None
+    deceasedBoolean: Any = None
+    deceasedDateTime: Any = None
     #: Read only where a record names the patient by one.
     identifier: Raw = Raw(b"")
     #: Read only where a record that was merged away matters.

@@ -762,6 +762,7 @@ def build(
         zone=zone,
         sex=(patient.gender or "") if patient else "",
         birth_date=read_date(patient.birthDate) if patient else None,
+        deceased=patient is not None and (patient.deceasedBoolean is True or bool(patient.deceasedDateTime)),
         drafts=tuple(builder.drafts),
         medications=with_lengths(builder.medications.values(), builder.drafts, zone),
         test_orders=tuple(builder.tests),

@@ -22,7 +22,7 @@ from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
 from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.options.weighed import Weighed
-from service.registry import outbox, people, roster
+from service.registry import evaluation, outbox, people, roster, statements, worklist
 from service.registry.access import Access, Client, Role
 from service.registry.requests import (
     LARGEST,
@@ -36,20 +36,20 @@ from service.registry.requests import (
     body_as,
     body_of,
     check_path,
+    check_query,
     choice,
     cursor_after,
     cursor_of,
-    due_date,
     is_day,
     limit_of,
     moment_of,
+    place_in_list,
     rank_of,
     text_of,
 )
 from service.trail import acts, analytics
 from service.trail.acts import Act
 
-_STATUSES = ("overdue", "due", "on", "stopped", "unenrolled", "all")
 _STATES = ("open", "in-hand", "closed", "resolved", "all")
 log = logging.getLogger("service.registry")
 Handler = Callable[[Request, Client, Connection], Any]
@@ -91,7 +91,11 @@ class RegistryApi:
         """For the application."""
         one = "/registry/patients/{id}"
         return [
-            Route("/registry/patients", self._route("list", self.patients), methods=["GET"]),
+            Route(
+                "/registry/patients",
+                self._route("list", self.patients, takes=("status", "limit", "cursor")),
+                methods=["GET"],
+            ),
             Route(one, self._route("view", self.patient), methods=["GET"]),
             Route(one, self._route("delete", self.delete, "admin"), methods=["DELETE"]),
             Route(f"{one}/flags", self._route("flag", self.add_flag, "clinician"), methods=["POST"]),
@@ -103,7 +107,11 @@ class RegistryApi:
             Route(f"{one}/unenrol", self._route("unenrol", self.unenrol, "admin"), methods=["POST"]),
             Route(f"{one}/enrol", self._route("enrol", self.enrol, "admin"), methods=["POST"]),
             Route(f"{one}/merge", self._route("merge", self.merge, "admin"), methods=["POST"]),
-            Route("/alerts", self._route("alerts", self.alerts), methods=["GET"]),
+            Route(
+                "/alerts",
+                self._route("alerts", self.alerts, takes=("state", "limit", "cursor")),
+                methods=["GET"],
+            ),
             Route(
                 "/alerts/{alert:int}/close", self._route("close", self.close, "clinician"), methods=["POST"]
             ),
@@ -112,31 +120,45 @@ class RegistryApi:
                 self._route("hand", self.take_in_hand, "clinician"),
                 methods=["POST"],
             ),
-            Route("/analytics/alerts", self._route("analytics", self.analytics), methods=["GET"]),
+            Route(
+                "/analytics/alerts",
+                self._route("analytics", self.analytics, takes=("since", "until", "by")),
+                methods=["GET"],
+            ),
         ]
 
     def _route(
-        self, act: Act, handler: Handler, role: Role = "viewer"
+        self, act: Act, handler: Handler, role: Role = "viewer", takes: tuple[str, ...] = ()
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             client: Client | None = None
             try:
                 client = await self.access.client(request)
-                document = await self._done(request, client, act, handler, role)
+                document = await self._done(request, client, act, handler, role, takes)
             except HTTPException as refusal:
                 await self._refused(request, client, act, refusal.status_code)
                 raise
             if request.method != "GET":
                 await asyncio.to_thread(self._tell_changed)
-            body = orjson.dumps(document, option=orjson.OPT_UTC_Z, default=str)
+            # Every moment of the database is UTC; the embedded one does not say so.
+            body = orjson.dumps(document, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC, default=str)
             return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
         return answer
 
-    async def _done(self, request: Request, client: Client, act: Act, handler: Handler, role: Role) -> Any:
+    async def _done(
+        self,
+        request: Request,
+        client: Client,
+        act: Act,
+        handler: Handler,
+        role: Role,
+        takes: tuple[str, ...],
+    ) -> Any:
         """Do what is asked and note it, both or neither. Raises HTTPException."""
         self.access.check_role(client, role)
         check_path(request)
+        check_query(request, ("site", *takes))
         request.state.body = await body_of(request) if request.method == "POST" else b""
 
         def work() -> Any:
@@ -238,23 +260,20 @@ class RegistryApi:
     # -- patients ---------------------------------------------------------------------------------------------
 
     def patients(self, request: Request, client: Client, connection: Connection) -> Any:
-        """The worklist, what is due first."""
-        status = choice(request, "status", _STATUSES, "on")
+        """The worklist, what must be done first."""
+        status = choice(request, "status", worklist.STATUSES, "on")
         limit = limit_of(request)
-        by_due = status in ("overdue", "due", "on")
-        cursor = cursor_of(request, due_date if by_due else lambda _: "")
-        rows = roster.page(
+        rows = worklist.page(
             connection,
             sites=self.access.sites(client, request.query_params.get("site")),
             status=status,  # type: ignore[arg-type]
             today=self.clock().astimezone(self._zone(request, client)).date(),
-            after=cursor,
+            after=place_in_list(request),
             limit=limit,
         )
-        listed = [{k: v for k, v in row.items() if k not in ("swept_run", "sweeps")} for row in rows]
         return {
-            "patients": listed,
-            "next": cursor_after(rows, limit, rows[-1]["next_due"], rows[-1]["id"]) if rows else None,
+            "patients": rows,
+            "next": cursor_after(rows, limit, *worklist.place_of(rows[-1])) if rows else None,
         }
 
     def patient(self, request: Request, client: Client, connection: Connection) -> Any:
@@ -291,12 +310,17 @@ class RegistryApi:
         }
 
     def add_flag(self, request: Request, client: Client, connection: Connection) -> Any:
-        """Keep a clinician's statement."""
+        """Keep a clinician's statement; what stood before it and what stands now."""
         body: FlagBody = body_as(request, FlagBody)
         site = self._site(request, client)
+        known = self._known(site)
         row = roster.find(connection, site, request.path_params["id"])
-        if body.kind not in ("ben", "deviation"):
-            raise HTTPException(400, "kind: ben (benign ethnic neutropenia) or deviation is expected.")
+        try:
+            details, since = statements.details_of(
+                body.kind, body.details, self.clock(), lambda text: moment_of(text, known.zone)
+            )
+        except statements.NotStated as error:
+            raise HTTPException(400, str(error)) from None
         if body.kind == "deviation" and (
             body.continueAt is None or body.expires is None or not body.text.strip()
         ):
@@ -307,9 +331,9 @@ class RegistryApi:
             raise HTTPException(400, "continueAt: a count in cells/µL is expected, such as 900.")
         by = text_of("by", body.by or client.name, WHO)
         text = text_of("text", body.text, STATEMENT)
-        expires = self._expiry(body.expires, self._known(site).zone)
-        flag = ClinicianFlag(body.kind, by, self.clock(), text, body.continueAt, expires)
-        return {"id": roster.add_flag(connection, row.id, flag, client.name)}
+        expires = self._expiry(body.expires, known.zone)
+        flag = ClinicianFlag(body.kind, by, self.clock(), text, body.continueAt, expires, since)
+        return statements.state(connection, known, row.id, flag, details, client.name, self.clock())
 
     def _expiry(self, text: str | None, zone: tzinfo) -> datetime | None:
         if text is None:
@@ -324,13 +348,15 @@ class RegistryApi:
         return moment
 
     def withdraw(self, request: Request, client: Client, connection: Connection) -> Any:
-        """Withdraw a statement."""
-        row = roster.find(connection, self._site(request, client), request.path_params["id"])
-        if not roster.withdraw_flag(
-            connection, row.id, request.path_params["flag"], client.name, self.clock()
-        ):
+        """Withdraw a statement; what stood before and what stands now."""
+        site = self._site(request, client)
+        row = roster.find(connection, site, request.path_params["id"])
+        done = statements.withdraw(
+            connection, self._known(site), row.id, request.path_params["flag"], client.name, self.clock()
+        )
+        if done is None:
             raise HTTPException(404, "There is no such flag in force on this patient.")
-        return {"withdrawn": request.path_params["flag"]}
+        return done
 
     def unenrol(self, request: Request, client: Client, connection: Connection) -> Any:
         """Take a patient off the roster."""
@@ -343,8 +369,11 @@ class RegistryApi:
     def enrol(self, request: Request, client: Client, connection: Connection) -> Any:
         """Watch a patient again who was taken off."""
         site = self._site(request, client)
-        policy = self._known(site).policy
-        state = roster.enrol_anew(connection, site, request.path_params["id"], policy, self.clock())
+        known = self._known(site)
+        patient = request.path_params["id"]
+        state = roster.enrol_anew(connection, site, patient, known.policy, self.clock())
+        row = roster.find(connection, site, patient)
+        evaluation.reevaluate(connection, known, row.id, self.clock(), client.name)
         return {"state": state}
 
     def merge(self, request: Request, client: Client, connection: Connection) -> Any:
@@ -358,7 +387,9 @@ class RegistryApi:
             )
         except ValueError as error:
             raise HTTPException(400, f"{error}.") from None
-        return {"merged": True}
+        row = roster.find(connection, site, body.into)
+        evaluation.reevaluate(connection, known, row.id, self.clock(), client.name)
+        return {"merged": True, "state": row.state}
 
     def delete(self, request: Request, client: Client, connection: Connection) -> Any:
         """Delete everything known of a patient; the proof is the answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, datetime, tzinfo
 from typing import Any
 
@@ -31,6 +31,7 @@ _YEARS = (1900, 2999)
 class FlagBody(Struct, forbid_unknown_fields=True):
     """Body of ``POST /registry/patients/{id}/flags``."""
 
+    #: One of ``service.registry.statements``.
     kind: str
     text: str = ""
     #: The clinician; by default the name of the token.
@@ -38,6 +39,8 @@ class FlagBody(Struct, forbid_unknown_fields=True):
     continueAt: float | None = None
     #: A date (to its end) or a moment, ISO 8601.
     expires: str | None = None
+    #: What only this kind says.
+    details: dict[str, Any] | None = None
 
 
 class NoteBody(Struct, forbid_unknown_fields=True):
@@ -60,6 +63,28 @@ class MergeBody(Struct, forbid_unknown_fields=True):
     """Body of ``POST /registry/patients/{id}/merge``."""
 
     into: str
+
+
+def check_query(request: Request, known: Collection[str]) -> None:
+    """Refuse parameters that nothing reads: a filter that looks applied hides patients. Raises HTTPException 400."""
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        raise HTTPException(400, f"{unknown[0][:40]}: no such parameter; known: {', '.join(sorted(known))}.")
+
+
+def place_in_list(request: Request) -> tuple[int, datetime, date, int] | None:
+    """Where the page before of the worklist ended. Raises HTTPException 400."""
+    text = request.query_params.get("cursor")
+    if text is None:
+        return None
+    try:
+        rank, since, due, last = orjson.loads(base64.urlsafe_b64decode(text.encode()))
+        moment = datetime.fromisoformat(since)
+        if not 1 <= rank_of(rank) <= 99 or moment.tzinfo is None or not _YEARS[0] <= moment.year <= _YEARS[1]:
+            raise ValueError("range")
+        return rank, moment, date.fromisoformat(due), rank_of(last)
+    except (ValueError, TypeError, OverflowError):
+        raise HTTPException(400, "cursor: use the value of 'next' of the page before, unchanged.") from None
 
 
 def choice(request: Request, name: str, known: tuple[str, ...], default: str) -> str:

@@ -7,12 +7,12 @@ import hmac
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from datetime import UTC, date, datetime
+from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, Row, and_, bindparam, delete, false, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, false, func, insert, select, update
 
 from service.alerts.case import remembered
 from service.alerts.case.case import Case
@@ -22,15 +22,12 @@ from service.alerts.policy.policy import Policy
 from service.fhir.references import is_id
 from service.options.site import Site
 from service.registry import outbox
-from service.registry.standing import Standing, standing_of
+from service.registry.standing import columns_of, standing_of
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient, Silence
 from service.store.tables import CardFeedback, CardShown, ServiceSecret
 from service.store.times import aware
 
 log = logging.getLogger("service.registry")
-#: The worklist ``due`` looks so far ahead.
-_SOON = timedelta(days=7)
-Status = Literal["overdue", "due", "on", "stopped", "unenrolled", "all"]
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
 _flags = PatientFlag.__table__  # type: ignore[attr-defined]
 _alerts = Alert.__table__  # type: ignore[attr-defined]
@@ -39,8 +36,6 @@ _silences = Silence.__table__  # type: ignore[attr-defined]
 _cards = CardShown.__table__  # type: ignore[attr-defined]
 _feedback = CardFeedback.__table__  # type: ignore[attr-defined]
 _secrets = ServiceSecret.__table__  # type: ignore[attr-defined]
-#: Columns of lists: everything but the facts.
-_LISTED = [c for c in _patients.c if c.name != "facts"]
 
 
 # Every call on a patient on clozapine ends in these: they are written once, not once per call.
@@ -68,18 +63,6 @@ class Deletion(Struct, frozen=True):
     deleted_at: datetime
     deleted_by: str
     rows: dict[str, int]
-
-
-def _columns(standing: Standing) -> dict[str, Any]:
-    return {
-        "state": standing.state,
-        "course_start": standing.course_start,
-        "stopped_at": standing.stopped_at,
-        "last_anc": standing.last_anc,
-        "last_anc_at": standing.last_anc_at.astimezone(UTC) if standing.last_anc_at is not None else None,
-        "interval_days": standing.interval_days,
-        "next_due": standing.next_due,
-    }
 
 
 def enrol(
@@ -115,7 +98,7 @@ def enrol(
     if row is None and not case.on_clozapine:
         return None
     values = {
-        **_columns(standing_of(case)),
+        **columns_of(standing_of(case)),
         "policy": policy.id,
         "facts": remembered.dump(kept),
         "facts_at": as_of.astimezone(UTC),
@@ -202,50 +185,6 @@ def is_on(connection: Connection, site: str, patient_id: str) -> bool:
     return state == "on"
 
 
-def page(
-    connection: Connection,
-    *,
-    sites: Sequence[str] | None,
-    status: Status,
-    today: Any,
-    after: tuple[str, int] | None = None,
-    limit: int = 50,
-) -> list[dict[str, Any]]:
-    """One page of the worklist, what is due first.
-
-    Args:
-        connection: database.
-        sites: only these sites; None = all.
-        status: ``overdue`` (the next count was due before today), ``due`` (or is within a week), ``on``, ``stopped``, ``unenrolled``, ``all``.
-        today: date the due dates are compared with.
-        after: (next_due, id) of the last row of the page before.
-        limit: rows.
-    """
-    statement = select(*_LISTED)
-    if sites is not None:
-        statement = statement.where(_patients.c.site.in_(list(sites)))
-    state = "on" if status in ("overdue", "due", "on") else status
-    if status != "all":
-        statement = statement.where(_patients.c.state == state)
-    if status == "overdue":
-        statement = statement.where(_patients.c.next_due < today)
-    elif status == "due":
-        statement = statement.where(_patients.c.next_due <= today + _SOON)
-    by_due = status in ("overdue", "due", "on")
-    if by_due:
-        if after is not None:
-            due = datetime.fromisoformat(after[0]).date()
-            statement = statement.where(
-                or_(_patients.c.next_due > due, and_(_patients.c.next_due == due, _patients.c.id > after[1]))
-            )
-        statement = statement.order_by(_patients.c.next_due, _patients.c.id)
-    else:
-        if after is not None:
-            statement = statement.where(_patients.c.id > after[1])
-        statement = statement.order_by(_patients.c.id)
-    return [dict(row._mapping) for row in connection.execute(statement.limit(limit))]
-
-
 def flags_of(connection: Connection, patients: Sequence[int]) -> dict[int, tuple[ClinicianFlag, ...]]:
     """Flags in force or expired, but not withdrawn, by row id."""
     if not patients:
@@ -261,7 +200,15 @@ def flag_in(row: Row[Any]) -> ClinicianFlag:
     at = aware(row.at)
     assert at is not None
     text = to_show(row.text, DOSAGE)
-    return ClinicianFlag(row.kind, _word_of(row), at, text, row.continue_at, aware(row.expires))
+    return ClinicianFlag(
+        row.kind, _word_of(row), at, text, row.continue_at, aware(row.expires), _since(row.details)
+    )
+
+
+def _since(details: Any) -> datetime | None:
+    """Since when a statement on treatment holds, as it is kept."""
+    text = (details or {}).get("since")
+    return datetime.fromisoformat(text) if text else None
 
 
 def _word_of(row: Row[Any]) -> RecordText:
@@ -271,8 +218,23 @@ def _word_of(row: Row[Any]) -> RecordText:
     return to_show(word, 2 * NAME)
 
 
-def add_flag(connection: Connection, patient: int, flag: ClinicianFlag, entered_by: str = "") -> int:
-    """Keep a clinician's statement. ``entered_by``: the token, where ``flag.by`` is what it says."""
+def add_flag(
+    connection: Connection,
+    patient: int,
+    flag: ClinicianFlag,
+    entered_by: str = "",
+    details: dict[str, Any] | None = None,
+) -> int:
+    """Keep a clinician's statement.
+
+    Args:
+        connection: database.
+        patient: row id.
+        flag: the statement.
+        entered_by: the token, where ``flag.by`` is what it says.
+        details: what only this kind says (``statements.details_of``).
+    """
+    since = {"since": flag.since.astimezone(UTC).isoformat()} if flag.since is not None else {}
     created = connection.execute(
         insert(_flags).values(
             patient=patient,
@@ -282,6 +244,7 @@ def add_flag(connection: Connection, patient: int, flag: ClinicianFlag, entered_
             at=flag.at.astimezone(UTC),
             text=flag.text[:500],
             continue_at=flag.continue_at,
+            details=(details or {}) | since or None,
             expires=flag.expires.astimezone(UTC) if flag.expires is not None else None,
             withdrawn_by="",
         )
@@ -321,7 +284,7 @@ def enrol_anew(connection: Connection, site: str, patient_id: str, policy: Polic
         facts = remembered.load(row.facts)
     except msgspec.ValidationError as error:
         raise NotRegistered("the stored facts are of another version: delete the patient first") from error
-    values = _columns(standing_of(_case(connection, row.id, facts, policy, as_of)))
+    values = columns_of(standing_of(_case(connection, row.id, facts, policy, as_of)))
     # What happened meanwhile is not among what changed lately: everything is read anew.
     connection.execute(
         update(_patients)
@@ -397,10 +360,10 @@ def merge(
             _resolve(connection, alert, "merge", f"goes on as the alert of {into}", as_of, told)
     outbox.merged(connection, old.id, into)
     connection.execute(update(_alerts).where(_alerts.c.patient == old.id).values(patient=new.id))
-    # Who was taken off by a person stays off; the other record's results are read anew.
+    # Whoever was watched under either record is watched on; results are read anew.
     standing = (
-        _columns(standing_of(_case(connection, new.id, together, policy, as_of)))
-        if new.state != "unenrolled"
+        columns_of(standing_of(_case(connection, new.id, together, policy, as_of)))
+        if "unenrolled" not in (old.state, new.state) or old.state != new.state
         else {}
     )
     connection.execute(

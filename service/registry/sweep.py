@@ -8,39 +8,31 @@ patients (``FOR UPDATE SKIP LOCKED``); SQLite has one writer at a time.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
-from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from service.alerts.case import remembered
-from service.alerts.say.finding import SEVERITY_RANK, Evidence, FaultObserver, Finding
-from service.alerts.say.seen import Seen
+from service.alerts.say.finding import FaultObserver
 from service.options.site import Site
-from service.options.weighed import Weighed
-from service.registry import outbox, people
-from service.registry.patient_alerts import Change, LiveAlert, alertable, changes
-from service.registry.roster import flags_of
-from service.registry.standing import standing_of
-from service.store.roster_tables import Alert, AlertEvent, RegisteredPatient, SweepRun
+from service.registry import people
+from service.registry.evaluation import NEEDED, evaluate
+from service.registry.patient_alerts import Change
+from service.store.roster_tables import RegisteredPatient, SweepRun
 from service.store.times import aware
 
 _patients = RegisteredPatient.__table__  # type: ignore[attr-defined]
-_alerts = Alert.__table__  # type: ignore[attr-defined]
-_events = AlertEvent.__table__  # type: ignore[attr-defined]
 _runs = SweepRun.__table__  # type: ignore[attr-defined]
-log = logging.getLogger("service.registry")
 _BATCH = 200
 #: A patient may be held for a moment by a call or another worker, or by one that dies: looked for again so often (seconds apart).
 _LOOKS = 10
 _PAUSE_SECONDS = 0.5
-_WATCHED = ("on", "stopped")
+#: The dead are let go by the sweep, too: what is open of them ends.
+_WATCHED = ("on", "stopped", "dead")
 
 
 class Summary(Struct):
@@ -145,7 +137,7 @@ def sweep(
 
 def _claim(connection: Connection, site: str, run: int, size: int) -> Sequence[Any]:
     statement = (
-        select(_patients.c.id, _patients.c.patient_id, _patients.c.facts)
+        select(*NEEDED)
         .where(_patients.c.site == site, _patients.c.swept_run < run, _patients.c.state.in_(_WATCHED))
         .order_by(_patients.c.swept_run, _patients.c.id)
         .limit(size)
@@ -170,216 +162,19 @@ def _batch(
     rows = _claim(connection, site.name, run, size)
     if not rows:
         return 0
-    done = {"swept_run": run, "swept_at": as_of.astimezone(UTC), "sweeps": _patients.c.sweeps + 1}
-    _evaluate(connection, site, rows, as_of, summary, on_fault, done)
-    return len(rows)
-
-
-def evaluate_now(
-    connection: Connection,
-    site: Site,
-    patient: int,
-    as_of: datetime,
-    summary: Summary,
-    on_fault: FaultObserver | None = None,
-) -> None:
-    """Evaluate one patient (row id) outside of a run, because something about him changed."""
-    rows = connection.execute(
-        select(_patients.c.id, _patients.c.patient_id, _patients.c.facts).where(
-            _patients.c.id == patient, _patients.c.state.in_(_WATCHED)
+    done = evaluate(connection, site, rows, as_of, on_fault=on_fault)
+    summary.unreadable += done.unreadable
+    for change in done.changes:
+        summary.count(change)
+    connection.execute(
+        update(_patients)
+        .where(_patients.c.id.in_([row.id for row in rows]))
+        .values(
+            swept_run=run,
+            swept_at=as_of.astimezone(UTC),
+            sweeps=_patients.c.sweeps + 1,
+            policy=site.policy.id,
         )
-    ).all()
-    if rows:
-        _evaluate(connection, site, rows, as_of, summary, on_fault, {})
-
-
-def _evaluate(
-    connection: Connection,
-    site: Site,
-    rows: Sequence[Any],
-    as_of: datetime,
-    summary: Summary,
-    on_fault: FaultObserver | None,
-    done: dict[str, Any],
-) -> None:
-    """Findings, alerts, history, outbox and standing of these patients; ``done``: columns that say that a run had them."""
-    ids = [row.id for row in rows]
-    live = _live_alerts(connection, ids)
-    flags = flags_of(connection, ids)
-    at = as_of.astimezone(UTC)
-    standings: list[dict[str, Any]] = []
-    unread: list[dict[str, Any]] = []
-    lasting: list[dict[str, Any]] = []
-    untold: list[outbox.Told] = []
-    for row in rows:
-        try:
-            snapshot = replace(
-                remembered.load(row.facts), hook="sweep", flags=flags.get(row.id, ()), zone=site.zone
-            )
-            asked = Weighed(snapshot, site, as_of, on_fault=on_fault)
-            findings = asked.findings
-            standing = standing_of(asked.case)
-            wanted = alertable(findings)
-            seen = Seen(snapshot, wanted.values())
-            for f in wanted.values():
-                seen(f)
-        except (
-            Exception
-        ) as error:  # facts of another version, or a fault: one patient must not stop the others' sweep
-            log.error("a patient of %s could not be evaluated: %s", site.name, type(error).__name__)
-            summary.unreadable += 1
-            unread.append({"row": row.id})
-            continue
-        alerts = live.get(row.id, ())
-        changed = changes(alerts, findings, seen, as_of, site.due_again_after)
-        for change in changed:
-            finding = wanted.get((change.code, change.subject))
-            _apply(connection, site, row.id, row.patient_id, change, finding, seen, at)
-            summary.count(change)
-        touched = {c.alert: c.what for c in changed}
-        for alert in alerts:
-            finding = wanted.get((alert.code, alert.subject))
-            if finding is None:
-                continue
-            if alert.id not in touched and (alert.seen, alert.summary) != (seen(finding), finding.summary):
-                lasting.append({"row": alert.id, **_says(finding, seen, "new_")})
-            if alert.state != "closed" or touched.get(alert.id) in ("raised", "reopened"):
-                untold.append(outbox.Told(alert.id, row.patient_id, finding))
-        standings.append(
-            {
-                "row": row.id,
-                "new_state": standing.state,
-                "new_start": standing.course_start,
-                "new_stopped": standing.stopped_at,
-                "new_interval": standing.interval_days,
-                "new_due": standing.next_due,
-                "new_anc": standing.last_anc,
-                "new_anc_at": standing.last_anc_at.astimezone(UTC) if standing.last_anc_at else None,
-            }
-        )
-    if lasting:
-        # Days go by and the sentence with them, on the same evidence: that is no event.
-        connection.execute(
-            update(_alerts)
-            .where(_alerts.c.id == bindparam("row"))
-            .values({name: bindparam(f"new_{name}") for name in _SAYS}),
-            lasting,
-        )
-    outbox.tell_what_is_open(connection, site, untold, at)
-    done = {**done, "policy": site.policy.id}
-    if standings:
-        connection.execute(
-            update(_patients)
-            .where(_patients.c.id == bindparam("row"))
-            .values(
-                state=bindparam("new_state"),
-                course_start=bindparam("new_start"),
-                stopped_at=bindparam("new_stopped"),
-                interval_days=bindparam("new_interval"),
-                next_due=bindparam("new_due"),
-                last_anc=bindparam("new_anc"),
-                last_anc_at=bindparam("new_anc_at"),
-                **done,
-            ),
-            standings,
-        )
-    if unread:
-        connection.execute(update(_patients).where(_patients.c.id == bindparam("row")).values(**done), unread)
+    )
     summary.patients += len(rows)
-
-
-#: Columns of an alert that follow its finding at every evaluation.
-_SAYS = ("summary", "seen", "evidence")
-
-
-def _says(finding: Finding, seen: Seen, prefix: str = "") -> dict[str, Any]:
-    """What an alert says of its finding."""
-    values = (finding.summary, seen(finding), [_fact(e) for e in finding.evidence])
-    return {f"{prefix}{name}": value for name, value in zip(_SAYS, values, strict=True)}
-
-
-def _fact(evidence: Evidence) -> dict[str, Any]:
-    at = evidence.at.astimezone(UTC).isoformat() if evidence.at is not None else None
-    return {"reference": evidence.ref, "text": evidence.text, "at": at}
-
-
-def _live_alerts(connection: Connection, ids: Sequence[int]) -> dict[int, list[LiveAlert]]:
-    found: dict[int, list[LiveAlert]] = {}
-    rows = connection.execute(
-        select(
-            _alerts.c.id,
-            _alerts.c.patient,
-            _alerts.c.code,
-            _alerts.c.subject,
-            _alerts.c.severity,
-            _alerts.c.state,
-            _alerts.c.notified_at,
-            _alerts.c.seen,
-            _alerts.c.summary,
-        ).where(_alerts.c.patient.in_(ids), _alerts.c.state != "resolved")
-    )
-    for row in rows:
-        notified = aware(row.notified_at)
-        assert notified is not None
-        found.setdefault(row.patient, []).append(
-            LiveAlert(row.id, row.code, row.subject, row.severity, row.state, notified, row.seen, row.summary)
-        )
-    return found
-
-
-def _apply(
-    connection: Connection,
-    site: Site,
-    patient: int,
-    patient_id: str,
-    change: Change,
-    finding: Finding | None,
-    seen: Seen,
-    at: datetime,
-) -> None:
-    """Write one change with its history and what is to be told to the EHR."""
-    rank = SEVERITY_RANK[change.severity]
-    says = _says(finding, seen) if finding is not None else {"summary": change.summary}
-    if change.alert is None:
-        created = connection.execute(
-            insert(_alerts).values(
-                patient=patient,
-                site=site.name,
-                code=change.code,
-                subject=change.subject[:300],
-                severity=change.severity,
-                severity_rank=rank,
-                **says,
-                policy=site.policy.id,
-                state="open",
-                opened_at=at,
-                notified_at=at,
-                changed_at=at,
-            )
-        )
-        alert = int(created.inserted_primary_key[0])  # type: ignore[index]
-    else:
-        alert = change.alert
-        values: dict[str, Any] = {"changed_at": at}
-        if change.what == "resolved":
-            values |= {"state": "resolved", **people.NOBODY}
-        else:
-            values |= {"severity": change.severity, "severity_rank": rank, **says}
-            if change.what != "lowered":
-                values["notified_at"] = at
-            if change.what in ("raised", "rewritten", "reopened"):
-                values |= {"state": "open", **people.NOBODY}
-        connection.execute(update(_alerts).where(_alerts.c.id == alert).values(**values))
-    event = connection.execute(
-        insert(_events).values(
-            alert=alert,
-            at=at,
-            what=change.what,
-            severity=change.severity,
-            summary=change.summary,
-            by="sweep",
-            note=change.note,
-        )
-    )
-    number = int(event.inserted_primary_key[0])  # type: ignore[index]
-    outbox.tell(connection, site, alert, number, patient_id, change, finding, at)
+    return len(rows)

@@ -12,20 +12,23 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.alerts.say.finding import FaultObserver
 from service.fhir import snapshot as fhir_snapshot
 from service.fhir.decode import read_one
 from service.fhir.gather import Gathered, SourceData
 from service.fhir.queries import QUERIES
 from service.fhir.resources import Resource
 from service.options.site import Site
+from service.registry.evaluation import reevaluate
 from service.registry.roster import enrol
-from service.registry.sweep import Summary, evaluate_now
 from service.results import inbox
 from service.store.times import aware
 
 log = logging.getLogger("service.results")
 _BATCH = 50
+
+
+class _NotEvaluated(Exception):
+    """The rules failed on what is known of the patient."""
 
 
 class Judged(Struct):
@@ -52,7 +55,6 @@ def judge_waiting(
     site_named: Callable[[str], Site | None],
     clock: Callable[[], datetime],
     *,
-    on_fault: FaultObserver | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Judged:
     """Judge what waits, patient by patient, each in a transaction of its own: their facts, their alerts, the outbox and the inbox together.
@@ -68,7 +70,7 @@ def judge_waiting(
         for site_name, patient_id in patients:
             if stop():
                 break
-            _one(engine, site_named(site_name), site_name, patient_id, clock(), done, on_fault)
+            _one(engine, site_named(site_name), site_name, patient_id, clock(), done)
         if not patients or done.deliveries + done.unknown + done.failed == before:
             return done
     return done
@@ -81,7 +83,6 @@ def _one(
     patient_id: str,
     now: datetime,
     done: Judged,
-    on_fault: FaultObserver | None,
 ) -> None:
     ids: list[int] = []
     try:
@@ -105,12 +106,13 @@ def _one(
                 inbox.judged(connection, ids, "unknown", now, "the patient is not watched")
                 done.unknown += len(ids)
                 return
-            summary = Summary(0)
-            evaluate_now(connection, site, row_id, now, summary, on_fault)
+            evaluated = reevaluate(connection, site, row_id, now, by="results")
+            if evaluated.unreadable:
+                raise _NotEvaluated
             inbox.judged(connection, ids, "done", now)
             done.deliveries += len(ids)
             done.seconds += [(now - at).total_seconds() for row in rows if (at := aware(row.received_at))]
-            if summary.changes:
+            if evaluated.changes:
                 done.sites.add(site.name)
     except SQLAlchemyError as error:
         if getattr(error, "connection_invalidated", False) or not ids:

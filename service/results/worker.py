@@ -10,7 +10,6 @@ from datetime import datetime
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.alerts.say.finding import FaultObserver
 from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.results import inbox
@@ -32,7 +31,6 @@ class Worker:
         clock: the moment.
         tell: sends what waits in the outbox of a site, now.
         on_judged: told of every round that did something.
-        on_fault: told of rules that failed.
     """
 
     def __init__(
@@ -43,14 +41,12 @@ class Worker:
         *,
         tell: Callable[[str], None] = lambda site: None,
         on_judged: Callable[[Judged], None] = lambda judged: None,
-        on_fault: FaultObserver | None = None,
     ) -> None:
         self._engine = engine
         self._site_named = site_named
         self._clock = clock
         self._tell = tell
         self._on_judged = on_judged
-        self._on_fault = on_fault
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="results", daemon=True)
@@ -88,7 +84,6 @@ class Worker:
                     self._engine,
                     self._site_named,
                     self._clock,
-                    on_fault=self._on_fault,
                     stop=self._closing.is_set,
                 )
             except SQLAlchemyError as error:

@@ -29,12 +29,14 @@ class RegisteredPatient(SQLModel, table=True):
         Index("ix_registered_patient_site_due", "site", "state", "next_due", "id"),
         # The sweep: whoever was not evaluated in this run.
         Index("ix_registered_patient_run", "site", "swept_run", "id"),
+        # The worklist: what must be done first.
+        Index("ix_registered_patient_attention", "site", "attention", "attention_since", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     site: str = Field(max_length=100)
     patient_id: str = Field(max_length=64)
-    #: ``on`` clozapine | ``stopped`` | ``unenrolled``.
+    #: ``on`` clozapine | ``stopped`` | ``unenrolled`` | ``dead``.
     state: str = Field(max_length=12, default="on")
     enrolled_at: datetime = Field(sa_column=_moment())
     enrolled_by: str = Field(max_length=200, default="hook")
@@ -54,6 +56,11 @@ class RegisteredPatient(SQLModel, table=True):
     swept_run: int = Field(default=0)
     swept_at: datetime | None = Field(default=None, sa_column=_moment(null=True))
     sweeps: int = Field(default=0)
+    #: What must be done (``service.registry.attention``), and since when.
+    attention: int = Field(default=9, sa_column=Column(Integer, nullable=False, server_default="9"))
+    attention_since: datetime | None = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default="1970-01-01 00:00:00.000000")
+    )
 
 
 class PatientFlag(SQLModel, table=True):
@@ -75,6 +82,8 @@ class PatientFlag(SQLModel, table=True):
     at: datetime = Field(sa_column=_moment())
     text: str = Field(default="", max_length=500)
     continue_at: float | None = None
+    #: What only this kind of statement says (``service.registry.statements``).
+    details: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     expires: datetime | None = Field(default=None, sa_column=_moment(null=True))
     withdrawn_at: datetime | None = Field(default=None, sa_column=_moment(null=True))
     withdrawn_by: str = Field(default="", max_length=200)

@@ -202,7 +202,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         clock,
         tell=schedulers.tell,
         on_judged=lambda judged: metrics.judged(judged.outcomes, judged.seconds),
-        on_fault=metrics.rule_fault,
     )
     checks = [
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.

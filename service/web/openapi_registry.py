@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.registry.statements import KINDS
+from service.registry.worklist import STATUSES
 from service.trail.analytics import DIMENSIONS
 
 _TEXT = {"type": "string"}
 _SECURITY: list[dict[str, list[str]]] = [{"registryToken": []}]
-_STATUSES = ["overdue", "due", "on", "stopped", "unenrolled", "all"]
 
 
 def _outcome(description: str) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def paths() -> dict[str, Any]:
     cursor = _query("cursor", "The `next` of the page before.")
     patient = _path("id")
     flag = {
-        "kind": {"enum": ["ben", "deviation"]},
+        "kind": {"enum": list(KINDS)},
         "text": _TEXT,
         "by": {**_TEXT, "description": "The clinician; the token's name by default."},
         "continueAt": {
@@ -118,6 +119,10 @@ def paths() -> dict[str, Any]:
             "description": "Deviation: treatment goes on from this ANC on, cells/µL.",
         },
         "expires": {**_TEXT, "description": "Date or moment, ISO 8601."},
+        "details": {
+            "type": "object",
+            "description": "What only this kind says: hold, stop: lastDose, reason, countsGoOn; restart: firstDose; do-not-rechallenge: reasons, scope, nadir, nadirOn, listedAs; contact: channel, outcome, comesOn; hand-out: days; transfer: receiver, begins, contact.",
+        },
     }
     hand = {
         "until": {
@@ -131,8 +136,8 @@ def paths() -> dict[str, Any]:
         "/fhir/$process-results": {"post": _pushed(site)},
         "/registry/patients": {
             "get": _operation(
-                "The worklist, what is due first",
-                _query("status", "Which patients.", {"enum": _STATUSES, "default": "on"}),
+                "The worklist, what must be done first",
+                _query("status", "Which patients.", {"enum": list(STATUSES), "default": "on"}),
                 _query("site", "Only this site; all the token covers by default."),
                 limit,
                 cursor,
@@ -144,7 +149,7 @@ def paths() -> dict[str, Any]:
         },
         f"{one}/flags": {
             "post": _operation(
-                "A clinician's statement: benign ethnic neutropenia, or an agreed deviation",
+                "A clinician's statement; the patient is evaluated at once, the answer holds what stood before and what stands now",
                 patient, site, role="clinician", body=_body(flag, ["kind"]), missing=True,
             )
         },

@@ -78,12 +78,12 @@ def test_merging_into_a_patient_the_registry_does_not_know_goes_on_under_the_new
         assert roster.find(connection, site, "new").id == row.id
 
 
-def test_merging_leaves_off_whom_a_person_took_off(engine: Engine, site: str) -> None:
+def test_merging_into_a_patient_who_was_taken_off_goes_on_watching(engine: Engine, site: str) -> None:
     register(engine, site, [facts("old", anc(3200, 31)), facts("new", anc(3200, 31))])
     with engine.begin() as connection:
         roster.unenrol(connection, site, "new", "pharmacy", NOW)
         roster.merge(connection, site, "old", "new", US, NOW)
-        assert roster.find(connection, site, "new").state == "unenrolled"
+        assert roster.find(connection, site, "new").state == "on"
 
 
 def test_a_call_keeps_the_due_date_that_follows_from_what_clinicians_stated(

@@ -190,7 +190,7 @@ def test_a_patient_who_cannot_be_evaluated_does_not_stop_the_others(
             raise ZeroDivisionError
         return standing_of(case)
 
-    monkeypatch.setattr("service.registry.sweep.standing_of", standing)
+    monkeypatch.setattr("service.registry.evaluation.standing_of", standing)
     summary = _sweep(engine, _watch(site))
     assert (summary.patients, summary.unreadable, summary.changes) == (2, 1, {"opened": 1})
 

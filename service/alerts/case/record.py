@@ -10,6 +10,7 @@ from msgspec import Struct
 from service.alerts.case.anc import anc_series
 from service.alerts.case.other_drugs import OtherDrugs
 from service.alerts.case.series import NO_RESULTS, Series, series_of
+from service.alerts.case.stated import OF_TREATMENT
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import (
     ClinicianFlag,
@@ -186,6 +187,11 @@ class Record(OtherDrugs):
         if not self.snapshot.flags:
             return ()
         return tuple(f for f in self.snapshot.flags if f.kind == kind and f.holds(self.as_of))
+
+    @lazy
+    def flags_of_treatment(self) -> tuple[ClinicianFlag, ...]:
+        """Statements in force on what is done with clozapine."""
+        return tuple(f for kind in OF_TREATMENT for f in self.flags(kind))
 
     def agreed_deviation(self, count: float) -> ClinicianFlag | None:
         """The agreement in force under which treatment goes on at this count (cells/µL), if there is one."""

@@ -193,6 +193,7 @@ def _without(old: PatientSnapshot, gone: Collection[str]) -> PatientSnapshot:
         problems=tuple(p for p in old.problems if p.ref not in gone),
         allergies=tuple(a for a in old.allergies if a.ref not in gone),
         coded=tuple(c for c in old.coded if c.ref not in gone),
+        deceased=old.deceased and f"Patient/{old.patient_id}" not in gone,
     )
 
 
@@ -314,5 +315,6 @@ def _merge(snapshot: PatientSnapshot, old: PatientSnapshot, since: date | None) 
         coded=coded,
         sex=snapshot.sex or old.sex,
         birth_date=snapshot.birth_date or old.birth_date,
+        deceased=snapshot.deceased or (old.deceased and lacking("patient")),
         remembered=(*snapshot.remembered, *said),
     )

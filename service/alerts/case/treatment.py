@@ -17,6 +17,7 @@ from service.alerts.case.exposure import (
 from service.alerts.case.in_question import NOTHING_STORED, Question, Stored, stored_copies
 from service.alerts.case.next_dose import first_day
 from service.alerts.case.regular_counts import Counting
+from service.alerts.case.stated import halted_by
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import CLOZAPINE, ORDER_HOOKS, Medication, PatientSnapshot
 from service.alerts.facts.practice import AS_USUAL, Practice
@@ -139,7 +140,11 @@ class Treatment:
 
     @lazy
     def _all_clozapine(self) -> tuple[Medication, ...]:
-        return tuple([m for m in self.snapshot.medications if CLOZAPINE in m.drugs])
+        records = tuple([m for m in self.snapshot.medications if CLOZAPINE in m.drugs])
+        if not self.snapshot.flags:
+            return records
+        halted = halted_by(self.snapshot.flags, records, self.as_of)
+        return (*records, halted) if halted is not None else records
 
     @lazy
     def _stored(self) -> Stored:

@@ -286,15 +286,16 @@ class ReadProblem(Struct, frozen=True, gc=False):
 
 
 class ClinicianFlag(Struct, frozen=True, gc=False):
-    """A statement of a clinician kept in the registry: benign ethnic neutropenia, or an agreed deviation.
+    """A statement of a clinician kept in the registry: benign ethnic neutropenia, an agreed deviation, what is done with clozapine.
 
     Args:
-        kind: ``ben`` | ``deviation``.
+        kind: ``ben`` | ``deviation`` | ``hold`` | ``stop`` | ``restart`` | ``do-not-rechallenge``, or one that no rule asks for.
         by: who said it (a reference or a name, as given).
         at: when.
         text: in the clinician's words.
         continue_at: deviation: counts from here on (cells/µL) were agreed to be no reason to stop.
         expires: the agreement ends then.
+        since: hold, stop: the last dose that was taken; restart: the first that is planned.
     """
 
     kind: str
@@ -303,6 +304,7 @@ class ClinicianFlag(Struct, frozen=True, gc=False):
     text: RecordText = NOTHING
     continue_at: float | None = None
     expires: datetime | None = None
+    since: datetime | None = None
 
     def holds(self, as_of: datetime) -> bool:
         """True while the flag is in force."""
@@ -328,6 +330,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     zone: tzinfo = UTC
     sex: str = ""
     birth_date: date | None = None
+    #: The EHR says that the patient has died.
+    deceased: bool = False
     drafts: tuple[Medication, ...] = ()
     medications: tuple[Medication, ...] = ()
     test_orders: tuple[TestOrder, ...] = ()

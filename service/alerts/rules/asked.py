@@ -42,6 +42,7 @@ SITUATIONS = frozenset(
         "pathway",  # the site wants information on treatment resistance
         "problems",
         "allergies",
+        "stated",  # a clinician stated something in the registry
         "coded",  # answers that are no number: smoking, pregnancy
     }
 )
@@ -109,6 +110,7 @@ def _words(case: Case) -> list[str]:
         ("pathway", case.practice.pathway),
         ("problems", snapshot.problems),
         ("allergies", snapshot.allergies),
+        ("stated", snapshot.flags),
         ("coded", snapshot.coded),
     )
     return [word for word, holds in situations if holds]

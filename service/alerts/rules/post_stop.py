@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from msgspec import Struct
 
@@ -74,8 +74,8 @@ def _stopped_for_counts(case: Case) -> Band | None:
     return bands[-1] if kinds == {"neutropenia"} else bands[0]
 
 
-class _Missing(Struct, frozen=True, gc=False):
-    """The follow-up count that is missing."""
+class _FollowUp(Struct, frozen=True, gc=False):
+    """The next count of the follow-up after a stop."""
 
     newest: Measurement | None
     #: The band for which clozapine was stopped, by a count or by the reason given; None when it was stopped for another reason.
@@ -87,6 +87,8 @@ class _Missing(Struct, frozen=True, gc=False):
     stale: bool
     #: How often counts are due now.
     every: Param
+    #: When it is due.
+    due: date
 
 
 @when("stopped")
@@ -156,8 +158,30 @@ def _not_yet_resolved(case: Case, low: Band | None) -> bool:
     return 0 < in_a_row < low.until_normal
 
 
-def _missing(case: Case) -> _Missing | None:
+def post_stop_due(case: Case) -> date | None:
+    """When the next count after a stop is due: by the follow-up, or by the band of a count that is low; None when none is."""
+    next_count = _follow_up(case)
+    if next_count is not None:
+        return next_count.due
+    stopped, decided = case.course.stopped_at, case.decided_by_settled
+    if case.on_clozapine or stopped is None or decided is None or abnormal_band(case) is None:
+        return None
+    sampling, at = sampling_in(case, *decided), decided[1].at
+    if sampling is None or at is None or case.days_since(stopped) > case.policy.post_stop.window_days.value:
+        return None
+    return case.snapshot.day(at) + timedelta(days=sampling[0])
+
+
+def _missing(case: Case) -> _FollowUp | None:
     """The follow-up count that is missing today; None when none is, or another finding asks for it."""
+    next_count = _follow_up(case)
+    if next_count is None or (next_count.newest is not None and next_count.due >= case.today):
+        return None
+    return next_count
+
+
+def _follow_up(case: Case) -> _FollowUp | None:
+    """The next count of the follow-up; None when it is over, or another finding asks for it."""
     rule = case.policy.post_stop
     stopped = case.course.stopped_at
     if case.on_clozapine or case.clozapine_drafts or stopped is None or not counts_readable(case):
@@ -209,19 +233,19 @@ def _missing(case: Case) -> _Missing | None:
     else:
         waited = days_stopped
     # Without any count on record none shows that the blood was well when clozapine was stopped.
-    if newest is not None and waited <= days:
-        return None
-    return _Missing(
+    left = days - waited if newest is not None else -days_stopped
+    return _FollowUp(
         newest=newest,
         band=low[0] if low is not None else reason,
         is_counted=low is not None,
         severe=severe,
         stale=newest is None and not severe and _is_long_silent(case),
         every=every,
+        due=case.today + timedelta(days=left),
     )
 
 
-def _summary(case: Case, missing: _Missing) -> Sentence:
+def _summary(case: Case, missing: _FollowUp) -> Sentence:
     """What is known of the stop, and which count is missing."""
     ending, newest = case.course.ending, missing.newest
     said: dict[str, Param] = {"counts": judged_names(case), "every": missing.every}
@@ -242,7 +266,7 @@ def _summary(case: Case, missing: _Missing) -> Sentence:
     return Sentence(f"anc-post-stop.missing-{counts}-{since}", {**said, "last": day_of(case, newest.at)})
 
 
-def _why(case: Case, missing: _Missing) -> tuple[Sentence, ...]:
+def _why(case: Case, missing: _FollowUp) -> tuple[Sentence, ...]:
     course, newest = case.course, missing.newest
     ended = ending_lines(case) or (
         sentence(

@@ -6,46 +6,53 @@ from datetime import UTC, date, datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from service.cli.registry.site import fail, noted, open_site, out, print_json
-from service.registry import people, roster
+from service.cli.registry.site import fail, noted, open_site, out, print_json, shell_name
+from service.registry import evaluation, people, roster, worklist
 
 app = typer.Typer()
 
 
 @app.command("list", epilog="Example: `clozapine-cds registry list --status overdue`")
 def list_patients(
-    status: Annotated[str, typer.Option(help="overdue, due, on, stopped, unenrolled or all.")] = "on",
+    status: Annotated[
+        str, typer.Option(help="todo, overdue, due, on, stopped, unenrolled, dead or all.")
+    ] = "on",
     site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
     limit: Annotated[int, typer.Option(help="Rows at most.", min=1, max=10_000)] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List registered patients, what is due first."""
+    """List registered patients, what must be done first."""
     here, engine = open_site(site)
-    if status not in ("overdue", "due", "on", "stopped", "unenrolled", "all"):
-        fail(f"--status: {status!r} is none of overdue, due, on, stopped, unenrolled, all")
+    if status not in worklist.STATUSES:
+        fail(f"--status: {status!r} is none of {', '.join(worklist.STATUSES)}")
     today = datetime.now(here.zone).date()
     with engine.begin() as connection:
-        rows = roster.page(connection, sites=[here.name], status=status, today=today, limit=limit)  # type: ignore[arg-type]
+        rows = worklist.page(connection, sites=[here.name], status=status, today=today, limit=limit)
         noted(connection, here, "list", rows=len(rows))
     if as_json:
         print_json(rows)
         return
-    table = Table("site", "patient", "state", "course since", "last ANC /µL", "on", "next due")
+    # Numbers and dates are whole or the line is longer: nothing is cut.
+    table = Table(
+        *(Column(name, no_wrap=True) for name in ("to do", "patient", "state", "course since", "last ANC /µL", "on", "next due")),
+        Column("alert", overflow="fold", ratio=1),
+    )  # fmt: skip
     for r in rows:
-        late = isinstance(r["next_due"], date) and r["next_due"] < today and r["state"] == "on"
+        late = isinstance(r["next_due"], date) and r["next_due"] < today
+        top = r["alert"]
         table.add_row(
-            r["site"],
-            r["patient_id"],
+            r["attention"],
+            Text(r["patient_id"]),
             r["state"],
             str(r["course_start"] or "unknown"),
             "none" if r["last_anc"] is None else f"{r['last_anc']:.0f}",
-            "" if r["last_anc_at"] is None else r["last_anc_at"].date().isoformat(),
+            "" if r["last_anc_at"] is None else r["last_anc_at"].astimezone(here.zone).date().isoformat(),
             Text(str(r["next_due"] or ""), "red" if late else ""),
+            Text("" if top is None else top["summary"] + (f" (+{top['more']})" if top["more"] else "")),
         )
-    out.print(table)
     out.print(f"{len(rows)} patients." if len(rows) < limit else f"The first {limit} patients.")
 
 
@@ -109,7 +116,10 @@ def merge(
     try:
         with engine.begin() as connection:
             noted(connection, here, "merge", gone)
-            roster.merge(connection, here.name, gone, into, here.policy, datetime.now(UTC), here)
+            now = datetime.now(UTC)
+            roster.merge(connection, here.name, gone, into, here.policy, now, here)
+            row = roster.find(connection, here.name, into)
+            evaluation.reevaluate(connection, here, row.id, now, shell_name())
     except (roster.NotRegistered, ValueError) as error:
         fail(str(error))
     out.print(f"{gone} is merged into {into}.")
@@ -141,7 +151,10 @@ def enrol(
     try:
         with engine.begin() as connection:
             noted(connection, here, "enrol", patient)
-            state = roster.enrol_anew(connection, here.name, patient, here.policy, datetime.now(UTC))
+            now = datetime.now(UTC)
+            state = roster.enrol_anew(connection, here.name, patient, here.policy, now)
+            row = roster.find(connection, here.name, patient)
+            evaluation.reevaluate(connection, here, row.id, now, shell_name())
     except roster.NotRegistered as error:
         fail(str(error))
     out.print(f"{patient} is watched again ({'on clozapine' if state == 'on' else 'clozapine has stopped'}).")

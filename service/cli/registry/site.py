@@ -94,4 +94,8 @@ def moment_of(option: str, value: str | None, here: Site) -> datetime:
 
 
 def print_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z, default=str).decode())
+    typer.echo(
+        orjson.dumps(
+            value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC, default=str
+        ).decode()
+    )
