@@ -24,6 +24,7 @@ from service.cli.audit import app as audit_app
 from service.cli.console import plain
 from service.cli.ehr import ehr_app
 from service.cli.registry.command import app as registry_app
+from service.cli.results import app as results_app
 from service.cli.terminology import app as terminology_app
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError
@@ -43,6 +44,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
 app.add_typer(registry_app, name="registry")
+app.add_typer(results_app, name="results")
 app.add_typer(audit_app, name="audit")
 app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 app.add_typer(ehr_app, name="ehr")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -126,6 +126,18 @@ class Metrics:
         self._alerts = Counter(
             "clozapine_cds_alerts", "Changes of alerts by the sweep.", ["what"], registry=self.registry
         )
+        self._arrived = Counter(
+            "clozapine_cds_results_judged",
+            "Deliveries of results, by what became of them: done, unknown (patient not watched), failed (tried again), aside (given up).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._arrival = Histogram(
+            "clozapine_cds_results_seconds",
+            "Seconds from the acceptance of results to their judgement.",
+            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+            registry=self.registry,
+        )
         self._swept = Counter("clozapine_cds_swept", "Patients evaluated by sweeps.", registry=self.registry)
         self._outbox = Counter(
             "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
@@ -230,6 +242,13 @@ class Metrics:
         self._swept.inc(patients)
         for what, count in changes.items():
             self._alerts.labels(what).inc(count)
+
+    def judged(self, outcomes: Mapping[str, int], seconds: Sequence[float]) -> None:
+        """Count deliveries of results, and how long they took from acceptance to judgement."""
+        for outcome, count in outcomes.items():
+            self._arrived.labels(outcome).inc(count)
+        for taken in seconds:
+            self._arrival.observe(taken)
 
     def delivered(self, outcomes: Mapping[str, int]) -> None:
         """Count notices that were sent, put off or given up."""

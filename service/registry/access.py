@@ -13,8 +13,9 @@ from starlette.requests import Request
 
 from service.registry.wrong_tokens import WrongTokens
 
-Role = Literal["viewer", "clinician", "admin"]
-_RANK: dict[str, int] = {"viewer": 0, "clinician": 1, "admin": 2}
+Role = Literal["sender", "viewer", "clinician", "admin"]
+#: A sender brings results and sees nothing.
+_RANK: dict[str, int] = {"sender": -1, "viewer": 0, "clinician": 1, "admin": 2}
 
 
 class Client(Struct, frozen=True):

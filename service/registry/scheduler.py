@@ -111,6 +111,11 @@ class Scheduler:
             self.trouble = f"the last sweep stopped ({type(error).__name__})"
             log.error("sweep of %s: %s", self._site.name, self.trouble)
 
+    def deliver_now(self) -> None:
+        """Do not wait for the next turn of the outbox."""
+        if self._scheduler.running:
+            self._scheduler.modify_job("outbox", next_run_time=datetime.now(UTC))
+
     def _deliver(self) -> None:
         asyncio.run(self.deliver())
 

@@ -17,5 +17,5 @@ class RegistryClient(BaseModel):
     token_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     #: Sites whose patients are visible; empty = all.
     sites: tuple[str, ...] = ()
-    #: ``viewer`` reads, ``clinician`` also flags and closes, ``admin`` also merges, takes off and deletes.
-    role: Literal["viewer", "clinician", "admin"] = "viewer"
+    #: ``sender`` only brings results, ``viewer`` reads, ``clinician`` also flags and closes, ``admin`` also merges, takes off and deletes.
+    role: Literal["sender", "viewer", "clinician", "admin"] = "viewer"

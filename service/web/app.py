@@ -54,6 +54,8 @@ from service.registry.api import RegistryApi
 from service.registry.latest_facts import LatestFacts
 from service.registry.roster import rememberer
 from service.registry.wrong_tokens import WrongTokens
+from service.results.endpoint import ProcessResults
+from service.results.worker import Worker
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
@@ -240,6 +242,13 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         work_seconds=settings.judging_seconds,
     )
     schedulers = Schedulers(engine, clock, directory.new_client, metrics)
+    results_worker = Worker(
+        engine,
+        directory.named,
+        clock,
+        tell=schedulers.tell,
+        on_judged=lambda judged: metrics.judged(judged.outcomes, judged.seconds),
+    )
     checks = [
         Check("serving", lambda: stopping.reason, quiet=True),
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
@@ -249,6 +258,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         Check("terminology", lambda: "" if drugs_by_name("clozapine") else "the drug data cannot be read"),
         Check("sweep", lambda: schedulers.trouble, required=False),
         Check("large_calls", lambda: aside.problem, required=False),
+        Check("results", lambda: results_worker.trouble, required=False, outside=True),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
         Check(
@@ -276,6 +286,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         _warn_of_old_policies(directory, clock())
         schedulers.sync(directory.by_name)
         schedulers.keep_house(settings.retention_days)
+        results_worker.start()
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
@@ -287,6 +298,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(results_worker.close)
         schedulers.close()
         await aside.aclose()
         await directory.lines.aclose()
@@ -407,13 +419,23 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
     app.direct = {
         route.path: route.app for route in routes if isinstance(route, Route) and "{" not in route.path
     }
+    access = Access(
+        [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
+        WrongTokens(clock),
+        open_to_all=settings.auth == "off",
+    )
+    arrivals = ProcessResults(
+        guard,
+        access,
+        directory.named,
+        only_site.name if only_site is not None else "",
+        clock,
+        results_worker.wake,
+    )
+    app.router.routes += arrivals.routes()
     registry = RegistryApi(
         guard,
-        Access(
-            [Client(c.name, c.token_sha256, c.sites, c.role) for c in settings.clients],
-            WrongTokens(clock),
-            open_to_all=settings.auth == "off",
-        ),
+        access,
         directory.named,
         only_site.name if only_site is not None else "",
         clock,

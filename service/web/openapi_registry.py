@@ -74,6 +74,30 @@ def _operation(
     return operation | ({"requestBody": body} if body is not None else {})
 
 
+def _pushed(site: dict[str, Any]) -> dict[str, Any]:
+    """Results of one or many patients, by integration engines."""
+    fhir = {"application/fhir+json": {"schema": {"type": "object"}}}
+    return {
+        "summary": "Results of one or many patients: stored, judged at once",
+        "description": "A Bundle (transaction, batch, message, collection, history, searchset) or one resource. The answer says for each "
+        "entry whether it was taken, is irrelevant, of an unknown patient, or not understood. Role: sender.",
+        "tags": ["Results"],
+        "security": _SECURITY,
+        "parameters": [site],
+        "requestBody": {"required": True, "content": fhir},
+        "responses": {
+            "200": {
+                "description": "What became of each entry; what was taken is in the database.",
+                "content": fhir,
+            },
+            "413": _outcome("The body is larger than 5 MiB."),
+            "415": _outcome("The body is not uncompressed JSON in UTF-8."),
+            "422": _outcome("This is no delivery of results, and will never be."),
+            **_ERRORS,
+        },
+    }
+
+
 SECURITY_SCHEMES = {
     "registryToken": {
         "type": "http",
@@ -115,6 +139,7 @@ def paths() -> dict[str, Any]:
         "by": {**_TEXT, "description": "Who has it in hand; the token's name by default."},
     }
     return {
+        "/fhir/$process-results": {"post": _pushed(site)},
         "/registry/patients": {
             "get": _operation(
                 "patients", "PatientPage", "The worklist, what must be done first",

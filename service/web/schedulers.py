@@ -96,6 +96,12 @@ class Schedulers:
             scheduler.start(site.options.sweep)
             self._running[name] = (site, scheduler)
 
+    def tell(self, site: str) -> None:
+        """Send what waits in the outbox of a site now, where the site is watched."""
+        running = self._running.get(site)
+        if running is not None:
+            running[1].deliver_now()
+
     def close(self) -> None:
         """Stop all."""
         if self._housekeeping.running:

@@ -265,8 +265,8 @@ def _summary(case: Case, missing: _FollowUp) -> Sentence:
         since, said["day"] = "on-day", day_of(case, case.course.stopped_at)
     else:
         since = "completed" if ending.carried_out else "held"
-    if missing.left is not None and newest is not None:
-        due = Day(case.today + timedelta(days=missing.left))
+    if missing.in_time and newest is not None:
+        due = Day(missing.due)
         return Sentence(
             f"anc-post-stop.in-time-{since}", {**said, "count": short_count(case, newest), "due": due}
         )

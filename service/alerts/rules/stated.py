@@ -12,7 +12,7 @@ from service.alerts.phrases.draft_removal import remove_drafts
 from service.alerts.rules.asked import when
 from service.alerts.say.finding import NotifyTeam
 from service.alerts.say.found import Fact, Found, Wish
-from service.alerts.say.sentence import Day, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Day, Param, Record, Sentence, quoting, sentence
 
 #: Characters of a name in a summary.
 _SHORT = 30
@@ -40,7 +40,9 @@ def stated_not_done(case: Case) -> Iterator[Found]:
                 Sentence(f"stated-not-done.why-{flag.kind}", {"day": day, "by": Record(flag.by)}),
                 *((Sentence("stated-not-done.text", {"text": Record(flag.text)}),) if flag.text else ()),
                 *(
-                    Sentence("stated-not-done.record", {"label": Record(m.label), "status": Record(m.status)})
+                    Sentence(
+                        "stated-not-done.record", {"label": Record(m.label), "status": quoting(m.status)}
+                    )
                     for m in against[:3]
                 ),
             ),

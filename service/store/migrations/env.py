@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event
 from sqlmodel import SQLModel
 
 from service.store import (
+    result_tables,  # noqa: F401 - fill the metadata
     roster_tables,  # noqa: F401 - fill the metadata
     tables,  # noqa: F401 - fill the metadata
 )
