@@ -58,6 +58,7 @@ NO_PATIENT_SHOWS: dict[str, str] = {
     "rules.asked._REMEMBERED": "the size of a cache",
     "case.together.ROUNDED": "takes up the digits of 0.3333 alone; a dose is written in whole milligrams",
     "case.together._A_MOMENT": "just after a change, however little",
+    "rules.interaction_words._LONG": "between two and three times seven days no drug has its onset",
     "case.series._NEXT": "just after the newest result of a month, however little",
 }
 
