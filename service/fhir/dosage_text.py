@@ -337,6 +337,9 @@ def _clauses(
         stripped, connection = _stripped(group)
         if kind == "A" and connection == "and" and any(i.kind == "meals" for i in group):
             _fail(because("dose-text.how-many-meals"))
+        tail = [i.kind for i in group[len(stripped) :]]
+        if kind == "T" and ("and", "meals") in pairwise(tail):  # “in the morning and with food”
+            _fail(because("dose-text.how-many-meals"))
         groups.append((kind, stripped))
         connections.append(connection)
     if "or" in connections[:-1]:
