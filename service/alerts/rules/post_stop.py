@@ -221,9 +221,9 @@ def _missing(case: Case) -> _Missing | None:
         waited = days_stopped
     # Without any count on record none shows that the blood was well when clozapine was stopped.
     left = days - waited if newest is not None and waited <= days else None
-    recent = days_stopped <= rule.window_days.value
-    if left is not None and (not severe or case.is_order_hook or not recent):
-        return None  # in time; of a severe neutropenia that is not over a visit of the weeks after the stop hears all the same
+    leaves = case.snapshot.hook == "encounter-discharge" and days_stopped <= rule.window_days.value
+    if left is not None and not (severe and leaves):
+        return None  # in time; who goes home with a severe neutropenia is told when the next count is due
     return _Missing(
         newest=newest,
         band=low[0] if low is not None else reason,
