@@ -221,7 +221,7 @@ def _missing(case: Case) -> _Missing | None:
         waited = days_stopped
     # Without any count on record none shows that the blood was well when clozapine was stopped.
     left = days - waited if newest is not None and waited <= days else None
-    leaves = case.snapshot.hook == "encounter-discharge" and days_stopped <= rule.window_days.value
+    leaves = case.hook == "encounter-discharge" and days_stopped <= rule.window_days.value
     if left is not None and not (severe and leaves):
         return None  # in time; who goes home with a severe neutropenia is told when the next count is due
     return _Missing(
