@@ -121,7 +121,7 @@ def test_an_early_pericarditis_has_the_stop_among_its_steps() -> None:
 
 
 def test_a_count_after_a_stop_is_offered_on_the_day_it_is_due() -> None:
-    row = {"hook": "patient-view", "on": ["clozapine 300 mg from 500 d to 5 d"]}
+    row = {"hook": "encounter-discharge", "on": ["clozapine 300 mg from 500 d to 5 d"]}
     due = cards_of(row | {"counts": ["ANC 0.4 10*3/uL 5 d ago", "ANC 0.8 10*3/uL 1 d ago"]})["anc-post-stop"]
     assert "not recovered, next count on 2026-11-20, daily." in due.summary
     assert labels(due) == ["Order CBC with differential"]

@@ -89,7 +89,7 @@ class _FollowUp(Struct, frozen=True, gc=False):
     every: Param
     #: When it is due.
     due: date
-    #: It is not due before today: of a severe neutropenia that is not over a visit hears all the same.
+    #: It is not due before today: of a severe neutropenia that is not over a discharge hears all the same.
     in_time: bool
 
 
@@ -184,11 +184,21 @@ def post_stop_due(case: Case) -> date | None:
 
 
 def _missing(case: Case) -> _FollowUp | None:
-    """The follow-up count to speak of today: one that is missing, or at visits the next one after a severe neutropenia that is not over."""
+    """The follow-up count to speak of today: one that is missing, or at a discharge the next one after a severe neutropenia that is not over."""
     next_count = _follow_up(case)
-    if next_count is None or (next_count.in_time and (not next_count.severe or case.is_order_hook)):
+    if next_count is None or (next_count.in_time and not (next_count.severe and _leaves(case))):
         return None
     return next_count
+
+
+def _leaves(case: Case) -> bool:
+    """Who goes home in the weeks after the stop is told when the next count is due."""
+    stopped = case.course.stopped_at
+    return (
+        case.hook == "encounter-discharge"
+        and stopped is not None
+        and case.days_since(stopped) <= case.policy.post_stop.window_days.value
+    )
 
 
 def _follow_up(case: Case) -> _FollowUp | None:
