@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 import msgspec
 from msgspec import Struct
 
+from service.alerts.facts.remembered_texts import remembering
 from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.code_systems import SNOMED, canonical, icd10_edition
 from service.alerts.knowledge.data_file import load
@@ -118,7 +119,7 @@ def _longest(code: str, prefixes: tuple[str, ...]) -> int:
     return max((len(bare) for p in prefixes if code.startswith(bare := p.replace(".", ""))), default=0)
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, 200)
 def kinds_by_code(system: str, code: str) -> tuple[str, ...]:
     """Kinds a coded problem belongs to."""
     code = code.strip()

@@ -10,13 +10,14 @@ import re
 from functools import lru_cache
 
 from service.alerts.facts import record_text
+from service.alerts.facts.remembered_texts import remembering
 
 SUMMARY_LIMIT = 139  # CDS Hooks: fewer than 140 characters
 
 _MARKUP = re.compile(r"([\\`*_\[\]|~#@!])")
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, 1000)
 def safe(text: str, limit: int = 200) -> str:
     """Record text for GitHub-flavoured Markdown: no markup, no HTML, no automatic link survives."""
     text = record_text.to_show(text, limit)
@@ -26,7 +27,7 @@ def safe(text: str, limit: int = 200) -> str:
     return re.sub(r"://", r"\\://", text).replace("www.", "www\\.").replace("WWW.", "WWW\\.")
 
 
-@lru_cache(maxsize=4096)
+@remembering(4096, 1000)
 def plain(text: str, limit: int = 60) -> str:
     """Record text for a summary (plain text): one line, no angle brackets, short."""
     return record_text.to_show(text, limit).replace("<", "‹").replace(">", "›")
