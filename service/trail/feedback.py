@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -46,7 +46,8 @@ def store(
 ) -> list[CardOrigin]:
     """Append feedback; a repeated report is kept once, and feedback on another site's card is not kept at all.
 
-    An override with a reason silences what the card showed for the patient for ``snooze_days`` (``service.alerts.say.silence``).
+    An override with a reason silences what the card showed for the patient for ``snooze_days`` (``service.alerts.say.silence``); a card
+    that is accepted later on ends the silence.
     """
     origins: list[CardOrigin] = []
     for item in items:
@@ -58,6 +59,8 @@ def store(
             silence = _silence(shown, item, received_at, snooze_days)
             if silence is not None:
                 session.add(silence)
+            elif shown is not None and item.outcome == "accepted":
+                _end_silence(session, shown)
             session.add(
                 CardFeedback(
                     received_at=received_at.astimezone(UTC),
@@ -113,7 +116,8 @@ def answered(
 
 
 def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_days: int) -> Silence | None:
-    reasoned = bool(item.reason_code or item.reason_display or item.comment)
+    # A comment alone may say anything: nobody can tell that it is a reason.
+    reasoned = bool(item.reason_code or item.reason_display)
     if (
         card is None
         or not card.patient_key
@@ -135,6 +139,19 @@ def _silence(card: CardShown | None, item: FeedbackItem, at: datetime, snooze_da
         seen=card.seen,
         hook=card.hook,
     )
+
+
+def _end_silence(session: Session, card: CardShown) -> None:
+    """Whoever accepts a card does not want it silenced, whatever was answered before to one about the same."""
+    if card.patient_key:
+        session.execute(
+            delete(Silence).where(
+                Silence.site == card.site,  # type: ignore[arg-type]
+                Silence.patient_key == card.patient_key,  # type: ignore[arg-type]
+                Silence.code == card.code,  # type: ignore[arg-type]
+                Silence.subject == card.subject,  # type: ignore[arg-type]
+            )
+        )
 
 
 def latest(engine: Engine, card: str, site: str = "default") -> CardFeedback | None:

@@ -10,6 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
+from service.alerts.say.finding_codes import finding_codes
+from service.alerts.say.silence import may_be_silenced
 from service.store.database import engine_for
 from service.store.roster_tables import Silence
 from service.store.tables import CardShown
@@ -39,13 +41,16 @@ def _orders(hook: str, *drafts: Any, **more: Any) -> dict[str, Any]:
     return call(hook, prefetch(**given), *drafts)
 
 
-def _override(service: httpx.Client, answer: dict[str, Any], code: str) -> None:
+_REASON = {
+    "outcome": "overridden",
+    "overrideReason": {"reason": {"code": "risk-benefit-ratio", "system": "urn:x", "display": "Benefit"}},
+}
+
+
+def _override(service: httpx.Client, answer: dict[str, Any], code: str, said: Any = None) -> None:
     """With a reason, at the service that showed the card."""
     card = next(c for c in answer["cards"] if c["source"]["topic"]["code"] == code)
-    item = {
-        "card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": ago(0),
-        "overrideReason": {"reason": {"code": "risk-benefit-ratio", "system": "urn:x", "display": "Benefit"}},
-    }  # fmt: skip
+    item = {"card": card["uuid"], "outcomeTimestamp": ago(0)} | (said or _REASON)
     sent = service.post("/cds-services/clozapine-order-sign/feedback", json={"feedback": [item]})
     assert sent.status_code in (200, 204), sent.text
     service.app.state.latest.refresh()  # type: ignore[attr-defined]
@@ -175,3 +180,26 @@ def test_what_is_kept_of_a_card_names_nobody(start_service: StartService) -> Non
     assert silence.seen in shown
     until = silence.until.replace(tzinfo=None)
     assert until == (NOW + timedelta(days=7)).replace(tzinfo=None)
+
+
+def test_a_comment_alone_silences_nothing(service: httpx.Client) -> None:
+    fifty = _orders("order-sign", data.clozapine(50))
+    said = {"outcome": "overridden", "overrideReason": {"userComment": "ok"}}
+    _override(service, _ask(service, fifty), START_TOO_HIGH[0], said)
+    assert START_TOO_HIGH in codes(_ask(service, fifty))
+
+
+def test_an_accepted_card_ends_the_silence(service: httpx.Client) -> None:
+    fifty = _orders("order-sign", data.clozapine(50))
+    answer = _ask(service, fifty)
+    _override(service, answer, START_TOO_HIGH[0])
+    assert START_TOO_HIGH not in codes(_ask(service, fifty))
+    accepted = {"outcome": "accepted", "acceptedSuggestions": [{"id": str(uuid4())}]}
+    _override(service, answer, START_TOO_HIGH[0], accepted)
+    assert START_TOO_HIGH in codes(_ask(service, fifty))
+
+
+def test_nothing_at_which_clozapine_stops_may_be_silenced() -> None:
+    for code, entry in finding_codes().items():
+        assert may_be_silenced(code, "critical") == (not entry.stops and not entry.always_said)
+        assert may_be_silenced(code, "warning")

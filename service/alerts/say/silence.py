@@ -39,8 +39,8 @@ class Silence(Struct, frozen=True):
 
 
 def may_be_silenced(code: str, severity: str) -> bool:
-    """False for critical blood counts: they are said every time, whatever was answered before."""
-    return not (severity == "critical" and code in codes_always_said())
+    """False for critical blood counts, and for whatever clozapine must stop at: said every time, whatever was answered before."""
+    return not (severity == "critical" and (code in codes_always_said() or code in stopping_codes()))
 
 
 def must_stop(code: str, severity: str) -> bool:
