@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from service.conformance.published import Published, narrative
+from service.conformance.published import Published
 from service.operation.content import MEDIA_TYPE
 from service.operation.endpoint import NAME
+from service.operation.narrative import narrative
 
 Json = dict[str, Any]
 #: What is read and searched by address: nothing of a patient.

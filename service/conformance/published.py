@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from datetime import date
 from importlib.metadata import version
 from typing import Any
 
 from msgspec import Struct
 
+from service.operation.narrative import narrative
 from service.options.options import Links
 
 PUBLISHER = "Clozapine safety service"
@@ -43,11 +43,3 @@ class Published(Struct, frozen=True):
             "date": self.day.isoformat(),
             "publisher": PUBLISHER,
         }
-
-
-def narrative(text: str) -> dict[str, str]:
-    """A resource in one paragraph for people."""
-    return {
-        "status": "generated",
-        "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{html.escape(text, quote=False)}</p></div>',
-    }

@@ -23,6 +23,7 @@ from service.fhir.references import is_id, read_reference
 from service.hooks.identifiers import Identifiers
 from service.operation.act_codes import ACT_CODES, act_codes
 from service.operation.issues import outcome
+from service.operation.narrative import narrative
 from service.operation.question import Question
 from service.operation.standing import Whole, summary, sums
 from service.options.site import Site
@@ -132,7 +133,7 @@ def _answer(
         }
     )
     issues = [summary(said, len(findings), site.links, question.where), *question.issues]
-    whole = {"id": told, **outcome(issues)}
+    whole = {**outcome(issues), "id": told, "text": narrative(issues[0].text)}
     entries.append({"fullUrl": f"urn:uuid:{told}", "resource": whole})
     content: Json = {"type": "collection", "timestamp": now.isoformat(), "entry": entries}
     checked = orjson.loads(Bundle.model_validate(content).model_dump_json(exclude_none=True))
@@ -152,6 +153,7 @@ def _issue(
     content: Json = {
         "resourceType": "DetectedIssue",
         "id": identifier,
+        "text": narrative(unmarked(finding.summary)),
         "status": "final",
         "code": {
             "coding": [
@@ -241,6 +243,7 @@ def _provenance(
     return {
         "resourceType": "Provenance",
         "id": identifier,
+        "text": narrative(f"{policy.title}: {sums(ledger)}"),
         "target": [{"reference": f"urn:uuid:{target}"} for target in ids],
         "occurredDateTime": as_of.isoformat(),
         "recorded": now.isoformat(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from service.conformance.capability import SERVED
@@ -203,15 +204,20 @@ def paths(errors: Json, security: list[Json]) -> Json:
             {"name": n, "in": "query", "required": False, "schema": _TEXT} for n in ("url", "_id", "_format")
         ]
         described[f"/fhir/{name}"] = _get(
-            f"search-{name}", f"{name}s of this service", query, told, not_acceptable
+            f"search-{_words(name)}", f"{name}s of this service", query, told, not_acceptable
         )
-        described[f"/fhir/{name}/{{id}}"] = _get(f"read-{name}", f"One {name}", [instance], told, not_acceptable, missing=True)  # fmt: skip
+        described[f"/fhir/{name}/{{id}}"] = _get(f"read-{_words(name)}", f"One {name}", [instance], told, not_acceptable, missing=True)  # fmt: skip
     return {
         PATH: {"post": _check(NAME, [], told, not_acceptable, security)},
         TYPE_PATH: {"post": _check(f"{NAME}-type", [], told, not_acceptable, security)},
         INSTANCE_PATH: {"post": _check(f"{NAME}-instance", [instance], told, not_acceptable, security)},
         **described,
     }
+
+
+def _words(name: str) -> str:
+    """``CodeSystem`` as ``code-system``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
 def _check(operation: str, parameters: list[Json], told: Json, refused: Json, security: list[Json]) -> Json:

@@ -118,7 +118,9 @@ def test_every_route_can_be_called(start_service: Any, generated: Path) -> None:
         "close-alert": {"note": "seen"},
         "take-alert-in-hand": {"until": "2026-11-20T20:00:00Z", "reason": "called"},
     }
-    order = sorted(_operations(), key=lambda o: (o == "forget-patient", o == "unenrol-patient"))
+    # Last of all what takes the patient away: whom nobody knows any more cannot be merged.
+    last = ("unenrol-patient", "enrol-patient", "forget-patient", "merge-patients")
+    order = sorted(_operations(), key=lambda o: last.index(o) if o in last else -1)
     for operation in order:
         module = _module(operation)
         path = _operations()[operation][0]
@@ -143,10 +145,10 @@ def test_every_route_can_be_called(start_service: Any, generated: Path) -> None:
                 content = call(hook, chart, clozapine(300))
             kind = annotations["body"]
             names = [kind.__name__] if isinstance(kind, type) else str(kind).replace("|", " ").split()
-            (name, *_) = [n for n in names if n not in ("Unset", "CheckParameters")]
+            (name, *_) = [n for n in names if n.rpartition(".")[2] not in ("Unset", "CheckParameters")]
             arguments["body"] = _model(name.rpartition(".")[2], content)
         answer = module.sync_detailed(client=made, **arguments)
-        allowed = {"merge-patients": (404,), "close-alert": (200, 409), "take-alert-in-hand": (200, 409), "withdraw-flag": (200, 404)}  # fmt: skip
+        allowed = {"merge-patients": (404,), "close-alert": (404,), "take-alert-in-hand": (404,), "withdraw-flag": (200, 404)}  # fmt: skip
         assert answer.status_code in allowed.get(operation, (200, 204)), (operation, answer.content)
         kind_of = answer.headers.get("content-type", "")
         if answer.status_code == 200 and "json" in kind_of and hasattr(answer.parsed, "to_dict"):

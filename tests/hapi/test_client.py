@@ -80,9 +80,10 @@ def test_the_validator_finds_nothing_in_any_answer(start_service: Any, tmp_path:
     answers.mkdir()
     definitions.mkdir()
     asked = {f"chart-{c.story.id}": _record(c) for c in CHARTS}
-    asked |= {
-        p.parent.name: _of_call(json.loads(p.read_text())) for p in sorted(_EXAMPLES.glob("*/request.json"))
-    }
+    for file in sorted(_EXAMPLES.glob("*/request.json")):
+        request = json.loads(file.read_text())
+        if "hook" in request:
+            asked[file.parent.name] = _of_call(request)
     for name, question in asked.items():
         got = client.post(PATH, json=question)
         assert got.status_code == 200, (name, got.text)
@@ -94,4 +95,5 @@ def test_the_validator_finds_nothing_in_any_answer(start_service: Any, tmp_path:
     *messages, last = _java("validate", str(answers), str(definitions)).splitlines()
     assert last == f"validated {len(list(answers.iterdir())) + len(list(definitions.iterdir()))}"
     told = [m for m in messages if not m.startswith(_HARMLESS)]
-    assert told == []
+    kinds = sorted({m.split("\t", 3)[3] for m in told})
+    assert told == [], "\n".join(kinds)
