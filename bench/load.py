@@ -45,7 +45,7 @@ def check(port: int, body: bytes) -> None:
 def burst(port: int, bodies: Sequence[Path], connections: int, seconds: int) -> Burst:
     """Calls with the bodies in turn over so many connections for so long.
 
-    Raises RuntimeError when a call failed: a refusal is quick, and would look like speed.
+    Raises RuntimeError when a call failed (a refusal is quick, and would look like speed), or when none ended in the time.
     """
     done = subprocess.run(
         [
@@ -60,6 +60,8 @@ def burst(port: int, bodies: Sequence[Path], connections: int, seconds: int) -> 
     seen = Burst(**json.loads(done.stdout.strip().splitlines()[-1]))
     if seen.failed:
         raise RuntimeError(f"{seen.failed} of {seen.requests} calls failed")
+    if not seen.requests:
+        raise RuntimeError(f"no call ended within {seconds} s over {connections} connections")
     return seen
 
 
