@@ -22,7 +22,7 @@ from service.fhir.gather import from_prefetch
 from service.fhir.queries import QUERIES
 from service.options.options import SiteOptions
 from service.options.site import site_with
-from service.registry import roster
+from service.registry import worklist
 from service.registry.sweep import start_run, sweep
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import RegisteredPatient
@@ -90,11 +90,11 @@ def measure() -> dict[str, Any]:
         engine = engine_for(url)
         _fill(engine, 0, LISTED, '{"patient_id":"PATIENT","hook":"sweep"}')
         pages = []
-        after: tuple[str, int] | None = None
+        after: worklist.Place | None = None
         with engine.connect() as connection:
             for _ in range(40):
                 started = time.perf_counter()
-                rows = roster.page(
+                rows = worklist.page(
                     connection,
                     sites=["bench"],
                     status="overdue",
@@ -103,7 +103,7 @@ def measure() -> dict[str, Any]:
                     limit=50,
                 )
                 pages.append((time.perf_counter() - started) * 1000)
-                after = (rows[-1]["next_due"].isoformat(), rows[-1]["id"])
+                after = worklist.place_of(rows[-1])
         engine.dispose()
     return {
         "sweeps": runs,

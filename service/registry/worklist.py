@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, literal, select, tuple_
+from sqlalchemy import Connection, literal, literal_column, select, tuple_
 
 from service.registry import attention
 from service.store.roster_tables import Alert, RegisteredPatient
@@ -26,7 +26,8 @@ _HIDDEN = ("facts", "swept_run", "sweeps")
 _LISTED = [c for c in _patients.c if c.name not in _HIDDEN]
 #: (class, since, due, id) of the last row of a page.
 Place = tuple[int, datetime, date, int]
-_due = func.coalesce(_patients.c.next_due, literal(_NO_DAY, _patients.c.next_due.type))
+#: As the index has it: the list is read in its order and never sorted.
+_due = literal_column("coalesce(registered_patient.next_due, '9999-12-31')", _patients.c.next_due.type)
 
 
 def page(

@@ -30,7 +30,14 @@ class RegisteredPatient(SQLModel, table=True):
         # The sweep: whoever was not evaluated in this run.
         Index("ix_registered_patient_run", "site", "swept_run", "id"),
         # The worklist: what must be done first.
-        Index("ix_registered_patient_attention", "site", "attention", "attention_since", "id"),
+        Index(
+            "ix_registered_patient_attention",
+            "site",
+            "attention",
+            "attention_since",
+            text("coalesce(next_due, '9999-12-31')"),
+            "id",
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)

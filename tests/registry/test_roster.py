@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, insert, select
 from service.alerts.case import remembered
 from service.alerts.facts.patient import ClinicianFlag
 from service.alerts.policy.policy import policy_by_id
-from service.registry import people, roster
+from service.registry import people, roster, worklist
 from service.registry.latest_facts import LatestFacts
 from service.store.roster_tables import Alert, OutboxItem, Silence
 from service.store.tables import CardFeedback, CardShown
@@ -139,7 +139,8 @@ def test_the_due_list_looks_a_week_ahead(engine: Engine, site: str) -> None:
     with engine.connect() as connection:
         found = {
             status: [
-                p["patient_id"] for p in roster.page(connection, sites=[site], status=status, today=today)
+                p["patient_id"]
+                for p in worklist.page(connection, sites=[site], status=status, today=today)  # type: ignore[arg-type]
             ]
             for status in ("overdue", "due", "on")
         }

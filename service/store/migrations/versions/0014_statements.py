@@ -19,8 +19,12 @@ def upgrade() -> None:
         table.add_column(
             sa.Column("attention_since", sa.DateTime(timezone=True), nullable=False, server_default=_NEVER)
         )
+    # The order of the worklist; without a due date last.
+    due = sa.text("coalesce(next_due, '9999-12-31')")
     op.create_index(
-        "ix_registered_patient_attention", "registered_patient", ["site", "attention", "attention_since", "id"]
+        "ix_registered_patient_attention",
+        "registered_patient",
+        ["site", "attention", "attention_since", due, "id"],
     )
     with op.batch_alter_table("patient_flag", recreate="never") as table:
         table.add_column(sa.Column("details", sa.JSON()))
