@@ -146,7 +146,9 @@ def dispensing(case: Case, findings: Sequence[Finding], read_at: datetime | None
         unconfirmed=(*found.unconfirmed, *_unconfirmed(case, found, counted=counted)),
         at=case.as_of,
         holds=sentence("dispensing.holds", moment=Moment(case.as_of.astimezone(case.snapshot.zone))),
-        citation=cited_supply(case) if counted else case.policy.cite(case.policy.dispensing.requires_current_count),
+        citation=cited_supply(case)
+        if counted
+        else case.policy.cite(case.policy.dispensing.requires_current_count),
     )
 
 
@@ -159,9 +161,7 @@ def _not_read(question: _Question) -> _Outcome | None:
     unread = [Sentence(f"dispensing.source-{s}") for s in _NEEDED if case.snapshot.state(s) != "complete"]  # type: ignore[arg-type]
     stops = tuple(_quoted(f) for f in _stopping(question))
     if unread:
-        return _Outcome(
-            "cannot-say", sentence("dispensing.not-read", sources=Listed(tuple(unread))), stops
-        )
+        return _Outcome("cannot-say", sentence("dispensing.not-read", sources=Listed(tuple(unread))), stops)
     failed = [f for f in question.findings if f.subject.startswith("rule:")]
     unusable = [f for f in question.findings if f.code == "anc-unusable" and f.severity != "info"]
     worst = next(iter((*failed, *unusable)), None)
@@ -302,9 +302,7 @@ def _allowed(question: _Question) -> _Outcome:
 
 def _stopping(question: _Question) -> list[Finding]:
     """Findings at which clozapine stops; what is stated in the registry has a check of its own."""
-    return [
-        f for f in question.findings if must_stop(f.code, f.severity) and f.code != "stated-not-done"
-    ]
+    return [f for f in question.findings if must_stop(f.code, f.severity) and f.code != "stated-not-done"]
 
 
 def _without_current_count(question: _Question) -> Sentence | None:
@@ -426,9 +424,7 @@ def _unconfirmed(case: Case, found: _Outcome, *, counted: bool) -> Iterator[Sent
 # -- the card -----------------------------------------------------------------------------------------------------
 
 
-def with_refill(
-    case: Case, findings: list[Finding], on_fault: FaultObserver | None = None
-) -> list[Finding]:
+def with_refill(case: Case, findings: list[Finding], on_fault: FaultObserver | None = None) -> list[Finding]:
     """The findings, and the answer among them where clozapine is refilled and no other finding says it.
 
     It says how much may be supplied where the request does not say for how long it is: what the request says is judged by
