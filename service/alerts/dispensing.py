@@ -47,7 +47,7 @@ VERDICTS: tuple[Verdict, ...] = (
     "allowed",
 )
 #: Sources without which nothing can be said.
-_NEEDED = ("counts", "medications")
+NEEDED = ("counts", "medications")
 #: Findings that a count is missing, or older than it may be.
 _NO_CURRENT_COUNT = frozenset({"anc-missing", "anc-overdue", "baseline-count-too-old"})
 #: Reasons that a person reads at a counter; of more the last line says how many.
@@ -158,7 +158,7 @@ def dispensing(case: Case, findings: Sequence[Finding], read_at: datetime | None
 def _not_read(question: _Question) -> _Outcome | None:
     """Counts or orders were not all read, a count cannot be used, or a rule failed: newer results may say otherwise."""
     case = question.case
-    unread = [Sentence(f"dispensing.source-{s}") for s in _NEEDED if case.snapshot.state(s) != "complete"]  # type: ignore[arg-type]
+    unread = [Sentence(f"dispensing.source-{s}") for s in NEEDED if case.snapshot.state(s) != "complete"]  # type: ignore[arg-type]
     stops = tuple(_quoted(f) for f in _stopping(question))
     if unread:
         return _Outcome("cannot-say", sentence("dispensing.not-read", sources=Listed(tuple(unread))), stops)

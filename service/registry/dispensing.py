@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from service.alerts.case import remembered
-from service.alerts.dispensing import Answer, dispensing
+from service.alerts.dispensing import NEEDED, Answer, dispensing
 from service.alerts.say.cited import cited
 from service.alerts.say.language import english
 from service.alerts.say.sentence import Sentence, sentence
@@ -22,21 +22,21 @@ from service.registry import roster
 def answer_of(connection: Connection, site: Site, patient_id: str, now: datetime) -> dict[str, Any]:
     """The answer for a patient, from what the registry keeps of the record. Raises NotRegistered."""
     row = roster.find(connection, site.name, patient_id)
-    read_at = roster.read_last(row)
     known: dict[str, Any] = {
         "patient_id": patient_id,
         "site": site.name,
         "policy": site.policy.id,
         "worked_out_at": now,
-        "record_read_at": read_at,
+        "record_read_at": None,
     }
     try:
         facts = remembered.load(row.facts)
     except msgspec.ValidationError:
         return known | _NOTHING | {"verdict": "cannot-say", "says": _text(sentence("dispensing.unreadable"))}
+    read_at = roster.read_wholly(row, facts, NEEDED)
     flags = roster.flags_of(connection, [row.id]).get(row.id, ())
     asked = Weighed(replace(facts, hook="sweep", flags=flags, zone=site.zone), site, now)
-    return known | _told(dispensing(asked.case, asked.findings, read_at))
+    return known | {"record_read_at": read_at} | _told(dispensing(asked.case, asked.findings, read_at))
 
 
 #: What an answer holds, where there is nothing to say of it.

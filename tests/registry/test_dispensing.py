@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine, select, update
 
+from service.registry import roster
 from service.registry.dispensing import answer_of
 from service.store.database import engine_for, upgrade
 from service.store.roster_tables import RegisteredPatient
@@ -45,6 +47,25 @@ def test_it_rests_on_when_the_record_was_read_last(engine: Engine, site: str) ->
     fresh = _answer(engine, site, "p1", refreshed_at=NOW - timedelta(hours=3))
     assert (fresh["verdict"], fresh["days"], str(fresh["until"])) == ("allowed", 30, "2026-12-19")
     assert fresh["counts"][0]["reference"] == "Observation/anc-1"
+
+
+@pytest.mark.parametrize("left_out", ["counts", "medications"])
+def test_a_result_or_a_call_that_told_of_one_thing_alone_is_no_reading(
+    engine: Engine, site: str, left_out: str
+) -> None:
+    """Else a count that arrives makes a record look read of which nobody has seen the orders, or later counts, for days."""
+    policy = _watch(site).policy
+    whole = facts("p1", anc(3200, 5, "old"))
+    part = replace(facts("p1", anc(3300, 0.1, "new")), sources=whole.sources | {left_out: "incomplete"})
+    with engine.begin() as connection:
+        roster.enrol(connection, site, policy, whole, NOW - timedelta(days=4))
+        roster.enrol(connection, site, policy, part, NOW - timedelta(hours=1))
+    answer = _answer(engine, site, "p1")
+    assert answer["verdict"] == "cannot-say"
+    assert answer["record_read_at"] == NOW - timedelta(days=4)
+    with engine.begin() as connection:
+        roster.enrol(connection, site, policy, whole, NOW)
+    assert _answer(engine, site, "p1")["verdict"] == "allowed"
 
 
 def test_a_record_of_another_version_is_no_answer(engine: Engine, site: str) -> None:
