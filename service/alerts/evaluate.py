@@ -55,15 +55,15 @@ def evaluate_case(case: Case, *, on_fault: FaultObserver | None = None) -> list[
         except Exception as fault:
             if on_fault is not None:
                 on_fault(rule.__name__, fault)
-            findings.append(told(_could_not_run(rule.__name__), words))
+            findings.append(could_not_run(rule.__name__))
     findings.sort(key=lambda f: (-SEVERITY_RANK[f.severity], f.code, f.subject))
     return findings
 
 
-def _could_not_run(rule: str) -> Found:
+def could_not_run(rule: str) -> Finding:
     """In place of the findings of a rule that failed."""
     check = Term("rule", rule, rule.replace("_", " "))
-    return Found(
+    failed = Found(
         code="data-unavailable",
         severity="warning",
         subject=f"rule:{rule}",
@@ -73,3 +73,4 @@ def _could_not_run(rule: str) -> Found:
         missing=(sentence("check-failed.missing", check=check),),
         citation=own("fault"),
     )
+    return told(failed, english())

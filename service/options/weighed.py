@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from service.alerts.case.case import Case
+from service.alerts.dispensing import with_refill
 from service.alerts.evaluate import evaluate_case
 from service.alerts.facts.lazy import lazy
 from service.alerts.facts.patient import PatientSnapshot
@@ -50,7 +51,8 @@ class Weighed:
     @lazy
     def findings(self) -> list[Finding]:
         """Everything that was found, most severe first."""
-        return evaluate_case(self.case, on_fault=self._on_fault)
+        found = evaluate_case(self.case, on_fault=self._on_fault)
+        return with_refill(self.case, found, self._on_fault)
 
     @property
     def shown(self) -> list[Finding]:

@@ -21,7 +21,7 @@ from service.alerts.facts.patient import ClinicianFlag, PatientSnapshot
 from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.options.weighed import Weighed
-from service.registry import evaluation, outbox, people, roster, statements, worklist
+from service.registry import dispensing, evaluation, outbox, people, roster, statements, worklist
 from service.registry.access import Access, Client, Role
 from service.registry.requests import (
     LARGEST,
@@ -98,6 +98,7 @@ class RegistryApi:
             ),
             Route(one, self._route("view", self.patient), methods=["GET"]),
             Route(one, self._route("delete", self.delete, "admin"), methods=["DELETE"]),
+            Route(f"{one}/dispensing", self._route("dispensing", self.dispensing), methods=["GET"]),
             Route(f"{one}/flags", self._route("flag", self.add_flag, "clinician"), methods=["POST"]),
             Route(
                 f"{one}/flags/{{flag:int}}",
@@ -306,6 +307,11 @@ class RegistryApi:
             "flags": people.flags(connection, row.id),
             "history": people.history(connection, row.id),
         }
+
+    def dispensing(self, request: Request, client: Client, connection: Connection) -> Any:
+        """May clozapine be handed out now, for how many days at most, and why not."""
+        known = self._known(self._site(request, client))
+        return dispensing.answer_of(connection, known, request.path_params["id"], self.clock())
 
     def add_flag(self, request: Request, client: Client, connection: Connection) -> Any:
         """Keep a clinician's statement; what stood before it and what stands now."""

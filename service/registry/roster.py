@@ -83,7 +83,7 @@ def enrol(
     if not is_id(snapshot.patient_id):
         log.warning("a patient whose id is no FHIR id was not enrolled (site %s, by %s)", site, by[:20])
         return None
-    kept = remembered.facts_to_keep(snapshot)
+    kept = remembered.read_completely(remembered.facts_to_keep(snapshot), as_of.astimezone(UTC))
     row = _held(connection, site, snapshot.patient_id)
     if row is not None:
         if row.state == "unenrolled":
@@ -181,6 +181,17 @@ def read_last(row: Any) -> datetime | None:
     """When the record of a patient was read last; a reading that brought nothing new leaves the facts as of before."""
     moments = [at for at in (aware(row.facts_at), aware(row.refreshed_at)) if at is not None]
     return max(moments, default=None)
+
+
+def read_wholly(row: Any, facts: PatientSnapshot, sources: Sequence[str]) -> datetime:
+    """Since when each of several sources was read completely at least once; a result or a call that told of one of them alone does not count.
+
+    A record of an older version does not tell; then it was known when the patient was enrolled, and when the EHR was read last.
+    """
+    enrolled, refreshed = aware(row.enrolled_at), aware(row.refreshed_at)
+    assert enrolled is not None
+    moments = (facts.read_at.get(source, enrolled) for source in sources)
+    return min(max(at, refreshed) if refreshed is not None else at for at in moments)
 
 
 def is_on(connection: Connection, site: str, patient_id: str) -> bool:

@@ -15,7 +15,7 @@ from service.store.tables import RegistryAct
 from service.trail import audit_event
 
 Act = Literal[
-    "list", "view", "delete", "flag", "withdraw-flag", "unenrol", "enrol", "merge", "alerts", "close", "hand", "analytics", "export", "import", "sweep", "results",
+    "list", "view", "delete", "flag", "withdraw-flag", "unenrol", "enrol", "merge", "alerts", "close", "hand", "analytics", "export", "import", "sweep", "results", "dispensing",
 ]  # fmt: skip
 PATIENT_KEY_SYSTEM = "https://clozapine-cds.example/patient-key"
 _acts: Any = RegistryAct.__table__  # type: ignore[attr-defined]
@@ -25,7 +25,7 @@ _ACTIONS: dict[str, tuple[str, str]] = {
     "list": ("R", "search-type"), "alerts": ("R", "search-type"), "analytics": ("R", "search-type"), "view": ("R", "read"),
     "export": ("R", "operation"), "flag": ("C", "create"), "import": ("C", "batch"), "withdraw-flag": ("U", "update"), "close": ("U", "update"),
     "hand": ("U", "update"), "unenrol": ("U", "update"), "enrol": ("U", "update"), "merge": ("U", "operation"), "delete": ("D", "delete"),
-    "sweep": ("E", "operation"), "results": ("C", "batch"),
+    "sweep": ("E", "operation"), "dispensing": ("R", "read"), "results": ("C", "batch"),
 }  # fmt: skip
 
 

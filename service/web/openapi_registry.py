@@ -153,6 +153,9 @@ def paths() -> dict[str, Any]:
             "get": _operation("patient", "PatientView", "One patient: standing, findings, doses, counts, flags, history", patient, site, missing=True),
             "delete": _operation("forget-patient", "Deletion", "Delete everything known of a patient; the proof is the answer", patient, site, role="admin", missing=True),
         },
+        f"{one}/dispensing": {
+            "get": _operation("dispensing", "DispensingAnswer", "May clozapine be handed out now, for how many days at most, and why not", patient, site, missing=True)
+        },
         f"{one}/flags": {
             "post": _operation(
                 "flag-patient", "FlagKept",

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Date, DateTime, Float, Integer
 
+from service.alerts.dispensing import VERDICTS
 from service.store.roster_tables import Alert, AlertEvent, PatientFlag, RegisteredPatient
 
 Json = dict[str, Any]
@@ -13,12 +14,13 @@ _TEXT: Json = {"type": "string"}
 _NUMBER: Json = {"type": "number"}
 _WHOLE: Json = {"type": "integer"}
 _MOMENT: Json = {"type": "string", "format": "date-time"}
+_DAY: Json = {"type": "string", "format": "date"}
 _KINDS: tuple[tuple[type[Any], Json], ...] = (
     (Boolean, {"type": "boolean"}),
     (Integer, _WHOLE),
     (Float, _NUMBER),
     (DateTime, _MOMENT),
-    (Date, {"type": "string", "format": "date"}),
+    (Date, _DAY),
     (JSON, {"type": "array", "items": {}}),
 )
 
@@ -80,6 +82,25 @@ _READ: Json = {
     "flags": _list(_ref("PatientFlag")),
     "history": _list(_ref("AlertEvent")),
 }
+_DISPENSING: Json = {
+    "patient_id": _TEXT,
+    "site": _TEXT,
+    "policy": _TEXT,
+    "worked_out_at": _MOMENT,
+    "record_read_at": _or_null(_MOMENT),
+    "verdict": {"type": "string", "enum": list(VERDICTS)},
+    "says": _TEXT,
+    "days": _or_null(_WHOLE),
+    "until": _or_null(_DAY),
+    "next_due": _or_null(_DAY),
+    "counts": _list(_object(_COUNT)),
+    "arithmetic": _or_null(_TEXT),
+    "at_home": _or_null(_TEXT),
+    "reasons": _list(_TEXT),
+    "unconfirmed": _list(_TEXT),
+    "holds": _or_null(_TEXT),
+    "source": _or_null(_TEXT),
+}
 _GROUP: Json = {
     **dict.fromkeys(("fired", "accepted", "overridden", "unanswered"), _WHOLE),
     "overrideRate": _or_null(_NUMBER),
@@ -95,6 +116,7 @@ SCHEMAS: Json = {
         **_object(_PATIENT | _READ | {"unreadable": _TEXT}, ("unreadable", *_READ)),
         "description": "A record that another version stored has unreadable in place of findings, doses, counts, flags and history.",
     },
+    "DispensingAnswer": _object(_DISPENSING),
     "PatientFlag": _object(_row(PatientFlag)),
     "AlertEvent": _object({**_row(AlertEvent), "code": _TEXT, "subject": _TEXT, "state": _TEXT}),
     "Alert": _object({**_row(Alert, "seen"), "patient_id": _TEXT, "record_read_at": _or_null(_MOMENT)}),

@@ -11,7 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from cds_hooks import HOOKS
-from service.alerts.evaluate import evaluate
+from service.alerts.case.case import Case
+from service.alerts.dispensing import with_refill
+from service.alerts.evaluate import evaluate_case
 from service.alerts.facts.patient import ORDER_HOOKS
 from service.alerts.knowledge.catalogue import reason_sets
 from service.alerts.knowledge.classes import classes
@@ -140,7 +142,8 @@ def _told() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
         for hook in HOOKS:
             # Orders come with the hooks of orders alone; the record is looked at from everywhere.
             asked = replace(facts, hook=hook, drafts=facts.drafts if hook in ORDER_HOOKS else ())
-            for finding in shown(evaluate(asked, policy, NOW, practice), hook):
+            case = Case(asked, policy, NOW, practice)
+            for finding in shown(with_refill(case, evaluate_case(case)), hook):
                 seen[finding.code][0].add(hook)
                 seen[finding.code][1].add(card_of(finding).overrides)
     return {code: (frozenset(hooks), frozenset(sets)) for code, (hooks, sets) in seen.items()}

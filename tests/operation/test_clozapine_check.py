@@ -234,6 +234,18 @@ def test_event_decides_which_info_findings_are_told(client: httpx.Client) -> Non
     assert ("anc-due-soon", "low") not in found(ask(client, verify))
 
 
+def test_a_refill_is_told_how_much_the_policy_allows(client: httpx.Client) -> None:
+    order, event = ("order", {"valueReference": {"reference": "MedicationRequest/mr-9"}}), "medication-refill"
+    chart = ("bundle", {"resource": record(WOMAN, on_clozapine(), anc(3.2, 3))})
+    refill = ask(client, parameters(chart, order, ("event", {"valueCode": event})))
+    assert ("dispensing", "low") in found(refill)
+    [issue] = [i for i in of_type(refill, "DetectedIssue") if i["code"]["coding"][0]["code"] == "dispensing"]
+    # The order that is asked about is no evidence of treatment: without a known start the shortest interval holds.
+    assert "2026-11-26 (7 days)" in json.dumps(issue)
+    verify = parameters(chart, order, ("event", {"valueCode": "medication-verify"}))
+    assert "dispensing" not in dict(found(ask(client, verify)))
+
+
 def test_as_of_moves_the_question(client: httpx.Client) -> None:
     chart = ("bundle", {"resource": record(WOMAN, on_clozapine(), anc(3.2, 3))})
     assert "anc-overdue" not in dict(found(ask(client, parameters(chart))))

@@ -68,6 +68,12 @@ def facts_to_keep(snapshot: PatientSnapshot) -> PatientSnapshot:
     )
 
 
+def read_completely(snapshot: PatientSnapshot, at: datetime) -> PatientSnapshot:
+    """The facts of a reading with the moment at which its complete sources were read."""
+    complete = [source for source, state in snapshot.sources.items() if state == "complete"]
+    return replace(snapshot, read_at=dict.fromkeys(complete, at))
+
+
 def _newest(values: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
     if len(values) <= _KEPT_PER_KIND:
         return values
@@ -126,7 +132,8 @@ def update(
         source: "complete" if "complete" in (new.state(source), old.state(source)) else new.state(source)  # type: ignore[arg-type]
         for source in {**old.sources, **new.sources}
     }
-    return replace(merged, sources=known, unusable=_unusable(new, old))
+    read_at = old.read_at | new.read_at
+    return replace(merged, sources=known, unusable=_unusable(new, old), read_at=read_at)
 
 
 def _still_named(new: tuple[Medication, ...], old: tuple[Medication, ...]) -> tuple[Medication, ...]:
@@ -208,7 +215,10 @@ def _unusable(new: PatientSnapshot, old: PatientSnapshot) -> tuple[UnusableResul
 def join(kept: PatientSnapshot, other: PatientSnapshot) -> PatientSnapshot:
     """The facts of two records that turned out to be one patient's."""
     lacking: dict[str, SourceState] = dict.fromkeys(kept.sources, "incomplete")
-    return replace(_merge(replace(kept, sources=lacking), other, since=None), sources=kept.sources)
+    # The later reading of one says nothing of the other.
+    read_at = {s: min(at, other.read_at[s]) for s, at in kept.read_at.items() if s in other.read_at}
+    merged = _merge(replace(kept, sources=lacking), other, since=None)
+    return replace(merged, sources=kept.sources, read_at=read_at)
 
 
 def enrich(

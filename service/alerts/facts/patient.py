@@ -385,6 +385,8 @@ class PatientSnapshot(Struct, frozen=True, kw_only=True, gc=False):
     remembered: tuple[FromRegistry, ...] = ()
     #: The registry knows the patient as one on clozapine, or lately stopped.
     registered: bool = False
+    #: When each source was read completely last, as the registry keeps it; a result that arrived alone is no reading.
+    read_at: dict[str, datetime] = {}
 
     def state(self, source: SourceName) -> SourceState:
         """State of one source; a source nobody mentions was not looked at, hence unavailable."""

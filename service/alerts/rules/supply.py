@@ -50,8 +50,8 @@ def _new_titration(case: Case) -> Iterator[Sentence]:
         )
 
 
-def _allowed_days(case: Case) -> tuple[int, date | None]:
-    """(days' supply allowed, day of the next blood count where that is what allows no more)."""
+def allowed_days(case: Case) -> tuple[int, date | None]:
+    """(days' supply that the policy allows today, day of the next blood count where that is what allows no more)."""
     interval = case.interval
     dispensing = case.policy.dispensing
     days = dict(dispensing.supply_by_interval).get(interval.days, interval.days)
@@ -72,7 +72,7 @@ def supply_exceeds_interval(case: Case) -> Iterator[Found]:
     if not any(d.days_supply for d in orders):
         return
     interval = case.interval
-    allowed, due = _allowed_days(case)
+    allowed, due = allowed_days(case)
     for draft in orders:
         if draft.days_supply is None or draft.days_supply <= allowed:
             continue
@@ -107,11 +107,12 @@ def supply_exceeds_interval(case: Case) -> Iterator[Found]:
             ),
             evidence=(order_fact(draft),),
             decisive=(w.number(draft.days_supply),),
-            citation=_cited_supply(case),
+            citation=cited_supply(case),
         )
 
 
-def _cited_supply(case: Case) -> Citation:
+def cited_supply(case: Case) -> Citation:
+    """Where it stands how many days' supply are allowed."""
     dispensing = case.policy.dispensing
     if dispensing.until_next_count is not None and dispensing.until_next_count.value:
         return case.policy.cite(dispensing.until_next_count)

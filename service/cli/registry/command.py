@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from service.cli.registry import alerts, doctor, files, patients, stating, sweeping
+from service.cli.registry import alerts, dispensing, doctor, files, patients, stating, sweeping
 
 app = typer.Typer(help="Patients on clozapine, watched between visits.", no_args_is_help=True)
-for part in (patients, stating, alerts, sweeping, doctor, files):
+for part in (patients, dispensing, stating, alerts, sweeping, doctor, files):
     app.add_typer(part.app)

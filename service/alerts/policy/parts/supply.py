@@ -14,6 +14,8 @@ class Dispensing(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether supply depends on a current count, and how much may be supplied."""
 
     requires_current_count: Flag
+    #: Whether supply may be handed out is not told from a record that was read longer ago.
+    read_within_hours: Annotated[Value, Quantity("h", 1, 168)]
     #: Days' supply allowed by sampling interval: ``[[interval_days, supply_days], ...]``.
     supply_by_interval: Annotated[tuple[tuple[int, int], ...], Quantity("d", 1, 400)] = ()
     supply_source: str = ""
