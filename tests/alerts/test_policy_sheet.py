@@ -86,7 +86,8 @@ def test_every_remark_is_on_the_page(policy_id: str) -> None:
         node[path[-1]] = f"remark {number}."
     shown = markdown(msgspec.convert(content, Policy))
     missing = [path for number, path in enumerate(paths) if f"remark {number}." not in shown]
-    assert paths and not missing
+    assert paths
+    assert not missing
 
 
 def test_a_value_nobody_confirmed_is_marked_on_the_page() -> None:
