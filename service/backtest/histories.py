@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from service.alerts.facts.patient import Medication, Problem
+from service.alerts.facts.reason import NO_REASON
 from service.backtest.known import Extra, end_moment, last_updated
 from service.fhir.times import Moment, read_moment
 
@@ -89,7 +90,9 @@ def histories(
         if ended is None:
             found.append(MedicationHistory(record, seconds(since)))
             continue
-        before = msgspec.structs.replace(record, status="active", stops=False, stop_reason="")
+        before = msgspec.structs.replace(
+            record, status="active", stops=False, stop_reason="", stop_reason_unread=NO_REASON
+        )
         if record.role == "statement":
             # The end of a statement is written down when it has come; the end of an order may be part of the order.
             before = msgspec.structs.replace(before, end=None, end_date_only=False)

@@ -85,7 +85,7 @@ _NO_STRENGTH = Strength()
 
 UNREAD_NAME = because("unread.medication-name-too-long", most=NAME)
 _NOT_SENT = because("product.not-sent")
-UNREAD_REASON = RecordText("a reason of more characters than are read")
+_UNREAD_REASON = because("unread.reason-too-long", most=NAME)
 
 
 def _name(text: str | None) -> _Name:
@@ -404,7 +404,7 @@ class MedicationReader:
             elif len(reference.identifier):
                 why = because("product.number-only")
         told = any(
-            _text(c).strip()
+            to_read(_words(c), NAME) != NOTHING
             or any(
                 x.code and x.code.strip() and canonical(x.system or "") in DRUG_SYSTEMS
                 for x in c.coding or ()
@@ -452,6 +452,7 @@ class MedicationReader:
         updated = self._updated(r.meta) if len(r.meta) and not draft and r.status not in ORDER_LIVE else None
         if not draft and _is_of_no_day(clozapine, r.status, (start, end_at, updated)):
             self._undated(source, ref, because("unread.clozapine-not-taken"))
+        stop_reason = to_read(_words(r.statusReason), NAME)
         return Medication(
             ref=ref,
             role="draft" if draft else "order",
@@ -478,7 +479,8 @@ class MedicationReader:
             not_taken=r.doNotPerform is True and not draft,
             # A draft that puts the order on hold stops it for now.
             stops=r.status in _STOPPING or r.doNotPerform is True or (draft and r.status == "on-hold"),
-            stop_reason=_text(r.statusReason) if r.statusReason is not None else NOTHING,
+            stop_reason=stop_reason or NOTHING,
+            stop_reason_unread=_UNREAD_REASON if stop_reason is None else NO_REASON,
             replaces=self._replaced(r) if r.priorPrescription is not None or r.basedOn else (),
             selected=selected,
             setting=_setting(r.category) if r.category is not None else "",
@@ -737,12 +739,11 @@ def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _text(concept: CodeableConcept | None) -> RecordText:
+def _words(concept: CodeableConcept | None) -> str:
+    """A concept in words, as sent."""
     if concept is None:
-        return NOTHING
-    text = concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
-    known = to_read(text, NAME)
-    return known if known is not None else UNREAD_REASON
+        return ""
+    return concept.text or next((c.display for c in concept.coding or () if c.display), "") or ""
 
 
 def _lifelong(days: float) -> float | None:

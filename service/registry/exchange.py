@@ -184,7 +184,7 @@ def _from_row(row: dict[str, str | None], zone: tzinfo, name: str, as_of: dateti
         ref=f"import:{name}",
         role="statement",
         drugs=("clozapine",),
-        label=RecordText("clozapine (imported)"),
+        label=RecordText("clozapine"),
         status="active",
         start=start[0] if start else None,
         start_date_only=start[1] if start else False,
@@ -208,7 +208,7 @@ def _dose(text: str) -> Dose | None:
     mg = _number("dose_mg", text, "mg/day")
     if not _SMALLEST_MG <= mg <= _LARGEST_MG:
         raise ValueError(f"dose_mg: {text} mg/day is not possible; the daily dose in milligrams is expected")
-    return Dose(mg, mg, text=to_show(f"{text} mg/day (imported)"))
+    return Dose(mg, mg, text=to_show(f"{text} mg/d"))
 
 
 def _import_ndjson(

@@ -9,25 +9,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
-import orjson
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_hooks import Feedback, HookRequest, Limits, ProtocolError, cds_routes, operation_outcome
 from service.alerts.knowledge.catalogue import offered_reasons
 from service.alerts.knowledge.drug_names import drugs_by_name
 from service.alerts.knowledge.products import imported_release
-from service.alerts.policy.policy import Policy, policy_by_id, policy_ids
+from service.alerts.policy.policy import policy_ids
 from service.alerts.policy.reference import reference_only
 from service.aside.answers import Answers
 from service.aside.aside import Aside
@@ -65,9 +62,10 @@ from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
 from service.trail.spool import Spool
 from service.trail.used_tokens import DatabaseReplays
-from service.web import openapi, operations, pages
-from service.web.browsers import OpenDoor, content_security_policy, docs_page
+from service.web import operations
+from service.web.browsers import OpenDoor, content_security_policy
 from service.web.operations import Operators
+from service.web.page_routes import add_pages
 from service.web.schedulers import Schedulers
 
 Clock = Callable[[], datetime]
@@ -444,7 +442,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
     )
     app.router.routes += registry.routes()
     app.router.routes += operations.routes(health, metrics, siblings, Operators(settings.ops_token_sha256))
-    _add_pages(app, settings, directory)
+    add_pages(app, settings, directory)
     _add_errors(app)
     return app
 
@@ -487,70 +485,6 @@ def _rate(site: Site | None) -> tuple[str, float] | None:
         if site is None or site.options.calls_per_second is None
         else (site.name, site.options.calls_per_second)
     )
-
-
-def _wants_page(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "")
-
-
-def _page(content: str) -> HTMLResponse:
-    return HTMLResponse(content)
-
-
-def _add_pages(app: FastAPI, settings: Settings, directory: Directory) -> None:
-    configured = settings.load_policy()
-    document = orjson.dumps(openapi.document())
-    operators = Operators(settings.ops_token_sha256)
-
-    async def entrance(_: Request) -> Response:
-        return _page(pages.entrance(configured, settings.base_url))
-
-    async def policies(request: Request) -> Response:
-        found = pages.policy_list()
-        if _wants_page(request):
-            return _page(pages.policies_page(found))
-        return Response(orjson.dumps({"policies": found}), media_type="application/json")
-
-    def asked_for(request: Request) -> Policy:
-        policy_id = request.path_params["id"]
-        # The cards of every site link to its policy, also to one of its own.
-        if policy_id not in policy_ids() and not operators.lets_in(request):
-            raise HTTPException(401, operations.NEEDED, operations.CHALLENGE)
-        own = {p.id: p for p in (configured, *(site.policy for site in directory.sites))}
-        if policy_id in own:
-            return own[policy_id]
-        if policy_id in policy_ids():
-            return policy_by_id(policy_id)
-        raise HTTPException(404, f"There is no such policy. Known: {', '.join(policy_ids())}.")
-
-    async def policy(request: Request) -> Response:
-        found = asked_for(request)
-        if _wants_page(request):
-            return _page(pages.policy_page(found))
-        return Response(pages.policy_json(found), media_type="application/json")
-
-    async def patient(request: Request) -> Response:
-        found = asked_for(request)
-        if _wants_page(request):
-            return _page(pages.patient_page(found))
-        return Response(pages.patient_json(found), media_type="application/json")
-
-    async def openapi_document(_: Request) -> Response:
-        return Response(document, media_type="application/json")
-
-    async def docs(_: Request) -> Response:
-        return _page(docs_page())
-
-    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
-    app.router.routes += [
-        Route("/", entrance),
-        Route("/policies", policies),
-        Route("/policies/{id}", policy),
-        Route("/policies/{id}/patient", patient),
-        Route("/openapi.json", openapi_document),
-        Route("/docs", docs),
-    ]
-    app.mount("/static", assets)
 
 
 def _add_errors(app: FastAPI) -> None:

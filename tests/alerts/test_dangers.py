@@ -88,6 +88,13 @@ def test_without_a_low_count_the_reason_on_the_order_tells_the_rule(
     assert len(card.policy_says) == 1
 
 
+def test_a_reason_too_long_to_be_read_is_said_to_be_there() -> None:
+    resources = {"medications": [_stopped_because("neutropenia was ruled out " * 40)]}
+    card = _one("anc-post-stop", hook="patient-view", counts=[], resources=resources)
+    assert any("a reason of more than 500 characters" in line for line in card.why)
+    assert "another reason" in " ".join(card.policy_says)
+
+
 def test_a_count_since_tells_more_than_the_reason() -> None:
     resources = {"medications": [_stopped_because("severe neutropenia")]}
     row = {"hook": "patient-view", "counts": ["ANC 3200 /uL 4 d ago"], "resources": resources}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -57,6 +59,35 @@ def test_what_was_missing_from_the_page_is_there() -> None:
         "## Post stop",
     ):
         assert words in text
+
+
+def _remarks(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Paths of the remarks of a policy, and of the policy that took its place."""
+    children: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(node, dict):
+        children = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
+    for key, child in children:
+        if key in ("note", "superseded_by"):
+            yield (*path, key)
+        elif key != "earlier":
+            yield from _remarks(child, (*path, key))
+
+
+@pytest.mark.parametrize("policy_id", policy_ids())
+def test_every_remark_is_on_the_page(policy_id: str) -> None:
+    content = json.loads(msgspec.json.encode(policy_by_id(policy_id)))
+    paths = list(_remarks(content))
+    for number, path in enumerate(paths):
+        node = content
+        for step in path[:-1]:
+            node = node[step]
+        node[path[-1]] = f"remark {number}."
+    shown = markdown(msgspec.convert(content, Policy))
+    missing = [path for number, path in enumerate(paths) if f"remark {number}." not in shown]
+    assert paths
+    assert not missing
 
 
 def test_a_value_nobody_confirmed_is_marked_on_the_page() -> None:

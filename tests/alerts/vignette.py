@@ -366,7 +366,11 @@ def _problem(text: str, index: int) -> dict[str, Any]:
     verification = verification.rstrip(")")
     status = verification if verification in ("resolved", "inactive") else "active"
     name, _, since = name.partition(" since ")
-    onset = {"onsetDateTime": day_ago(int(since.removesuffix(" d")))} if since else {}
+    onset = (
+        {"onsetDateTime": day_ago(int(since.removesuffix(" d"))) if since.endswith(" d") else since}
+        if since
+        else {}
+    )
     return {
         "resourceType": "Condition",
         "id": f"problem-{index}",

@@ -68,8 +68,9 @@ def test_a_csv_file_enrols_patients_and_names_the_lines_it_cannot_use(
         "2026-12-10",
     )
     [record] = remembered.load(first.facts).medications
+    assert record.label == "clozapine"
     assert record.dose is not None
-    assert record.dose.mg_per_day == 300
+    assert (record.dose.mg_per_day, record.dose.text) == (300, "300 mg/d")
     # Nothing is known of p2 but the name: due now, and weekly until somebody tells the start.
     second = _row(engine, site, "p2")
     assert (second.interval_days, str(second.next_due)) == (7, "2026-11-20")

@@ -26,6 +26,7 @@ from service.alerts.case.regular_counts import Counting
 from service.alerts.case.supplied import stock_of
 from service.alerts.case.witness import NOTHING_TELLS, Basis, Doubt, LastDose
 from service.alerts.facts.patient import Medication
+from service.alerts.facts.reason import Reason
 from service.alerts.facts.record_text import NOTHING, RecordText
 from service.alerts.policy.judge import begins_anew
 from service.alerts.policy.parts.breaks import Interruption
@@ -50,7 +51,7 @@ class Course(Struct, frozen=True, gc=False):
     lapsed: bool = False
     #: The treatment ended at this time (stopped order, statement's end) and nothing has followed.
     stopped_at: datetime | None = None
-    stop_reason: RecordText = NOTHING
+    stop_reason: RecordText | Reason = NOTHING
     #: What ended last names no end: ``stopped_at`` and ``last_exposure`` are then the latest one that the evidence allows.
     ending: Ending | None = None
     #: End of the last exposure of any kind (never after ``as_of``); None = no exposure on record.
@@ -187,7 +188,7 @@ def course_of(
         active=active,
         lapsed=lapsed,
         stopped_at=stopped_at,
-        stop_reason=next((r.stop_reason for r in records if r.stop_reason), NOTHING),
+        stop_reason=next((r.stopped_because for r in records if r.stopped_because), NOTHING),
         ending=ended,
         last_exposure=exposure_end,
         breaks=tuple(
@@ -228,7 +229,7 @@ def _running(records: list[Medication], as_of: datetime) -> Course:
     return Course(
         start=first if known and first is not None and not _renews_unseen(records, first) else None,
         active=True,
-        stop_reason=next((r.stop_reason for r in records if r.stop_reason), NOTHING),
+        stop_reason=next((r.stopped_because for r in records if r.stopped_because), NOTHING),
         last_exposure=as_of,
         refs=tuple(dict.fromkeys([r.ref for r in records])),
         first_ever=first,

@@ -129,7 +129,7 @@ class Treatment:
 
     def _before_question(self, m: Medication) -> Medication:
         """An order that was ended when the order in question took its place: without that one it runs on, for nobody stopped the drug."""
-        if m.role != "order" or m.status not in OVER or m.stop_reason:
+        if m.role != "order" or m.status not in OVER or m.stopped_because:
             return m
         for copy in self._stored.untaken:
             if m.ref not in copy.replaces or copy.start is None:

@@ -224,6 +224,8 @@ class Medication(Struct, frozen=True, gc=False):
     #: ``stopped`` by this record: the draft cancels or stops the drug, or the order was stopped.
     stops: bool = False
     stop_reason: RecordText = NOTHING
+    #: A reason was sent, and why it is not read.
+    stop_reason_unread: Reason = NO_REASON
     #: references of earlier orders that this one replaces (priorPrescription, basedOn, replaces).
     replaces: tuple[str, ...] = ()
     #: order-select: the clinician has just selected this draft. Always True on other hooks.
@@ -244,6 +246,11 @@ class Medication(Struct, frozen=True, gc=False):
     strength_mg: float | None = None
     #: Why nobody can tell which drug it is (its product was not sent): it may be clozapine. Empty when a code or a name tells.
     unread: Reason = NO_REASON
+
+    @property
+    def stopped_because(self) -> RecordText | Reason:
+        """The reason of a stop as sent, or why it is not read; empty where none was sent."""
+        return self.stop_reason_unread or self.stop_reason
 
 
 class TestOrder(Struct, frozen=True, gc=False):

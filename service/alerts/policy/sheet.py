@@ -23,7 +23,6 @@ _IN_THE_HEADING = frozenset(
 #: Parts with a table of their own.
 _OWN_TABLES = ("bands", "schedule", "missed_dose", "monitoring")
 _NOTED = "not confirmed"
-_BASIS = ("source", "section", "confirmed", "note")
 
 
 class Table(Struct, frozen=True):
@@ -60,8 +59,9 @@ def sheet(policy: Policy) -> tuple[Table, ...]:
 
 
 def in_force(policy: Policy) -> str:
-    """When a policy holds, and from which day on what it shares with the others holds as the page shows it."""
+    """When a policy holds, what took its place, and from which day on what it shares with the others holds as the page shows it."""
     until = f" to {policy.valid_to}" if policy.valid_to else ""
+    until += f", superseded by {policy.superseded_by}" if policy.superseded_by else ""
     shared = (
         f"; what all policies share as it holds from {policy.shared_from} on" if policy.shared_from else ""
     )
@@ -149,7 +149,7 @@ def _schedule(policy: Policy) -> Table:
 
     header = ("until", "blood count", "interval", "condition", "due soon is said", "source", "")
     unknown = policy.unknown_start_every_days
-    basis = ", ".join(filter(None, _cite(unknown)))
+    basis = ", ".join(filter(None, (*_cite(unknown), unknown.note)))
     texts = (f"Start of treatment unknown: every {unknown.value:g} days ({basis}).",)
     return Table("Schedule while counts are normal", texts, header, tuple(map(row, policy.schedule)))
 
@@ -170,8 +170,8 @@ def _missed_doses(policy: Policy) -> Table:
             else "–"
         )
         severity = f"{t.severity}; estimated: {t.severity_when_estimated}"
-        gap_source, gap_doubt = _cite(t.gap)
-        gap = f"{t.gap.comparator} {t.gap.value:g} h{beyond} [{gap_source}{', ' if gap_doubt else ''}{gap_doubt}]"
+        basis = ", ".join(filter(None, (*_cite(t.gap), t.gap.note)))
+        gap = f"{t.gap.comparator} {t.gap.value:g} h{beyond} [{basis}]"
         return gap, dose, severity, t.says, *_cite(t)
 
     header = ("gap since the last dose", "dose", "severity", "what the protocol says", "source", "")

@@ -14,7 +14,7 @@ from service.alerts.rules.asked import when
 from service.alerts.say import wording as w
 from service.alerts.say.finding import Offer, RemoveDraft
 from service.alerts.say.found import Found
-from service.alerts.say.sentence import Dose, Number, Record, Sentence, sentence
+from service.alerts.say.sentence import Dose, Number, Record, Sentence, as_recorded, sentence
 
 
 def _renewed(case: Case, order: Medication) -> bool:
@@ -190,9 +190,9 @@ def abrupt_stop(case: Case) -> Iterator[Found]:
 
 def _stop_line(stop: Medication) -> Sentence:
     order = Record(stop.label)
-    if not stop.stop_reason:
+    if not stop.stopped_because:
         return sentence("abrupt-stop.stopped", order=order)
-    return sentence("abrupt-stop.stopped-because", order=order, reason=Record(stop.stop_reason))
+    return sentence("abrupt-stop.stopped-because", order=order, reason=as_recorded(stop.stopped_because))
 
 
 RULES = (duplicate_order, restart_beside_order, abrupt_stop)

@@ -28,7 +28,6 @@ from service.alerts.say.sentence import (
     Dose,
     Listed,
     Number,
-    Record,
     Sentence,
     Term,
     as_recorded,
@@ -48,7 +47,7 @@ def _against_clozapine(case: Case) -> tuple[tuple[Sentence, ...], tuple[Fact, ..
     if last is not None:
         day, reason = Day(case.snapshot.day(last)), case.course.stop_reason
         facts.append(
-            sentence("trs-criteria.clozapine-before-because", day=day, reason=Record(reason))
+            sentence("trs-criteria.clozapine-before-because", day=day, reason=as_recorded(reason))
             if reason
             else sentence("trs-criteria.clozapine-before", day=day)
         )

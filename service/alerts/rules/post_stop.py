@@ -13,6 +13,7 @@ from service.alerts.case.interval import sampling_in
 from service.alerts.case.judged_counts import counts_readable, judged_kinds
 from service.alerts.case.series import judged_value
 from service.alerts.facts.patient import Measurement
+from service.alerts.facts.reason import Reason
 from service.alerts.knowledge.conditions import kinds_by_text
 from service.alerts.phrases.count import (
     count_evidence,
@@ -30,7 +31,7 @@ from service.alerts.rules.asked import when
 from service.alerts.rules.missing_counts import held_lines, offer_count, urgency
 from service.alerts.say.finding import ReferTo, Severity
 from service.alerts.say.found import Found, Wish
-from service.alerts.say.sentence import Counted, Day, Param, Record, Sentence, sentence
+from service.alerts.say.sentence import Counted, Day, Param, Sentence, as_recorded, sentence
 
 
 def _low_at_stop(case: Case) -> tuple[Band, Measurement] | None:
@@ -66,7 +67,8 @@ def _since_stop(
 
 def _stopped_for_counts(case: Case) -> Band | None:
     """The band that a stop for neutropenia points to when no count shows it: the reason on the order, or the problem list."""
-    kinds = set(kinds_by_text(case.course.stop_reason)) if case.course.stop_reason else set()
+    written = case.course.stop_reason
+    kinds = set() if isinstance(written, Reason) else set(kinds_by_text(written))
     bands = [b for b in case.policy.bands_of(case.population, "anc") if b.treatment != "continue"]
     if not bands or not kinds & {"neutropenia", "agranulocytosis-history", "neutropenic-fever"}:
         return None
@@ -304,7 +306,7 @@ def _why(case: Case, missing: _FollowUp) -> tuple[Sentence, ...]:
     return (
         *held_lines(case),
         *ended,
-        *((sentence("anc-post-stop.reason-on-order", reason=Record(reason)),) if reason else ()),
+        *((sentence("anc-post-stop.reason-on-order", reason=as_recorded(reason)),) if reason else ()),
         last_usable(case, newest) if newest is not None else sentence("anc-post-stop.no-anc"),
         sentence("anc-post-stop.due", every=missing.every),
         *pending_lines(case),

@@ -48,7 +48,7 @@ def stated_not_done(case: Case) -> Iterator[Found]:
             ),
             policy_says=(sentence("stated-not-done.policy"),),
             suggested=(
-                sentence(f"stated-not-done.do-{flag.kind}"),
+                sentence(f"stated-not-done.step-{flag.kind}"),
                 sentence("stated-not-done.or-withdraw"),
             ),
             evidence=(
