@@ -22,6 +22,7 @@ from service.alerts.knowledge.no_card import is_code_without_card, is_known_with
 from service.alerts.knowledge.products import product_by_code
 from service.fhir.absence import is_on_leave
 from service.fhir.dosage import amount_mg
+from service.fhir.given import given_mg, nothing_given
 from service.fhir.numbers import finite
 from service.fhir.references import Home, read_reference
 from service.fhir.resources import (
@@ -634,10 +635,10 @@ class MedicationReader:
             long_acting=found.long_acting,
             start=start.at if start else None,
             start_date_only=start.date_only if start else False,
-            not_taken=a.status == "not-done" or _nothing_given(a),
+            not_taken=a.status == "not-done" or nothing_given(a),
             on_leave=a.status == "not-done" and is_on_leave(a.statusReason),
             # Of other drugs only what a depot gives is asked for: its dose stands in no order that says how often.
-            amount_mg=_given_mg(a, found.strength) if CLOZAPINE in found.drugs or found.long_acting else None,
+            amount_mg=given_mg(a, found.strength) if CLOZAPINE in found.drugs or found.long_acting else None,
         )
 
     def _read(self, text: str | None, ref: str, element: str, source: str) -> Moment | None:
@@ -688,17 +689,6 @@ def _contained(identifier: str, contained: list[Any] | None) -> MedicationResour
 
 def _ingredients(product: MedicationResource) -> list[CodeableConcept]:
     return [i.itemCodeableConcept for i in product.ingredient or () if i.itemCodeableConcept is not None]
-
-
-def _nothing_given(a: MedicationAdministration) -> bool:
-    """A dose charted as zero: withheld."""
-    return any(_get(_get(line, "dose"), "value") == 0 for line in sig_of(a.dosage).lines)
-
-
-def _given_mg(a: MedicationAdministration, strength: Strength) -> float | None:
-    """mg of the dose that was charted; None when it cannot be read."""
-    lines = sig_of(a.dosage).lines
-    return amount_mg(_get(lines[0], "dose"), strength) if len(lines) == 1 else None
 
 
 def _handed_over_mg(d: MedicationDispense, found: Identified) -> float | None:

@@ -26,6 +26,7 @@ class _Tables(Struct, forbid_unknown_fields=True):
     indications: dict[str, list[str]]
     absorbed: dict[str, list[str]]
     codes: dict[str, list[str]]
+    tongue: dict[str, list[str]]
 
 
 class _Patterns(Struct):
@@ -37,6 +38,7 @@ class _Patterns(Struct):
     indication: re.Pattern[str]
     absorbed: dict[str, frozenset[str]]
     codes: dict[str, str]
+    tongue: re.Pattern[str]
 
 
 def _any(words: list[str]) -> str:
@@ -67,6 +69,7 @@ def _patterns() -> _Patterns:
         ),
         absorbed={drug: frozenset(places) for drug, places in tables.absorbed.items()},
         codes={code: place for place, codes in tables.codes.items() for code in codes},
+        tongue=_words(tables.tongue["words"]),
     )
 
 
@@ -105,6 +108,12 @@ def product_reaches(words: str, drugs: tuple[str, ...]) -> bool:
     if found is None or _absorbed(drugs, found.lastgroup or ""):
         return True
     return bool(known.forms.search(plain)) and not known.even_of_a_form.search(plain)
+
+
+@lru_cache(maxsize=4096)
+def is_under_the_tongue(instruction: str) -> bool:
+    """True when the words of an instruction say that a drug is given under the tongue, whatever the product is made for."""
+    return _patterns().tongue.search(_folded(instruction)) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -18,6 +18,7 @@ from service.alerts.facts.record_text import DOSAGE, NAME, NOTHING, RecordText, 
 from service.alerts.facts.remembered_texts import remembering
 from service.fhir.course_text import CourseText, read_course
 from service.fhir.dosage import read_dose
+from service.fhir.routes import is_under_the_tongue
 from service.fhir.strength import Strength
 from service.fhir.timing import length_of
 
@@ -95,7 +96,7 @@ class _Tidied:
 
 
 def _route(lines: tuple[Any, ...]) -> RecordText:
-    """Route as text, from the first line that names one."""
+    """Route as text, from the first line that names one; else “sublingual” where the words say so, as of eye drops against drooling."""
     for line in lines:
         route = _get(line, "route")
         if isinstance(route, dict):
@@ -106,7 +107,8 @@ def _route(lines: tuple[Any, ...]) -> RecordText:
                 else []
             )
             return to_read(" ".join([str(route.get("text") or ""), *displays]), NAME) or NOTHING
-    return NOTHING
+    written = (t for line in lines for key in _WRITTEN if isinstance(t := _get(line, key), str))
+    return RecordText("sublingual") if any(is_under_the_tongue(text) for text in written) else NOTHING
 
 
 @remembering(_REMEMBERED, _LONGEST_REMEMBERED)

@@ -13,6 +13,7 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from service.judge import judge
 from tests.data import codes
+from tools.courses.table import ABOUT_THE_UNREAD
 
 ALL = sorted(p for p in (Path(__file__).parents[2] / "examples").iterdir() if p.is_dir())
 FOLDERS = [p for p in ALL if '"hookInstance"' in (p / "request.json").read_text()]
@@ -71,3 +72,17 @@ def test_bundles_give_their_cards(folder: Path) -> None:
     answer = judge((folder / "request.json").read_bytes(), as_of=moment, hook=expected["hook"])
     found = [(c.source.topic.code, c.indicator) for c in answer.cards if c.source.topic]
     assert found == [(c["code"], c["indicator"]) for c in expected["cards"]]
+
+
+#: What these examples are about could not be read; no other draws a card about it.
+_ABOUT_THE_UNREAD = {
+    "12-unit-missing", "32-paged-counts", "33-counts-failed", "34-foreign-patient", "35-negative-dose", "36-impossible-date", "37-unknown-medication",
+}  # fmt: skip
+
+
+def test_no_other_example_draws_a_card_about_what_was_not_read() -> None:
+    codes = {
+        folder.name: {c["code"] for c in json.loads((folder / "expected.json").read_text())["cards"]}
+        for folder in ALL
+    }
+    assert {name for name, found in codes.items() if found & ABOUT_THE_UNREAD} == _ABOUT_THE_UNREAD

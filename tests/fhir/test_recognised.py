@@ -75,6 +75,19 @@ def test_drugs_without_a_card_are_known_in_other_languages(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["DOLIPRANE 1000 mg, comprimé", "Dafalgan 500 mg", "LEVOTHYROX 75 microgrammes, comprimé sécable", "Uvedose", "Ventoline", "Vitamin D3 1000 I.E.", "vitamina D", "Ranitidin 150 mg", "ranitidina", "zinc gluconate 50 mg", "Omega-3 1000 mg capsule"],
+)  # fmt: skip
+def test_french_brands_and_food_supplements_draw_no_card(text: str) -> None:
+    assert is_known_without_card(text)
+    assert drugs_by_name(text) == ()
+
+
+def test_a_brand_with_something_more_is_known_by_that() -> None:
+    assert drugs_by_name("DAFALGAN CODEINE, comprimé pelliculé") == ("codeine",)
+
+
+@pytest.mark.parametrize(
     "text", ["Carbamazepina", "Fluvoxamin", "Ciprofloxacine", "Testazapina", "Zincum", "Omega"]
 )
 def test_what_draws_a_card_or_is_not_known_is_none_of_them(text: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.fhir.routes import product_reaches, route_reaches
+from service.fhir.routes import is_under_the_tongue, product_reaches, route_reaches
+from service.judge import judge
+from tests.data import NOW, anc, bundle, call, on_clozapine, order, prefetch
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,50 @@ def test_absorbed_where_others_stay(drug: str, name: str, route: str) -> None:
 @pytest.mark.parametrize("name", ["scopolamine transdermal patch", "fentanyl 25 microgram/hour patches"])
 def test_a_patch_reaches_the_circulation(name: str) -> None:
     assert product_reaches(name, ("some-drug",))
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("ciprofloxacino 3 mg/ml colirio", "eye"),
+        ("ciprofloxacina collirio 0,3 %", "eye"),
+        ("ciprofloxacina gocce auricolari", "ear"),
+        ("ciprofloxacino gotas óticas", "ear"),
+    ],
+)
+def test_drops_in_spanish_and_italian_stay_where_they_are(name: str, where: str) -> None:
+    assert not product_reaches(name, ("some-drug",)), where
+
+
+@pytest.mark.parametrize(
+    ("instruction", "is_so"),
+    [
+        ("2 drops sublingually at night for drooling", True),
+        ("1 drop under the tongue nocte", True),
+        ("abends 2 Tropfen unter die Zunge", True),
+        ("1 goutte sous la langue le soir", True),
+        ("1 drop in each eye at night", False),
+        ("for a coated tongue", False),
+        ("", False),
+    ],
+)
+def test_an_instruction_says_under_the_tongue(instruction: str, is_so: bool) -> None:
+    assert is_under_the_tongue(instruction) is is_so
+
+
+def _beside_clozapine(**more: object) -> list[tuple[str, str]]:
+    sent = prefetch(medications=bundle(on_clozapine()), counts=bundle(anc(3.2, 3)))
+    drops = order("atropine 1% ophthalmic solution", **more)
+    found = judge(call("order-sign", sent, drops), as_of=NOW).findings
+    return [(f.code, f.severity) for f in found if f.code.startswith("interaction")]
+
+
+def test_eye_drops_that_are_to_be_taken_under_the_tongue_are_systemic() -> None:
+    text = "2 drops under the tongue at night"
+    anticholinergic = [("interaction-anticholinergic", "warning")]
+    assert _beside_clozapine() == []
+    assert _beside_clozapine(dosageInstruction=[{"text": "1 drop in both eyes at night"}]) == []
+    assert _beside_clozapine(dosageInstruction=[{"text": text}]) == anticholinergic
+    assert _beside_clozapine(dosageInstruction=[{"patientInstruction": text}]) == anticholinergic
+    # A route that is stated decides.
+    assert _beside_clozapine(dosageInstruction=[{"text": text, "route": {"text": "Ophthalmic"}}]) == []

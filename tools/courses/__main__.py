@@ -29,7 +29,7 @@ def main() -> int:
         for policy_id in policies:
             tallies.append(tally(policy_id))
             print(table(tallies[-1:]).splitlines()[-1], flush=True)
-            for place in (*tallies[-1].places, *tallies[-1].asked_twice)[:_NAMED]:
+            for place in (*tallies[-1].places, *tallies[-1].asked_twice, *tallies[-1].unread)[:_NAMED]:
                 print("   ", place)
         print()
         print(table(tallies))

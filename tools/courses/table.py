@@ -14,6 +14,10 @@ from tools.courses.story import Course, told
 #: The aims: information cards per visit on average, by part of the two years.
 AIMS = {"weeks 3-26": 1.0, "later": 0.5}
 INTERRUPTIVE = ("critical", "warning")
+#: Cards about what was not read: every record of a course can be read, so that none of them may come.
+ABOUT_THE_UNREAD = frozenset(
+    {"data-unavailable", "anc-unusable", "medication-unrecognized", "dose-unreadable"}
+)
 
 
 class Tally(Struct):
@@ -33,12 +37,14 @@ class Tally(Struct):
     places: list[str] = []
     #: Calls of which two cards ask for the same test.
     asked_twice: list[str] = []
+    #: Cards about what was not read.
+    unread: list[str] = []
 
     def __post_init__(self) -> None:
         """Counters of its own."""
         self.interruptive, self.information = Counter(), Counter()
         self.visits, self.cards = Counter(), Counter()
-        self.places, self.asked_twice = [], []
+        self.places, self.asked_twice, self.unread = [], [], []
 
     def add(self, course: Course, answers: Iterable[Answer]) -> None:
         """The answers of one course."""
@@ -59,6 +65,10 @@ class Tally(Struct):
             if len(set(tests)) < len(tests):
                 self.asked_twice.append(f"{self.policy} {course.id} day {call.day} {call.hook}")
             for card in answer.cards:
+                if card.code in ABOUT_THE_UNREAD:
+                    self.unread.append(
+                        f"{self.policy} {course.id} day {call.day} {call.hook}: {card.code}: {card.summary}"
+                    )
                 if card.severity == "info":
                     self.cards[part] += 1
                     self.information[card.code] += 1
@@ -78,6 +88,7 @@ class Tally(Struct):
         return (
             not self.interruptive
             and not self.asked_twice
+            and not self.unread
             and all(self.per_visit(part) <= most for part, most in AIMS.items())
         )
 

@@ -30,7 +30,10 @@ def said_last_doses(records: Iterable[Medication], live: list[Medication], as_of
         if r.role == "statement" and r.not_taken:
             if r.start is not None and _holds(r, r.start, live, as_of) and not (live and is_past(r, as_of)):
                 said = r.authored or r.start
-                found.append(LastDose(r.start, r.start_date_only, "statement", r.ref, r.of_a_moment, said))
+                since, vague = _latest_start(r, as_of)
+                found.append(
+                    LastDose(since, r.start_date_only, "statement", r.ref, r.of_a_moment or vague, said)
+                )
         elif _is_stopped_without_end(r):
             if r.authored is not None and _holds(r, r.authored, live, as_of):
                 found.append(LastDose(r.authored, False, "statement", r.ref, True, r.authored))
@@ -59,6 +62,13 @@ def is_past(statement: Medication, as_of: datetime) -> bool:
     if end is None:
         return False
     return end + _A_DAY <= (as_of if said is None or end > said + _A_DAY else said)
+
+
+def _latest_start(r: Medication, as_of: datetime) -> tuple[datetime | None, bool]:
+    """Since when the drug is not taken at the latest, and whether it may be longer: of a month or a year that is its last day, or today."""
+    if r.start is None or r.start_until is None:
+        return r.start, False
+    return min(r.start_until - _A_DAY, as_of), True
 
 
 def said_at(statement: Medication) -> datetime | None:

@@ -13,6 +13,7 @@ from service.alerts.case.exposure import (
     OVER,
     is_live,
     waits,
+    was_given,
 )
 from service.alerts.case.in_question import NOTHING_STORED, Question, Stored, stored_copies
 from service.alerts.case.next_dose import first_day
@@ -247,14 +248,24 @@ class Treatment:
         """Clozapine is drafted and none was taken within the restart limit (clinical.md 2)."""
         if not self.clozapine_drafts or self._continues_unseen:
             return False
-        return self.course.last_exposure is None or self.restarting
+        return self.course.last_exposure is None or self.restarting or self._merely_intended
+
+    @lazy
+    def _merely_intended(self) -> bool:
+        """No record but statements that it is intended shows clozapine: it is watched like a treatment, and the draft begins it."""
+        shown = [m for m in self.clozapine_records if was_given(m, self.as_of)]
+        return bool(shown) and all(m.role == "statement" and m.status == "intended" for m in shown)
 
     @lazy
     def on_clozapine(self) -> bool:
         """An order, dispense, statement or administration covers today, or treatment is only interrupted."""
         if self._continues_unseen and self.clozapine_drafts:
             return True
-        return self.course.active and not self.restarting
+        return (
+            self.course.active
+            and not self.restarting
+            and not (self.clozapine_drafts and self._merely_intended)
+        )
 
     @lazy
     def continuing(self) -> bool:

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 import msgspec
 from msgspec import Struct
 
+from service.alerts.knowledge import brands
 from service.alerts.knowledge.branches import branches
 from service.alerts.knowledge.code_systems import ATC, RXNORM, canonical
 from service.alerts.knowledge.data_file import load
@@ -50,8 +51,16 @@ def _without_card() -> re.Pattern[str]:
 def is_known_without_card(text: str) -> bool:
     """True when a text names a drug that is known and draws no card: it is recognised, though nothing is said of it."""
     if _without_card().search(text) is not None:
-        return True
+        # “Dafalgan” draws no card, “Dafalgan codéine” does.
+        return not any(longer in text.lower() for longer in _longer_brands())
     return any(folded(word.group()) in _folded_names() for word in _WORD.finditer(text))
+
+
+@cache
+def _longer_brands() -> tuple[str, ...]:
+    """Brands of drugs with a card that begin with a name of none."""
+    known = {n.lower() for group in without_card() for n in group.names}
+    return tuple(b for b in brands.by_name() if any(b.startswith(f"{n} ") for n in known))
 
 
 _WORD = re.compile(r"[^\W\d_]{6,}")
