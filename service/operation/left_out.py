@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from service.alerts.facts.ledger import Ledger
 from service.alerts.say.language import english
@@ -25,7 +26,7 @@ def left_out(question: Question, ledger: Ledger) -> list[Issue]:
 
     Errors that the question names already are not named again; nor is what positively bears on no rule: it is counted.
     """
-    known = {issue.expression for issue in question.issues if issue.severity == "error"}
+    known = sorted({issue.expression for issue in question.issues if issue.severity == "error"})
     foreign = dict(_foreign(question))
     found = [
         Issue("warning", "business-rule", f"{why}. {_LEFT_OUT}", at) for at, why in foreign.items()
@@ -33,16 +34,18 @@ def left_out(question: Question, ledger: Ledger) -> list[Issue]:
     places = {_name(p.resource): p.at for p in question.places if p.at not in foreign}
     for entry in ledger.entries:
         at = places.get(entry.ref, "")
-        if (
-            entry.fate != "not understood"
-            or entry.kind == "subject"
-            or any(k.startswith(at or "?") for k in known)
-        ):
+        if entry.fate != "not understood" or entry.kind == "subject" or _holds_at_or_below(known, at or "?"):
             continue
         where = f"{at}.{entry.element}" if at and entry.element and entry.element.isalpha() else at
         text = f"{entry.ref or 'A resource'}: {entry.why}. {_IN_PART if entry.element else _LEFT_OUT}"
         found.append(Issue("warning", "not-supported", text, where or question.where))
     return found
+
+
+def _holds_at_or_below(places: Sequence[str], at: str) -> bool:
+    """Whether sorted places hold one that begins with ``at``: of those that are not before it, it would be the first."""
+    index = bisect_left(places, at)
+    return index < len(places) and places[index].startswith(at)
 
 
 def _foreign(question: Question) -> Iterator[tuple[str, str]]:

@@ -132,6 +132,9 @@ def body_as(request: Request, wanted: type[Any]) -> Any:
         return msgspec.json.decode(request.state.body, type=wanted)
     except msgspec.DecodeError as error:
         raise HTTPException(400, f"The body cannot be used: {error}.") from None
+    except (UnicodeDecodeError, RecursionError):
+        text = "The body cannot be used: it is not JSON in UTF-8, or is nested too deeply."
+        raise HTTPException(400, text) from None
 
 
 def check_path(request: Request) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, select
 
 from service.alerts.facts.patient import ClinicianFlag
+from service.alerts.facts.record_text import NAME, to_read
 from service.options.site import Site
 from service.registry import attention, roster
 from service.registry.evaluation import reevaluate
@@ -118,7 +119,19 @@ def details_of(kind: str, given: Any, now: datetime, read: Reading) -> tuple[dic
     except msgspec.ValidationError as error:
         raise NotStated(f"details of {kind}: {error}.") from None
     since = _since(said, now, read)
-    return msgspec.structs.asdict(said), since
+    return {name: _kept(name, value) for name, value in msgspec.structs.asdict(said).items()}, since
+
+
+def _kept(name: str, value: Any) -> Any:
+    """Texts on one line and of a length that is kept; of a list each word once. Raises NotStated."""
+    if isinstance(value, list):
+        return list(dict.fromkeys(value))
+    if not isinstance(value, str):
+        return value
+    text = to_read(value, NAME)
+    if text is None:
+        raise NotStated(f"{name}: at most {NAME} characters are expected.")
+    return text
 
 
 def _since(said: Any, now: datetime, read: Reading) -> datetime | None:

@@ -7,6 +7,7 @@ Bundle's own Patient mean something only where they are the EHR's: the registry 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import orjson
 from msgspec import Struct
 
+from cds_hooks.limits import MAX_NESTING, nested_deeper_than
 from service.fhir.decode import read_one
 from service.fhir.references import Target, base_of, is_id, read_reference
 from service.fhir.resources import AnyResource, Patient
@@ -29,6 +31,7 @@ ANSWERED = {"transaction": "transaction-response", "batch": "batch-response"}
 MOST_ENTRIES = 2_000
 _READ = frozenset(str(t.__struct_config__.tag) for t in AnyResource.__args__)
 _VERSION_DIGITS = 9
+log = logging.getLogger("service.results")
 
 
 class NotADelivery(ValueError):
@@ -90,7 +93,7 @@ def read_delivery(body: bytes, own_bases: Collection[str] = ()) -> Delivery:
         )
     own = frozenset(base_of(base) for base in own_bases)
     if content["resourceType"] != "Bundle":
-        return Delivery("", [_part(0, {"resource": content}, {}, own)])
+        return Delivery("", [_read_part(0, {"resource": content}, {}, own)])
     kind = content.get("type")
     if kind == "document":
         raise NotADelivery("Bundle.type document is not taken: send the results that it speaks of.")
@@ -102,7 +105,7 @@ def read_delivery(body: bytes, own_bases: Collection[str] = ()) -> Delivery:
     if len(entries) > MOST_ENTRIES:
         raise NotADelivery(f"At most {MOST_ENTRIES} entries are taken in one Bundle; send it in parts.")
     named = _named(entries)
-    return Delivery(kind, [_part(index, entry, named, own) for index, entry in enumerate(entries)])
+    return Delivery(kind, [_read_part(index, entry, named, own) for index, entry in enumerate(entries)])
 
 
 def _named(entries: list[Any]) -> dict[str, str]:
@@ -116,6 +119,15 @@ def _named(entries: list[Any]) -> dict[str, str]:
         if resource.get("resourceType") == "Patient" and isinstance(identifier, str) and isinstance(url, str):
             found[read_reference(url).text] = identifier
     return found
+
+
+def _read_part(index: int, entry: Any, named: dict[str, str], own: frozenset[str]) -> Part:
+    """An entry costs itself, whatever its reading raises: an engine that gets no answer sends all of it again, for ever."""
+    try:
+        return _part(index, entry, named, own)
+    except Exception as error:
+        log.error("an entry of a delivery could not be read: %s", type(error).__name__)
+        return Part(index, "not understood", "It could not be read.")
 
 
 def _part(index: int, entry: Any, named: dict[str, str], own: frozenset[str]) -> Part:
@@ -136,6 +148,10 @@ def _part(index: int, entry: Any, named: dict[str, str], own: frozenset[str]) ->
         return Part(index, "not understood", "The resource has no resourceType.")
     if kind not in _READ or kind == "Patient":
         return Part(index, "irrelevant", "No rule reads resources of this type.")
+    if _is_deep(resource):
+        return Part(
+            index, "not understood", f"The resource is nested more than {MAX_NESTING} objects and lists deep."
+        )
     kept = {**resource, "id": _id_of(resource)}
     read, problem = read_one(orjson.dumps(kept), "counts")
     part = Part(index, ref=f"{kind}/{kept['id']}", resource=kept)
@@ -158,6 +174,13 @@ def _part(index: int, entry: Any, named: dict[str, str], own: frozenset[str]) ->
     element = "patient" if "patient" in kept and "subject" not in kept else "subject"
     kept[element] = {"reference": f"Patient/{part.patient_id}"}
     return part
+
+
+def _is_deep(resource: Json) -> bool:
+    try:
+        return nested_deeper_than(orjson.dumps(resource), MAX_NESTING)
+    except orjson.JSONEncodeError:  # deeper than can be written
+        return True
 
 
 def _patient(target: Target, named: dict[str, str], own: frozenset[str]) -> str:

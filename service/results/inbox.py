@@ -5,12 +5,13 @@ Repetition is harmless: what arrives twice is one row, and a row whose judging d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from service.results.delivery import Delivery, Part, by_patient, key_of, packed
 from service.store.result_tables import InboxItem, PushedVersion
@@ -28,47 +29,74 @@ _PAUSES = (
     timedelta(minutes=2),
     timedelta(minutes=10),
 )
+#: Values in one statement.
+_IN_ONE = 500
+#: Characters of a patient's rows that are judged in one go; the rest follows.
+_MOST_HELD = 10_000_000
 _NOT_WATCHED = "The registry of this site watches no such patient."
 
 
 def take(connection: Connection, site: str, source: str, delivery: Delivery, at: datetime) -> int:
     """Write down what a delivery holds of watched patients; returns how many rows are new.
 
-    The parts are told what became of them: a part of a patient who is not watched becomes ``unknown patient``.
+    The parts are told what became of them: a part of a patient who is not watched becomes ``unknown patient``. However many patients
+    a delivery is of, the database is asked a few times: others wait for it.
     """
     _find_the_deleted(connection, site, delivery)
-    new = 0
-    for patient_id, parts in by_patient(delivery):
-        if not _is_watched(connection, site, patient_id) and not _may_begin(parts):
+    by_id = dict(by_patient(delivery))
+    watched = _watched(connection, site, by_id)
+    rows = []
+    for patient_id, parts in by_id.items():
+        if patient_id not in watched and not _may_begin(parts):
             for part in parts:
                 part.fate, part.why = "unknown patient", _NOT_WATCHED
             continue
-        new += _put(connection, site, source, patient_id, parts, at)
-    return new
+        rows.append(_row(site, source, patient_id, parts, at))
+    return _put(connection, site, rows)
 
 
 def _find_the_deleted(connection: Connection, site: str, delivery: Delivery) -> None:
     """Whose the resources are that are to be deleted: only what was pushed before is known by its reference alone."""
-    for part in delivery.parts:
-        if part.fate != "taken" or part.resource is not None:
-            continue
+    deleted = [part for part in delivery.parts if part.fate == "taken" and part.resource is None]
+    owners: dict[str, str] = {}
+    for some in _in_pieces({part.ref for part in deleted}):
         found = connection.execute(
-            select(_versions.c.patient_id).where(_versions.c.site == site, _versions.c.resource == part.ref)
-        ).scalar()
-        if found is None:
+            select(_versions.c.resource, _versions.c.patient_id).where(
+                _versions.c.site == site, _versions.c.resource.in_(some)
+            )
+        )
+        owners |= {row.resource: row.patient_id for row in found}
+    for part in deleted:
+        if part.ref in owners:
+            part.patient_id = owners[part.ref]
+        else:
             part.fate, part.why = (
                 "irrelevant",
                 "It was never pushed here; a reading of the EHR sees its deletion.",
             )
-        else:
-            part.patient_id = found
 
 
-def _is_watched(connection: Connection, site: str, patient_id: str) -> bool:
-    state = connection.execute(
-        select(_patients.c.state).where(_patients.c.site == site, _patients.c.patient_id == patient_id)
-    ).scalar()
-    return state in ("on", "stopped")
+def _watched(connection: Connection, site: str, patient_ids: Iterable[str]) -> set[str]:
+    """Those of some patients whom the registry of a site watches."""
+    found: set[str] = set()
+    for some in _in_pieces(patient_ids):
+        found |= set(
+            connection.execute(
+                select(_patients.c.patient_id).where(
+                    _patients.c.site == site,
+                    _patients.c.patient_id.in_(some),
+                    _patients.c.state.in_(("on", "stopped")),
+                )
+            ).scalars()
+        )
+    return found
+
+
+def _in_pieces(values: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """What fits into one statement."""
+    rest = iter(sorted(values))
+    while piece := tuple(islice(rest, _IN_ONE)):
+        yield piece
 
 
 def _may_begin(parts: Sequence[Part]) -> bool:
@@ -76,29 +104,39 @@ def _may_begin(parts: Sequence[Part]) -> bool:
     return any(p.ref.startswith("Medication") for p in parts)
 
 
-def _put(
-    connection: Connection, site: str, source: str, patient_id: str, parts: list[Part], at: datetime
-) -> int:
+def _row(site: str, source: str, patient_id: str, parts: list[Part], at: datetime) -> dict[str, Any]:
     moment = at.astimezone(UTC)
-    try:
-        with connection.begin_nested():
+    return {
+        "site": site,
+        "source": source,
+        "event_key": key_of(patient_id, parts),
+        "patient_id": patient_id,
+        "body": packed(parts),
+        "received_at": moment,
+        "state": "waiting",
+        "tries": 0,
+        "next_try_at": moment,
+        "why": "",
+    }
+
+
+def _put(connection: Connection, site: str, rows: list[dict[str, Any]]) -> int:
+    """Add rows but those that came before; how many were new."""
+    came: set[str] = set()
+    for some in _in_pieces(row["event_key"] for row in rows):
+        came |= set(
             connection.execute(
-                insert(_inbox).values(
-                    site=site,
-                    source=source,
-                    event_key=key_of(patient_id, parts),
-                    patient_id=patient_id,
-                    body=packed(parts),
-                    received_at=moment,
-                    state="waiting",
-                    tries=0,
-                    next_try_at=moment,
-                    why="",
-                )
-            )
-    except IntegrityError:
-        return 0  # it came before
-    return 1
+                select(_inbox.c.event_key).where(_inbox.c.site == site, _inbox.c.event_key.in_(some))
+            ).scalars()
+        )
+    new = [row for row in rows if row["event_key"] not in came]
+    if new:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        # Another process may be adding the same.
+        connection.execute(
+            dialect.insert(_inbox).on_conflict_do_nothing(index_elements=["site", "event_key"]), new
+        )
+    return len(new)
 
 
 def next_patients(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
@@ -114,12 +152,11 @@ def next_patients(connection: Connection, now: datetime, limit: int) -> list[tup
 
 
 def hold(connection: Connection, site: str, patient_id: str) -> Sequence[Any]:
-    """Everything that waits of a patient, in the order it came, held until the transaction ends; empty where another worker has it."""
-    statement = (
-        select(_inbox)
-        .where(_inbox.c.site == site, _inbox.c.patient_id == patient_id, _inbox.c.state == "waiting")
-        .order_by(_inbox.c.id)
-    )
+    """What waits of a patient, in the order it came, held until the transaction ends; empty where another worker has it.
+
+    Much that waits comes in parts: an engine that was away sends days at once.
+    """
+    waits = (_inbox.c.site == site, _inbox.c.patient_id == patient_id, _inbox.c.state == "waiting")
     if connection.dialect.name == "postgresql":
         # One lock for all rows of the patient: of two workers that share them, neither would see the whole.
         key = f"clozapine-cds inbox {site} {patient_id}"
@@ -128,7 +165,15 @@ def hold(connection: Connection, site: str, patient_id: str) -> Sequence[Any]:
             return ()
     else:
         connection.execute(update(_inbox).where(_inbox.c.id < 0).values(why=""))
-    return connection.execute(statement).all()
+    held, most = [], _MOST_HELD
+    for row in connection.execute(
+        select(_inbox.c.id, func.length(_inbox.c.body).label("size")).where(*waits).order_by(_inbox.c.id)
+    ).all():
+        most -= row.size
+        if held and (most < 0 or len(held) == _IN_ONE):
+            break
+        held.append(row.id)
+    return connection.execute(select(_inbox).where(_inbox.c.id.in_(held)).order_by(_inbox.c.id)).all()
 
 
 def is_older(connection: Connection, site: str, part: dict[str, Any]) -> bool:

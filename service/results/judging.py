@@ -44,6 +44,11 @@ class Judged(Struct):
     seconds: list[float] = []
 
     @property
+    def progress(self) -> int:
+        """How much was done; what is put aside at once, because its site is gone, holds up nobody who comes after it."""
+        return self.deliveries + self.unknown + self.failed + self.aside
+
+    @property
     def outcomes(self) -> dict[str, int]:
         """How many of each outcome."""
         found = {"done": self.deliveries, "unknown": self.unknown, "failed": self.failed, "aside": self.aside}
@@ -66,12 +71,12 @@ def judge_waiting(
     while not stop():
         with engine.connect() as connection:
             patients = inbox.next_patients(connection, clock(), _BATCH)
-        before = done.deliveries + done.unknown + done.failed
+        before = done.progress
         for site_name, patient_id in patients:
             if stop():
                 break
             _one(engine, site_named(site_name), site_name, patient_id, clock(), done)
-        if not patients or done.deliveries + done.unknown + done.failed == before:
+        if not patients or done.progress == before:
             return done
     return done
 

@@ -429,8 +429,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         only_site.name if only_site is not None else "",
         clock,
         results_worker.wake,
+        sharers=lambda: directory.many,
+        on_refused=metrics.registry_refused,
     )
-    app.router.routes += arrivals.routes()
+    # Before the sentence for every other address below /fhir.
+    app.router.routes[:0] = arrivals.routes()
     registry = RegistryApi(
         guard,
         access,

@@ -19,6 +19,10 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: Paths whose callers in browsers are let in by ``allowed_origins``: they answer CORS themselves.
 _HOOKS = ("/cds-services", "/fhir/")
+#: What is sent there changes the registry.
+_KEPT = ("/fhir/$process-results",)
+#: No form and no script can send these without asking first (Fetch, "CORS-safelisted request-header").
+_ASKED_ABOUT = frozenset({"application/json", "application/fhir+json"})
 
 
 @cache
@@ -85,7 +89,7 @@ class OpenDoor:
                 "Without authentication this service answers to names of this machine alone (Host).",
                 code="security",
             )
-        if scope["path"].startswith(_HOOKS):
+        if scope["path"].startswith(_HOOKS) and not scope["path"].startswith(_KEPT):
             return None
         for origin in given.get(b"origin", []):
             if origin not in self._origins and origin.partition("://")[2].lower() != host[0].lower():
@@ -97,6 +101,6 @@ class OpenDoor:
         empty = given.get(b"content-length", ["0"]) == ["0"] and b"transfer-encoding" not in given
         if scope["method"] in _WRITING and (types or not empty):
             kinds = {kind.partition(";")[0].strip().lower() for kind in types}
-            if kinds != {"application/json"}:
+            if not kinds or not kinds <= _ASKED_ABOUT:
                 return 415, operation_outcome("Send the body as application/json.", code="not-supported")
         return None
