@@ -31,12 +31,15 @@ _PAUSES = (
 _NOT_WATCHED = "The registry of this site watches no such patient."
 
 
-def take(connection: Connection, site: str, source: str, delivery: Delivery, at: datetime) -> int:
+def take(
+    connection: Connection, site: str, source: str, delivery: Delivery, at: datetime, *, gone: bool = False
+) -> int:
     """Write down what a delivery holds of watched patients; returns how many rows are new.
 
     The parts are told what became of them: a part of a patient who is not watched becomes ``unknown patient``.
+    ``gone``: the EHR itself says that what is deleted is there no more; it leaves whoever has it, however it was learned.
     """
-    _find_the_deleted(connection, site, delivery)
+    _find_the_deleted(connection, site, delivery, gone)
     new = 0
     for patient_id, parts in by_patient(delivery):
         if not _is_watched(connection, site, patient_id) and not _may_begin(parts):
@@ -47,14 +50,20 @@ def take(connection: Connection, site: str, source: str, delivery: Delivery, at:
     return new
 
 
-def _find_the_deleted(connection: Connection, site: str, delivery: Delivery) -> None:
-    """Whose the resources are that are to be deleted: only what was pushed before is known by its reference alone."""
+def _find_the_deleted(connection: Connection, site: str, delivery: Delivery, gone: bool) -> None:
+    """Whose the resources are that are to be deleted: a pushed one is known by its reference alone."""
     for part in delivery.parts:
         if part.fate != "taken" or part.resource is not None:
             continue
         found = connection.execute(
             select(_versions.c.patient_id).where(_versions.c.site == site, _versions.c.resource == part.ref)
         ).scalar()
+        if found is None and gone:
+            found = connection.execute(
+                select(_patients.c.patient_id).where(
+                    _patients.c.site == site, _patients.c.facts.contains(f'"{part.ref}"', autoescape=True)
+                )
+            ).scalar()
         if found is None:
             part.fate, part.why = (
                 "irrelevant",
