@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from service.cli.registry.site import fail, open_site, out
+from service.cli.registry.site import fail, open_site, open_with_directory, out
+from service.site.settings import SettingsError
 from service.store.times import aware
 from service.subscriptions import kept
+from service.subscriptions.keeper import keep_at
+from service.web.schedulers import tokens_of
 
 app = typer.Typer(help="FHIR Subscriptions: EHRs that tell of what changed.", no_args_is_help=True)
 _LONGEST = 500
@@ -46,6 +50,29 @@ def close_one(
     out.print(f"{number} is closed.")
 
 
+@app.command("apply", epilog="Example: `clozapine-cds subscriptions apply --site north`")
+def apply(
+    site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
+) -> None:
+    """Look at the Subscriptions of a site at its EHR now: make, renew and put right what the settings want, take away the rest."""
+    here, engine, directory = open_with_directory(site)
+    try:
+        source = tokens_of(here, lambda: datetime.now(UTC))
+    except SettingsError as error:
+        fail(str(error))
+    if source is None or not here.fhir_server:
+        fail(f"{here.name} has no backend or no fhir_servers: its EHR can be asked for nothing")
+    done = asyncio.run(keep_at(engine, here, directory.new_client, source, datetime.now(UTC)))
+    for criteria, found in done.found.items():
+        out.print(f"{criteria}: {found}", markup=False)
+    if not done.found and not done.troubles:
+        out.print(f"{here.name} wants no Subscription; see the setting subscriptions.")
+    for why in done.troubles:
+        typer.echo(why, err=True)
+    if done.troubles:
+        raise typer.Exit(1)
+
+
 @app.command("status", epilog="Example: `clozapine-cds subscriptions status`")
 def status(
     site: Annotated[str | None, typer.Option(help="Site; needed when there are several.")] = None,
@@ -57,7 +84,15 @@ def status(
     if not rows:
         out.print(f"{here.name} has no Subscription.")
         return
-    table = Table("number", Column("criteria", overflow="fold"), "status", "last told", "last event")
+    table = Table(
+        "number",
+        Column("criteria", overflow="fold"),
+        "at the EHR",
+        "status",
+        "last told",
+        "last event",
+        "ends",
+    )
     for row in rows:
         at = aware(row.told_at)
         last = str(row.last_number) if row.last_number is not None else ""

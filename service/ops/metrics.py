@@ -144,6 +144,12 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self._subscriptions = Counter(
+            "clozapine_cds_subscription_looks",
+            "Looks at Subscriptions at the EHRs, by site and by what was found: active, requested, error, off, made, renewed, unknown.",
+            ["site", "found"],
+            registry=self.registry,
+        )
         self._reread = Counter(
             "clozapine_cds_reread",
             "Readings from the EHR because something changed there: read, failed (tried again), given up (left to the sweep).",
@@ -265,6 +271,10 @@ class Metrics:
     def told(self, kind: str) -> None:
         """Count one notification of a Subscription."""
         self._told.labels(kind).inc()
+
+    def subscription(self, site: str, found: str) -> None:
+        """Count one look at a Subscription at its EHR."""
+        self._subscriptions.labels(site, found).inc()
 
     def reread(self, outcomes: Mapping[str, int]) -> None:
         """Count readings from an EHR because something changed there."""

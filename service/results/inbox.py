@@ -5,7 +5,7 @@ Repetition is harmless: what arrives twice is one row, and a row whose judging d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -110,11 +110,17 @@ def _put(
     return 1
 
 
-def next_patients(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
-    """(site, patient) of what is to be judged, whoever has waited longest first."""
+def next_patients(
+    connection: Connection, now: datetime, limit: int, without: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """(site, patient) of what is to be judged, whoever has waited longest first; ``without``: sites that are left out."""
     rows = connection.execute(
         select(_inbox.c.site, _inbox.c.patient_id, func.min(_inbox.c.id))
-        .where(_inbox.c.state == "waiting", _inbox.c.next_try_at <= now.astimezone(UTC))
+        .where(
+            _inbox.c.state == "waiting",
+            _inbox.c.next_try_at <= now.astimezone(UTC),
+            _inbox.c.site.not_in(list(without)),
+        )
         .group_by(_inbox.c.site, _inbox.c.patient_id)
         .order_by(func.min(_inbox.c.id))
         .limit(limit)

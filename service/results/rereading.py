@@ -139,7 +139,7 @@ async def _changes(here: _Round, row: Any) -> None:
     server = await here.server()
     since = aware(row.since) or here.now - timedelta(days=1)
     stamp = (since - _BEFORE).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    query = f"{row.ref}{'&' if '?' in row.ref else '?'}_lastUpdated=ge{stamp}&_count=100"
+    query = f"{row.ref}{_joint(row.ref)}_lastUpdated=ge{stamp}&_count=100"
     pages = 0
     try:
         while query:
@@ -161,6 +161,10 @@ async def _changes(here: _Round, row: Any) -> None:
         )
         with here.engine.begin() as connection:
             hints.ask_for_everybody(connection, here.site.name, here.now)
+
+
+def _joint(search: str) -> str:
+    return "" if search.endswith("?") else "&" if "?" in search else "?"
 
 
 def _next(body: bytes) -> str:

@@ -34,6 +34,14 @@ class KeptSubscription(SQLModel, table=True):
     last_number: int | None = None
     #: How it stands at the EHR, as it last said: ``requested`` | ``active`` | ``error`` | ``off``; empty: not said.
     status: str = Field(default="", max_length=20)
+    #: The service keeps it at the EHR itself; else an administrator registered it there.
+    managed: bool = Field(default=False)
+    #: Its id at the EHR, when it ends there, and since when it has waited to be activated.
+    resource_id: str = Field(default="", max_length=64)
+    ends_at: datetime | None = Field(default=None, sa_column=_moment(null=True))
+    requested_at: datetime | None = Field(default=None, sa_column=_moment(null=True))
+    #: What is wrong with it, in a sentence; empty when all is well.
+    trouble: str = Field(default="", max_length=300)
 
 
 class ToRead(SQLModel, table=True):

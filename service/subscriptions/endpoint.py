@@ -29,8 +29,6 @@ from service.subscriptions import kept
 from service.subscriptions.notification import Notification, read_notification
 
 PATH = "/fhir/notify/{site}/{key}"
-#: What is searched where a Subscription to a topic left something out: what its events are about.
-SEARCHES = ("Observation?category=laboratory", "MedicationRequest", "MedicationAdministration")
 log = logging.getLogger("service.subscriptions")
 _MOST_BYTES = 2**20
 _BYTES_PER_SECOND = 5_000.0
@@ -158,7 +156,11 @@ class Notify:
             hints.ask(connection, site.name, "patient", patient_id, now)
         if told.unnamed or gap:
             after = _GAP_WAIT if gap and not told.unnamed else _UNNAMED_WAIT
-            searches = (row.criteria,) if "://" not in row.criteria else SEARCHES
-            for search in searches:
+            for search in searches_of(site, row.criteria):
                 hints.ask(connection, site.name, "changes", search, now, since=before, after=after)
         return gap
+
+
+def searches_of(site: Site, criteria: str) -> tuple[str, ...]:
+    """What is searched where something was not told: the criteria, or what the events of a topic are about."""
+    return (criteria,) if "://" not in criteria else site.options.subscription_criteria

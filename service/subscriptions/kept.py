@@ -17,6 +17,8 @@ from service.store.times import aware
 _table = KeptSubscription.__table__  # type: ignore[attr-defined]
 #: What was on its way when a token changed is still let in for so long.
 _FORMER = timedelta(hours=1)
+#: While nobody knows whether the EHR has the new one, for so long.
+_UNSURE = timedelta(days=90)
 _NOBODY = "0" * 64
 
 
@@ -35,7 +37,7 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make(connection: Connection, site: str, criteria: str, at: datetime) -> Secrets:
+def make(connection: Connection, site: str, criteria: str, at: datetime, *, managed: bool = False) -> Secrets:
     """Keep a new Subscription; the EHR is to be told its address and token now, for nobody can later."""
     key, token = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     made = connection.execute(
@@ -47,24 +49,60 @@ def make(connection: Connection, site: str, criteria: str, at: datetime) -> Secr
             former_sha256="",
             made_at=at.astimezone(UTC),
             status="",
+            managed=managed,
+            resource_id="",
+            trouble="",
         )
     )
     return Secrets(int(made.inserted_primary_key[0]), key, token)  # type: ignore[index]
 
 
 def renew(connection: Connection, id: int, at: datetime) -> str:
-    """A new token for a Subscription; the one before is let in for another hour."""
+    """A new token for a Subscription. Until the EHR is known to have it (:func:`has_token`) the one that it had is let in, too."""
     token = secrets.token_urlsafe(32)
+    row = connection.execute(select(_table).where(_table.c.id == id)).one()
+    until = aware(row.former_until)
+    values: dict[str, Any] = {"secret_sha256": _hash(token)}
+    if until is None or until <= at:
+        values |= {"former_sha256": row.secret_sha256, "former_until": (at + _UNSURE).astimezone(UTC)}
+    connection.execute(update(_table).where(_table.c.id == id).values(**values))
+    return token
+
+
+def has_token(connection: Connection, id: int, at: datetime) -> None:
+    """The EHR has the new token; what was under way with the one before is let in for another hour."""
+    connection.execute(
+        update(_table).where(_table.c.id == id).values(former_until=(at + _FORMER).astimezone(UTC))
+    )
+
+
+def refused_token(connection: Connection, id: int) -> None:
+    """The EHR did not take the new token: the one before counts."""
     connection.execute(
         update(_table)
-        .where(_table.c.id == id)
-        .values(
-            former_sha256=_table.c.secret_sha256,
-            former_until=(at + _FORMER).astimezone(UTC),
-            secret_sha256=_hash(token),
-        )
+        .where(_table.c.id == id, _table.c.former_sha256 != "")
+        .values(secret_sha256=_table.c.former_sha256, former_sha256="", former_until=None)
     )
-    return token
+
+
+def stands(connection: Connection, id: int, **values: Any) -> None:
+    """Note how a Subscription stands at the EHR: columns of its row."""
+    connection.execute(update(_table).where(_table.c.id == id).values(**values))
+
+
+def key_hash(key: str) -> str:
+    """What the key of an address is known by."""
+    return _hash(key)
+
+
+def troubles(connection: Connection) -> list[tuple[str, str]]:
+    """(site, sentence) of what is wrong."""
+    found = connection.execute(
+        select(_table.c.site, _table.c.trouble)
+        .where(_table.c.trouble != "")
+        .order_by(_table.c.site, _table.c.id)
+    )
+    return [(row.site, row.trouble) for row in found]
 
 
 def forget(connection: Connection, site: str, id: int) -> bool:

@@ -62,6 +62,7 @@ from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
 from service.store.guard import DatabaseAway, Guard
 from service.subscriptions.endpoint import Notify
+from service.subscriptions.keeper import Keeper as SubscriptionKeeper
 from service.terminology import terminology
 from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
@@ -261,6 +262,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         tell=schedulers.tell,
         on_read=lambda done: metrics.reread(done.outcomes),
     )
+    subscriptions = SubscriptionKeeper(
+        engine,
+        lambda: directory.by_name,
+        clock,
+        directory.new_client,
+        lambda site: tokens_of(site, clock),
+        metrics.subscription,
+    )
     checks = [
         Check("serving", lambda: stopping.reason, quiet=True),
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
@@ -271,6 +280,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         Check("sweep", lambda: schedulers.trouble, required=False),
         Check("large_calls", lambda: aside.problem, required=False),
         Check("results", lambda: results_worker.trouble, required=False, outside=True),
+        Check("subscriptions", lambda: subscriptions.trouble, required=False, outside=True),
         Check("reading", lambda: reader.trouble, required=False, outside=True),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
@@ -301,6 +311,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         schedulers.keep_house(settings.retention_days)
         results_worker.start()
         reader.start()
+        subscriptions.start()
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
@@ -312,6 +323,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(subscriptions.close)
         await asyncio.to_thread(reader.close)
         await asyncio.to_thread(results_worker.close)
         schedulers.close()

@@ -242,19 +242,22 @@ def test_strangers(told: Told) -> None:
     assert (told.inbox(), told.row().told_at, told.to_read()) == (0, None, set())
 
 
-def test_a_former_token_is_good_for_an_hour(told: Told, start_service: StartService) -> None:
+def test_a_former_token_is_good_until_the_ehr_has_the_new_one_and_an_hour_more(told: Told) -> None:
     with told.engine.begin() as connection:
         token = kept.renew(connection, told.secrets.id, NOW)
     assert told(token=token).status_code == 204
     assert told().status_code == 204
+
+    def opens(with_token: str, hours: int) -> bool:
+        with told.engine.begin() as connection:
+            at = NOW + timedelta(hours=hours)
+            return kept.let_in(connection, told.site, told.secrets.key, with_token, at) is not None
+
+    assert opens(told.secrets.token, 2)
     with told.engine.begin() as connection:
-        assert (
-            kept.let_in(connection, told.site, told.secrets.key, told.secrets.token, NOW + timedelta(hours=2))
-            is None
-        )
-        assert (
-            kept.let_in(connection, told.site, told.secrets.key, token, NOW + timedelta(hours=2)) is not None
-        )
+        kept.has_token(connection, told.secrets.id, NOW)
+    assert [opens(told.secrets.token, h) for h in (0, 2)] == [True, False]
+    assert opens(token, 2)
 
 
 def test_the_secrets_are_nowhere_in_the_database(told: Told) -> None:

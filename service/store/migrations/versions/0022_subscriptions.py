@@ -23,6 +23,11 @@ def upgrade() -> None:
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_number", sa.Integer(), nullable=True),
         sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("managed", sa.Boolean(), nullable=False),
+        sa.Column("resource_id", sa.String(64), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("requested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("trouble", sa.String(300), nullable=False),
         sa.UniqueConstraint("key_sha256", name="uq_subscription_key"),
     )
     op.create_index("ix_subscription_site", "subscription", ["site"])
