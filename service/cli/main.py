@@ -25,6 +25,7 @@ from service.cli.console import plain
 from service.cli.ehr import ehr_app
 from service.cli.registry.command import app as registry_app
 from service.cli.results import app as results_app
+from service.cli.subscriptions import app as subscriptions_app
 from service.cli.terminology import app as terminology_app
 from service.site.load import load_settings
 from service.site.settings import Settings, SettingsError
@@ -45,6 +46,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(terminology_app, name="terminology")
 app.add_typer(registry_app, name="registry")
 app.add_typer(results_app, name="results")
+app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
 app.command(epilog=backtest_command.EPILOG)(backtest_command.backtest)
 app.add_typer(ehr_app, name="ehr")

@@ -138,6 +138,24 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
             registry=self.registry,
         )
+        self._told = Counter(
+            "clozapine_cds_notifications",
+            "Notifications of Subscriptions: event, handshake, heartbeat, status, gap (events missing), refused, stranger.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self._subscriptions = Counter(
+            "clozapine_cds_subscription_looks",
+            "Looks at Subscriptions at the EHRs, by site and by what was found: active, requested, error, off, made, renewed, unknown.",
+            ["site", "found"],
+            registry=self.registry,
+        )
+        self._reread = Counter(
+            "clozapine_cds_reread",
+            "Readings from the EHR because something changed there: read, failed (tried again), given up (left to the sweep).",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._swept = Counter("clozapine_cds_swept", "Patients evaluated by sweeps.", registry=self.registry)
         self._outbox = Counter(
             "clozapine_cds_outbox", "Notices to the EHR by outcome.", ["outcome"], registry=self.registry
@@ -249,6 +267,19 @@ class Metrics:
             self._arrived.labels(outcome).inc(count)
         for taken in seconds:
             self._arrival.observe(taken)
+
+    def told(self, kind: str) -> None:
+        """Count one notification of a Subscription."""
+        self._told.labels(kind).inc()
+
+    def subscription(self, site: str, found: str) -> None:
+        """Count one look at a Subscription at its EHR."""
+        self._subscriptions.labels(site, found).inc()
+
+    def reread(self, outcomes: Mapping[str, int]) -> None:
+        """Count readings from an EHR because something changed there."""
+        for outcome, count in outcomes.items():
+            self._reread.labels(outcome).inc(count)
 
     def delivered(self, outcomes: Mapping[str, int]) -> None:
         """Count notices that were sent, put off or given up."""

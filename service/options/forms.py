@@ -14,6 +14,10 @@ from service.fhir.queries import QUERIES
 from service.ops.outbound import is_loopback
 
 _ABSOLUTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
+_SEARCH = re.compile(
+    r"(Observation|DiagnosticReport|MedicationRequest|MedicationStatement|MedicationDispense|MedicationAdministration)\?[^\s#]*"
+)
+_LONGEST_SEARCH = 500
 #: Prefetch keys that no site may declare missing.
 NEEDED = frozenset({"counts", "medications"})
 
@@ -57,6 +61,16 @@ def known_hooks(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     for hook in value or ():
         if hook not in HOOKS:
             raise ValueError(f"{hook!r} is not one of {', '.join(HOOKS)}")
+    return value
+
+
+def known_searches(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Searches of types that are read, such as Observation?category=laboratory. Raises ValueError."""
+    for search in value:
+        if len(search) > _LONGEST_SEARCH or not _SEARCH.fullmatch(search):
+            raise ValueError(f"{search!r} is not a search such as Observation?category=laboratory")
+    if len(set(value)) != len(value):
+        raise ValueError("a search stands there twice")
     return value
 
 

@@ -18,6 +18,7 @@ from service.options.forms import (
     known_hooks,
     known_keys,
     known_schedule,
+    known_searches,
     public_url,
 )
 
@@ -122,6 +123,10 @@ class AnswerOptions(Practice):
         return value
 
 
+#: What an EHR tells of: results, and orders and administrations, of which most are no clozapine and cost nothing.
+SEARCHES = ("Observation?category=laboratory", "MedicationRequest?", "MedicationAdministration?")
+
+
 class SiteOptions(AnswerOptions):
     """Everything that one site can choose."""
 
@@ -154,6 +159,14 @@ class SiteOptions(AnswerOptions):
     #: Address that is told of every change of an alert, and the key its body is signed with (HMAC-SHA-256).
     webhook: str = ""
     webhook_secret: SecretStr = SecretStr("")
+    #: FHIR Subscriptions that the service keeps at the EHR: of R4, of a topic (Backport guide), or none.
+    subscriptions: Literal["off", "r4", "topic"] = "off"
+    #: r4: what is told of, a search each. A filter by LOINC alone would lose laboratories with codes of their own.
+    subscription_criteria: tuple[str, ...] = SEARCHES
+    #: topic: its canonical address.
+    subscription_topic: str = ""
+    #: Whether resources are sent along, or only their ids.
+    subscription_payload: Literal["id-only", "full-resource"] = "full-resource"
     #: SMART Backend Services: how the scheduler reads and writes at the first of fhir_servers.
     backend: BackendClient | None = None
 
@@ -166,6 +179,11 @@ class SiteOptions(AnswerOptions):
     @classmethod
     def _cron(cls, value: str) -> str:
         return known_schedule(value)
+
+    @field_validator("subscription_criteria")
+    @classmethod
+    def _searches(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return known_searches(value)
 
     @field_validator("webhook")
     @classmethod
@@ -193,5 +211,13 @@ def check_told(options: SiteOptions) -> None:
     """Refuse what would fail only when somebody is to be told of an alert. Raises ValueError."""
     if options.write_back and not options.fhir_servers:
         raise ValueError("write_back: it needs fhir_servers, which names where to write")
+    if options.subscriptions != "off" and (not options.fhir_servers or options.backend is None):
+        raise ValueError(
+            "subscriptions: it needs fhir_servers and backend, with which Subscriptions are made and read"
+        )
+    if options.subscriptions == "topic" and not options.subscription_topic:
+        raise ValueError(
+            "subscription_topic: name the topic's canonical address; the EHR's documentation has it"
+        )
     if options.webhook and not options.webhook_secret.get_secret_value():
         raise ValueError("webhook_secret: a webhook must be signed; set the key")

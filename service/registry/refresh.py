@@ -135,10 +135,10 @@ async def read_each(
             since = None if whole else aware(row.refreshed_at)
             try:
                 server = await new_server()  # a token may end while a batch is read
-                gathered = await gather({}, _queries(row.patient_id, since), server, _DEADLINE_SECONDS)
+                gathered = await gather({}, queries_of(row.patient_id, since), server, _DEADLINE_SECONDS)
                 if not whole and _unread(gathered):  # a server that does not know _lastUpdated, for one
                     whole = True
-                    gathered = await gather({}, _queries(row.patient_id, None), server, _DEADLINE_SECONDS)
+                    gathered = await gather({}, queries_of(row.patient_id, None), server, _DEADLINE_SECONDS)
             except Exception as error:
                 faults[type(error).__name__] += 1
                 return None
@@ -270,7 +270,7 @@ def read_at(now: datetime, *, whole: bool) -> dict[str, datetime]:
     return {"refreshed_at": at} | ({"read_whole_at": at} if whole else {})
 
 
-def _queries(patient_id: str, since: datetime | None) -> dict[str, str | None]:
+def queries_of(patient_id: str, since: datetime | None) -> dict[str, str | None]:
     """The searches of the hook calls for one patient; after the first time only for what changed.
 
     Raises ValueError for an id that is none: it would become part of a query that is put with this service's own token.

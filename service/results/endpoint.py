@@ -24,7 +24,7 @@ from service.operation.issues import Issue, outcome
 from service.ops.troubles import Troubles
 from service.options.site import Site
 from service.registry.access import Access, Client
-from service.results import inbox
+from service.results import hints, inbox
 from service.results.answer import answer_to
 from service.results.delivery import Delivery, NotADelivery, read_delivery
 from service.store.guard import DatabaseAway, Guard
@@ -155,6 +155,7 @@ class ProcessResults:
     def _take(self, connection: Connection, site: Site, client: Client, delivery: Delivery) -> Any:
         now = self._clock()
         new = inbox.take(connection, site.name, "push", delivery, now)
+        hints.ask_for_patients_of(connection, site, delivery, now)
         rows = len(delivery.parts)
         acts.note(connection, now, client.name, client.role, "results", site=site.name, rows=rows)
         log.info("%d entries arrived at %s, %d deliveries are new", rows, site.name, new)

@@ -5,7 +5,7 @@ Repetition is harmless: what arrives twice is one row, and a row whose judging d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -36,13 +36,16 @@ _MOST_HELD = 10_000_000
 _NOT_WATCHED = "The registry of this site watches no such patient."
 
 
-def take(connection: Connection, site: str, source: str, delivery: Delivery, at: datetime) -> int:
+def take(
+    connection: Connection, site: str, source: str, delivery: Delivery, at: datetime, *, gone: bool = False
+) -> int:
     """Write down what a delivery holds of watched patients; returns how many rows are new.
 
     The parts are told what became of them: a part of a patient who is not watched becomes ``unknown patient``. However many patients
     a delivery is of, the database is asked a few times: others wait for it.
+    ``gone``: the EHR itself says that what is deleted is there no more; it leaves whoever has it, however it was learned.
     """
-    _find_the_deleted(connection, site, delivery)
+    _find_the_deleted(connection, site, delivery, gone)
     by_id = dict(by_patient(delivery))
     watched = _watched(connection, site, by_id)
     rows = []
@@ -55,8 +58,8 @@ def take(connection: Connection, site: str, source: str, delivery: Delivery, at:
     return _put(connection, site, rows)
 
 
-def _find_the_deleted(connection: Connection, site: str, delivery: Delivery) -> None:
-    """Whose the resources are that are to be deleted: only what was pushed before is known by its reference alone."""
+def _find_the_deleted(connection: Connection, site: str, delivery: Delivery, gone: bool) -> None:
+    """Whose the resources are that are to be deleted: a pushed one is known by its reference alone."""
     deleted = [part for part in delivery.parts if part.fate == "taken" and part.resource is None]
     owners: dict[str, str] = {}
     for some in _in_pieces({part.ref for part in deleted}):
@@ -67,6 +70,13 @@ def _find_the_deleted(connection: Connection, site: str, delivery: Delivery) -> 
         )
         owners |= {row.resource: row.patient_id for row in found}
     for part in deleted:
+        if part.ref not in owners and gone:
+            holder = connection.execute(
+                select(_patients.c.patient_id).where(
+                    _patients.c.site == site, _patients.c.facts.contains(f'"{part.ref}"', autoescape=True)
+                )
+            ).scalar()
+            owners |= {part.ref: holder} if holder is not None else {}
         if part.ref in owners:
             part.patient_id = owners[part.ref]
         else:
@@ -139,11 +149,17 @@ def _put(connection: Connection, site: str, rows: list[dict[str, Any]]) -> int:
     return len(new)
 
 
-def next_patients(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
-    """(site, patient) of what is to be judged, whoever has waited longest first."""
+def next_patients(
+    connection: Connection, now: datetime, limit: int, without: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """(site, patient) of what is to be judged, whoever has waited longest first; ``without``: sites that are left out."""
     rows = connection.execute(
         select(_inbox.c.site, _inbox.c.patient_id, func.min(_inbox.c.id))
-        .where(_inbox.c.state == "waiting", _inbox.c.next_try_at <= now.astimezone(UTC))
+        .where(
+            _inbox.c.state == "waiting",
+            _inbox.c.next_try_at <= now.astimezone(UTC),
+            _inbox.c.site.not_in(list(without)),
+        )
         .group_by(_inbox.c.site, _inbox.c.patient_id)
         .order_by(func.min(_inbox.c.id))
         .limit(limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -25,6 +25,8 @@ from service.store.times import aware
 
 log = logging.getLogger("service.results")
 _BATCH = 50
+#: A site that nobody knows for so long was taken away.
+_UNKNOWN_FOR = timedelta(minutes=10)
 
 
 class _NotEvaluated(Exception):
@@ -68,15 +70,19 @@ def judge_waiting(
     Raises SQLAlchemyError when the database cannot be used.
     """
     done = Judged()
+    others: set[str] = set()  # sites that this process does not know, or not yet
     while not stop():
         with engine.connect() as connection:
-            patients = inbox.next_patients(connection, clock(), _BATCH)
-        before = done.progress
+            patients = inbox.next_patients(connection, clock(), _BATCH, others)
+        before = (done.progress, len(others))
         for site_name, patient_id in patients:
             if stop():
                 break
-            _one(engine, site_named(site_name), site_name, patient_id, clock(), done)
-        if not patients or done.progress == before:
+            if site_name not in others and not _one(
+                engine, site_named(site_name), site_name, patient_id, clock(), done
+            ):
+                others.add(site_name)
+        if not patients or (done.progress, len(others)) == before:
             return done
     return done
 
@@ -88,18 +94,23 @@ def _one(
     patient_id: str,
     now: datetime,
     done: Judged,
-) -> None:
+) -> bool:
+    """False for a site that another process may know: one that was just added is known to each a little later."""
     ids: list[int] = []
     try:
         with engine.begin() as connection:
             rows = inbox.hold(connection, site_name, patient_id)
             if not rows:
-                return
+                return True
             ids = [row.id for row in rows]
             if site is None:
+                if any(
+                    at is not None and now - at < _UNKNOWN_FOR for at in (aware(r.received_at) for r in rows)
+                ):
+                    return False
                 inbox.judged(connection, ids, "aside", now, "the site is not known any more")
                 done.aside += len(ids)
-                return
+                return True
             parts = [part for row in rows for part in orjson.loads(row.body)]
             newest = [p for p in parts if not _noted_older(connection, site_name, patient_id, p)]
             gathered, refs = _gathered(newest)
@@ -110,7 +121,7 @@ def _one(
             if row_id is None:
                 inbox.judged(connection, ids, "unknown", now, "the patient is not watched")
                 done.unknown += len(ids)
-                return
+                return True
             evaluated = reevaluate(connection, site, row_id, now, by="results")
             if evaluated.unreadable:
                 raise _NotEvaluated
@@ -125,6 +136,7 @@ def _one(
         _failed(engine, ids, site_name, error, now, done)
     except Exception as error:
         _failed(engine, ids, site_name, error, now, done)
+    return True
 
 
 def _noted_older(connection: Connection, site: str, patient_id: str, part: dict[str, Any]) -> bool:

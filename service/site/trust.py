@@ -64,7 +64,10 @@ def _telling(site: Site) -> Site:
         check_told(site.options)
     except ValueError as error:
         log.error("the stored EHR %s: %s; nobody is told of its alerts", site.name, error)
-        return replace(site, options=site.options.model_copy(update={"write_back": (), "webhook": ""}))
+        return replace(
+            site,
+            options=site.options.model_copy(update={"write_back": (), "webhook": "", "subscriptions": "off"}),
+        )
     return site
 
 

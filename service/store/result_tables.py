@@ -20,7 +20,7 @@ class InboxItem(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     site: str = Field(max_length=100)
-    #: ``push`` (an integration engine) | ``import`` (a file).
+    #: ``push`` (an integration engine) | ``import`` (a file) | ``notify`` (a Subscription, or what was read because of one).
     source: str = Field(max_length=20)
     #: A hash of what it holds: what arrives twice is one.
     event_key: str = Field(max_length=64)

@@ -52,11 +52,14 @@ from service.registry.latest_facts import LatestFacts
 from service.registry.roster import rememberer
 from service.registry.wrong_tokens import WrongTokens
 from service.results.endpoint import ProcessResults
+from service.results.reader import Reader
 from service.results.worker import Worker
 from service.site.settings import Settings
 from service.site.trust import Directory, authenticator, hooks_of
 from service.store.database import engine_for, not_ready
 from service.store.guard import DatabaseAway, Guard
+from service.subscriptions.endpoint import Notify
+from service.subscriptions.keeper import Keeper as SubscriptionKeeper
 from service.terminology import terminology
 from service.trail import feedback as feedback_store
 from service.trail.recorder import Recorder
@@ -66,7 +69,7 @@ from service.web import operations
 from service.web.browsers import OpenDoor, content_security_policy
 from service.web.operations import Operators
 from service.web.page_routes import add_pages
-from service.web.schedulers import Schedulers
+from service.web.schedulers import Schedulers, tokens_of
 
 Clock = Callable[[], datetime]
 #: What is logged of a hookInstance: a UUID, or what is as short and as plain.
@@ -247,6 +250,24 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         tell=schedulers.tell,
         on_judged=lambda judged: metrics.judged(judged.outcomes, judged.seconds),
     )
+    reader = Reader(
+        engine,
+        lambda: directory.by_name,
+        clock,
+        directory.new_client,
+        lambda site: tokens_of(site, clock),
+        wake=results_worker.wake,
+        tell=schedulers.tell,
+        on_read=lambda done: metrics.reread(done.outcomes),
+    )
+    subscriptions = SubscriptionKeeper(
+        engine,
+        lambda: directory.by_name,
+        clock,
+        directory.new_client,
+        lambda site: tokens_of(site, clock),
+        metrics.subscription,
+    )
     checks = [
         Check("serving", lambda: stopping.reason, quiet=True),
         # Hooks are answered without it, and a red light on every replica would turn a fault that can be survived into an outage.
@@ -257,6 +278,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         Check("sweep", lambda: schedulers.trouble, required=False),
         Check("large_calls", lambda: aside.problem, required=False),
         Check("results", lambda: results_worker.trouble, required=False, outside=True),
+        Check("subscriptions", lambda: subscriptions.trouble, required=False, outside=True),
+        Check("reading", lambda: reader.trouble, required=False, outside=True),
         # A slow FHIR server costs its own site, whose cards say so.
         Check("connections", lambda: directory.lines.problems, required=False),
         Check(
@@ -285,6 +308,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         schedulers.sync(directory.by_name)
         schedulers.keep_house(settings.retention_days)
         results_worker.start()
+        reader.start()
+        subscriptions.start()
         current = None
         if not open_mode:
             current = asyncio.create_task(directory.keep_current(lambda: schedulers.sync(directory.by_name)))
@@ -296,6 +321,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(subscriptions.close)
+        await asyncio.to_thread(reader.close)
         await asyncio.to_thread(results_worker.close)
         schedulers.close()
         await aside.aclose()
@@ -432,8 +459,16 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, siblings: Siblings
         sharers=lambda: directory.many,
         on_refused=metrics.registry_refused,
     )
-    # Before the sentence for every other address below /fhir.
-    app.router.routes[:0] = arrivals.routes()
+    notify = Notify(
+        guard,
+        directory.named,
+        clock,
+        WrongTokens(clock),
+        results_worker.wake,
+        metrics.told,
+    )
+    # Before the FHIR side, which answers for all that is left below /fhir.
+    app.router.routes[:0] = [*arrivals.routes(), *notify.routes()]
     registry = RegistryApi(
         guard,
         access,

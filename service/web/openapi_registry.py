@@ -98,12 +98,44 @@ def _pushed(site: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+#: Where EHRs tell of changes.
+_NOTIFY = "/fhir/notify/{site}/{key}"
+
+
+def _told(parameters: list[dict[str, Any]], operation_id: str, summary: str, *, body: bool) -> dict[str, Any]:
+    """A notification of a FHIR Subscription."""
+    fhir = {"application/fhir+json": {"schema": {"type": "object"}}}
+    operation: dict[str, Any] = {
+        "operationId": operation_id,
+        "summary": summary,
+        "description": "By the EHR, with the address and the bearer token of its Subscription.",
+        "tags": ["Results"],
+        "security": [{"subscriptionToken": []}],
+        "parameters": parameters,
+        "responses": {
+            "204": {"description": "It is stored."},
+            "401": {"description": "No Subscription has this address and token."},
+            "413": {"description": "The body is larger than 1 MiB."},
+            "415": {"description": "The body is not uncompressed JSON in UTF-8."},
+            "422": {"description": "This is no notification, and will never be."},
+            "429": {"description": "Too many wrong tokens."},
+            "503": {"description": "The database cannot be used now; nothing was stored. Send it again."},
+        },
+    }
+    return operation | ({"requestBody": {"required": False, "content": fhir}} if body else {})
+
+
 SECURITY_SCHEMES = {
+    "subscriptionToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of one Subscription, in its `channel.header`.",
+    },
     "registryToken": {
         "type": "http",
         "scheme": "bearer",
         "description": "A token of the settings' clients; not needed on loopback while authentication is off and no client is set.",
-    }
+    },
 }
 
 
@@ -116,6 +148,7 @@ def paths() -> dict[str, Any]:
     )
     cursor = _query("cursor", "The `next` of the page before.")
     patient = _path("id")
+    subscription = [_path("site"), _path("key")]
     flag = {
         "kind": {"enum": list(KINDS)},
         "text": _TEXT,
@@ -140,6 +173,11 @@ def paths() -> dict[str, Any]:
     }
     return {
         "/fhir/$process-results": {"post": _pushed(site)},
+        _NOTIFY: {"post": _told(subscription, "notify", "Something changed at the EHR", body=True)},
+        f"{_NOTIFY}/{{type}}/{{resource}}": {
+            "put": _told([*subscription, _path("type"), _path("resource")], "notify-change", "A resource was made or changed at the EHR", body=True),
+            "delete": _told([*subscription, _path("type"), _path("resource")], "notify-deletion", "A resource was deleted at the EHR", body=False),
+        },
         "/registry/patients": {
             "get": _operation(
                 "patients", "PatientPage", "The worklist, what must be done first",

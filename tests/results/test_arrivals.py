@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import orjson
 import pytest
 from sqlalchemy import Engine, select
@@ -216,3 +218,18 @@ def test_a_poison_delivery_is_put_aside_by_name_and_costs_nobody_else(
 def test_what_is_no_delivery_is_refused_with_a_sentence(content: bytes, says: str) -> None:
     with pytest.raises(NotADelivery, match=says):
         read_delivery(content)
+
+
+def test_a_site_that_this_process_does_not_know_yet_is_left_to_one_that_does(
+    engine: Engine, watch: Site
+) -> None:
+    push(engine, watch, bundle(count("p1", 0.4)))
+    judge_waiting(engine, lambda name: None, lambda: NOW)
+    assert [state for state, _ in states(engine, watch.name)] == ["waiting"]
+    assert judge(engine, watch).deliveries == 1
+
+
+def test_a_site_that_was_taken_away_is_put_aside(engine: Engine, watch: Site) -> None:
+    push(engine, watch, bundle(count("p1", 0.4)))
+    judge_waiting(engine, lambda name: None, lambda: NOW + timedelta(minutes=11))
+    assert [state for state, _ in states(engine, watch.name)] == ["aside"]

@@ -19,7 +19,7 @@ from service.fhir.backend import BackendToken, Credentials
 from service.fhir.client import FetchFailed, FhirServer
 from service.ops.outbound import Guard, OutboundError, address_of, fetch_key_set, guarded_client
 from service.registry import bulk, delivery
-from service.registry.refresh import _queries
+from service.registry.refresh import queries_of
 from service.registry.roster import enrol
 from service.site.settings import Settings
 from service.site.trust import Directory
@@ -275,7 +275,7 @@ def test_an_id_that_is_none_is_neither_enrolled_nor_put_into_an_address(odd: str
     from service.alerts.policy.policy import policy_by_id
 
     with pytest.raises(ValueError, match="no FHIR id"):
-        _queries(odd, None)
+        queries_of(odd, None)
     snapshot = PatientSnapshot(patient_id=odd, hook="sweep", zone=ZoneInfo("UTC"))
     # Refused before the database is asked anything.
     assert enrol(None, "north", policy_by_id("us-label-2025"), snapshot, NOW) is None  # type: ignore[arg-type]

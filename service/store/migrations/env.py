@@ -12,6 +12,7 @@ from sqlmodel import SQLModel
 from service.store import (
     result_tables,  # noqa: F401 - fill the metadata
     roster_tables,  # noqa: F401 - fill the metadata
+    subscription_tables,  # noqa: F401 - fill the metadata
     tables,  # noqa: F401 - fill the metadata
 )
 from service.store.database import engine_for

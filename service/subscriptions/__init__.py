@@ -1,0 +1,1 @@
+"""FHIR Subscriptions: EHRs that tell this service of what changed."""
