@@ -39,6 +39,8 @@ from service.fhir.routes import product_reaches
 from service.fhir.strength import Strength, is_counted
 
 _ANY = "any"
+#: Long enough for a name of a drug.
+_ANY_WORD = "anything"
 
 
 def warm() -> None:
@@ -58,6 +60,7 @@ def warm() -> None:
     is_counted({"unit": _ANY})
     product_reaches(_ANY, ())
     is_known_without_card(_ANY)
+    is_known_without_card(_ANY_WORD)
     is_code_without_card(RXNORM, _ANY)
     longest_offset_days()
     kind_by_words(_ANY)

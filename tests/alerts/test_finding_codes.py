@@ -149,8 +149,8 @@ def _told() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
     return {code: (frozenset(hooks), frozenset(sets)) for code, (hooks, sets) in seen.items()}
 
 
-#: Every code has a vignette.
-_NOT_TOLD: set[str] = set()
+#: Every code has a vignette, but what rests on a statement of the registry, which is in no request (tests/registry/test_statements.py).
+_NOT_TOLD = {"stated-not-done"}
 
 
 def test_nearly_every_code_is_told_by_some_vignette() -> None:
