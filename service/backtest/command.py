@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from service.backtest.run import Options, Outcome, Step
     from service.site.settings import Settings
 
-EPILOG = "Example: `clozapine-cds backtest export/ --from 2026-01-01 --html report.html --csv report.csv`"
+EPILOG = (
+    "Example: `clozapine-cds synthesize --patients 5 --as-of 2026-11-21 --out clinic/`, then "
+    "`clozapine-cds backtest clinic/export --from 2026-01-01 --html report.html --csv report.csv`"
+)
 _STEPS = {
     "products": "Reading products",
     "patients": "Finding patients on clozapine",

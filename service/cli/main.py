@@ -271,7 +271,9 @@ def policy_show(
         )
 
 
-@policy_app.command("validate", epilog="Example: `clozapine-cds policy validate our-hospital.toml`")
+@policy_app.command(
+    "validate", epilog="Example: `clozapine-cds policy validate service/alerts/policy/files/uk-smpc.toml`"
+)
 def policy_validate(file: Annotated[Path, typer.Argument(help="Policy file.")]) -> None:
     """Check a policy file for gaps, overlaps, missing references and unreachable bands."""
     try:

@@ -153,6 +153,8 @@ def test_slow_deliveries_of_one_site_hold_no_place_of_another(start_service: Any
 def test_what_waits_for_a_site_that_is_gone_holds_nobody_up(
     engine: Engine, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("workers of the services of other tests share that server, and judge what waits here")
     monkeypatch.setattr(judging, "_BATCH", 1)
     order = {"resourceType": "MedicationRequest", "status": "active", "intent": "order", "subject": {"reference": "Patient/p1"}}  # fmt: skip
     delivery = read_delivery(orjson.dumps(order))
