@@ -41,6 +41,7 @@ from service.fhir.strength import Strength, is_counted
 _ANY = "any"
 #: Long enough for a name of a drug.
 _ANY_WORD = "anything"
+_HARMLESS = "paracetamol"
 
 
 def warm() -> None:
@@ -61,6 +62,7 @@ def warm() -> None:
     product_reaches(_ANY, ())
     is_known_without_card(_ANY)
     is_known_without_card(_ANY_WORD)
+    is_known_without_card(_HARMLESS)
     is_code_without_card(RXNORM, _ANY)
     longest_offset_days()
     kind_by_words(_ANY)

@@ -78,6 +78,7 @@ def _pushed(site: dict[str, Any]) -> dict[str, Any]:
     """Results of one or many patients, by integration engines."""
     fhir = {"application/fhir+json": {"schema": {"type": "object"}}}
     return {
+        "operationId": "process-results",
         "summary": "Results of one or many patients: stored, judged at once",
         "description": "A Bundle (transaction, batch, message, collection, history, searchset) or one resource. The answer says for each "
         "entry whether it was taken, is irrelevant, of an unknown patient, or not understood. Role: sender.",

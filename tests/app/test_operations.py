@@ -46,7 +46,7 @@ def test_live_and_ready(client: httpx.Client) -> None:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("application/health+json")
         assert set(response.json()["checks"]) == {
-            "database", "trail", "policies", "terminology", "sweep", "results", "connections", "large_calls",
+            "database", "trail", "policies", "terminology", "sweep", "results", "connections", "large_calls", "reading", "subscriptions",
         }  # fmt: skip
 
 
