@@ -181,7 +181,8 @@ def hold(connection: Connection, site: str, patient_id: str) -> Sequence[Any]:
             return ()
     else:
         connection.execute(update(_inbox).where(_inbox.c.id < 0).values(why=""))
-    held, most = [], _MOST_HELD
+    held: list[int] = []
+    most = _MOST_HELD
     for row in connection.execute(
         select(_inbox.c.id, func.length(_inbox.c.body).label("size")).where(*waits).order_by(_inbox.c.id)
     ).all():
