@@ -89,7 +89,7 @@ def test_every_request_leaves_a_row_with_the_name_of_its_token(
     for who, method, path, more, status, act in asked:
         answer = _ask(service, who, method, path, **more)
         assert answer.status_code == status, (act, answer.text)
-        if act == "hand":
+        if act == "withdraw-flag":
             shown = _ask(service, "nurse", "GET", _P1).json()
     engine = engine_for(url)
     with engine.connect() as connection:
