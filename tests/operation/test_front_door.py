@@ -233,6 +233,7 @@ def test_gzip_both_ways(client: httpx.Client) -> None:
         (b"{}", 400, "one whole gzip stream"),
         (zlib.compress(b"{}"), 400, "one whole gzip stream"),
     ],
+    ids=["too large", "cut short", "more after it", "not packed", "another format"],
 )
 def test_gzip_is_bounded_and_whole(start_service: Any, body: bytes, status: int, says: str) -> None:
     client = start_service(max_body_bytes=10_000)
