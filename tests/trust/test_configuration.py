@@ -283,6 +283,7 @@ def test_how_patients_are_watched_is_inherited_too() -> None:
 
 def test_every_option_is_inherited_or_one_ehrs_own() -> None:
     watched = {"sweep", "due_again_days", "write_back", "webhook", "webhook_secret"}
+    watched |= {"subscriptions", "subscription_criteria", "subscription_topic", "subscription_payload"}
     assert set(SiteOptions.model_fields) == set(_INHERITED) | watched | OF_ONE_EHR
     assert set(SiteOptions.model_fields) <= set(EhrSettings.model_fields) & set(Settings.model_fields)
 

@@ -38,7 +38,7 @@ def list_patients(
     # Numbers and dates are whole or the line is longer: nothing is cut.
     table = Table(
         *(Column(name, no_wrap=True) for name in ("to do", "patient", "state", "course since", "last ANC /µL", "on", "next due")),
-        Column("alert", overflow="fold", ratio=1),
+        Column("alert", overflow="fold", ratio=1, min_width=30),
     )  # fmt: skip
     for r in rows:
         late = isinstance(r["next_due"], date) and r["next_due"] < today
@@ -53,6 +53,7 @@ def list_patients(
             Text(str(r["next_due"] or ""), "red" if late else ""),
             Text("" if top is None else top["summary"] + (f" (+{top['more']})" if top["more"] else "")),
         )
+    out.print(table, width=max(out.width, out.measure(table).minimum), crop=False)
     out.print(f"{len(rows)} patients." if len(rows) < limit else f"The first {limit} patients.")
 
 
